@@ -1,0 +1,1 @@
+"""The command `dallme`: one file a verb."""

@@ -1,0 +1,1 @@
+"""Many vectors to a few prototypes: one condenser a file, the contract in base.py."""

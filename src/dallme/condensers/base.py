@@ -1,0 +1,95 @@
+"""The contract of a condenser: many vectors in, a few prototypes per class out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dallme.data import LabelledVectors, Prototypes
+from dallme.errors import InputError
+from dallme.progress import Progress, SilentProgress
+from dallme.validation import check_positive, check_seed
+
+
+@dataclass(frozen=True, eq=False)
+class Cluster:
+    """A prototype of one class, before it is put beside the others.
+
+    Attributes:
+        vector: float32 of shape (d,).
+        members: Positions of its rows within the class, int64 of shape (k,), k at least 1.
+        weight: How many rows stand behind it.
+        responsibilities: Share of each member that belongs to it, float32 of shape (k,), for soft clusterings.
+    """
+
+    vector: np.ndarray
+    members: np.ndarray
+    weight: float
+    responsibilities: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Condenser(ABC):
+    """Condenses the vectors of each class to a few prototypes (section 3.2, "Synthetic Embedding Generation").
+
+    A subclass is a frozen dataclass whose fields are its options, and writes :meth:`_condense_class`.
+    """
+
+    def condense(
+        self, vectors: LabelledVectors, budget: Mapping[int, int], *, seed: int, progress: Progress | None = None
+    ) -> Prototypes:
+        """Condenses class by class.
+
+        Args:
+            vectors: The vectors with their classes.
+            budget: Class id to number of prototypes.
+            seed: Seed of every random choice.
+            progress: Where to show progress.
+
+        Returns:
+            Prototypes in the order of the class ids, the heaviest of a class first. Every row is a member of exactly
+            one prototype of its class, and the weights of a class add up to its rows.
+
+        Raises:
+            InputError: If a class of the budget has fewer rows than prototypes wanted.
+        """
+        check_seed(seed)
+        labels, clusters = [], []
+        with (progress or SilentProgress()).task("condense", total=len(budget)) as task:
+            for label, count in budget.items():
+                rows = np.flatnonzero(vectors.labels == label)
+                if check_positive(count, f"prototypes of class {label}") > len(rows):
+                    raise InputError(f"expected at least {count} rows in class {label}, found {len(rows)}; ask for fewer texts")
+                # One generator per class, so that a class condenses the same whatever other classes there are.
+                found = self._condense_class(vectors.vectors[rows], count, np.random.default_rng([seed, label & 0xFFFFFFFF]))
+                clusters += [(rows, cluster) for cluster in sorted(found, key=lambda cluster: (-cluster.weight, int(cluster.members.min())))]
+                labels += [label] * len(found)
+                task.advance()
+        return _assemble(vectors.vectors, labels, clusters)
+
+    @abstractmethod
+    def _condense_class(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> list[Cluster]:
+        """Condenses one class: vectors of shape (k, d), k >= count, to exactly `count` clusters that share out all rows."""
+
+
+def _assemble(vectors: np.ndarray, labels: list[int], clusters: list[tuple[np.ndarray, Cluster]]) -> Prototypes:
+    """Puts the clusters of all classes into one record, members by their distance to the prototype."""
+    members, spread, responsibilities = [], [], []
+    for rows, cluster in clusters:
+        distances = np.linalg.norm(vectors[rows[cluster.members]] - cluster.vector, axis=1)
+        order = np.argsort(distances, kind="stable")
+        members.append(rows[cluster.members[order]])
+        spread.append(float(distances.mean()))
+        if cluster.responsibilities is not None:
+            responsibilities.append(cluster.responsibilities[order])
+    return Prototypes(
+        vectors=np.stack([cluster.vector for _, cluster in clusters]).astype(np.float32),
+        labels=np.array(labels, dtype=np.int64),
+        weights=np.array([cluster.weight for _, cluster in clusters], dtype=np.float64),
+        members=tuple(members),
+        spread=np.array(spread),
+        responsibilities=tuple(responsibilities) if responsibilities else None,
+    )

@@ -1,0 +1,1 @@
+"""Prototypes to texts: one decoder a file, the contract in base.py."""

@@ -1,0 +1,78 @@
+"""The contract of a decoder: prototypes in, one readable text for each out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dallme.data import DecodedText, LabelledTexts, LabelledVectors, Prototypes
+from dallme.embedders.base import Embedder
+from dallme.errors import InputError
+from dallme.progress import Progress, SilentProgress
+from dallme.validation import check_positive, check_seed
+
+TokenCounter = Callable[[Sequence[str]], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a decoder may use besides the prototypes.
+
+    Attributes:
+        source: The source texts.
+        vectors: Their vectors, row by row.
+        count_tokens: Tokens of each text, special tokens included; the embedder's where there is one.
+        max_tokens: Most tokens that a decoded text may have.
+        embedder: The embedder, or None where the user handed over vectors.
+        progress: Where to show progress.
+    """
+
+    source: LabelledTexts
+    vectors: LabelledVectors
+    count_tokens: TokenCounter
+    max_tokens: int = 128
+    embedder: Embedder | None = None
+    progress: Progress = field(default_factory=SilentProgress)
+
+    def __post_init__(self) -> None:
+        """Checks that texts and vectors belong together."""
+        check_positive(self.max_tokens, "max_tokens")
+        if len(self.source) != len(self.vectors):
+            raise InputError(f"expected a vector for each text, found {len(self.vectors)} vectors for {len(self.source)} texts")
+
+
+@dataclass(frozen=True)
+class Decoder(ABC):
+    """Turns prototypes back into text (section 3.2, "Embedding-to-Text Translation").
+
+    A subclass is a frozen dataclass whose fields are its options, and writes :meth:`_decode`.
+    """
+
+    def decode(self, prototypes: Prototypes, context: Context, *, seed: int) -> list[DecodedText]:
+        """Decodes prototypes.
+
+        Args:
+            prototypes: m prototypes.
+            context: The source and its limits.
+            seed: Seed of every random choice.
+
+        Returns:
+            m texts without HTML, none blank, each of at most ``context.max_tokens`` tokens; no text comes twice in a class.
+
+        Raises:
+            InputError: If the prototypes and the source do not belong together.
+        """
+        check_seed(seed)
+        if prototypes.vectors.shape[1] != context.vectors.vectors.shape[1]:
+            raise InputError(
+                f"expected prototypes of {context.vectors.vectors.shape[1]} dimensions, as the source's vectors, "
+                f"found {prototypes.vectors.shape[1]}; condense and decode with one embedder"
+            )
+        return self._decode(prototypes, context, np.random.default_rng(seed))
+
+    @abstractmethod
+    def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
+        """Decodes checked prototypes."""

@@ -1,0 +1,1 @@
+"""Texts to vectors: one embedder a file, the contract in base.py."""

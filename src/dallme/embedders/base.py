@@ -1,0 +1,110 @@
+"""The contract of an embedder: texts in, vectors out."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from dallme.data import Fingerprint
+from dallme.errors import InputError
+from dallme.validation import check_texts, check_vectors
+
+_WORD_OR_SIGN = re.compile(r"\w+|[^\w\s]")
+
+
+def count_words(texts: Sequence[str]) -> np.ndarray:
+    """Counts words and punctuation marks, for embedders without a tokenizer; int64 of shape (n,)."""
+    return np.array([len(_WORD_OR_SIGN.findall(text)) for text in texts], dtype=np.int64)
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """What a user may hand over as an embedder: any object that encodes strings."""
+
+    def encode(self, texts: list[str]) -> Any:
+        """Turns n strings into an array of shape (n, d)."""
+
+
+class Embedder(ABC):
+    """Turns texts into vectors of length 1 (section 3.2, "Text-to-Embedding Conversion").
+
+    Subclasses write :meth:`_embed` and the properties; constructors only store, weights load on first use.
+    """
+
+    @abstractmethod
+    def fingerprint(self, prompt: str | None = None) -> Fingerprint:
+        """Says everything that changes the vectors."""
+
+    @abstractmethod
+    def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
+        """Embeds checked texts; any float array of shape (n, d), of any length."""
+
+    def embed(self, texts: Sequence[str], *, prompt: str | None = None) -> np.ndarray:
+        """Embeds texts.
+
+        Args:
+            texts: n strings, none of them blank.
+            prompt: Task-specific prompt that is put before each text (section 3.2, 5.4).
+
+        Returns:
+            L2-normalised vectors, float32 of shape (n, d), in the order of the texts.
+
+        Raises:
+            InputError: If there is no text or one is unusable, or if the model gives no finite vectors.
+        """
+        checked = check_texts(texts)
+        vectors = check_vectors(self._embed(checked, prompt), rows=len(checked), what=f"vectors of {self.name}")
+        return normalize(vectors)
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Name of the model, as the user would write it."""
+
+    def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
+        """Counts the tokens of each text with the model's own tokenizer, special tokens included.
+
+        Returns:
+            int64 of shape (n,).
+        """
+        return count_words(texts)
+
+
+def normalize(vectors: np.ndarray) -> np.ndarray:
+    """Scales each row to length 1; a row of zeros stays as it is.
+
+    Returns:
+        float32 of the same shape.
+    """
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths == 0, 1, lengths), dtype=np.float32)
+
+
+class EncoderEmbedder(Embedder):
+    """An object of the user's that has `encode`."""
+
+    def __init__(self, encoder: Encoder, name: str | None = None) -> None:
+        """Keeps the encoder; `name` must change whenever its vectors would."""
+        if not isinstance(encoder, Encoder):
+            raise InputError(f"expected an embedder: a name or an object with encode(list of strings), found {type(encoder).__name__}")
+        self.encoder = encoder
+        self._name = name or f"{type(encoder).__module__}.{type(encoder).__qualname__}"
+        self._dimension: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name given, or that of the encoder's class."""
+        return self._name
+
+    def fingerprint(self, prompt: str | None = None) -> Fingerprint:
+        """Name and dimension; the weights of a user's object are not known, so its vectors are never stored."""
+        if self._dimension is None:
+            self._dimension = int(np.asarray(self.encoder.encode(["dimension"])).shape[-1])
+        return Fingerprint(self.name, weights="unknown", dimension=self._dimension, prompt=prompt)
+
+    def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
+        return np.asarray(self.encoder.encode([f"{prompt}{text}" for text in texts] if prompt else texts))

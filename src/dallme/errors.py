@@ -1,0 +1,45 @@
+"""Errors that say what was expected, what was found and what to do next.
+
+Every error that a user can cause is a :class:`DallmeError`; the command line prints its message as one line and
+exits with status 2. Anything else that escapes is a bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class DallmeError(Exception):
+    """Base of every error that dallme raises on purpose."""
+
+
+class InputError(DallmeError, ValueError):
+    """What the user handed over (a file, a column, an option, an array) cannot be used."""
+
+
+class UnknownNameError(InputError):
+    """A name is not one of the known ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        """Lists the known names of `kind` beside the one that was asked for."""
+        super().__init__(f"unknown {kind} {name!r}; known: {', '.join(known)}")
+
+
+class ModelNotFoundError(DallmeError):
+    """A model is in none of the places where it was looked for."""
+
+
+class MissingDependencyError(DallmeError, ImportError):
+    """A part needs a package that is not installed."""
+
+    def __init__(self, part: str, package: str, extra: str) -> None:
+        """Names the part, the package it needs and the pip command that installs it."""
+        super().__init__(f"{part} needs the package {package!r}, which is not installed; run: pip install 'dallme[{extra}]'")
+
+
+class OutputError(DallmeError):
+    """A result cannot be written where it was asked for."""
+
+
+class StoreError(DallmeError):
+    """The embedding store on disk cannot be used."""

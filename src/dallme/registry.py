@@ -1,0 +1,100 @@
+"""The one table of parts: role and name to the class that does it. Nothing here imports a part until it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from dallme.errors import MissingDependencyError, UnknownNameError
+
+#: The roles, in the order of the pipeline.
+ROLES = ("embedders", "condensers", "decoders", "classifiers", "baselines")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One row of the table.
+
+    Attributes:
+        role: One of :data:`ROLES`.
+        name: What the user calls it.
+        module: Module that holds it, below ``dallme``.
+        attribute: Class in that module.
+        summary: One line for ``dallme list``.
+        aliases: Other names for it.
+        packages: Import names of packages that it needs and that may be missing.
+        extra: The extra of dallme that installs them.
+    """
+
+    role: str
+    name: str
+    module: str
+    attribute: str
+    summary: str
+    aliases: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The packages that are not installed."""
+        return tuple(package for package in self.packages if find_spec(package) is None)
+
+    def load(self) -> type:
+        """Imports the class.
+
+        Raises:
+            MissingDependencyError: If a package that it needs is not installed.
+        """
+        for package in self.missing:
+            raise MissingDependencyError(f"{self.role[:-1]} {self.name!r}", package, self.extra)
+        loaded: type = getattr(import_module(f"dallme.{self.role}.{self.module}"), self.attribute)
+        return loaded
+
+
+PARTS = (
+    Part("embedders", "sentence-transformer", "sentence_transformer", "SentenceTransformerEmbedder",
+         "any sentence-transformers model, by Hub id or folder; all-MiniLM-L6-v2 is the default", ("st",)),
+    Part("embedders", "hashing", "hashing", "HashingEmbedder", "hashed words, numpy only: for tests and as a floor"),
+    Part("condensers", "k-centroid", "k_centroid", "KCentroid", "k-means centroids per class (the paper's generator)", ("k-means",)),
+    Part("condensers", "gaussian-mixture", "gaussian_mixture", "GaussianMixture", "component means of a mixture per class", ("gmm",)),
+    Part("condensers", "medoid", "medoid", "Medoid", "the real row nearest to each k-means centroid"),
+    Part("condensers", "random", "random", "RandomRows", "rows drawn at random per class"),
+    Part("decoders", "extractive", "extractive", "ExtractiveDecoder", "sentences of the cluster that cover the words of its class"),
+    Part("decoders", "nearest", "nearest", "NearestDecoder", "the real text nearest to the prototype"),
+    Part("classifiers", "logistic-regression", "linear", "LogisticRegressionClassifier", "logistic regression over TF-IDF", ("lr",)),
+    Part("classifiers", "linear-svm", "linear", "LinearSVMClassifier", "linear support vector machine over TF-IDF", ("svm",)),
+    Part("classifiers", "naive-bayes", "linear", "NaiveBayesClassifier", "multinomial naive Bayes over TF-IDF", ("nb",)),
+    Part("classifiers", "embedding-lr", "embedding_lr", "EmbeddingLogisticRegression", "logistic regression over the embedder's vectors", ("elr",)),
+    Part("baselines", "random", "random", "RandomBaseline", "real texts drawn at random per class"),
+    Part("baselines", "full", "full", "FullBaseline", "every text: what the others are measured against"),
+)  # fmt: skip
+
+
+def names(role: str) -> list[str]:
+    """The names of the parts of a role."""
+    return [part.name for part in PARTS if part.role == role]
+
+
+def find(role: str, name: str) -> Part:
+    """Looks a part up by its name or one of its aliases.
+
+    Raises:
+        UnknownNameError: If there is none of that name; it lists the known ones.
+    """
+    for part in PARTS:
+        if part.role == role and name in (part.name, *part.aliases):
+            return part
+    raise UnknownNameError(role[:-1], name, names(role))
+
+
+def make(role: str, name: str, **options: Any) -> Any:
+    """Makes a part from its name and options.
+
+    Raises:
+        UnknownNameError: If there is no part of that name.
+        MissingDependencyError: If it needs a package that is not installed.
+    """
+    return find(role, name).load()(**options)

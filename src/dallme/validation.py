@@ -1,0 +1,101 @@
+"""Checks of what a user hands over. Each returns the checked value or raises :class:`~dallme.errors.InputError`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dallme.errors import InputError
+
+#: A text of this many characters or more is taken for a broken file (a quote that is never closed).
+MAX_CHARACTERS = 1_000_000
+
+
+def check_vectors(vectors: Any, *, rows: int | None = None, dimension: int | None = None, what: str = "vectors") -> np.ndarray:
+    """Checks a matrix of vectors.
+
+    Args:
+        vectors: Anything numpy turns into an array of shape (n, d).
+        rows: The n that is expected, if known.
+        dimension: The d that is expected, if known.
+        what: What the matrix is called in an error.
+
+    Returns:
+        The vectors as float32, C-contiguous, of shape (n, d); not copied if they already are.
+
+    Raises:
+        InputError: If the shape is wrong or a value is NaN or infinite.
+    """
+    try:
+        array = np.ascontiguousarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected {what} as a matrix of numbers, found {type(vectors).__name__}: {error}") from None
+    if np.ndim(vectors) != 2:
+        raise InputError(f"expected {what} of shape (n, d), found shape {np.shape(vectors)}")
+    if rows is not None and array.shape[0] != rows:
+        raise InputError(f"expected {what} with {rows} rows, one a text, found {array.shape[0]}")
+    if dimension is not None and array.shape[1] != dimension:
+        raise InputError(f"expected {what} with {dimension} dimensions, found {array.shape[1]}; were they made by another embedder?")
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if bad.size:
+        raise InputError(f"expected finite {what}, found NaN or infinity in {bad.size} rows, the first is row {bad[0]}")
+    return array
+
+
+def check_positive(value: int, name: str) -> int:
+    """Returns `value` if it is a whole number of at least 1.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InputError(f"expected {name} to be a whole number of at least 1, found {value!r}")
+    return int(value)
+
+
+def check_seed(seed: int) -> int:
+    """Returns `seed` if it is a whole number of at least 0.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
+        raise InputError(f"expected seed to be a whole number from 0 to 2**32 - 1, found {seed!r}")
+    return int(seed)
+
+
+def text_problem(text: Any) -> str | None:
+    """Says what makes a text unusable, or None.
+
+    Blank texts, NUL bytes, lone surrogates and texts of :data:`MAX_CHARACTERS` or more are not usable.
+    """
+    if not isinstance(text, str):
+        return "has no text" if text is None or text != text else f"holds {type(text).__name__} in place of a text"
+    if not text.strip():
+        return "has a blank text"
+    if "\0" in text:
+        return "holds a NUL byte (is the file binary or UTF-16?)"
+    if len(text) >= MAX_CHARACTERS:
+        return f"has a text of {len(text):,} characters, the limit is {MAX_CHARACTERS - 1:,} (is a quote never closed?)"
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        return "holds a lone surrogate, which is not valid Unicode"
+    return None
+
+
+def check_texts(texts: Sequence[Any], *, what: str = "texts") -> list[str]:
+    """Checks texts that are about to be embedded or classified.
+
+    Raises:
+        InputError: If there is none, or one of them is unusable (see :func:`text_problem`).
+    """
+    if isinstance(texts, (str, bytes)):
+        raise InputError(f"expected {what} as a list of strings, found one {type(texts).__name__}; put it in a list")
+    checked = list(texts)
+    if not checked:
+        raise InputError(f"expected at least one text in {what}, found none")
+    for row, text in enumerate(checked):
+        if problem := text_problem(text):
+            raise InputError(f"{what}: row {row} {problem}")
+    return checked
