@@ -37,7 +37,9 @@ def check_vectors(vectors: Any, *, rows: int | None = None, dimension: int | Non
     if rows is not None and array.shape[0] != rows:
         raise InputError(f"expected {what} with {rows} rows, one a text, found {array.shape[0]}")
     if dimension is not None and array.shape[1] != dimension:
-        raise InputError(f"expected {what} with {dimension} dimensions, found {array.shape[1]}; were they made by another embedder?")
+        raise InputError(
+            f"expected {what} with {dimension} dimensions, found {array.shape[1]}; were they made by another embedder?"
+        )
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if bad.size:
         raise InputError(f"expected finite {what}, found NaN or infinity in {bad.size} rows, the first is row {bad[0]}")

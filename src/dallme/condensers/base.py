@@ -65,7 +65,10 @@ class Condenser(ABC):
                     raise InputError(f"expected at least {count} rows in class {label}, found {len(rows)}; ask for fewer texts")
                 # One generator per class, so that a class condenses the same whatever other classes there are.
                 found = self._condense_class(vectors.vectors[rows], count, np.random.default_rng([seed, label & 0xFFFFFFFF]))
-                clusters += [(rows, cluster) for cluster in sorted(found, key=lambda cluster: (-cluster.weight, int(cluster.members.min())))]
+                clusters += [
+                    (rows, cluster)
+                    for cluster in sorted(found, key=lambda cluster: (-cluster.weight, int(cluster.members.min())))
+                ]
                 labels += [label] * len(found)
                 task.advance()
         return _assemble(vectors.vectors, labels, clusters)

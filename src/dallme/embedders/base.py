@@ -90,7 +90,9 @@ class EncoderEmbedder(Embedder):
     def __init__(self, encoder: Encoder, name: str | None = None) -> None:
         """Keeps the encoder; `name` must change whenever its vectors would."""
         if not isinstance(encoder, Encoder):
-            raise InputError(f"expected an embedder: a name or an object with encode(list of strings), found {type(encoder).__name__}")
+            raise InputError(
+                f"expected an embedder: a name or an object with encode(list of strings), found {type(encoder).__name__}"
+            )
         self.encoder = encoder
         self._name = name or f"{type(encoder).__module__}.{type(encoder).__qualname__}"
         self._dimension: int | None = None
