@@ -81,9 +81,17 @@ def text_problem(text: Any) -> str | None:
         return "holds a NUL byte (is the file binary or UTF-16?)"
     if len(text) >= MAX_CHARACTERS:
         return f"has a text of {len(text):,} characters, the limit is {MAX_CHARACTERS - 1:,} (is a quote never closed?)"
-    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+    if not text.isascii() and _has_surrogate(text):
         return "holds a lone surrogate, which is not valid Unicode"
     return None
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()  # many times faster than to look at each character
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def check_texts(texts: Sequence[Any], *, what: str = "texts") -> list[str]:

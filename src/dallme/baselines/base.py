@@ -1,0 +1,49 @@
+"""The contract of a baseline: the whole dataset in, a few of its texts out, by other means than ours."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dallme.data import LabelledTexts, LabelledVectors
+from dallme.validation import check_seed
+
+
+@dataclass(frozen=True)
+class Baseline(ABC):
+    """Something that a distilled set must beat (section 4, "Baseline").
+
+    A subclass is a frozen dataclass whose fields are its options, and writes :meth:`_select`.
+
+    Attributes:
+        varies: Whether two seeds select different texts, so that repeated draws make sense.
+        needs_vectors: Whether it looks at vectors.
+    """
+
+    varies = True
+    needs_vectors = False
+
+    def select(
+        self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], *, seed: int
+    ) -> LabelledTexts:
+        """Selects texts.
+
+        Args:
+            texts: The source.
+            vectors: Its vectors, for baselines that look at them.
+            budget: Class id to number of texts.
+            seed: Seed of every random choice.
+
+        Returns:
+            The selected texts with their labels.
+        """
+        return self._select(texts, vectors, budget, np.random.default_rng(check_seed(seed)))
+
+    @abstractmethod
+    def _select(
+        self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], rng: np.random.Generator
+    ) -> LabelledTexts:
+        """Selects from a checked source."""

@@ -1,0 +1,22 @@
+"""Random choice: the naive baseline of section 4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dallme.baselines.base import Baseline
+from dallme.data import LabelledTexts, LabelledVectors
+
+
+@dataclass(frozen=True)
+class RandomBaseline(Baseline):
+    """Draws rows of each class without replacement, and takes their texts as they are, uncut."""
+
+    def _select(
+        self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], rng: np.random.Generator
+    ) -> LabelledTexts:
+        drawn = [rng.choice(np.flatnonzero(texts.labels == label), count, replace=False) for label, count in budget.items()]
+        return texts.take(np.concatenate(drawn))

@@ -1,0 +1,39 @@
+"""Logistic regression on the vectors of an embedder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from dallme.classifiers.base import Classifier, FittedClassifier
+
+
+@dataclass(frozen=True, eq=False)
+class _FittedProbe(FittedClassifier):
+    embed: Callable[[Sequence[str]], np.ndarray]
+    model: Any
+
+    def predict(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeds and predicts."""
+        return np.asarray(self.model.predict(self.embed(texts)))
+
+
+@dataclass(frozen=True)
+class EmbeddingLogisticRegression(Classifier):
+    """A linear probe: the embedder stays as it is, logistic regression is trained on its vectors (section 5.3).
+
+    Attributes:
+        embed: Turns n texts into vectors, float32 of shape (n, d).
+    """
+
+    embed: Callable[[Sequence[str]], np.ndarray]
+
+    varies = False
+
+    def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
+        model = LogisticRegression(max_iter=1000, random_state=seed)
+        return _FittedProbe(self.embed, model.fit(self.embed(texts), labels))

@@ -1,0 +1,96 @@
+"""Logistic regression, linear SVM and naive Bayes over TF-IDF, as Appendix A.1 names them: scikit-learn's, with its defaults."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.svm import LinearSVC
+
+from dallme.classifiers.base import Classifier, FittedClassifier
+from dallme.errors import InputError
+
+
+@lru_cache(maxsize=2)
+def _count_words(texts: tuple[str, ...]) -> tuple[csr_matrix, dict[str, int]]:
+    """Word counts of texts and the column of each word.
+
+    Counting takes most of the time and depends on the texts alone, so the last two sets (the full data and the test set) are
+    kept: every classifier and every candidate set is judged on the same ones.
+    """
+    vectorizer = CountVectorizer(dtype=np.float64)
+    try:
+        return vectorizer.fit_transform(texts), vectorizer.vocabulary_
+    except ValueError:  # scikit-learn's words have two letters or more, and none of the texts has one
+        return csr_matrix((len(texts), 0)), {}
+
+
+@dataclass(frozen=True, eq=False)
+class _FittedPipeline(FittedClassifier):
+    vocabulary: dict[str, int]
+    tfidf: TfidfTransformer
+    model: Any
+
+    def predict(self, texts: Sequence[str]) -> np.ndarray:
+        """Predicts with the vocabulary of the training texts; words outside it are not seen."""
+        counts, columns = _count_words(tuple(texts))
+        known = [(columns[word], column) for word, column in self.vocabulary.items() if word in columns]
+        shape = (counts.shape[1], len(self.vocabulary))
+        source, target = np.array(known, dtype=np.int64).reshape(-1, 2).T
+        to_vocabulary = csr_matrix((np.ones(len(known)), (source, target)), shape=shape)
+        return np.asarray(self.model.predict(self.tfidf.transform(counts @ to_vocabulary)))
+
+
+@dataclass(frozen=True)
+class TfidfClassifier(Classifier):
+    """A linear model over TF-IDF, whose vocabulary and document frequencies are those of the training texts alone."""
+
+    # Two seeds give the same model, up to the solver's tolerance.
+    varies = False
+
+    def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
+        counts, vocabulary = _count_words(tuple(texts))
+        if not vocabulary:
+            raise InputError(
+                f"expected a word of two letters or more in at least one of {len(texts)} training texts, found none; "
+                "use the classifier embedding-lr for such texts"
+            )
+        tfidf = TfidfTransformer().fit(counts)
+        return _FittedPipeline(vocabulary, tfidf, self._model(seed).fit(tfidf.transform(counts), labels))
+
+    @abstractmethod
+    def _model(self, seed: int) -> Any:
+        """A fresh scikit-learn model."""
+
+
+@dataclass(frozen=True)
+class LogisticRegressionClassifier(TfidfClassifier):
+    """``LogisticRegression`` over TF-IDF (Appendix A.1)."""
+
+    def _model(self, seed: int) -> Any:
+        # 100 iterations, the default, do not always suffice; the optimum that more reach is the same.
+        return LogisticRegression(max_iter=1000, random_state=seed)
+
+
+@dataclass(frozen=True)
+class LinearSVMClassifier(TfidfClassifier):
+    """``LinearSVC`` over TF-IDF (Appendix A.1)."""
+
+    def _model(self, seed: int) -> Any:
+        return LinearSVC(random_state=seed)
+
+
+@dataclass(frozen=True)
+class NaiveBayesClassifier(TfidfClassifier):
+    """``MultinomialNB`` over TF-IDF (Appendix A.1)."""
+
+    def _model(self, seed: int) -> Any:
+        return MultinomialNB()

@@ -1,0 +1,177 @@
+"""The distilled dataset and what it can be turned into."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dallme.data import LabelledTexts
+from dallme.distilled import card, folder
+from dallme.distilled.lineage import Lineage, RowId
+from dallme.errors import InputError
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas
+
+TABLE, MANIFEST, CARD = "train.parquet", "manifest.json", "README.md"
+
+
+@dataclass(frozen=True, eq=False)
+class DistilledDataset:
+    """A few texts that stand for many.
+
+    Attributes:
+        texts: m texts.
+        labels: Class ids, int64 of shape (m,).
+        label_names: Class id to name.
+        weights: Source rows behind each text, float64 of shape (m,).
+        lineage: Where each text is from.
+        manifest: How the set was made: configuration, versions, seed, data, embedder, timings, cost.
+    """
+
+    texts: tuple[str, ...]
+    labels: np.ndarray
+    label_names: dict[int, str]
+    weights: np.ndarray
+    lineage: tuple[Lineage, ...]
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Checks that all columns have the same length."""
+        sizes = {len(self.texts), len(self.labels), len(self.weights), len(self.lineage)}
+        if len(sizes) != 1:
+            raise InputError(f"expected columns of one length, found lengths {sorted(sizes)}")
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return len(self.texts)
+
+    def to_labelled_texts(self) -> LabelledTexts:
+        """The texts and labels alone, as classifiers take them."""
+        return LabelledTexts(list(self.texts), self.labels, self.label_names, np.arange(len(self)), "distilled texts")
+
+    def to_arrow(self) -> pa.Table:
+        """The texts with labels, weights and lineage as an Arrow table that `datasets` reads with its class names."""
+        columns: dict[str, Any] = {
+            "text": list(self.texts),
+            "label": pa.array(self.labels, pa.int64()),
+            "label_text": [self.label_names[label] for label in self.labels.tolist()],
+            "weight": pa.array(self.weights, pa.float64()),
+            "cosine": pa.array([row.cosine for row in self.lineage], pa.float32()),
+            "decoder": [row.decoder for row in self.lineage],
+            "sentences": pa.array([row.sentences for row in self.lineage], pa.list_(pa.string())),
+            "sentence_rows": _id_lists([row.sentence_rows for row in self.lineage]),
+            "nearest_rows": _id_lists([row.nearest_rows for row in self.lineage]),
+            "member_rows": _id_lists([row.member_rows for row in self.lineage]),
+        }
+        table = pa.table(columns)
+        return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": self._features(table.schema)}})})
+
+    def to_dataset(self) -> datasets.Dataset:
+        """The texts as a `datasets.Dataset`."""
+        import datasets
+
+        return datasets.Dataset(self.to_arrow())
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The texts as a pandas frame, one row a text."""
+        frame: pandas.DataFrame = self.to_arrow().to_pandas()
+        return frame
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Writes ``train.parquet``, ``README.md`` (the dataset card) and ``manifest.json`` into a folder, all or nothing.
+
+        Args:
+            path: The folder; it may be missing or empty.
+            overwrite: Whether files of these names that stand there are replaced; other files are left alone.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: If the folder holds something and `overwrite` is not given, or cannot be written.
+        """
+        table = pa.BufferOutputStream()
+        pq.write_table(self.to_arrow(), table, compression="zstd")
+        files = {
+            TABLE: table.getvalue().to_pybytes(),
+            CARD: card.render(self).encode(),
+            MANIFEST: (json.dumps(self.manifest, indent=2, ensure_ascii=False) + "\n").encode(),
+        }
+        return folder.write(Path(path), files, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> DistilledDataset:
+        """Reads a folder that :meth:`save` wrote.
+
+        Raises:
+            InputError: If it is no such folder.
+        """
+        place = Path(path)
+        if not (place / TABLE).is_file() or not (place / MANIFEST).is_file():
+            raise InputError(f"expected a folder with {TABLE} and {MANIFEST}, as dallme writes them, found none at {str(path)!r}")
+        try:
+            table = pq.read_table(place / TABLE)
+            manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+            columns = table.to_pydict()
+            lineage = tuple(
+                Lineage(
+                    decoder=columns["decoder"][row],
+                    member_rows=tuple(columns["member_rows"][row]),
+                    nearest_rows=tuple(columns["nearest_rows"][row]),
+                    sentences=tuple(columns["sentences"][row]),
+                    sentence_rows=tuple(columns["sentence_rows"][row]),
+                    cosine=columns["cosine"][row],
+                )
+                for row in range(table.num_rows)
+            )
+            names = dict(sorted(zip(columns["label"], columns["label_text"], strict=True)))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"expected a distilled dataset in {str(path)!r}, found files that cannot be read: {error}"
+            ) from error
+        labels, weights = np.array(columns["label"], dtype=np.int64), np.array(columns["weight"], dtype=np.float64)
+        return cls(tuple(columns["text"]), labels, names, weights, lineage, manifest)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+        """Uploads the three files of :meth:`save` as a dataset repository; nothing else leaves this machine.
+
+        Args:
+            repo_id: ``user/name`` or ``organisation/name``.
+            private: Whether the repository is private, if it is made now.
+            token: Access token; by default the one that `hf auth login` or the environment gives.
+
+        Returns:
+            The address of the dataset.
+        """
+        from dallme.distilled.hub import push
+
+        return push(self, repo_id, private=private, token=token)
+
+    def _features(self, schema: pa.Schema) -> dict[str, Any]:
+        """The columns as `datasets` describes them, with class names where the ids count from 0."""
+
+        def feature(kind: pa.DataType) -> dict[str, Any]:
+            if pa.types.is_list(kind):
+                return {"feature": feature(kind.value_type), "_type": "List"}
+            names = {pa.float64(): "float64", pa.float32(): "float32"}
+            return {"dtype": names.get(kind, str(kind)), "_type": "Value"}
+
+        features = {column.name: feature(column.type) for column in schema}
+        if list(self.label_names) == list(range(len(self.label_names))):
+            features["label"] = {"names": list(self.label_names.values()), "_type": "ClassLabel"}
+        return features
+
+
+def _id_lists(rows: Sequence[Sequence[RowId]]) -> pa.Array:
+    """Row ids as lists of int64, or of strings where the source has an id column."""
+    strings = any(isinstance(entry, str) for row in rows for entry in row[:1])
+    return pa.array(rows, pa.list_(pa.string() if strings else pa.int64()))

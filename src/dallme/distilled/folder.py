@@ -1,0 +1,97 @@
+"""Output folders that are whole or absent."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from dallme.errors import OutputError
+
+
+def check(path: Path, *, overwrite: bool) -> None:
+    """Checks, before any work is done, that a folder can be written to.
+
+    Raises:
+        OutputError: If it holds something and `overwrite` is not given, or it cannot be written to.
+    """
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"expected a folder to write to, found a file at {str(path)!r}; choose another --output")
+    held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    if held and not overwrite:
+        shown = ", ".join(held[:3]) + (" …" if len(held) > 3 else "")
+        raise OutputError(
+            f"expected an empty or missing folder, found {str(path)!r} with {shown}; choose another, or --overwrite"
+        )
+    parent = path.resolve()
+    while not parent.exists():
+        parent = parent.parent
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"expected a folder that can be written to, found {str(parent)!r} without write permission")
+
+
+def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> Path:
+    """Writes files into a folder, all or nothing.
+
+    The files are written and synchronised in a folder beside the target first. A target that is missing or empty is then
+    replaced by it in one step; in a target that holds something, each file is replaced in one step and other files stay.
+
+    Args:
+        path: The folder.
+        files: Name to content.
+        overwrite: Whether files that stand there may be replaced.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OutputError: As :func:`check`, or if the disk is full.
+    """
+    check(path, overwrite=overwrite)
+    staged: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+        for name, content in files.items():
+            _write_file(staged / name, content)
+        staged.chmod(0o777 & ~_umask())
+        if path.exists() and any(path.iterdir()):
+            for name in files:
+                os.replace(staged / name, path / name)
+        else:
+            os.replace(staged, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+        raise OutputError(
+            f"expected to write {len(files)} files to {str(path)!r}, could not: {reason}; nothing was written"
+        ) from error
+    finally:
+        if staged is not None:
+            shutil.rmtree(staged, ignore_errors=True)
+    return path
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    with path.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    """The process's file mode mask; it can be read only by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,66 @@
+"""Where each distilled text is from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dallme.data import DecodedText, Prototypes
+
+RowId = int | str
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where one distilled text is from.
+
+    Attributes:
+        decoder: Name of the decoder that wrote it.
+        member_rows: Ids of the source rows of its cluster, nearest to the prototype first.
+        nearest_rows: Ids of the source rows of its class nearest to the prototype.
+        sentences: The sentences of the text.
+        sentence_rows: For each sentence the id of the source row it was taken from; empty if none was copied.
+        cosine: Cosine of the text's own vector to the prototype, or None if there was no embedder to ask.
+    """
+
+    decoder: str
+    member_rows: tuple[RowId, ...] = ()
+    nearest_rows: tuple[RowId, ...] = ()
+    sentences: tuple[str, ...] = ()
+    sentence_rows: tuple[RowId, ...] = ()
+    cosine: float | None = None
+
+
+def trace(
+    prototypes: Prototypes, decoded: Sequence[DecodedText], row_ids: np.ndarray, vectors: np.ndarray | None, decoder: str
+) -> tuple[Lineage, ...]:
+    """Traces decoded texts back to their source.
+
+    Args:
+        prototypes: m prototypes.
+        decoded: The text of each.
+        row_ids: Ids of the source rows, by position.
+        vectors: The texts' own vectors, of length 1, of shape (m, d); None if they are not known.
+        decoder: Name of the decoder.
+
+    Returns:
+        The lineage of each text.
+    """
+    ids = row_ids.tolist()
+    cosines: list[float | None] = [None] * len(decoded)
+    if vectors is not None:
+        lengths = np.linalg.norm(prototypes.vectors, axis=1)
+        cosines = ((vectors * prototypes.vectors).sum(axis=1) / np.where(lengths == 0, 1, lengths)).tolist()
+    return tuple(
+        Lineage(
+            decoder=decoder,
+            member_rows=tuple(ids[row] for row in members.tolist()),
+            nearest_rows=tuple(ids[row] for row in members[:3].tolist()),
+            sentences=text.sentences,
+            sentence_rows=tuple(ids[row] for row in text.rows),
+            cosine=cosine,
+        )
+        for members, text, cosine in zip(prototypes.members, decoded, cosines, strict=True)
+    )

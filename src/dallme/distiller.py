@@ -1,0 +1,230 @@
+"""The algorithm: embed, condense, decode (Figure 2 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dallme import registry
+from dallme.budget import Budget
+from dallme.condensers.base import Condenser
+from dallme.data import DecodedText, Fingerprint, LabelledTexts, LabelledVectors, Prototypes
+from dallme.decoders.base import Context, Decoder
+from dallme.distilled import DistilledDataset, trace
+from dallme.embedders.base import Embedder, count_words
+from dallme.embedders.resolve import resolve
+from dallme.errors import InputError
+from dallme.manifest import Clock, build_manifest
+from dallme.progress import Progress, SilentProgress
+from dallme.readers import read
+from dallme.store import EmbeddingStore, embed_with_store
+from dallme.validation import check_positive, check_seed, check_vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Distillation:
+    """What one run made.
+
+    Attributes:
+        context: The source texts, their vectors and what else the decoder saw.
+        prototypes: The condensed vectors.
+        distilled: The texts.
+    """
+
+    context: Context
+    prototypes: Prototypes
+    distilled: DistilledDataset
+
+
+@dataclass(frozen=True)
+class Distiller:
+    """Distils a labelled text dataset into a few readable texts.
+
+    Give exactly one of `per_class`, `ratio` and `total`.
+
+    Attributes:
+        per_class: Texts per class.
+        ratio: Share of the source's rows, in (0, 1].
+        total: Texts in all.
+        allocation: How a total is divided among the classes: ``equal``, ``proportional`` or ``sqrt``.
+        embedder: A name, a Hub id, a folder, an embedder, or any object with ``encode(list of strings)``.
+        condenser: A name or a condenser.
+        decoder: A name or a decoder.
+        prompt: Task-specific prompt put before each text when it is embedded (section 5.4).
+        max_tokens: Most tokens of a distilled text, by the embedder's tokenizer, special tokens included.
+        seed: Seed of every random choice.
+        store: Folder that keeps vectors, so that no text is embedded twice; None keeps none.
+        progress: Where to show progress.
+
+    Example:
+        >>> texts = ["a fine film", "a good play", "a bad film", "a poor play"]
+        >>> distilled = Distiller(per_class=1, embedder="hashing").distill(texts, ["good", "good", "bad", "bad"])
+        >>> len(distilled)
+        2
+    """
+
+    per_class: int | None = None
+    ratio: float | None = None
+    total: int | None = None
+    allocation: str = "equal"
+    embedder: Any = "all-MiniLM-L6-v2"
+    condenser: str | Condenser = "k-centroid"
+    decoder: str | Decoder = "extractive"
+    prompt: str | None = None
+    max_tokens: int = 128
+    seed: int = 0
+    store: str | Path | None = None
+    progress: Progress = field(default_factory=SilentProgress, compare=False)
+
+    def __post_init__(self) -> None:
+        """Checks the options; nothing is loaded."""
+        check_positive(self.max_tokens, "max_tokens")
+        check_seed(self.seed)
+        self.budget  # noqa: B018 - a wrong budget is to fail now, not after the embedding
+        self.resolved_condenser, self.resolved_decoder  # noqa: B018 - and so is an unknown name
+
+    def distill(
+        self,
+        source: Any,
+        labels: Sequence[Any] | None = None,
+        *,
+        vectors: Any = None,
+        text_column: str | None = None,
+        label_column: str | None = None,
+    ) -> DistilledDataset:
+        """Distils a dataset: embed, condense, decode.
+
+        Args:
+            source: A list of texts, a pandas or polars frame, a `datasets.Dataset`, a path, or a Hub id.
+            labels: The classes, if the source is a list of texts.
+            vectors: Ready vectors of shape (n, d), one a text; then no embedder is loaded.
+            text_column: Name of the column with the texts, where it has no usual one.
+            label_column: Name of the column with the classes, where it has no usual one.
+
+        Returns:
+            The distilled texts with their lineage.
+
+        Raises:
+            InputError: If the source, the vectors or the budget cannot be used.
+        """
+        texts = read(source, labels, text_column=text_column, label_column=label_column)
+        return self.run(texts, vectors=vectors).distilled
+
+    def run(self, texts: LabelledTexts, *, vectors: Any = None) -> Distillation:
+        """Distils texts that are read already, and keeps what lies between: vectors and prototypes.
+
+        Args:
+            texts: The source.
+            vectors: Ready vectors of shape (n, d), one a text; then no embedder is loaded.
+        """
+        clock = Clock()
+        self.allocate(texts)  # a budget that cannot be met is to fail before the embedding
+        with clock.lap("embed"):
+            embedded = self.embed(texts) if vectors is None else self.adopt(texts, vectors)
+        context = self.context(texts, embedded, with_embedder=vectors is None)
+        with clock.lap("condense"):
+            prototypes = self.condense(context)
+        with clock.lap("decode"):
+            decoded = self.resolved_decoder.decode(prototypes, context, seed=self.seed)
+        return Distillation(context, prototypes, self._describe(prototypes, decoded, context, clock.seconds))
+
+    @cached_property
+    def budget(self) -> Budget:
+        """How many texts each class is given."""
+        return Budget(self.per_class, self.ratio, self.total, self.allocation)
+
+    @cached_property
+    def resolved_embedder(self) -> Embedder:
+        """The embedder itself, looked up on first use."""
+        return resolve(self.embedder)
+
+    @cached_property
+    def resolved_condenser(self) -> Condenser:
+        """The condenser itself."""
+        condenser: Condenser = _part("condensers", self.condenser, Condenser)
+        return condenser
+
+    @cached_property
+    def resolved_decoder(self) -> Decoder:
+        """The decoder itself."""
+        decoder: Decoder = _part("decoders", self.decoder, Decoder)
+        return decoder
+
+    def embed(self, texts: LabelledTexts) -> LabelledVectors:
+        """Embeds the texts, taking from the store what it holds."""
+        return LabelledVectors(self.embed_texts(texts.texts), texts.labels, self.resolved_embedder.fingerprint(self.prompt))
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeds texts, taking from the store what it holds; float32 of shape (n, d)."""
+        store = None if self.store is None else EmbeddingStore(self.store)
+        return embed_with_store(self.resolved_embedder, texts, prompt=self.prompt, store=store, progress=self.progress)
+
+    def allocate(self, texts: LabelledTexts) -> dict[int, int]:
+        """Class id to number of texts. A text that stands twice in a class counts once: it can be distilled once."""
+        distinct: dict[int, set[str]] = {label: set() for label in texts.class_counts}
+        for text, label in zip(texts.texts, texts.labels.tolist(), strict=True):
+            distinct[label].add(text)
+        return self.budget.allocate({label: len(found) for label, found in distinct.items()}, texts.label_names)
+
+    def condense(self, context: Context) -> Prototypes:
+        """Condenses the vectors of the source to as many prototypes as the budget says."""
+        budget = self.allocate(context.source)
+        return self.resolved_condenser.condense(context.vectors, budget, seed=self.seed, progress=self.progress)
+
+    def adopt(self, texts: LabelledTexts, vectors: Any) -> LabelledVectors:
+        """Takes ready vectors in place of embedding.
+
+        Raises:
+            InputError: If they are not one finite vector a text.
+        """
+        checked = check_vectors(vectors, rows=len(texts))
+        return LabelledVectors(checked, texts.labels, Fingerprint("given", "unknown", checked.shape[1], normalized=False))
+
+    def context(self, texts: LabelledTexts, vectors: LabelledVectors, *, with_embedder: bool = True) -> Context:
+        """What the decoder may use; without an embedder tokens are words and signs."""
+        embedder = self.resolved_embedder if with_embedder else None
+        count_tokens = embedder.count_tokens if embedder else count_words
+        return Context(texts, vectors, count_tokens, self.max_tokens, embedder, self.progress)
+
+    def _describe(
+        self, prototypes: Prototypes, decoded: list[DecodedText], context: Context, seconds: dict[str, float]
+    ) -> DistilledDataset:
+        """Puts the texts together with where they are from and how they were made."""
+        source = context.source
+        own = context.embedder.embed([text.text for text in decoded], prompt=self.prompt) if context.embedder else None
+        lineage = trace(prototypes, decoded, source.row_ids, own, self._name(self.decoder))
+        manifest = build_manifest(self._configuration(), source, context.vectors.fingerprint, seconds)
+        texts = tuple(text.text for text in decoded)
+        return DistilledDataset(texts, prototypes.labels, source.label_names, prototypes.weights, lineage, manifest)
+
+    def _configuration(self) -> dict[str, Any]:
+        """Every option, as the manifest holds it."""
+        return {
+            "budget": {key: value for key, value in asdict(self.budget).items() if value is not None},
+            "embedder": self.embedder if isinstance(self.embedder, str) else resolve(self.embedder).name,
+            "condenser": self._name(self.condenser),
+            "condenser_options": asdict(self.resolved_condenser),
+            "decoder": self._name(self.decoder),
+            "decoder_options": asdict(self.resolved_decoder),
+            "prompt": self.prompt,
+            "max_tokens": self.max_tokens,
+            "seed": self.seed,
+        }
+
+    def _name(self, part: str | Condenser | Decoder) -> str:
+        """What the manifest calls a part: its registry name, or its class."""
+        return part if isinstance(part, str) else type(part).__name__
+
+
+def _part(role: str, part: Any, kind: type) -> Any:
+    """A part from its name, or the object itself if it is one."""
+    if isinstance(part, str):
+        return registry.make(role, part)
+    if not (isinstance(part, kind) and is_dataclass(part)):
+        raise InputError(f"expected a {role[:-1]}: one of {', '.join(registry.names(role))} or a {kind.__name__}, found {part!r}")
+    return part

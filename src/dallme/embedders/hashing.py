@@ -1,0 +1,55 @@
+"""A floor that needs no model: hashed words, turned into a dense vector by a fixed random projection."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+
+import numpy as np
+
+from dallme.data import Fingerprint
+from dallme.embedders.base import Embedder
+
+_WORD = re.compile(r"\w+|[^\w\s]+")
+
+
+@lru_cache(maxsize=100_000)
+def _signs(word: str, dimension: int) -> np.ndarray:
+    """The word's own direction: `dimension` signs out of its hash, int8."""
+    bits = b"".join(
+        blake2b(word.encode(), digest_size=64, salt=block.to_bytes(8, "little")).digest() for block in range(-(-dimension // 512))
+    )
+    return np.unpackbits(np.frombuffer(bits, dtype=np.uint8))[:dimension].astype(np.int8) * 2 - 1
+
+
+@dataclass(frozen=True)
+class HashingEmbedder(Embedder):
+    """Adds up one random direction per word (random indexing), damped by the root of how often the word occurs.
+
+    Texts that share words are near each other and nothing else is known about them. Needs numpy alone; the vectors are the
+    same on every machine. For tests, and as a floor that a real model must beat.
+
+    Attributes:
+        dimension: Length of a vector.
+    """
+
+    dimension: int = 256
+
+    @property
+    def name(self) -> str:
+        """``hashing``."""
+        return "hashing"
+
+    def fingerprint(self, prompt: str | None = None) -> Fingerprint:
+        """Name, dimension and prompt say it all."""
+        return Fingerprint(self.name, weights="blake2b-signs-1", dimension=self.dimension, prompt=prompt, pooling="sum")
+
+    def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for word, count in Counter(_WORD.findall(f"{prompt or ''}{text}".lower())).items():
+                vectors[row] += np.sqrt(np.float32(count)) * _signs(word, self.dimension)
+        return vectors

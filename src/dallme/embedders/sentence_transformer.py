@@ -1,0 +1,199 @@
+"""Any sentence-transformers model, run as fast as the processor at hand allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dallme.data import Fingerprint
+from dallme.embedders.base import Embedder
+from dallme.embedders.locate import canonical_name, locate, sha256_of
+from dallme.errors import DallmeError, InputError
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+#: Lengths are padded to a multiple of this, so that few shapes occur and each is compiled once.
+PAD_MULTIPLE = 16
+
+
+@dataclass(frozen=True)
+class SentenceTransformerEmbedder(Embedder):
+    """A sentence-transformers model: its own tokenizer, pooling and normalisation.
+
+    The transformer runs in bfloat16 where the processor computes that in hardware, everything after it (pooling, projection,
+    normalisation) in float32; the vectors stay within cosine 0.999 of those in float32.
+
+    Attributes:
+        model: Folder or Hub id.
+        max_tokens: Tokens that are read of a text, special tokens included; 128 is the paper's limit (Appendix B.1). A model
+            that can read less reads less.
+        batch_size: Texts that go through the model at once.
+        precision: ``auto``, ``bfloat16`` or ``float32``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    """
+
+    model: str = "all-MiniLM-L6-v2"
+    max_tokens: int = 128
+    batch_size: int = 64
+    precision: str = "auto"
+    device: str = "auto"
+
+    @property
+    def name(self) -> str:
+        """The Hub id, or the name of the folder."""
+        return (
+            canonical_name(self.model)
+            if not Path(self.model).expanduser().is_dir()
+            else Path(self.model).expanduser().resolve().name
+        )
+
+    def fingerprint(self, prompt: str | None = None) -> Fingerprint:
+        """Model, hash of its weights, pooling, tokens read, number format and prompt."""
+        return Fingerprint(
+            model=self.name,
+            weights=self._weights_hash,
+            dimension=int(self._loaded.get_embedding_dimension() or 0),
+            prompt=prompt,
+            pooling=self._pooling,
+            max_tokens=self._token_limit,
+            precision=self._resolved_precision,
+        )
+
+    def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
+        """Counts the tokens of each text with the model's own tokenizer, special tokens included; int64 of shape (n,)."""
+        tokenizer = self._tokenizer
+        if tokenizer is None:
+            return super().count_tokens(texts)
+        return np.array(
+            [len(ids) for ids in tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]], dtype=np.int64
+        )
+
+    def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
+        import torch
+
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        vectors: np.ndarray | None = None
+        with torch.inference_mode():
+            for start in range(0, len(texts), self.batch_size):
+                rows = order[start : start + self.batch_size]
+                batch = self._embed_batch([texts[row] for row in rows], prompt)
+                vectors = np.empty((len(texts), batch.shape[1]), dtype=np.float32) if vectors is None else vectors
+                vectors[rows] = batch
+        assert vectors is not None
+        return vectors
+
+    def _embed_batch(self, texts: list[str], prompt: str | None) -> np.ndarray:
+        """One pass through the model's modules; the first in the fast number format, the others in float32."""
+        import torch
+
+        limits = {"truncation": True, "max_length": self._token_limit, "pad_to_multiple_of": PAD_MULTIPLE}
+        features = self._loaded.preprocess(texts, prompt=prompt, processing_kwargs={"text": limits} if self._tokenizer else None)
+        features = {
+            key: value.to(self._torch_device) if isinstance(value, torch.Tensor) else value for key, value in features.items()
+        }
+        for module in self._loaded:
+            features = module(features)
+            if "token_embeddings" in features:
+                features["token_embeddings"] = features["token_embeddings"].float()
+        return np.asarray(features["sentence_embedding"].float().cpu().numpy())
+
+    @cached_property
+    def _folder(self) -> Path:
+        return locate(self.model)
+
+    @cached_property
+    def _loaded(self) -> SentenceTransformer:
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        if not any(self._folder.rglob("*.safetensors")):
+            raise DallmeError(
+                f"expected weights as .safetensors in the model {self.name!r}, found none; choose a revision that has them, "
+                "or convert the model: other formats can run code when they are read"
+            )
+        try:
+            with _quiet():
+                model = SentenceTransformer(
+                    str(self._folder),
+                    device=str(self._torch_device),
+                    model_kwargs={"use_safetensors": True},
+                    local_files_only=True,
+                )
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            raise DallmeError(
+                f"expected a sentence-transformers model in {self.model!r}, could not load it: {str(error).splitlines()[0]}"
+            ) from error
+        model.eval()
+        if self._resolved_precision == "bfloat16":
+            model[0].to(torch.bfloat16)
+        return model
+
+    @property
+    def _tokenizer(self) -> Any:
+        """The tokenizer of a transformer, or None for models that have none of that kind."""
+        tokenizer = getattr(self._loaded, "tokenizer", None)
+        return tokenizer if callable(tokenizer) else None
+
+    @property
+    def _token_limit(self) -> int:
+        limit = self._loaded.max_seq_length
+        return min(self.max_tokens, limit) if limit else self.max_tokens
+
+    @property
+    def _pooling(self) -> str:
+        modes = [str(getattr(module, "pooling_mode", "")) for module in self._loaded]
+        return next((mode for mode in modes if mode), "none")
+
+    @cached_property
+    def _weights_hash(self) -> str:
+        return sha256_of(sorted(self._folder.rglob("*.safetensors")))
+
+    @cached_property
+    def _torch_device(self) -> torch.device:
+        import torch
+
+        if self.device != "auto":
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+
+    @cached_property
+    def _resolved_precision(self) -> str:
+        if self.precision not in ("auto", "bfloat16", "float32"):
+            raise InputError(f"expected precision auto, bfloat16 or float32, found {self.precision!r}")
+        if self.precision != "auto":
+            return self.precision
+        return "bfloat16" if _computes_bfloat16(self._torch_device.type) else "float32"
+
+
+def _computes_bfloat16(device: str) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware; software emulation would be slower than float32."""
+    import torch
+
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device == "cpu":
+        tests = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+        return any(test() for test in tests if test is not None)
+    return False
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps transformers from drawing a progress bar of its own while a model loads."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

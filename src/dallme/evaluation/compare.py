@@ -1,0 +1,142 @@
+"""The honest table: one budget, several ways to fill it, the same classifiers and the same test set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dallme import registry
+from dallme.baselines.base import Baseline
+from dallme.classifiers.base import Classifier
+from dallme.data import LabelledTexts
+from dallme.decoders.base import Decoder
+from dallme.distiller import Distillation, Distiller
+from dallme.errors import UnknownNameError
+from dallme.evaluation.protocol import Score, overlap_note, score
+from dallme.validation import check_positive
+
+#: Draws of a baseline that chooses at random (section 4, "Random Sampling").
+RANDOM_DRAWS = 10
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """One row of the table.
+
+    Attributes:
+        method: Name of the baseline or decoder.
+        texts: Texts in a set.
+        draws: Sets that were made, with different seeds.
+        scores: One a classifier.
+    """
+
+    method: str
+    texts: int
+    draws: int
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The honest table.
+
+    Attributes:
+        methods: Its rows.
+        test_rows: Rows of the test set.
+        notes: What a reader should know, such as test rows that stand in the source as well.
+    """
+
+    methods: tuple[MethodResult, ...]
+    test_rows: int
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The table as JSON; `gain_over_random` is the difference in mean accuracy, null without the method ``random``."""
+        random = {score.classifier: score.accuracy for row in self.methods if row.method == "random" for score in row.scores}
+        rows = []
+        for row in self.methods:
+            results = []
+            for found in row.scores:
+                base = random.get(found.classifier)
+                results.append(found.as_dict() | {"gain_over_random": None if base is None else found.accuracy - base})
+            rows.append({"method": row.method, "texts": row.texts, "draws": row.draws, "results": results})
+        return {"methods": rows, "test_rows": self.test_rows, "notes": list(self.notes)}
+
+
+def check_methods(methods: Sequence[str]) -> list[str]:
+    """Checks names of baselines and decoders; each is kept once, in the order asked for.
+
+    Raises:
+        UnknownNameError: If one is neither; it lists the known ones.
+    """
+    known = [*registry.names("baselines"), *registry.names("decoders")]
+    for method in methods:
+        if method not in known:
+            raise UnknownNameError("method", method, known)
+    return list(dict.fromkeys(methods))
+
+
+def compare(
+    distiller: Distiller,
+    distillation: Distillation,
+    test: LabelledTexts,
+    methods: Sequence[str],
+    classifiers: Mapping[str, Classifier],
+    *,
+    runs: int = 1,
+) -> Comparison:
+    """Fills one budget in several ways and says what each is worth.
+
+    Args:
+        distiller: Its budget, condenser, seed and progress are used; its own decoder's texts are those of `distillation`.
+        distillation: What `distiller` made of the source.
+        test: Real texts with the same label ids.
+        methods: Names of baselines and decoders.
+        classifiers: Name to classifier.
+        runs: Sets that each decoder makes, with the seeds from the distiller's on. Baselines that choose at random make
+            ten, or as many if that is more.
+
+    Returns:
+        The table; where ``full`` is among the methods, each score says how much of it is recovered.
+    """
+    check_positive(runs, "runs")
+    texts = distillation.context.source
+    names = check_methods(methods)
+    full: dict[str, float] = {}
+    rows: dict[str, MethodResult] = {}
+    with distiller.progress.task("compare", total=len(names) * len(classifiers)) as task:
+        # The full data comes first: every other row is measured against it.
+        for method in sorted(names, key=lambda method: method != "full"):
+            sets = _sets(distiller, distillation, method, runs)
+            scores = []
+            for name, classifier in classifiers.items():
+                found = score(classifier, name, sets, test, runs=1, seed=distiller.seed)
+                if method == "full":
+                    full[name] = found.accuracy
+                scores.append(replace(found, full_accuracy=full.get(name)))
+                task.advance()
+            rows[method] = MethodResult(method, len(sets[0]), len(sets), tuple(scores))
+    return Comparison(tuple(rows[method] for method in names), len(test), overlap_note(texts, test))
+
+
+def _sets(distiller: Distiller, distillation: Distillation, method: str, runs: int) -> list[LabelledTexts]:
+    """The sets of texts of one method, one a draw."""
+    context, seeds = distillation.context, range(distiller.seed, distiller.seed + runs)
+    if method in registry.names("baselines"):
+        baseline: Baseline = registry.make("baselines", method)
+        budget = distiller.allocate(context.source)
+        draws = range(distiller.seed, distiller.seed + max(runs, RANDOM_DRAWS)) if baseline.varies else seeds[:1]
+        return [baseline.select(context.source, context.vectors, budget, seed=seed) for seed in draws]
+    sets = []
+    for seed in seeds:
+        if seed == distiller.seed and method == distiller.decoder:
+            sets.append(distillation.distilled.to_labelled_texts())
+            continue
+        prototypes = distillation.prototypes if seed == distiller.seed else replace(distiller, seed=seed).condense(context)
+        decoder: Decoder = distiller.resolved_decoder if method == distiller.decoder else registry.make("decoders", method)
+        decoded = decoder.decode(prototypes, context, seed=seed)
+        sets.append(
+            replace(distillation.distilled.to_labelled_texts(), texts=[text.text for text in decoded], labels=prototypes.labels)
+        )
+    return sets

@@ -1,0 +1,122 @@
+"""A folder of data files, read as one table; files named for splits are kept apart."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dallme.errors import InputError
+from dallme.readers.files import read_file, split_suffix
+from dallme.readers.rows import Column, Rows
+
+#: Word in a file name to the split that it means, as the library `datasets` has them.
+_SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training", "trainset"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "devset"), "validation"),
+    **dict.fromkeys(("test", "testing", "testset", "eval", "evaluation"), "test"),
+}
+
+#: Files that describe the data, and hold none.
+_DESCRIPTIONS = ("manifest.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+
+
+def read_folder(folder: Path, name: str, split: str | None) -> Rows:
+    """Opens the data files of a folder, in the order of their names.
+
+    If a file name holds a word such as train, test or validation, files belong to splits, and one split is read.
+
+    Args:
+        folder: The folder; if it holds no data file itself, those of the folders in it are read.
+        name: What the user calls it.
+        split: The split to read, or None for ``train`` where there are splits.
+
+    Raises:
+        InputError: If there is no data file or no such split, or if the files have different columns.
+    """
+    files = _data_files(folder)
+    if not files:
+        raise InputError(f"{name}: expected a folder with data files (CSV, TSV, JSONL, JSON, Parquet, Arrow), found none in it")
+    splits: dict[str | None, list[Path]] = {}
+    for file in files:
+        splits.setdefault(_split_of(file.relative_to(folder)), []).append(file)
+    chosen = _choose_split(splits, name, split)
+    source = name if split is None and chosen is None else f"{name}@{chosen}"
+    others = [str(file.relative_to(folder)) for file in splits.get(None, ()) if chosen is not None]
+    notes = (f"left out files of {name} that are not named for a split: {', '.join(others)}",) if others else ()
+    return _joined(source, name, folder, splits[chosen], notes)
+
+
+def _data_files(folder: Path) -> list[Path]:
+    for pattern in ("*", "*/*"):
+        found = [path for path in sorted(folder.glob(pattern)) if path.is_file() and _is_data(path.relative_to(folder))]
+        if found:
+            return found
+    return []
+
+
+def _is_data(path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.parts)
+    named = path.name in _DESCRIPTIONS or path.name.lower().startswith("readme")
+    return not hidden and not named and bool(split_suffix(path.name)[1])
+
+
+def _split_of(path: Path) -> str | None:
+    words = re.split(r"[^a-z]+", str(path.with_name(split_suffix(path.name)[0])).lower())
+    return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
+
+
+def _choose_split(splits: dict[str | None, list[Path]], name: str, split: str | None) -> str | None:
+    known = [known for known in splits if known is not None]
+    if split is None and (not known or "train" in known):
+        return "train" if known else None
+    wanted = _SPLIT_WORDS.get(split or "train", split)
+    if wanted in known:
+        return wanted
+    choices = f"choose one: {', '.join(f'{name}@{other}' for other in known)}" if known else "no file is named for a split"
+    raise InputError(f"{name}: expected files of the split {wanted!r}, found none; {choices}")
+
+
+def _joined(source: str, name: str, folder: Path, files: list[Path], notes: tuple[str, ...]) -> Rows:
+    stems: dict[Path, Path] = {}
+    for file in files:
+        stem = file.with_name(split_suffix(file.name)[0])
+        if stems.setdefault(stem, file) != file:
+            raise InputError(
+                f"{source}: expected each file once, found {stems[stem].name} and {file.name}, the same name in two formats; "
+                "read one of them"
+            )
+    opened = [read_file(file, str(Path(name) / file.relative_to(folder))) for file in files]
+    head = opened[0]
+    for rows in opened[1:]:
+        if set(rows.names) != set(head.names):
+            raise InputError(
+                f"{source}: expected the same columns in all files, found {', '.join(head.names)} in {head.source} "
+                f"and {', '.join(rows.names)} in {rows.source}"
+            )
+        if rows.classes != head.classes:
+            raise InputError(f"{source}: expected the same class names in all files, {head.source} and {rows.source} differ")
+    parts = tuple((str(file.relative_to(folder)), rows.count) for file, rows in zip(files, opened, strict=True))
+    return Rows(
+        source,
+        sum(rows.count for rows in opened),
+        head.names,
+        lambda column: _concatenated([rows.load(column) for rows in opened]),
+        classes=head.classes,
+        parts=parts if len(parts) > 1 else (),
+        notes=notes,
+        names_hint=head.names_hint,
+    )
+
+
+def _concatenated(columns: list[Column]) -> Column:
+    """The values of all files one after the other: as Arrow where all are of one type, else as Python values."""
+    arrays = [column for column in columns if not isinstance(column, list)]
+    if len(arrays) == len(columns) and all(array.type == arrays[0].type for array in arrays):
+        return pa.chunked_array([chunk for array in arrays for chunk in array.chunks], type=arrays[0].type)
+    values: list[Any] = []
+    for column in columns:
+        values += column if isinstance(column, list) else column.to_pylist()
+    return values

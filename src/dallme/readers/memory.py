@@ -1,0 +1,121 @@
+"""Sources in memory: frames and tables of other libraries, and plain lists."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping, Set
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dallme.data import LabelledTexts
+from dallme.errors import InputError
+from dallme.readers.rows import Column, Rows, from_lists, from_table
+
+_KINDS = (
+    "a path, a Hugging Face dataset id, a pandas or polars DataFrame, a pyarrow Table, a datasets.Dataset, "
+    "LabelledTexts, or a list of strings with labels"
+)
+
+
+def read_object(source: Any) -> Rows | None:
+    """Opens an object that has its labels with it; None if it is none.
+
+    The libraries are not imported: what they have not made cannot be theirs.
+
+    Raises:
+        InputError: If it holds several splits or repeats a column name.
+    """
+    if isinstance(source, LabelledTexts):
+        return _from_labelled_texts(source)
+    if isinstance(source, pa.Table):
+        return from_table("memory", source)
+    if _is(source, "pandas", "DataFrame"):
+        return _from_pandas(source)
+    if _is(source, "polars", "DataFrame"):
+        names = tuple(source.columns)
+        return Rows("memory", source.height, names, lambda name: pa.chunked_array([source.get_column(name).to_arrow()]))
+    if _is(source, "datasets", "Dataset"):
+        return from_dataset(source, "memory")
+    if _is(source, "datasets", "DatasetDict"):
+        raise InputError(
+            f"expected one split of the dataset, found all: {', '.join(source)}; hand over one, such as data['train']"
+        )
+    return None
+
+
+def read_sequence(texts: Any, labels: Any) -> Rows:
+    """Opens a sequence of texts and one of labels of the same length.
+
+    Raises:
+        InputError: If one of them is not a sequence, or their lengths differ.
+    """
+    if not _is_sequence(texts):
+        raise InputError(f"expected {_KINDS}, found {type(texts).__name__}")
+    if labels is None:
+        raise InputError("expected labels with a list of texts, found none; give them as the second argument")
+    if not _is_sequence(labels):
+        raise InputError(f"expected a sequence of labels, one a text, found {type(labels).__name__}")
+    if len(texts) != len(labels):
+        raise InputError(f"expected a label for each text, found {len(labels):,} labels for {len(texts):,} texts")
+    return from_lists("memory", {"text": _listed(texts), "label": _listed(labels)}, len(texts))
+
+
+def from_dataset(dataset: Any, source: str) -> Rows:
+    """Rows of a `datasets.Dataset`, in its order; a column is read when it is asked for."""
+
+    def load(name: str) -> Column:
+        return dataset.select_columns([name]).with_format("arrow")[:].column(name)
+
+    classes = {
+        name: dict(enumerate(feature.names))
+        for name, feature in dataset.features.items()
+        if _is(feature, "datasets", "ClassLabel")
+    }
+    return Rows(source, len(dataset), tuple(dataset.column_names), load, classes=classes)
+
+
+def _is(value: object, module: str, name: str) -> bool:
+    """Whether a value is an instance of a class of a module that may not be loaded."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(value, getattr(loaded, name, ()))
+
+
+def _is_sequence(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1
+    return isinstance(value, Collection) and not isinstance(value, (str, bytes, Mapping, Set))
+
+
+def _listed(values: Any) -> list[Any]:
+    listed: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    return listed
+
+
+def _from_labelled_texts(source: LabelledTexts) -> Rows:
+    columns: dict[str, Column] = {"text": list(source.texts), "label": pa.chunked_array([pa.array(source.labels)])}
+    return Rows(
+        source.source,
+        len(source),
+        tuple(columns),
+        columns.__getitem__,
+        classes={"label": source.label_names},
+        row_ids=source.row_ids,
+        notes=source.notes,
+    )
+
+
+def _from_pandas(frame: Any) -> Rows:
+    names = tuple(str(name) for name in frame.columns)
+
+    def load(name: str) -> Column:
+        series = frame.iloc[:, names.index(name)]
+        try:
+            array = pa.array(series, from_pandas=True)
+        except (ValueError, TypeError, OverflowError):  # values of several kinds
+            values: list[Any] = series.tolist()
+            return values
+        return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+
+    return Rows("memory", len(frame), names, load)
