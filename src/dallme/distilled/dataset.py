@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,10 @@ class DistilledDataset:
     def __len__(self) -> int:
         """Number of texts."""
         return len(self.texts)
+
+    def with_comparison(self, comparison: dict[str, Any]) -> DistilledDataset:
+        """The same texts, with an honest table in the manifest and so on the card."""
+        return replace(self, manifest=self.manifest | {"comparison": comparison})
 
     def to_labelled_texts(self) -> LabelledTexts:
         """The texts and labels alone, as classifiers take them."""

@@ -64,6 +64,15 @@ class Score:
         }
 
 
+def check_classifiers(names: Sequence[str]) -> list[str]:
+    """Turns names and aliases into registry names, each once, in the order asked for.
+
+    Raises:
+        UnknownNameError: If a name is not known; it lists the known ones.
+    """
+    return list(dict.fromkeys(registry.find("classifiers", name).name for name in names))
+
+
 def make_classifiers(names: Sequence[str], embed: Callable[[Sequence[str]], np.ndarray] | None = None) -> dict[str, Classifier]:
     """Makes classifiers from their names or aliases.
 
@@ -79,16 +88,10 @@ def make_classifiers(names: Sequence[str], embed: Callable[[Sequence[str]], np.n
         InputError: If a classifier needs an embedder and there is none.
     """
     made: dict[str, Classifier] = {}
-    for name in names:
-        part = registry.find("classifiers", name)
-        if part.name == "embedding-lr":
-            if embed is None:
-                raise InputError("expected an embedder for the classifier embedding-lr, found none; name one with --embedder")
-            made[part.name] = part.load()(embed=embed)
-        else:
-            made[part.name] = part.load()()
-    if not made:
-        raise InputError(f"expected at least one classifier, found none; known: {', '.join(registry.names('classifiers'))}")
+    for name in check_classifiers(names):
+        if name == "embedding-lr" and embed is None:
+            raise InputError("expected an embedder for the classifier embedding-lr, found none; name one with --embedder")
+        made[name] = registry.make("classifiers", name, **({"embed": embed} if name == "embedding-lr" else {}))
     return made
 
 

@@ -1,0 +1,109 @@
+"""``dallme distill``: many texts in, a few out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dallme.cli import options
+from dallme.cli.output import print_json, print_notes, print_table
+from dallme.cli.progress import make_progress
+
+if TYPE_CHECKING:
+    from dallme.distilled import DistilledDataset
+
+DEFAULT_CLASSIFIERS = "lr,svm,nb"
+
+
+def distill(
+    source: options.Source,
+    output: Annotated[Path, typer.Option("--output", help="Folder to write to.")],
+    test: options.OptionalTest = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    id_column: options.IdColumn = None,
+    drop_bad_rows: options.DropBadRows = False,
+    per_class: options.PerClass = None,
+    ratio: options.Ratio = None,
+    total: options.Total = None,
+    allocation: options.Allocation = "equal",
+    embedder: options.Embedder = "all-MiniLM-L6-v2",
+    prompt: options.Prompt = None,
+    condenser: options.Condenser = "k-centroid",
+    decoder: options.Decoder = "extractive",
+    max_tokens: options.MaxTokens = 128,
+    seed: options.Seed = 0,
+    store: options.Store = None,
+    classifiers: options.Classifiers = DEFAULT_CLASSIFIERS,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Distil SOURCE into a few readable texts.
+
+    Example: dallme distill reviews.csv --per-class 10 --output distilled --test reviews-test.csv
+    """
+    from dallme.budget import Budget
+    from dallme.distilled import folder
+    from dallme.evaluation.protocol import check_classifiers, make_classifiers
+
+    folder.check(output, overwrite=overwrite)
+    Budget(per_class, ratio, total, allocation)  # what is wrong with it is to be said before anything is loaded
+    judge_names = check_classifiers(options.split_names(classifiers))
+
+    from dallme.distiller import Distiller
+    from dallme.evaluation.compare import compare
+    from dallme.readers import read
+
+    progress = make_progress()
+    distiller = Distiller(
+        per_class=per_class,
+        ratio=ratio,
+        total=total,
+        allocation=allocation,
+        embedder=embedder,
+        condenser=condenser,
+        decoder=decoder,
+        prompt=prompt,
+        max_tokens=max_tokens,
+        seed=seed,
+        store=options.store_folder(store),
+        progress=progress,
+    )
+    columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
+    texts = read(source, **columns, id_column=id_column)
+    held_out = read(test, **columns, like=texts) if test else None
+    print_notes([*texts.notes, *(held_out.notes if held_out else ())])
+    distillation = distiller.run(texts)
+    distilled, comparison = distillation.distilled, None
+    if held_out is not None:
+        methods = dict.fromkeys(["random", "nearest", decoder, "full"])
+        judges = make_classifiers(judge_names, embed=distiller.embed_texts)
+        comparison = compare(distiller, distillation, held_out, list(methods), judges).as_dict()
+        distilled = distilled.with_comparison(comparison)
+    distilled.save(output, overwrite=overwrite)
+    if json:
+        print_json(_document(distilled, output, comparison))
+    else:
+        print(f"{len(texts):,} rows → {len(distilled):,} texts in {output}")
+        if comparison:
+            show_comparison(comparison)
+
+
+def _document(distilled: DistilledDataset, output: Path, comparison: dict[str, Any] | None) -> dict[str, Any]:
+    rows = zip(distilled.texts, distilled.labels.tolist(), distilled.weights.tolist(), distilled.lineage, strict=True)
+    texts = [
+        {"text": text, "label": label, "label_text": distilled.label_names[label], "weight": weight, "cosine": lineage.cosine}
+        for text, label, weight, lineage in rows
+    ]
+    return {"output": str(output), "texts": texts, "manifest": distilled.manifest, "comparison": comparison}
+
+
+def show_comparison(comparison: dict[str, Any]) -> None:
+    """Prints the honest table and how to read it."""
+    from dallme.report.table import comparison_cells
+
+    print_notes(comparison["notes"])
+    print(f"\naccuracy on {comparison['test_rows']:,} test rows (in brackets: share of the full data's accuracy)")
+    print_table(*comparison_cells(comparison))

@@ -1,0 +1,75 @@
+"""``dallme evaluate``: what a set of texts is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dallme.cli import options
+from dallme.cli.distill import DEFAULT_CLASSIFIERS
+from dallme.cli.output import print_json, print_notes, print_table
+from dallme.cli.progress import make_progress
+
+
+def evaluate(
+    source: Annotated[
+        str, typer.Argument(metavar="DIR_OR_SOURCE", help="A folder that distill wrote, or any source of labelled texts.")
+    ],
+    test: options.Test,
+    full: Annotated[str | None, typer.Option("--full", help="The full data: says how much of its accuracy is recovered.")] = None,
+    classifiers: options.Classifiers = DEFAULT_CLASSIFIERS,
+    runs: options.Runs = 1,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    drop_bad_rows: options.DropBadRows = False,
+    embedder: options.Embedder = "all-MiniLM-L6-v2",
+    prompt: options.Prompt = None,
+    seed: options.Seed = 0,
+    store: options.Store = None,
+    json: options.Json = False,
+) -> None:
+    """Train classifiers on a few texts and test them on real data.
+
+    Example: dallme evaluate distilled --test reviews-test.csv --full reviews.csv
+    """
+    from dallme.distiller import Distiller
+    from dallme.evaluation import protocol
+    from dallme.readers import read
+
+    progress = make_progress()
+    embeds = Distiller(
+        per_class=1, embedder=embedder, prompt=prompt, seed=seed, store=options.store_folder(store), progress=progress
+    ).embed_texts
+    judges = protocol.make_classifiers(options.split_names(classifiers), embed=embeds)
+    columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column}
+    # A folder of ours has columns of its own names; the user's names are for the user's data.
+    texts = read(source, drop_bad_rows=drop_bad_rows, **({} if is_distilled(source) else columns))
+    held_out = read(test, **columns, drop_bad_rows=drop_bad_rows, like=texts)
+    everything = read(full, **columns, drop_bad_rows=drop_bad_rows, like=texts) if full else None
+    notes = [*texts.notes, *held_out.notes, *(everything.notes if everything else ()), *protocol.overlap_note(texts, held_out)]
+    scores = protocol.evaluate(texts, held_out, judges, full=everything, runs=runs, seed=seed, progress=progress)
+    results = [score.as_dict() for score in scores]
+    print_notes(notes)
+    if json:
+        print_json({"results": results, "train_rows": len(texts), "test_rows": len(held_out), "notes": notes})
+        return
+    print(f"{len(texts):,} texts, tested on {len(held_out):,} rows")
+    head = ["classifier", "accuracy", "macro-F1", "full data", "recovered"]
+    shown = [
+        [
+            result["classifier"],
+            f"{result['accuracy_mean']:.3f} ± {result['accuracy_std']:.3f}",
+            f"{result['macro_f1_mean']:.3f}",
+            "" if result["full_accuracy"] is None else f"{result['full_accuracy']:.3f}",
+            "" if result["recovered"] is None else f"{result['recovered']:.0%}",
+        ]
+        for result in results
+    ]
+    print_table(head, shown)
+
+
+def is_distilled(source: str) -> bool:
+    """Whether a source is a folder that distill wrote."""
+    return (Path(source) / "manifest.json").is_file() and (Path(source) / "train.parquet").is_file()

@@ -1,0 +1,67 @@
+"""Options that several verbs share, declared once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dallme.errors import InputError
+
+Source = Annotated[
+    str,
+    typer.Argument(metavar="SOURCE", help="A file, a folder of files, or a Hugging Face id with optional :config and @split."),
+]
+Test = Annotated[str, typer.Option("--test", help="Real data to test on; a source like SOURCE.")]
+OptionalTest = Annotated[str | None, typer.Option("--test", help="Real data to test on: prints the honest table.")]
+TextColumn = Annotated[str | None, typer.Option("--text-column", help="Column with the texts; by default one with a usual name.")]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label-column", help="Column with the classes; by default one with a usual name.")
+]
+IdColumn = Annotated[
+    str | None, typer.Option("--id-column", help="Column with row ids for the lineage; by default rows are numbered.")
+]
+DropBadRows = Annotated[bool, typer.Option("--drop-bad-rows", help="Leave out rows without a usable text or label, and say so.")]
+PerClass = Annotated[int | None, typer.Option("--per-class", help="Texts per class.")]
+Ratio = Annotated[float | None, typer.Option("--ratio", help="Texts as a share of the rows, in (0, 1].")]
+Total = Annotated[int | None, typer.Option("--total", help="Texts in all.")]
+Allocation = Annotated[str, typer.Option("--allocation", help="How a total is divided: equal, proportional or sqrt.")]
+Embedder = Annotated[str, typer.Option("--embedder", help="A sentence-transformers model (Hub id or folder), or hashing.")]
+Prompt = Annotated[str | None, typer.Option("--prompt", help="Task-specific prompt put before each text when it is embedded.")]
+Condenser = Annotated[str, typer.Option("--condenser", help="See: dallme list condensers.")]
+Decoder = Annotated[str, typer.Option("--decoder", help="See: dallme list decoders.")]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens of a distilled text.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
+Store = Annotated[
+    Path | None,
+    typer.Option("--store", help="Folder that keeps embeddings; by default DALLME_STORE, or the user's cache folder."),
+]
+Classifiers = Annotated[str, typer.Option("--classifiers", help="Comma-separated; see: dallme list classifiers.")]
+Runs = Annotated[int, typer.Option("--runs", help="Runs with different seeds; mean and deviation are reported.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote.")]
+
+
+def store_folder(given: Path | None) -> Path:
+    """The folder that keeps embeddings: the one given, else $DALLME_STORE, else the user's cache folder."""
+    if given is not None:
+        return given
+    if os.environ.get("DALLME_STORE"):
+        return Path(os.environ["DALLME_STORE"])
+    from platformdirs import user_cache_path
+
+    return user_cache_path("dallme") / "embeddings"
+
+
+def split_names(names: str) -> list[str]:
+    """The names of a comma-separated list.
+
+    Raises:
+        InputError: If there is none.
+    """
+    found = [name.strip() for name in names.split(",") if name.strip()]
+    if not found:
+        raise InputError(f"expected names separated by commas, found {names!r}")
+    return found
