@@ -71,6 +71,13 @@ def shards(folder):
     return sorted(folder.rglob("*.arrow"))
 
 
+def flip_a_vector(path):
+    content = bytearray(path.read_bytes())
+    vectors = next(v.tobytes() for number in range(9) if (v := vectors_of(batch(number))).tobytes() in content)
+    content[content.index(vectors) + 100] ^= 1
+    path.write_bytes(content)
+
+
 def all_keys(batches):
     return np.concatenate([batch(number) for number in batches])
 
@@ -219,9 +226,7 @@ def test_a_shard_cut_short_is_set_aside_and_the_others_stay(tmp_path, part):
 
 def test_a_damaged_vector_is_noticed_before_its_key_is_promised(tmp_path):
     filled(tmp_path, batches=1)
-    (path,) = shards(tmp_path)
-    vector = vectors_of(batch(0))[7].tobytes()
-    path.write_bytes(path.read_bytes().replace(vector, b"\1" + vector[1:], 1))
+    flip_a_vector(shards(tmp_path)[0])
     table = reopened(tmp_path)
     assert not table.lookup(batch(0)).any()
     assert "wrong checksum" in table.notes[0]
@@ -232,7 +237,7 @@ def test_a_damaged_vector_is_noticed_before_its_key_is_promised(tmp_path):
 def test_a_damaged_shard_of_a_read_only_store_is_left_out(tmp_path, monkeypatch):
     filled(tmp_path)
     path = shards(tmp_path)[0]
-    path.write_bytes(path.read_bytes()[:-100])
+    flip_a_vector(path)
 
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -278,14 +283,15 @@ def test_a_write_that_fails_half_way_leaves_nothing(tmp_path):
     assert reopened(tmp_path).lookup(all_keys([0, 1])).all()
 
 
-def test_a_full_disk_is_a_clear_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_is_a_clear_error(tmp_path, monkeypatch, call):
     table = filled(tmp_path, batches=1)
     before = sorted(tmp_path.rglob("*"))
 
-    def full(_):
+    def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, call, full)
     with pytest.raises(StoreError, match="No space left on device; make room or choose another folder"):
         table.append(batch(1), vectors_of(batch(1)))
     assert sorted(tmp_path.rglob("*")) == before

@@ -1,0 +1,76 @@
+"""The main job on IMDB and AG-News: what it keeps, how long each stage takes from a cold store, how much memory it needs.
+
+Each data set runs in a process of its own, so that peak memory is its own. Run: python benchmarks/main_job.py [--seeds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from _common import data_folder, peak_memory_gb, write
+
+PER_CLASS = {"imdb": 10, "ag_news": 30}
+
+
+def run(name: str, seeds: int) -> dict[str, Any]:
+    """Distils one data set with each seed and scores it beside random choice, nearest texts and the full data."""
+    from dallme.distiller import Distiller
+    from dallme.evaluation.compare import compare
+    from dallme.evaluation.protocol import LINEAR, make_classifiers
+    from dallme.readers import read
+
+    source = read(data_folder() / name / "train.parquet")
+    test = read(data_folder() / name / "test.parquet", like=source)
+    with tempfile.TemporaryDirectory() as store:
+        distiller = Distiller(per_class=PER_CLASS[name], store=store, seed=0)
+        distillation = distiller.run(source)
+        cold = distillation.distilled.manifest["seconds"]
+        peak_of_distilling = peak_memory_gb()
+        started = time.perf_counter()
+        distiller.embed(source)
+        warm = time.perf_counter() - started
+        judges = make_classifiers(LINEAR)
+        table = compare(distiller, distillation, test, ["random", "nearest", "extractive", "full"], judges, runs=seeds)
+    tokens = distillation.context.count_tokens(list(distillation.distilled.texts))
+    return {
+        "rows": len(source),
+        "test_rows": len(test),
+        "per_class": PER_CLASS[name],
+        "max_tokens": distiller.max_tokens,
+        "longest_text_tokens": int(np.max(tokens)),
+        "seconds": cold,
+        "condense_and_decode_over_embed": round((cold["condense"] + cold["decode"]) / cold["embed"], 3),
+        "embed_from_full_store_seconds": round(warm, 3),
+        "peak_memory_gb": {"distilling": peak_of_distilling, "with_evaluation": peak_memory_gb()},
+        "table": table.as_dict(),
+    }
+
+
+def main() -> None:
+    """Runs each data set in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", choices=PER_CLASS, help="run this data set in this process and print JSON")
+    options = parser.parse_args()
+    if options.only:
+        print(json.dumps(run(options.only, options.seeds)))
+        return
+    results = {}
+    for name in PER_CLASS:
+        command = [sys.executable, str(Path(__file__)), "--only", name, "--seeds", str(options.seeds)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        results[name] = json.loads(done.stdout)
+    write("main_job", {"seeds": options.seeds, "data": results})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Rows drawn at random: what every other condenser must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dallme.condensers._partition import members_of, nearest
+from dallme.condensers.base import Cluster, Condenser
+
+
+@dataclass(frozen=True)
+class RandomRows(Condenser):
+    """Condenses each class to rows drawn without replacement, each row as likely as the next.
+
+    Every row of the class is a member of the drawn row nearest to it; a drawn row is a member of itself.
+    """
+
+    def _condense_class(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> list[Cluster]:
+        drawn = rng.choice(len(vectors), size=count, replace=False)
+        labels = nearest(vectors, vectors[drawn])
+        labels[drawn] = np.arange(count)  # a drawn row may have a twin among the drawn
+        return [
+            Cluster(vectors[row], members, float(len(members)))
+            for row, members in zip(drawn, members_of(labels, count), strict=True)
+        ]
