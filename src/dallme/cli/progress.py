@@ -7,43 +7,62 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from typing import TYPE_CHECKING
+
 from dallme.progress import Progress, Task
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 #: Seconds between two plain lines of one task.
 LINE_INTERVAL = 10.0
 
+#: Seconds that a task must take for its end to be worth a line.
+SHORTEST_SHOWN = 1.0
+
 
 class _Bar:
-    def __init__(self, bars: object, task_id: object) -> None:
+    def __init__(self, bars: Bars, task_id: TaskID) -> None:
         self._bars, self._task_id = bars, task_id
 
     def advance(self, steps: int = 1) -> None:
-        self._bars.advance(self._task_id, steps)  # type: ignore[attr-defined]
+        self._bars.advance(self._task_id, steps)
 
 
 class BarProgress:
-    """Draws one bar a task, with the time that is left."""
+    """Draws one bar a task, with the time that is left; the bar of a task within a task goes when it is done."""
+
+    def __init__(self) -> None:
+        self._bars: Bars | None = None
 
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Task]:
         """Opens a bar of `total` steps."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bars
-
-        columns = (
-            TextColumn("{task.description:>9}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Bars(*columns, console=Console(stderr=True)) as bars:
-            yield _Bar(bars, bars.add_task(description, total=total))
+        if self._bars is not None:
+            task_id = self._bars.add_task(description, total=total)
+            yield _Bar(self._bars, task_id)
+            self._bars.remove_task(task_id)
+            return
+        with _make_bars() as bars:
+            self._bars = bars
+            try:
+                yield _Bar(bars, bars.add_task(description, total=total))
+            finally:
+                self._bars = None
 
     def note(self, message: str) -> None:
         """Prints one line."""
         print(f"note: {message}", file=sys.stderr)
+
+
+def _make_bars() -> Bars:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    label = TextColumn("{task.description:>9}")
+    columns = (label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))
 
 
 class _Lines:
@@ -61,14 +80,15 @@ class _Lines:
 
 
 class LineProgress:
-    """Prints a line when a task ends, and one every ten seconds until then."""
+    """Prints a line every ten seconds, and one when a task of some length ends."""
 
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Task]:
         """Opens a task of `total` steps."""
         lines = _Lines(description, total)
         yield lines
-        print(f"{description}: done, {time.monotonic() - lines.started:.1f} s", file=sys.stderr, flush=True)
+        if time.monotonic() - lines.started >= SHORTEST_SHOWN:
+            print(f"{description}: done, {time.monotonic() - lines.started:.1f} s", file=sys.stderr, flush=True)
 
     def note(self, message: str) -> None:
         """Prints one line."""

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from dallme.condensers.base import Cluster
 
 #: Most similarities held at once (16 MiB of float32).
 _BLOCK = 1 << 22
+
+
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """Holds scikit-learn to one thread, and silences its warning that a fit found fewer clusters or needs more steps.
+
+    Its k-means adds up the sums of its threads in the order in which they end, so that from three threads on the same
+    seed gives other bytes each time.
+    """
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def nearest(vectors: np.ndarray, centers: np.ndarray) -> np.ndarray:

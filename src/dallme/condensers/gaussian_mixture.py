@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn import mixture
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
-from dallme.condensers._partition import fill_empty, members_of
+from dallme.condensers._partition import fill_empty, members_of, reproducible
 from dallme.condensers.base import Cluster, Condenser
 from dallme.errors import InputError, UnknownNameError
 
@@ -24,7 +21,8 @@ class GaussianMixture(Condenser):
     The mixture's density is the sum over j of w_j N(x; m_j, S_j); the responsibility of component j for row x is its share of
     that sum. The prototype is m_j, its weight the sum of its responsibilities over all rows of the class, its members the rows
     for which no other component has a larger one. The paper saw no significant difference to `k-centroid`; prefer this
-    one where clusters overlap and a row should count for several prototypes. It works on a float64 copy of the class.
+    one where clusters overlap and a row should count for several prototypes. It works on a float64 copy of the
+    class and holds rows times clusters responsibilities.
 
     Attributes:
         covariance_type: As scikit-learn's. ``diag``: d variances a component. ``full`` has d (d + 1) / 2 values a component
@@ -45,7 +43,10 @@ class GaussianMixture(Condenser):
             raise InputError(f"expected regularization above 0, such as 0.1, found {self.regularization!r}")
 
     def _condense_class(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> list[Cluster]:
-        means, shares = self._fit(vectors, count, int(rng.integers(2**31)))
+        seed = int(rng.integers(2**31))
+        if count == len(vectors):  # also where there is one row, which scikit-learn refuses
+            return [Cluster(row, np.array([i]), 1.0, np.ones(1, dtype=np.float32)) for i, row in enumerate(vectors)]
+        means, shares = self._fit(vectors.astype(np.float64), count, seed)
         labels = fill_empty(vectors, shares.argmax(axis=1), count)
         weights = shares.sum(axis=0)
         return [
@@ -55,17 +56,12 @@ class GaussianMixture(Condenser):
 
     def _fit(self, vectors: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Fits the mixture: means, float32 of shape (count, d), and responsibilities, float64 of shape (n, count)."""
-        if count == len(vectors):
-            return vectors, np.eye(count)
-        doubles = vectors.astype(np.float64)
         model = mixture.GaussianMixture(
             count,
             covariance_type=self.covariance_type,
-            reg_covar=max(self.regularization * float(doubles.var(axis=0).mean()), 1e-9),
+            reg_covar=max(self.regularization * float(vectors.var(axis=0).mean()), 1e-9),
             random_state=seed,
         )
-        # One thread: the k-means that it starts from adds up its threads' sums in the order in which they end.
-        with threadpool_limits(1), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            shares = model.fit(doubles).predict_proba(doubles)
+        with reproducible():
+            shares = model.fit(vectors).predict_proba(vectors)
         return model.means_.astype(np.float32), shares / shares.sum(axis=1, keepdims=True)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
-from dallme.condensers._partition import fill_empty, mean_clusters
+from dallme.condensers._partition import fill_empty, mean_clusters, reproducible
 from dallme.condensers.base import Cluster, Condenser
 from dallme.errors import UnknownNameError
 
@@ -39,8 +36,7 @@ class KCentroid(Condenser):
     As the mean of vectors of length 1 it is shorter the more its members differ. Prefer `medoid` where prototypes must be
     real rows.
 
-    The same seed gives the same bytes, whatever the number of threads: scikit-learn adds up its threads' sums in the order in
-    which they end, so it is given one.
+    The same seed gives the same bytes, whatever the number of threads.
 
     Attributes:
         backend: ``scikit-learn``: its KMeans, one k-means++ start, as in the paper; ``faiss``: many times faster on large
@@ -70,15 +66,15 @@ class KCentroid(Condenser):
             backend = "faiss" if len(vectors) * count > FAISS_ABOVE else "scikit-learn"
         if backend == "faiss":
             return _faiss(vectors, count, seed)
-        with threadpool_limits(1), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: fill_empty sees to it
-            return KMeans(count, n_init=1, random_state=seed).fit(vectors).labels_.astype(np.int64)  # type: ignore[no-any-return]
+        with reproducible():
+            labels = KMeans(count, n_init=1, random_state=seed).fit(vectors).labels_
+        return np.asarray(labels, dtype=np.int64)
 
 
 def _faiss(vectors: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Lloyd's algorithm of faiss over all rows, from k-means++ on a sample of them."""
     sample = np.random.default_rng(seed).permutation(len(vectors))[: max(2_000, _START_ROWS * count)]
-    with threadpool_limits(1):
+    with reproducible():
         start, _ = kmeans_plusplus(vectors[sample], count, random_state=seed)
     kmeans = faiss.Kmeans(
         vectors.shape[1], count, niter=_ITERATIONS, seed=seed, min_points_per_centroid=1, max_points_per_centroid=len(vectors)

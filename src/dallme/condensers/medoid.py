@@ -1,4 +1,4 @@
-"""The real row nearest to each k-means centroid: a core-set (section 5.6 calls this alternative kNN)."""
+"""The real row nearest to each k-means centroid: a core-set (section 5.5 calls this alternative kNN)."""
 
 from __future__ import annotations
 
