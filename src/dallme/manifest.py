@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import dallme
@@ -43,7 +44,7 @@ def build_manifest(
         "dallme": dallme.__version__,
         "configuration": configuration,
         "data": {
-            "source": texts.source,
+            "source": _public_name(texts.source),
             "sha256": texts.digest,
             "rows": len(texts),
             "classes": {texts.label_names[label]: count for label, count in texts.class_counts.items()},
@@ -54,6 +55,11 @@ def build_manifest(
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "cost_usd": 0.0,
     }
+
+
+def _public_name(source: str) -> str:
+    """A source as it may be shown to others: of an absolute path only the last folder and the name."""
+    return "/".join(Path(source).parts[-2:]) if Path(source).is_absolute() else source
 
 
 def _version(package: str) -> str | None:

@@ -7,17 +7,24 @@ import re
 
 import sentencex
 
-_COMMENT_OR_BLOCK = re.compile(r"<!--.*?-->|<(script|style)\b[^>]*>.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
+# None holds the start of another of its kind, so that time grows with the length of the text, whatever is left open.
+_COMMENT_OR_BLOCK = re.compile(
+    r"<!--(?:(?!<!--).)*?-->|<(script|style)\b[^<>]*>(?:(?!<\1\b).)*?</\1\s*>", re.DOTALL | re.IGNORECASE
+)
 # A tag starts with a letter or a slash, so that "a < b" and "<3" stay.
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<![a-zA-Z][^<>]*>")
+
+#: How often a text may have been escaped: "&amp;lt;br&amp;gt;" hides a tag behind two layers.
+_LAYERS = 5
 
 
 def clean(text: str) -> str:
     """Takes HTML out of a text and folds white space: tags become spaces, entities the characters they stand for."""
     if "<" in text or "&" in text:
-        text = _TAG.sub(" ", _COMMENT_OR_BLOCK.sub(" ", text))
-        # An entity may hide a tag: "&lt;br&gt;" is read as "<br>" and taken out as well.
-        text = _TAG.sub(" ", _COMMENT_OR_BLOCK.sub(" ", html.unescape(text)))
+        for _ in range(_LAYERS):
+            before, text = text, html.unescape(_TAG.sub(" ", _COMMENT_OR_BLOCK.sub(" ", text)))
+            if text == before:
+                break
     return " ".join(text.split())
 
 

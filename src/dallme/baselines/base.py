@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dallme.data import LabelledTexts, LabelledVectors
-from dallme.validation import check_seed
+from dallme.errors import InputError
+from dallme.validation import check_positive, check_seed
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,14 @@ class Baseline(ABC):
 
         Returns:
             The selected texts with their labels.
+
+        Raises:
+            InputError: If a class of the budget has fewer texts than are wanted.
         """
+        for label, count in budget.items():
+            held = texts.class_counts.get(label, 0)
+            if check_positive(count, f"texts of class {label}") > held:
+                raise InputError(f"expected at least {count} texts in class {label}, found {held}; ask for fewer")
         return self._select(texts, vectors, budget, np.random.default_rng(check_seed(seed)))
 
     @abstractmethod

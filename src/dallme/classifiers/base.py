@@ -52,6 +52,14 @@ class Classifier(ABC):
 class FittedClassifier(ABC):
     """A trained model."""
 
-    @abstractmethod
     def predict(self, texts: Sequence[str]) -> np.ndarray:
-        """Predicts the class id of each text, int64 of shape (n,)."""
+        """Predicts the class id of each text, int64 of shape (n,).
+
+        Raises:
+            InputError: If there is no text or one is unusable.
+        """
+        return self._predict(check_texts(texts))
+
+    @abstractmethod
+    def _predict(self, texts: list[str]) -> np.ndarray:
+        """Predicts for checked texts."""

@@ -17,8 +17,7 @@ class _FittedProbe(FittedClassifier):
     embed: Callable[[Sequence[str]], np.ndarray]
     model: Any
 
-    def predict(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeds and predicts."""
+    def _predict(self, texts: list[str]) -> np.ndarray:
         return np.asarray(self.model.predict(self.embed(texts)))
 
 

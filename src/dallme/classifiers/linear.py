@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -39,7 +38,7 @@ class _FittedPipeline(FittedClassifier):
     tfidf: TfidfTransformer
     model: Any
 
-    def predict(self, texts: Sequence[str]) -> np.ndarray:
+    def _predict(self, texts: list[str]) -> np.ndarray:
         """Predicts with the vocabulary of the training texts; words outside it are not seen."""
         counts, columns = _count_words(tuple(texts))
         known = [(columns[word], column) for word, column in self.vocabulary.items() if word in columns]

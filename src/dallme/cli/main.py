@@ -50,8 +50,9 @@ def run() -> None:
 
 def _status() -> int:
     """Runs the command and gives its exit status."""
+    command = typer.main.get_command(app)
     try:
-        result = typer.main.get_command(app).main(standalone_mode=False)
+        result = command.main(standalone_mode=False)
         return result if isinstance(result, int) else 0
     except DallmeError as error:
         return _fail(str(error))
@@ -60,7 +61,7 @@ def _status() -> int:
     except typer.TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         if message.startswith("No such command"):
-            message += f" known: {', '.join(command.name or '' for command in app.registered_commands)}"
+            message += f" known: {', '.join(getattr(command, 'commands', {}))}"
         return _fail(f"{message.rstrip('.')}; see --help") if message else 0
     except KeyboardInterrupt:
         return _interrupted()

@@ -71,6 +71,9 @@ class Decoder(ABC):
                 f"expected prototypes of {context.vectors.vectors.shape[1]} dimensions, as the source's vectors, "
                 f"found {prototypes.vectors.shape[1]}; condense and decode with one embedder"
             )
+        unknown = sorted(set(prototypes.labels.tolist()) - set(context.vectors.class_counts))
+        if unknown:
+            raise InputError(f"expected prototypes of the classes {list(context.vectors.class_counts)}, found some of {unknown}")
         return self._decode(prototypes, context, np.random.default_rng(seed))
 
     @abstractmethod

@@ -50,7 +50,8 @@ class ExtractiveDecoder(Decoder):
 
     where u(w) counts how often the texts of this class have used w so far: the marginal gain, per token, of a concave
     coverage function, which greedy choice maximises well (Lin and Bilmes 2011, "A Class of Submodular Functions for Document
-    Summarization"). The best sentence that still fits is taken until none fits. No sentence is used twice in a class.
+    Summarization"). The best sentence that still fits is taken until none fits. No sentence is used twice in a class,
+    unless a cluster has no other left: its text is then that of the nearest row that is not taken.
 
     Several draws with randomly scaled weights are made, and the set is kept from which logistic regression and naive Bayes
     learn most about a sample of source rows.

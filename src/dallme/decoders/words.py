@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
+from dallme.errors import InputError
 from dallme.text import clean
 
 #: Rows on which :class:`Teachability` scores a set of texts.
@@ -40,7 +41,12 @@ class WordWeights:
         """Fits a linear support vector machine over TF-IDF, one class against the rest.
 
         Words that stand in one text only are left out where that leaves any: they cannot teach anything about other texts.
+
+        Raises:
+            InputError: If there is one class only, or nothing but HTML in the texts.
         """
+        if len(np.unique(labels)) < 2:
+            raise InputError("expected texts of at least two classes, found one; no word tells it from another")
         vectorizer = CountVectorizer(token_pattern=_pattern(texts), dtype=np.float32)
         counts = vectorizer.fit_transform(clean(text) for text in texts)
         shared = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]) > 1)
@@ -56,8 +62,10 @@ class WordWeights:
 
 def _pattern(texts: Sequence[str]) -> str:
     """Words of two letters or more, as scikit-learn's vectorizers read them; single signs where no text has such a word."""
-    words = r"(?u)\b\w\w+\b"
-    return words if any(re.search(words, clean(text)) for text in texts) else r"(?u)\S"
+    for pattern in (r"(?u)\b\w\w+\b", r"(?u)\S"):
+        if any(re.search(pattern, clean(text)) for text in texts):
+            return pattern
+    raise InputError(f"expected words in at least one of {len(texts)} texts, found nothing but HTML")
 
 
 class Teachability:
@@ -72,9 +80,11 @@ class Teachability:
         self._counts, self._labels, self._vectorizer = words.counts[rows], labels[rows], words.vectorizer
 
     def score(self, texts: Sequence[str], labels: np.ndarray) -> float:
-        """Mean accuracy, between 0 and 1, of the two classifiers trained on the texts."""
+        """Mean accuracy, between 0 and 1, of the two classifiers trained on the texts; 0 if the texts teach nothing."""
         counts = self._vectorizer.transform(texts)
         occurring = np.unique(counts.indices)
+        if not occurring.size or len(np.unique(labels)) < 2:
+            return 0.0
         tfidf = TfidfTransformer().fit(counts[:, occurring])
         train, test = tfidf.transform(counts[:, occurring]), tfidf.transform(self._counts[:, occurring])
         models = (LogisticRegression(max_iter=1000), MultinomialNB())

@@ -41,9 +41,9 @@ def _source(manifest: Mapping[str, Any]) -> str:
 def _title(distilled: DistilledDataset) -> str:
     rows = distilled.manifest.get("data", {}).get("rows")
     origin = f"{rows:,} rows" if rows else "a larger dataset"
-    classes = ", ".join(distilled.label_names.values())
+    classes = _escape(", ".join(distilled.label_names.values()))
     return (
-        f"# Distilled {_source(distilled.manifest)}\n\n"
+        f"# Distilled {_escape(_source(distilled.manifest))}\n\n"
         f"{origin} → **{len(distilled)} texts**, for training a text classifier with the classes {classes}. "
         "Made with dallme (text dataset distillation).\n"
     )
@@ -64,7 +64,7 @@ def _worth(manifest: Mapping[str, Any]) -> str:
 
 
 def _texts(distilled: DistilledDataset) -> str:
-    shown = [f"- **{distilled.label_names[label]}**: {_escape(text)}" for text, label in _first_of_each_class(distilled)]
+    shown = [f"- **{_escape(distilled.label_names[label])}**: {_escape(text)}" for text, label in _first_of_each_class(distilled)]
     return "## The first text of each class\n\n" + "\n".join(shown) + "\n"
 
 
@@ -77,7 +77,7 @@ def _first_of_each_class(distilled: DistilledDataset) -> list[tuple[str, int]]:
 
 def _escape(text: str) -> str:
     """Keeps what a text holds from being read as Markdown or HTML."""
-    for sign in "\\`*_[]<>|#":
+    for sign in "\\`*_[]<>|#&~$":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())
 

@@ -77,7 +77,8 @@ class DistilledDataset:
             "member_rows": _id_lists([row.member_rows for row in self.lineage]),
         }
         table = pa.table(columns)
-        return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": self._features(table.schema)}})})
+        notes = {"huggingface": {"info": {"features": self._features(table.schema)}}, "label_names": self.label_names}
+        return table.replace_schema_metadata({name: json.dumps(note) for name, note in notes.items()})
 
     def to_dataset(self) -> datasets.Dataset:
         """The texts as a `datasets.Dataset`."""
@@ -107,8 +108,9 @@ class DistilledDataset:
         pq.write_table(self.to_arrow(), table, compression="zstd")
         files = {
             TABLE: table.getvalue().to_pybytes(),
-            CARD: card.render(self).encode(),
-            MANIFEST: (json.dumps(self.manifest, indent=2, ensure_ascii=False) + "\n").encode(),
+            # A file name that is no valid Unicode may stand in both.
+            CARD: card.render(self).encode(errors="backslashreplace"),
+            MANIFEST: (json.dumps(self.manifest, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"),
         }
         return folder.write(Path(path), files, overwrite=overwrite)
 
@@ -137,7 +139,11 @@ class DistilledDataset:
                 )
                 for row in range(table.num_rows)
             )
-            names = dict(sorted(zip(columns["label"], columns["label_text"], strict=True)))
+            # Classes without a text are known from the schema alone.
+            known = json.loads((table.schema.metadata or {}).get(b"label_names", b"{}"))
+            names = {int(label): name for label, name in known.items()} or dict(
+                sorted(zip(columns["label"], columns["label_text"], strict=True))
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"expected a distilled dataset in {str(path)!r}, found files that cannot be read: {error}"

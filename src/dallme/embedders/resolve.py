@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from dallme import registry
@@ -30,7 +29,7 @@ def resolve(embedder: Any, **options: Any) -> Embedder:
     if not isinstance(embedder, str):
         return EncoderEmbedder(embedder)
     own = [part for part in registry.PARTS if part.role == "embedders" and embedder in (part.name, *part.aliases)]
-    if own and not Path(embedder).is_dir() and own[0].name != "sentence-transformer":
+    if own and own[0].name != "sentence-transformer":
         made: Embedder = own[0].load()(**options)
         return made
     from dallme.embedders.locate import locate

@@ -13,8 +13,9 @@ import numpy as np
 
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder
-from dallme.embedders.locate import canonical_name, locate, sha256_of
-from dallme.errors import DallmeError, InputError
+from dallme.embedders.locate import as_folder, canonical_name, locate, sha256_of
+from dallme.errors import DallmeError, UnknownNameError
+from dallme.validation import check_positive
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 #: Lengths are padded to a multiple of this, so that few shapes occur and each is compiled once.
 PAD_MULTIPLE = 16
+
+_PRECISIONS = ("auto", "bfloat16", "float32")
+_DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,20 @@ class SentenceTransformerEmbedder(Embedder):
     precision: str = "auto"
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        """Checks the options; nothing is loaded."""
+        check_positive(self.max_tokens, "max_tokens")
+        check_positive(self.batch_size, "batch_size")
+        if self.precision not in _PRECISIONS:
+            raise UnknownNameError("precision", self.precision, _PRECISIONS)
+        if self.device.split(":")[0] not in _DEVICES:
+            raise UnknownNameError("device", self.device, _DEVICES)
+
     @property
     def name(self) -> str:
         """The Hub id, or the name of the folder."""
-        return (
-            canonical_name(self.model)
-            if not Path(self.model).expanduser().is_dir()
-            else Path(self.model).expanduser().resolve().name
-        )
+        folder = as_folder(self.model)
+        return folder.resolve().name if folder else canonical_name(self.model)
 
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
         """Model, hash of its weights, pooling, tokens read, number format and prompt."""
@@ -94,15 +104,17 @@ class SentenceTransformerEmbedder(Embedder):
         """One pass through the model's modules; the first in the fast number format, the others in float32."""
         import torch
 
-        limits = {"truncation": True, "max_length": self._token_limit, "pad_to_multiple_of": PAD_MULTIPLE}
+        limit = self._token_limit
+        # The tokenizer pads to a multiple only where it cuts at one.
+        multiple = None if limit % PAD_MULTIPLE else PAD_MULTIPLE
+        limits = {"truncation": True, "max_length": limit, "pad_to_multiple_of": multiple}
         features = self._loaded.preprocess(texts, prompt=prompt, processing_kwargs={"text": limits} if self._tokenizer else None)
         features = {
             key: value.to(self._torch_device) if isinstance(value, torch.Tensor) else value for key, value in features.items()
         }
         for module in self._loaded:
             features = module(features)
-            if "token_embeddings" in features:
-                features["token_embeddings"] = features["token_embeddings"].float()
+            features |= {key: features[key].float() for key in ("token_embeddings", "sentence_embedding") if key in features}
         return np.asarray(features["sentence_embedding"].float().cpu().numpy())
 
     @cached_property
@@ -127,7 +139,7 @@ class SentenceTransformerEmbedder(Embedder):
                     model_kwargs={"use_safetensors": True},
                     local_files_only=True,
                 )
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
             raise DallmeError(
                 f"expected a sentence-transformers model in {self.model!r}, could not load it: {str(error).splitlines()[0]}"
             ) from error
@@ -166,8 +178,6 @@ class SentenceTransformerEmbedder(Embedder):
 
     @cached_property
     def _resolved_precision(self) -> str:
-        if self.precision not in ("auto", "bfloat16", "float32"):
-            raise InputError(f"expected precision auto, bfloat16 or float32, found {self.precision!r}")
         if self.precision != "auto":
             return self.precision
         return "bfloat16" if _computes_bfloat16(self._torch_device.type) else "float32"

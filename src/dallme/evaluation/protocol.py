@@ -150,4 +150,4 @@ def overlap_note(source: LabelledTexts, test: LabelledTexts) -> tuple[str, ...]:
     """One note if test rows have a text that stands in the source as well, else none."""
     known = set(source.texts)
     shared = sum(text in known for text in test.texts)
-    return (f"{shared:,} of {len(test):,} test rows have a text that stands in {source.source} as well",) if shared else ()
+    return (f"{shared:,} of {len(test):,} test rows have a text that stands in the source as well",) if shared else ()

@@ -1,0 +1,191 @@
+"""What keeps the source tree readable: dependencies that point one way, short files, and no work at import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from importlib import import_module
+from inspect import isabstract
+from pathlib import Path
+
+import pytest
+
+import dallme
+from dallme import registry
+
+ROOT = Path(dallme.__file__).parent
+FILES = {
+    ".".join(("dallme", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in FILES.items()}
+
+#: Rooms from the ground up. A room imports itself and the rooms of the layers below it.
+LAYERS = (
+    {"errors", "progress", "text"},
+    {"validation"},
+    {"data", "budget", "registry"},
+    {"readers", "embedders", "store", "condensers", "decoders", "classifiers", "baselines", "demo_data", "manifest", "report"},
+    {"distilled"},
+    {"distiller"},
+    {"evaluation"},
+    {"cli"},
+)
+
+#: What may be imported all the same: both see the contract of the embedder that made the vectors.
+EXCEPTIONS = {("store", "dallme.embedders.base"), ("decoders", "dallme.embedders.base")}
+
+#: The classes that the parts of a role derive from.
+BASES = {
+    "embedders": "Embedder",
+    "condensers": "Condenser",
+    "decoders": "Decoder",
+    "classifiers": "Classifier",
+    "baselines": "Baseline",
+}
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those for type checkers."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from _statements(node)
+
+
+def _imports(module: str) -> set[str]:
+    """The modules of dallme that a module imports, also within functions."""
+    found = set()
+    for node in _statements(TREES[module]):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names if name.name.split(".")[0] == "dallme"}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            if (node.module or "").split(".")[0] == "dallme":
+                inner = {f"{node.module}.{name.name}" for name in node.names}
+                found |= {name if name in FILES else str(node.module) for name in inner}
+    return found - {module}
+
+
+def _room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def _level(room: str) -> int:
+    return next(level for level, rooms in enumerate(LAYERS) if room in rooms)
+
+
+# The package itself holds only the version and the public names, which it imports when they are asked for.
+MODULES = [module for module in FILES if module != "dallme"]
+
+
+def test_every_room_has_a_layer() -> None:
+    rooms = [room for layer in LAYERS for room in layer]
+    assert len(rooms) == len(set(rooms))
+    assert {_room(module) for module in MODULES} == set(rooms)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_dependencies_point_one_way(module: str) -> None:
+    room = _room(module)
+    wrong = {
+        target
+        for target in _imports(module) - {"dallme"}
+        if _room(target) != room and _level(_room(target)) >= _level(room) and (room, target) not in EXCEPTIONS
+    }
+    assert not wrong, f"{module} is not above {sorted(wrong)}"
+
+
+def test_every_exception_is_needed() -> None:
+    assert {(_room(module), target) for module in MODULES for target in _imports(module)} >= EXCEPTIONS
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graph = {module: _imports(module) - {"dallme"} for module in MODULES}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)  # raises CycleError with the cycle
+
+
+def test_the_package_takes_its_public_names_from_where_they_live() -> None:
+    assert set(dallme._HOMES) == set(dallme.__all__)
+    assert _imports("dallme") == set()
+
+
+def _loaded(code: str, *packages: str) -> set[str]:
+    """Which of the packages a fresh interpreter has loaded after the code."""
+    code = f"{code}\nimport sys; print(*(name for name in {packages!r} if name in sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_the_package_loads_no_library() -> None:
+    heavy = ("torch", "transformers", "sentence_transformers", "sklearn", "faiss", "pandas", "pyarrow", "datasets", "numpy")
+    assert _loaded("import dallme, dallme.registry", *heavy) == set()
+    assert _loaded("import numpy", *heavy) == {"numpy"}  # so that the test can fail
+
+
+def test_the_algorithm_loads_neither_models_nor_classifiers() -> None:
+    heavy = ("torch", "transformers", "sentence_transformers", "sklearn", "faiss", "datasets")
+    assert _loaded("import dallme.distiller", *heavy) == set()
+
+
+@pytest.mark.parametrize("part", registry.PARTS, ids=lambda part: f"{part.role}-{part.name}")
+def test_every_row_of_the_registry_is_a_part_of_its_role(part: registry.Part) -> None:
+    base = getattr(import_module(f"dallme.{part.role}.base"), BASES[part.role])
+    loaded = part.load()
+    assert issubclass(loaded, base)
+    assert not isabstract(loaded)
+    assert loaded.__doc__
+
+
+@pytest.mark.parametrize("role", registry.ROLES)
+def test_every_part_of_a_role_has_a_row(role: str) -> None:
+    base = getattr(import_module(f"dallme.{role}.base"), BASES[role])
+    written = set()
+    for module in MODULES:
+        if _room(module) == role and module not in (f"dallme.{role}", f"dallme.{role}.base"):
+            members = vars(import_module(module)).values()
+            written |= {
+                (module, member.__name__)
+                for member in members
+                if isinstance(member, type) and member.__module__ == module and issubclass(member, base) and not isabstract(member)
+            }
+    rows = {(f"dallme.{role}.{part.module}", part.attribute) for part in registry.PARTS if part.role == role}
+    assert written == rows
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_files_and_functions_are_short(module: str) -> None:
+    assert len(FILES[module].read_text(encoding="utf-8").splitlines()) < 400
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or 0) - (node.body[0].end_lineno if ast.get_docstring(node) else node.lineno)
+            assert lines < 50, f"{module}.{node.name} has {lines} lines after its docstring"
+
+
+def _works(node: ast.stmt) -> bool:
+    """Whether a statement of a module's top level does more than define names."""
+    if isinstance(node, ast.Expr):
+        return not isinstance(node.value, ast.Constant)  # a docstring
+    if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return not all(isinstance(target, ast.Name | ast.Tuple) for target in targets)
+    if isinstance(node, ast.If | ast.Try):
+        return any(_works(inner) for inner in ast.iter_child_nodes(node) if isinstance(inner, ast.stmt))
+    return not isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_module_works_at_import(module: str) -> None:
+    working = [ast.unparse(node) for node in TREES[module].body if _works(node)]
+    # The command line says which verbs it has.
+    assert [line for line in working if not (module == "dallme.cli.main" and line.startswith("app.command("))] == []
+
+
+@pytest.mark.parametrize(
+    "line", ["os.environ['A'] = 'b'", "torch.set_num_threads(1)", "if True:\n    warnings.filterwarnings('ignore')", "for a in b: pass"]
+)
+def test_work_at_import_is_noticed(line: str) -> None:
+    assert _works(ast.parse(line).body[0])

