@@ -48,7 +48,7 @@ REFERENCE = "scikit-learn"
 
 @dataclass(frozen=True)
 class AllThreads(KCentroid):
-    """scikit-learn's KMeans as it comes: on all cores, with other bytes each time."""
+    """scikit-learn's KMeans as it comes: on all cores, with bytes that depend on them."""
 
     def _partition(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         seed = int(rng.integers(2**31))

@@ -150,7 +150,10 @@ def test_every_part_of_a_role_has_a_row(role: str) -> None:
             written |= {
                 (module, member.__name__)
                 for member in members
-                if isinstance(member, type) and member.__module__ == module and issubclass(member, base) and not isabstract(member)
+                if isinstance(member, type)
+                and member.__module__ == module
+                and issubclass(member, base)
+                and not isabstract(member)
             }
     rows = {(f"dallme.{role}.{part.module}", part.attribute) for part in registry.PARTS if part.role == role}
     assert written == rows
@@ -185,7 +188,8 @@ def test_no_module_works_at_import(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["os.environ['A'] = 'b'", "torch.set_num_threads(1)", "if True:\n    warnings.filterwarnings('ignore')", "for a in b: pass"]
+    "line",
+    ["os.environ['A'] = 'b'", "torch.set_num_threads(1)", "if True:\n    warnings.filterwarnings('ignore')", "for a in b: pass"],
 )
 def test_work_at_import_is_noticed(line: str) -> None:
     assert _works(ast.parse(line).body[0])

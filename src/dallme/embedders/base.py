@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from dallme.data import Fingerprint
+from dallme.embedders.prompts import task_prompt
 from dallme.errors import InputError
 from dallme.validation import check_texts, check_vectors
 
@@ -32,8 +33,16 @@ class Encoder(Protocol):
 class Embedder(ABC):
     """Turns texts into vectors of length 1 (section 3.2, "Text-to-Embedding Conversion").
 
-    Subclasses write :meth:`_embed` and the properties; constructors only store, weights load on first use.
+    Subclasses write :meth:`_embed` and the properties; constructors only store, weights load on first use. One whose batches
+    are worth keeping one by one, since each costs money, writes :meth:`_embed_batches` as well.
+
+    Attributes:
+        chunk: Texts that are handed over at once where a store keeps the vectors.
+        spent_usd: What the calls so far have cost, in US dollars.
     """
+
+    chunk: ClassVar[int] = 512
+    spent_usd: float = 0.0
 
     @abstractmethod
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
@@ -43,12 +52,17 @@ class Embedder(ABC):
     def _embed(self, texts: list[str], prompt: str | None) -> Any:
         """Embeds checked texts; anything numpy turns into floats of shape (n, d), of any length."""
 
+    def _embed_batches(self, texts: list[str], prompt: str | None) -> Iterator[tuple[np.ndarray, Any]]:
+        """Embeds checked texts, giving positions and vectors of each batch as soon as it is done, in any order."""
+        yield np.arange(len(texts)), self._embed(texts, prompt)
+
     def embed(self, texts: Sequence[str], *, prompt: str | None = None) -> np.ndarray:
         """Embeds texts.
 
         Args:
             texts: n strings, none of them blank.
-            prompt: Task-specific prompt that is put before each text (section 3.2, 5.4).
+            prompt: Task-specific prompt (section 3.2, 5.4): a text, or the name of a template of
+                :mod:`dallme.embedders.prompts`. The embedder puts it where its model was trained to see one.
 
         Returns:
             L2-normalised vectors, float32 of shape (n, d), in the order of the texts.
@@ -57,8 +71,31 @@ class Embedder(ABC):
             InputError: If there is no text or one is unusable, or if the model gives no finite vectors.
         """
         checked = check_texts(texts)
-        vectors = check_vectors(self._embed(checked, prompt), rows=len(checked), what=f"vectors of {self.name}")
-        return normalize(vectors)
+        return self._finish(self._embed(checked, prompt), len(checked))
+
+    def embed_batches(self, texts: Sequence[str], *, prompt: str | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Embeds texts batch by batch, for callers who keep each batch as soon as it is done.
+
+        Args:
+            texts: n strings, none of them blank.
+            prompt: As in :meth:`embed`.
+
+        Yields:
+            Positions, int64 of shape (b,), and their vectors, float32 of shape (b, d), in any order; each position once.
+
+        Raises:
+            InputError: As :meth:`embed`.
+        """
+        for rows, vectors in self._embed_batches(check_texts(texts), prompt):
+            yield rows, self._finish(vectors, len(rows))
+
+    def _finish(self, vectors: Any, rows: int) -> np.ndarray:
+        """Checks what the model gave and scales it to length 1."""
+        return normalize(check_vectors(vectors, rows=rows, what=f"vectors of {self.name}"))
+
+    def prefix(self, prompt: str | None = None) -> str:
+        """What is put before each text for a prompt; ``explain`` shows it."""
+        return task_prompt(prompt) or ""
 
     @property
     @abstractmethod
@@ -107,7 +144,8 @@ class EncoderEmbedder(Embedder):
         """Name and dimension; the weights of a user's object are not known, so its vectors are never stored."""
         if self._dimension is None:
             self._dimension = self.embed(["dimension"]).shape[1]
-        return Fingerprint(self.name, weights="unknown", dimension=self._dimension, prompt=prompt)
+        return Fingerprint(self.name, weights="unknown", dimension=self._dimension, prompt=self.prefix(prompt) or None)
 
     def _embed(self, texts: list[str], prompt: str | None) -> Any:
-        return self.encoder.encode([f"{prompt}{text}" for text in texts] if prompt else texts)
+        prefix = self.prefix(prompt)
+        return self.encoder.encode([prefix + text for text in texts] if prefix else texts)

@@ -50,11 +50,14 @@ class HashingEmbedder(Embedder):
 
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
         """Name, dimension and prompt say it all."""
-        return Fingerprint(self.name, weights="blake2b-signs-1", dimension=self.dimension, prompt=prompt, pooling="sum")
+        return Fingerprint(
+            self.name, weights="blake2b-signs-1", dimension=self.dimension, prompt=self.prefix(prompt) or None, pooling="sum"
+        )
 
     def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        prefix = self.prefix(prompt)
         for row, text in enumerate(texts):
-            for word, count in Counter(_WORD.findall(f"{prompt or ''}{text}".lower())).items():
+            for word, count in Counter(_WORD.findall(f"{prefix}{text}".lower())).items():
                 vectors[row] += np.sqrt(np.float32(count)) * _signs(word, self.dimension)
         return vectors

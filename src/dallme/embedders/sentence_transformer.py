@@ -14,6 +14,7 @@ import numpy as np
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder
 from dallme.embedders.locate import as_folder, canonical_name, locate, sha256_of
+from dallme.embedders.prompts import prefix_for
 from dallme.errors import DallmeError, UnknownNameError
 from dallme.validation import check_positive
 
@@ -71,11 +72,15 @@ class SentenceTransformerEmbedder(Embedder):
             model=self.name,
             weights=self._weights_hash,
             dimension=int(self._loaded.get_embedding_dimension() or 0),
-            prompt=prompt,
+            prompt=self.prefix(prompt) or None,
             pooling=self._pooling,
             max_tokens=self._token_limit,
             precision=self._resolved_precision,
         )
+
+    def prefix(self, prompt: str | None = None) -> str:
+        """What is put before each text: as the model's own configuration or its family wants it."""
+        return prefix_for(self.name, prompt, self._loaded.prompts)
 
     def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
         """Counts the tokens of each text with the model's own tokenizer, special tokens included; int64 of shape (n,)."""
@@ -108,7 +113,9 @@ class SentenceTransformerEmbedder(Embedder):
         # The tokenizer pads to a multiple only where it cuts at one.
         multiple = None if limit % PAD_MULTIPLE else PAD_MULTIPLE
         limits = {"truncation": True, "max_length": limit, "pad_to_multiple_of": multiple}
-        features = self._loaded.preprocess(texts, prompt=prompt, processing_kwargs={"text": limits} if self._tokenizer else None)
+        features = self._loaded.preprocess(
+            texts, prompt=self.prefix(prompt) or None, processing_kwargs={"text": limits} if self._tokenizer else None
+        )
         features = {
             key: value.to(self._torch_device) if isinstance(value, torch.Tensor) else value for key, value in features.items()
         }
@@ -139,10 +146,9 @@ class SentenceTransformerEmbedder(Embedder):
                     model_kwargs={"use_safetensors": True},
                     local_files_only=True,
                 )
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
-            raise DallmeError(
-                f"expected a sentence-transformers model in {self.model!r}, could not load it: {str(error).splitlines()[0]}"
-            ) from error
+        except Exception as error:  # the libraries below raise many kinds: no configuration, damaged weights, no such device
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DallmeError(f"expected a sentence-transformers model in {self.model!r}, could not load it: {reason}") from error
         model.eval()
         if self._resolved_precision == "bfloat16":
             model[0].to(torch.bfloat16)

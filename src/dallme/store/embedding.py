@@ -9,7 +9,7 @@ import numpy as np
 from dallme.embedders.base import Embedder
 from dallme.progress import Progress, SilentProgress
 from dallme.store.keys import text_keys
-from dallme.store.table import EmbeddingStore
+from dallme.store.table import EmbeddingStore, VectorTable
 from dallme.validation import check_positive, check_texts, check_vectors
 
 
@@ -20,13 +20,13 @@ def embed_with_store(
     prompt: str | None = None,
     store: EmbeddingStore | None = None,
     progress: Progress | None = None,
-    chunk: int = 512,
+    chunk: int | None = None,
 ) -> np.ndarray:
     """Embeds each different text once, in chunks of texts of similar length.
 
     The chunks depend on the set of texts only, not on the order of the rows or on what the store holds. A chunk is
-    written at once, so that an interrupted run loses at most one, and a resumed run gives the same bytes as one that was
-    never interrupted.
+    written as it is made, in one batch or in those of an embedder that makes several, so that an interrupted run loses at
+    most what was under way, and a resumed run gives the same bytes as one that was never interrupted.
 
     Args:
         embedder: What embeds.
@@ -35,7 +35,7 @@ def embed_with_store(
         store: Where vectors are kept; None keeps them nowhere. Those of an embedder whose weights are not known are
             not kept either.
         progress: Where to show progress.
-        chunk: Texts that are embedded and written at once.
+        chunk: Texts that are handed to the embedder at once; by default as many as it likes.
 
     Returns:
         float32 of shape (n, d), in the order of the texts.
@@ -45,7 +45,7 @@ def embed_with_store(
         StoreError: If the store cannot be read or written.
     """
     texts = check_texts(texts)
-    check_positive(chunk, "chunk")
+    chunk = check_positive(embedder.chunk if chunk is None else chunk, "chunk")
     progress = progress or SilentProgress()
     fingerprint = embedder.fingerprint(prompt)
     table = store.table(fingerprint) if store and fingerprint.weights != "unknown" else None
@@ -64,15 +64,24 @@ def embed_with_store(
             firsts = order[bounds[:-1]]
             missing = ~done[firsts]
             if missing.any():
-                new = firsts[missing]
-                made = embedder.embed([texts[row] for row in new], prompt=prompt)
-                made = check_vectors(made, rows=len(new), dimension=fingerprint.dimension)
-                if table is not None:
-                    table.append(keys[new], made)
+                made = _embed_chunk(embedder, texts, firsts[missing], prompt, keys, table)
                 rows = order[bounds[0] : bounds[-1]]
                 vectors[rows[~done[rows]]] = np.repeat(made, np.diff(bounds)[missing], axis=0)
             task.advance(len(firsts))
     return vectors
+
+
+def _embed_chunk(
+    embedder: Embedder, texts: Sequence[str], rows: np.ndarray, prompt: str | None, keys: np.ndarray, table: VectorTable | None
+) -> np.ndarray:
+    """Embeds the texts at `rows`, keeping each batch as soon as it is done; float32 of shape (rows, d)."""
+    dimension = embedder.fingerprint(prompt).dimension
+    made = np.empty((len(rows), dimension), dtype=np.float32)
+    for places, vectors in embedder.embed_batches([texts[row] for row in rows], prompt=prompt):
+        made[places] = check_vectors(vectors, rows=len(places), dimension=dimension)
+        if table is not None:
+            table.append(keys[rows[places]], made[places])
+    return made
 
 
 def _plan(texts: Sequence[str], keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

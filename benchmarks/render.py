@@ -1,0 +1,165 @@
+"""Renders benchmarks/README.md and the results in the main README from the JSON files; ``--check`` only compares."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from _common import HERE
+
+ROOT = HERE.parent
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+#: The paper's best cells of its Table 1 (text-embedding-3-large or ada-002 with a trained vec2text).
+PAPER = {
+    "imdb": {"logistic-regression": 0.651, "linear-svm": 0.677, "naive-bayes": 0.684},
+    "ag_news": {"logistic-regression": 0.750, "linear-svm": 0.755, "naive-bayes": 0.764},
+}
+TITLES = {"imdb": "IMDB", "ag_news": "AG-News"}
+
+
+def load(name: str) -> dict[str, Any]:
+    """One results file."""
+    results: dict[str, Any] = json.loads((HERE / f"{name}.json").read_text())
+    return results
+
+
+def table(head: list[str], body: list[list[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body)) + "\n"
+
+
+def main_table(job: dict[str, Any]) -> str:
+    """The honest tables of both data sets, with the paper's best row."""
+    parts = []
+    for name, data in job["data"].items():
+        methods = data["table"]["methods"]
+        classifiers = [result["classifier"] for result in methods[0]["results"]]
+        body = []
+        for method in methods:
+            cells = [
+                f"{r['accuracy_mean']:.3f}" + (f" ± {r['accuracy_std']:.3f}" if r["runs"] > 1 else "") for r in method["results"]
+            ]
+            body.append(
+                [{"extractive": "**dallme, extractive**"}.get(method["method"], method["method"]), str(method["draws"]), *cells]
+            )
+        body.insert(2, ["the paper's best, per cell", "10", *(f"{PAPER[name][classifier]:.3f}" for classifier in classifiers)])
+        texts = methods[0]["texts"]
+        parts.append(
+            f"{TITLES[name]}: {data['rows']:,} rows → {texts} texts of at most {data['max_tokens']} tokens; accuracy on all "
+            f"{data['test_rows']:,} test rows, mean ± deviation over draws\n\n" + table(["", "draws", *classifiers], body)
+        )
+    return "\n".join(parts)
+
+
+def costs(job: dict[str, Any]) -> str:
+    """Seconds by stage and peak memory."""
+    body = []
+    for name, data in job["data"].items():
+        seconds = data["seconds"]
+        body.append(
+            [TITLES[name], *(f"{seconds[stage]:.1f}" for stage in ("embed", "condense", "decode")),
+             f"{data['condense_and_decode_over_embed']:.2f}", f"{data['embed_from_full_store_seconds']:.2f}",
+             f"{data['peak_memory_gb']['with_evaluation']:.2f}"]
+        )  # fmt: skip
+    head = [
+        "",
+        "embed, s",
+        "condense, s",
+        "decode, s",
+        "(condense + decode) / embed",
+        "embed from a full store, s",
+        "peak memory, GB",
+    ]
+    return table(head, body)
+
+
+def store_table(results: dict[str, Any]) -> str:
+    """How the candidates for the store compare."""
+    rows = {
+        "write, vectors/s": lambda r: f"{r['write_vectors_per_s']:,}",
+        "open, s": lambda r: f"{r['open_s']}",
+        "look up 100,000 keys, first / again, s": lambda r: f"{r['lookup_100k_first_s']} / {r['lookup_100k_again_s']}",
+        "read all, first / again, vectors/s": lambda r: (
+            f"{r['read_all_vectors_per_s']:,} / {r['read_all_again_vectors_per_s']:,}"
+        ),
+        "on disk, MB / files": lambda r: f"{r['disk_mb']:,} / {r['files']:,}",
+        "peak memory writing, MB": lambda r: f"{r['write_peak_mb']:,}",
+        "rows lost by kill -9, of those reported": lambda r: f"{sum(kill['rows_missing'] for kill in r['kill_9'])}",
+        "a byte flipped, three times": lambda r: ", ".join(_damage(case) for case in r["byte_flipped"]),
+        "a file cut short": lambda r: ", ".join(_damage(case) for case in r["cut_short"]),
+    }
+    found = results["results"]
+    return table(["", *found], [[title, *(cell(r) for r in found.values())] for title, cell in rows.items()])
+
+
+def _damage(case: dict[str, Any]) -> str:
+    if "failed" in case:
+        return "unreadable"
+    if case["rows_silently_wrong"]:
+        return "wrong vectors, unnoticed"
+    return f"{case['rows_missing']} rows to make again" if case["rows_missing"] else "no effect"
+
+
+def machine_line(results: dict[str, Any]) -> str:
+    """One line on the machine."""
+    machine = results["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
+    hardware = f"bfloat16 in hardware ({', '.join(machine['bfloat16'])})" if machine["bfloat16"] else "no bfloat16 in hardware"
+    return f"{machine['cores']} cores, {hardware}; Python {machine['python']}, {packages}."
+
+
+def condensers_table(results: dict[str, Any]) -> str:
+    """k-means back ends side by side."""
+    cases = results["cases"]
+    head = list(cases[0])
+    return table([name.replace("_", " ") for name in head], [[str(case[name]) for name in head] for case in cases])
+
+
+def render() -> dict[Path, str]:
+    """The files and what they should hold."""
+    job, store = load("main_job"), load("store")
+    page = "\n".join(
+        [
+            "# Benchmarks\n",
+            "Every figure here is rendered by `render.py` from the JSON beside it; run a script to measure again. Ratios were",
+            "taken side by side in one run; seconds depend on the machine.\n",
+            "## The main job (`main_job.py`)\n",
+            f"{machine_line(job)} Seeds 0 to {job['seeds'] - 1}, the defaults of `dallme distill`.\n",
+            main_table(job),
+            costs(job),
+            "## The store (`store.py`)\n",
+            f"{store['rows']:,} vectors × {store['dimension']} float32, {store['rows_a_batch']} a batch, each durable before",
+            f"the next; {store['machine']['cpus']} cores.\n",
+            store_table(store),
+            "Arrow shards were chosen: the fastest to write and to read, nothing is lost but the damaged part, and neither locks",
+            "nor a server are needed where several processes write to one folder.\n",
+        ]
+    )
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, rest = readme.split(BEGIN)
+    _, after = rest.split(END)
+    measured = "Measured by `benchmarks/main_job.py`; times, memory and the rest are in [benchmarks](benchmarks/README.md)."
+    return {
+        HERE / "README.md": page,
+        ROOT / "README.md": f"{before}{BEGIN}\n{main_table(job)}\n{measured}\n{END}{after}",
+    }
+
+
+def main() -> None:
+    """Writes the files, or checks that they are up to date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    for path, content in render().items():
+        if options.check and path.read_text(encoding="utf-8") != content:
+            sys.exit(f"{path.relative_to(ROOT)} does not show what the JSON files hold; run python benchmarks/render.py")
+        if not options.check:
+            path.write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
