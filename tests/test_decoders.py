@@ -306,6 +306,8 @@ SMALL = _pool({"a b": [1, 1, 0], "c": [0, 0, 1], "a": [1, 0, 0]}, [2, 1, 1])
         ([3, 2, 1], [0, 0, 0], 2, set(), [2, 1], [1, 0, 1]),
         # a was used three times: (3/4+2)/2 = 1.375, 1, 3/4 -> "a b"; then 1, 3/5 -> "c".
         ([3, 2, 1], [3, 0, 0], 4, set(), [0, 1, 2], [5, 1, 1]),
+        # A word that was used once counts half: 3/2/2 = 0.75, 1.6, 3/2 = 1.5 -> "c", "a", "a b".
+        ([3, 0, 1.6], [1, 0, 0], 4, set(), [1, 2, 0], [3, 1, 1]),
         ([3, 2, 1], [0, 0, 0], 4, {"a"}, [0, 1], [1, 1, 1]),
         # Nothing is gained by "c".
         ([3, 2, 0], [0, 0, 0], 4, set(), [2, 0], [2, 1, 0]),
@@ -378,6 +380,15 @@ def test_a_cluster_whose_sentences_are_all_taken_gets_the_nearest_free_text(film
     assert decoded[1] == NearestDecoder().decode(_prototypes(films, [[0]]), films, seed=0)[0]
 
 
+def test_a_whole_text_that_is_taken_is_not_used_again() -> None:
+    # The first cluster has no text of its own and takes that of the second, whose sentences are all too short.
+    context = _context(["<br />", "Too short. No.", "Another row with a longer sentence.", *FLOPS], [0] * 3 + [1] * 6)
+    prototypes = _prototypes(context, [[0], [1], [3, 4]])
+    prototypes = replace(prototypes, vectors=context.vectors.vectors[[1, 1, 3]])
+    decoded = ExtractiveDecoder().decode(prototypes, context, seed=0)
+    assert [text.text for text in decoded[:2]] == ["Too short. No.", "Another row with a longer sentence."]
+
+
 def test_a_text_that_is_too_long_for_the_limit_is_cut(films: Context) -> None:
     context = replace(films, max_tokens=3)
     decoded = ExtractiveDecoder().decode(_prototypes(context, [[0], [6]]), context, seed=0)
@@ -419,7 +430,7 @@ def test_draws_are_checked(films: Context, draws: Any) -> None:
 
 
 def test_words_speak_for_their_class() -> None:
-    texts = ["great great film", "great <br />play", "awful film", "awful play", "unique film"]
+    texts = ["great great film", "great <br />play", "awful film", "awful<br />play", "unique film"]
     words = WordWeights.learn(texts, np.array([7, 7, 3, 3, 3]), np.random.default_rng(0))
     known = words.vectorizer.get_feature_names_out().tolist()
     assert known == ["awful", "film", "great", "play"]  # neither markup nor words of one text only

@@ -319,6 +319,9 @@ def test_the_working_directory_and_links_are_filled(tmp_path: Path, monkeypatch:
     folder.write(tmp_path / "link", CONTENT, overwrite=False)
     assert _entries(tmp_path / "real") == CONTENT
     assert (tmp_path / "link").is_symlink()
+    (tmp_path / "loose").symlink_to("later")
+    folder.write(tmp_path / "loose", CONTENT, overwrite=False)
+    assert _entries(tmp_path / "later") == CONTENT
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert folder.write(Path("."), CONTENT, overwrite=False) == Path(".")

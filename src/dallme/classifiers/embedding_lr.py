@@ -12,6 +12,11 @@ from sklearn.linear_model import LogisticRegression
 from dallme.classifiers.base import Classifier, FittedClassifier
 
 
+def linear_probe(seed: int) -> LogisticRegression:
+    """The linear classifier that is trained on vectors."""
+    return LogisticRegression(max_iter=1000, random_state=seed)
+
+
 @dataclass(frozen=True, eq=False)
 class _FittedProbe(FittedClassifier):
     embed: Callable[[Sequence[str]], np.ndarray]
@@ -34,5 +39,4 @@ class EmbeddingLogisticRegression(Classifier):
     varies = False
 
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
-        model = LogisticRegression(max_iter=1000, random_state=seed)
-        return _FittedProbe(self.embed, model.fit(self.embed(texts), labels))
+        return _FittedProbe(self.embed, linear_probe(seed).fit(self.embed(texts), labels))

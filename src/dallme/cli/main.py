@@ -14,8 +14,10 @@ from dallme import __version__
 from dallme.cli.compare import compare
 from dallme.cli.demo import demo
 from dallme.cli.distill import distill
+from dallme.cli.embed import embed
 from dallme.cli.evaluate import evaluate
 from dallme.cli.parts import list_parts
+from dallme.cli.probe import probe
 from dallme.errors import DallmeError
 
 app = typer.Typer(
@@ -25,6 +27,8 @@ app = typer.Typer(
 )
 app.command()(distill)
 app.command()(evaluate)
+app.command()(embed)
+app.command()(probe)
 app.command()(compare)
 app.command(name="list")(list_parts)
 app.command()(demo)

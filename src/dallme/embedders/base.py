@@ -30,6 +30,28 @@ class Encoder(Protocol):
         """Turns n strings into an array of shape (n, d)."""
 
 
+class TextError(InputError):
+    """An embedder can make nothing of a text.
+
+    Attributes:
+        row: Position of the text among those that were handed over.
+        text: The text.
+        problem: What is the matter with it and what to do.
+    """
+
+    def __init__(self, row: int, text: str, problem: str) -> None:
+        """Names the row and the first 60 characters of the text."""
+        start = text if len(text) <= 60 else f"{text[:60]}..."
+        super().__init__(f"texts: row {row} ({start!r}) {problem}")
+        self.row = row
+        self.text = text
+        self.problem = problem
+
+    def at(self, row: int) -> TextError:
+        """The same, naming the row of the source that the caller took the text from."""
+        return TextError(row, self.text, self.problem)
+
+
 class Embedder(ABC):
     """Turns texts into vectors of length 1 (section 3.2, "Text-to-Embedding Conversion").
 
@@ -39,10 +61,12 @@ class Embedder(ABC):
     Attributes:
         chunk: Texts that are handed over at once where a store keeps the vectors.
         spent_usd: What the calls so far have cost, in US dollars.
+        argument: The option that ``NAME:ARGUMENT`` gives, or None if the name takes no argument.
     """
 
     chunk: ClassVar[int] = 512
     spent_usd: float = 0.0
+    argument: ClassVar[str | None] = None
 
     @abstractmethod
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
@@ -101,6 +125,23 @@ class Embedder(ABC):
     @abstractmethod
     def name(self) -> str:
         """Name of the model, as the user would write it."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about the texts embedded so far, a line each."""
+        return ()
+
+    def find(self) -> None:  # noqa: B027 - most have nothing to look for
+        """Looks for the model without loading it, so that one that is nowhere is noticed early.
+
+        Raises:
+            DallmeError: If it is nowhere.
+        """
+
+    @property
+    def token_limit(self) -> int | None:
+        """Tokens that are read of a text, special tokens included; None if all are."""
+        return None
 
     def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
         """Counts the tokens of each text with the model's own tokenizer, special tokens included.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class SentenceTransformerEmbedder(Embedder):
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
     """
 
+    argument: ClassVar[str] = "model"
+
     model: str = "all-MiniLM-L6-v2"
     max_tokens: int = 128
     batch_size: int = 64
@@ -66,6 +68,10 @@ class SentenceTransformerEmbedder(Embedder):
         folder = as_folder(self.model)
         return folder.resolve().name if folder else canonical_name(self.model)
 
+    def find(self) -> None:
+        """Looks for the model's folder, and fetches it from the Hub if it is nowhere nearer."""
+        _ = self._folder
+
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
         """Model, hash of its weights, pooling, tokens read, number format and prompt."""
         return Fingerprint(
@@ -74,7 +80,7 @@ class SentenceTransformerEmbedder(Embedder):
             dimension=int(self._loaded.get_embedding_dimension() or 0),
             prompt=self.prefix(prompt) or None,
             pooling=self._pooling,
-            max_tokens=self._token_limit,
+            max_tokens=self.token_limit,
             precision=self._resolved_precision,
         )
 
@@ -109,7 +115,7 @@ class SentenceTransformerEmbedder(Embedder):
         """One pass through the model's modules; the first in the fast number format, the others in float32."""
         import torch
 
-        limit = self._token_limit
+        limit = self.token_limit
         # The tokenizer pads to a multiple only where it cuts at one.
         multiple = None if limit % PAD_MULTIPLE else PAD_MULTIPLE
         limits = {"truncation": True, "max_length": limit, "pad_to_multiple_of": multiple}
@@ -161,7 +167,8 @@ class SentenceTransformerEmbedder(Embedder):
         return tokenizer if callable(tokenizer) else None
 
     @property
-    def _token_limit(self) -> int:
+    def token_limit(self) -> int:
+        """Tokens that are read of a text: `max_tokens`, or what the model can read if that is less."""
         limit = self._loaded.max_seq_length
         return min(self.max_tokens, limit) if limit else self.max_tokens
 

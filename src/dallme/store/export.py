@@ -1,0 +1,61 @@
+"""Vectors in files that other tools read."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dallme.data import LabelledTexts
+from dallme.errors import InputError
+from dallme.store.files import write_file
+
+#: Endings that :func:`write_vectors` knows.
+FORMATS = (".parquet", ".npy")
+
+
+def check_format(path: Path) -> None:
+    """Checks the ending of a file of vectors.
+
+    Raises:
+        InputError: If it is none of :data:`FORMATS`.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"expected a file that ends in {' or '.join(FORMATS)}, found {path.name!r}")
+
+
+def write_vectors(path: Path, vectors: np.ndarray, source: LabelledTexts) -> None:
+    """Writes vectors to a file, whole or not at all.
+
+    Args:
+        path: ``.npy``: the matrix alone; ``.parquet``: a row a text with ``row_id``, ``text``, ``label``, ``label_text`` and
+            ``vector``.
+        vectors: float32 of shape (n, d).
+        source: The n texts.
+
+    Raises:
+        InputError: If the ending is neither.
+        StoreError: If the file cannot be written.
+    """
+    check_format(path)
+    if path.suffix.lower() == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, vectors, allow_pickle=False)
+        write_file(path, buffer.getvalue())
+        return
+    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    table = pa.table(
+        {
+            "row_id": source.row_ids.tolist(),
+            "text": list(source.texts),
+            "label": pa.array(source.labels, pa.int64()),
+            "label_text": [source.label_names[label] for label in source.labels.tolist()],
+            "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_file(path, sink.getvalue())
