@@ -11,6 +11,8 @@ import sentencex
 _COMMENT_OR_BLOCK = re.compile(
     r"<!--(?:(?!<!--).)*?-->|<(script|style)\b[^<>]*>(?:(?!<\1\b).)*?</\1\s*>", re.DOTALL | re.IGNORECASE
 )
+# Tags within a word or a sentence, where a browser shows no space.
+_INLINE = re.compile(r"</?(?:a|abbr|b|big|code|em|font|i|mark|s|small|span|strong|sub|sup|tt|u)(?:\s[^<>]*)?>", re.IGNORECASE)
 # A tag starts with a letter or a slash, so that "a < b" and "<3" stay.
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<![a-zA-Z][^<>]*>")
 
@@ -19,10 +21,14 @@ _LAYERS = 5
 
 
 def clean(text: str) -> str:
-    """Takes HTML out of a text and folds white space: tags become spaces, entities the characters they stand for."""
+    """Takes HTML out of a text and folds white space.
+
+    Tags become spaces, those of letters within a line (``<b>``) become nothing, entities the characters they stand for.
+    """
     if "<" in text or "&" in text:
         for _ in range(_LAYERS):
-            before, text = text, html.unescape(_TAG.sub(" ", _COMMENT_OR_BLOCK.sub(" ", text)))
+            before = text
+            text = html.unescape(_TAG.sub(" ", _INLINE.sub("", _COMMENT_OR_BLOCK.sub(" ", text))))
             if text == before:
                 break
     return " ".join(text.split())

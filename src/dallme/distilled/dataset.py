@@ -110,7 +110,9 @@ class DistilledDataset:
             TABLE: table.getvalue().to_pybytes(),
             # A file name that is no valid Unicode may stand in both.
             CARD: card.render(self).encode(errors="backslashreplace"),
-            MANIFEST: (json.dumps(self.manifest, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"),
+            MANIFEST: (json.dumps(self.manifest, indent=2, ensure_ascii=False, default=str) + "\n").encode(
+                errors="backslashreplace"
+            ),
         }
         return folder.write(Path(path), files, overwrite=overwrite)
 
