@@ -28,7 +28,7 @@ LAYERS = (
     {"errors", "progress", "text"},
     {"validation"},
     {"data", "budget", "registry"},
-    {"readers", "embedders", "store", "condensers", "decoders", "classifiers", "baselines", "demo_data", "manifest", "report"},
+    {"readers", "embedders", "store", "condensers", "decoders", "classifiers", "baselines", "demo_data", "manifest", "tables"},
     {"distilled"},
     {"distiller"},
     {"evaluation"},

@@ -176,7 +176,7 @@ def test_list(dallme) -> None:
 
 
 def test_help_shows_an_example(dallme) -> None:
-    for verb in ("distill", "evaluate", "compare", "list", "demo"):
+    for verb in ("distill", "evaluate", "embed", "probe", "compare", "list", "demo"):
         status, out, _ = dallme(verb, "--help")
         assert status == 0
         assert f"Example: dallme {verb}" in " ".join(out.split())
@@ -261,7 +261,7 @@ def test_unknown_embedder_offline(dallme, reviews: Path, tmp_path: Path, monkeyp
 
 
 def test_unknown_verb_and_role(dallme) -> None:
-    fails(dallme("destill"), "destill", "distill, evaluate, compare, list, demo")
+    fails(dallme("destill"), "destill", "distill, evaluate", "compare, list, demo")
     fails(dallme("list", "decoder"), "unknown role 'decoder'", "decoders")
 
 
@@ -337,3 +337,41 @@ def test_full_disk(dallme, reviews: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert err.splitlines()[-1].endswith("the disk is full; nothing was written")
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".out*"))
+
+
+def test_embed_fills_the_store_and_writes_vectors(dallme, reviews: Path, tmp_path: Path, own_store: Path) -> None:
+    status, out, _ = dallme("embed", reviews, "--json", *QUICK)
+    assert status == 0
+    document = json.loads(out)
+    assert (document["rows"], document["dimension"], document["embedder"]) == (80, 256, "hashing")
+    assert Path(document["store"]).parent == own_store
+    assert list(Path(document["store"]).glob("*.arrow"))
+    for name in ("vectors.npy", "vectors.parquet"):
+        assert dallme("embed", reviews, "--output", tmp_path / name, *QUICK)[0] == 0
+    matrix = np.load(tmp_path / "vectors.npy", allow_pickle=False)
+    table = pq.read_table(tmp_path / "vectors.parquet")
+    assert table.column_names == ["row_id", "text", "label", "label_text", "vector"]
+    assert np.array_equal(np.stack(table["vector"].to_numpy()), matrix)
+    assert table["label_text"][0].as_py() == "good"
+    fails(dallme("embed", reviews, "--output", tmp_path / "vectors.npy", *QUICK), "--overwrite")
+    fails(dallme("embed", reviews, "--output", tmp_path / "vectors.txt", *QUICK), ".parquet or .npy")
+
+
+def test_explain_shows_the_exact_string(dallme, reviews: Path, own_store: Path) -> None:
+    status, out, _ = dallme("embed", reviews, "--explain", "--prompt", "topic", "--json", *QUICK)
+    assert status == 0
+    document = json.loads(out)
+    first = document["examples"][0]["string"]
+    assert first == f"Identify the topic of the given text: {sentence(GOOD, 0)}"
+    assert document["share_cut"] == 0
+    assert document["token_limit"] is None
+    assert not own_store.exists()
+    assert first in " ".join(dallme("embed", reviews, "--explain", "--prompt", "topic", *QUICK)[1].split())
+
+
+def test_probe_compares_embedders(dallme, reviews: Path, held_out: Path) -> None:
+    status, out, _ = dallme("probe", reviews, "--test", held_out, "--embedder", "hashing", "--json")
+    assert status == 0
+    (result,) = json.loads(out)["results"]
+    assert (result["embedder"], result["dimension"], result["accuracy"]) == ("hashing", 256, 1.0)
+    fails(dallme("probe", reviews, "--test", held_out, "--embedder", ","), "names separated by commas")

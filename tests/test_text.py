@@ -16,7 +16,7 @@ _CLEANED = {
     "<a\nhref='x'>link</a>": "link",
     "<!DOCTYPE html>text": "text",
     "a<!-- hidden > -->b": "a b",
-    "It <i>fits</i>. See <a href=\"x\">here</a>, <br>or th<b>er</b>e.": "It fits. See here, or there.",
+    'It <i>fits</i>. See <a href="x">here</a>, <br>or th<b>er</b>e.': "It fits. See here, or there.",
     "a<script>alert('<b>')</script >b<STYLE>p {}</STYLE>c": "a b c",
     "fish &amp; chips &quot;now&quot; &#39;": 'fish & chips "now" \'',
     "&nbsp;a&nbsp;&nbsp;b": "a b",

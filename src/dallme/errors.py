@@ -43,3 +43,11 @@ class OutputError(DallmeError):
 
 class StoreError(DallmeError):
     """The embedding store on disk cannot be used."""
+
+
+class ServiceError(DallmeError):
+    """A service that computes embeddings refuses, fails or answers nonsense."""
+
+
+class BudgetError(DallmeError):
+    """The next request could cost more than the user allows."""

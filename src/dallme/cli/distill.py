@@ -102,7 +102,7 @@ def _document(distilled: DistilledDataset, output: Path, comparison: dict[str, A
 
 def show_comparison(comparison: dict[str, Any]) -> None:
     """Prints the honest table and how to read it."""
-    from dallme.report.table import comparison_cells
+    from dallme.tables import comparison_cells
 
     print_notes(comparison["notes"])
     print(f"\naccuracy on {comparison['test_rows']:,} test rows (in brackets: share of the full data's accuracy)")

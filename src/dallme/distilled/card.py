@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dallme.report.table import comparison_table
+from dallme.tables import comparison_table
 
 if TYPE_CHECKING:
     from dallme.distilled.dataset import DistilledDataset

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from dallme.data import Fingerprint
-from dallme.embedders.prompts import task_prompt
+from dallme.embedders.prompts import prefix_for
 from dallme.errors import InputError
 from dallme.validation import check_texts, check_vectors
 
@@ -119,7 +119,7 @@ class Embedder(ABC):
 
     def prefix(self, prompt: str | None = None) -> str:
         """What is put before each text for a prompt; ``explain`` shows it."""
-        return task_prompt(prompt) or ""
+        return prefix_for(self.name, prompt)
 
     @property
     @abstractmethod

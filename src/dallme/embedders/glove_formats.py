@@ -1,0 +1,191 @@
+"""Files of word vectors, read block by block: GloVe text, word2vec text and binary, plain or in gzip or zip."""
+
+from __future__ import annotations
+
+import gzip
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from dallme.errors import InputError
+
+#: Bytes that are read at once.
+BLOCK_BYTES = 8 * 2**20
+#: Longer vectors are taken for a broken file.
+MAX_DIMENSION = 100_000
+
+#: Words, and their vectors as float32 of shape (b, d).
+Block = tuple[list[str], np.ndarray]
+
+
+def read_blocks(path: Path, member: str | None = None) -> Iterator[Block]:
+    """Reads a file of word vectors, in memory of a few blocks whatever its size.
+
+    A name that ends in ``.bin`` is word2vec's binary format, any other is text: a word and its numbers a line, with or
+    without word2vec's first line. ``.gz`` and ``.zip`` are unpacked on the way; nothing is written to disk.
+
+    Args:
+        path: The file.
+        member: The file in a zip archive; it may be left out where there is one only.
+
+    Yields:
+        Blocks of words and vectors, in the order of the file.
+
+    Raises:
+        InputError: If the file is damaged; the message names the line, or the word of a binary file.
+    """
+    try:
+        with _open(path, member) as (stream, name):
+            yield from _binary_blocks(stream, name) if name.removesuffix(".gz").endswith(".bin") else _text_blocks(stream, name)
+    except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+        raise InputError(f"expected word vectors in {str(path)!r}, cannot read it: {error}; is it whole?") from None
+
+
+@contextmanager
+def _open(path: Path, member: str | None) -> Iterator[tuple[IO[bytes], str]]:
+    """Opens a file, unpacking it, and gives the name that tells its format."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            name = _choose(archive, path, member)
+            with archive.open(name) as stream:
+                yield stream, name
+    else:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            yield stream, path.name
+
+
+def _choose(archive: zipfile.ZipFile, path: Path, member: str | None) -> str:
+    """The file of a zip archive that is meant."""
+    names = [info.filename for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX")]
+    known = [name for name in names if name.endswith((".txt", ".vec", ".bin"))] if member is None else [member]
+    if len(known) != 1 or known[0] not in names:
+        raise InputError(
+            f"expected one file of word vectors in {str(path)!r}, found {', '.join(names) or 'none'}; "
+            f"name the one that is meant: {path.name}!NAME"
+        )
+    return known[0]
+
+
+def _text_blocks(stream: IO[bytes], name: str) -> Iterator[Block]:
+    header = dimension = None
+    number, found = 1, 0
+    for lines in _line_blocks(stream, name):
+        if dimension is None:
+            header, dimension = _first_line(lines[0], name)
+        start = 1 if number == 1 and header is not None else 0
+        words, vectors = _parse_lines(lines[start:], dimension, name, number + start)
+        yield words, vectors
+        found += len(words)
+        number += len(lines)
+    _check_count(found, header, name)
+
+
+def _line_blocks(stream: IO[bytes], name: str) -> Iterator[list[bytes]]:
+    """The lines of a file, some megabytes at a time; blank ones too, so that they can be numbered."""
+    rest = b""
+    while read := stream.read(BLOCK_BYTES):
+        *lines, rest = (rest + read).split(b"\n")
+        if lines:
+            yield lines
+        elif len(rest) > BLOCK_BYTES:
+            raise InputError(f"expected word vectors as lines of text in {name}, found {len(rest):,} bytes without a line end")
+    if rest:
+        yield [rest]
+
+
+def _first_line(line: bytes, name: str) -> tuple[int | None, int]:
+    """The number of words, if the first line is the header of word2vec, and the dimension."""
+    fields = line.split()
+    if len(fields) == 2 and all(field.isdigit() for field in fields):
+        rows, dimension = map(int, fields)
+    else:
+        rows, dimension = None, len(fields) - 1
+    if not 1 <= dimension <= MAX_DIMENSION:
+        raise InputError(f"{name}: expected a word and its numbers in line 1, found {_quote(line)}")
+    return rows, dimension
+
+
+def _parse_lines(lines: list[bytes], dimension: int, name: str, number: int) -> Block:
+    """Parses lines, the first of which has the given number in the file."""
+    words, numbers = [], []
+    for offset, line in enumerate(lines):
+        line = line.rstrip(b" \r")
+        word, _, rest = line.partition(b" ")
+        if rest.count(b" ") != dimension - 1:
+            if not line:
+                continue
+            word, *fields = line.rsplit(b" ", dimension)  # a word may hold spaces
+            if len(fields) != dimension:
+                raise InputError(
+                    f"{name}: expected a word and {dimension} numbers in line {number + offset}, found {_quote(line)}; is it whole?"
+                )
+            rest = b" ".join(fields)
+        words.append(word.decode(errors="replace"))
+        numbers.append(rest)
+    vectors = _floats(b" ".join(numbers))
+    if vectors.size != len(words) * dimension or not np.isfinite(vectors).all():
+        _raise_for_line(lines, dimension, name, number)
+    return words, vectors.reshape(-1, dimension)
+
+
+def _raise_for_line(lines: list[bytes], dimension: int, name: str, number: int) -> None:
+    """Finds the first line with something that is no finite number."""
+    for offset, line in enumerate(lines):
+        for field in line.rstrip(b" \r").rsplit(b" ", dimension)[1:]:
+            if (value := _floats(field)).size != 1 or not np.isfinite(value).all():
+                raise InputError(f"{name}: expected finite numbers in line {number + offset}, found {_quote(field)}")
+
+
+def _floats(text: bytes) -> np.ndarray:
+    """The numbers of a text, as many as can be read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it stops at what is no number, which the caller notices
+        return np.fromstring(text, dtype=np.float32, sep=" ")
+
+
+def _binary_blocks(stream: IO[bytes], name: str) -> Iterator[Block]:
+    first = stream.readline(100)
+    fields = first.split()
+    if len(fields) != 2 or not all(field.isdigit() for field in fields) or not 1 <= int(fields[1]) <= MAX_DIMENSION:
+        raise InputError(f"{name}: expected the number of words and their dimension in the first line, found {_quote(first)}")
+    rows, dimension = map(int, fields)
+    found, rest = 0, b""
+    while found < rows and (read := stream.read(BLOCK_BYTES)):
+        words, vectors, rest = _parse_records(rest + read, dimension, rows - found)
+        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if bad.size:
+            raise InputError(f"{name}: expected finite numbers, found others in word {found + bad[0] + 1} ({words[bad[0]]!r})")
+        found += len(words)
+        yield words, vectors
+    _check_count(found, rows, name)
+
+
+def _parse_records(data: bytes, dimension: int, most: int) -> tuple[list[str], np.ndarray, bytes]:
+    """Parses whole records (a word, a space, little-endian floats) and gives back what is left."""
+    words, numbers, begin = [], [], 0
+    while len(words) < most:
+        end = data.find(b" ", begin) + 1
+        if not end or end + 4 * dimension > len(data):
+            break
+        words.append(data[begin : end - 1].lstrip(b"\n").decode(errors="replace"))
+        begin = end + 4 * dimension
+        numbers.append(data[end:begin])
+    vectors = np.frombuffer(b"".join(numbers), dtype="<f4").reshape(-1, dimension)
+    return words, vectors, data[begin:]
+
+
+def _check_count(found: int, expected: int | None, name: str) -> None:
+    if not found or (expected is not None and found != expected):
+        wanted = "at least one word" if expected is None else f"{expected:,} words, as its first line says"
+        raise InputError(f"{name}: expected {wanted}, found {found:,}; is it whole?")
+
+
+def _quote(data: bytes) -> str:
+    text = data.decode(errors="replace")
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")
