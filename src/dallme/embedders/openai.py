@@ -1,0 +1,307 @@
+"""OpenAI's embedding models, and every service that speaks their protocol."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from time import sleep
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from dallme.data import Fingerprint
+from dallme.embedders import tokens
+from dallme.embedders.base import Embedder
+from dallme.embedders.openai_service import NO_KEY, Service, gather
+from dallme.embedders.pacing import Pacer
+from dallme.embedders.pricing import Ledger, Price, is_price, price_of
+from dallme.embedders.prompts import prefix_for
+from dallme.errors import InputError, MissingDependencyError, ServiceError
+from dallme.validation import check_positive
+
+#: Where OpenAI answers.
+ADDRESS = "https://api.openai.com/v1"
+#: Dimensions of OpenAI's models.
+DIMENSIONS = {"text-embedding-3-large": 3072, "text-embedding-3-small": 1536, "text-embedding-ada-002": 1536}
+#: What the service takes: tokens of a text, texts of a request, tokens of a request.
+MAX_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS = 8192, 2048, 300_000
+#: What the first paid tier of OpenAI takes in a minute: requests, tokens.
+REQUESTS_PER_MINUTE, TOKENS_PER_MINUTE = 3000, 1_000_000
+#: Numbers of an answer, at most: as JSON text they take some 25 MB, and several answers are under way at a time.
+MAX_NUMBERS = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Texts as they are sent.
+
+    Attributes:
+        texts: With the prefix, cut where they are too long.
+        tokens: Tokens of each, int64 of shape (n,).
+        cut: How many were cut.
+    """
+
+    texts: list[str]
+    tokens: np.ndarray
+    cut: int
+
+
+@dataclass(frozen=True)
+class OpenAIEmbedder(Embedder):
+    """A model behind OpenAI's embeddings protocol: at OpenAI, or at any server that speaks it.
+
+    Several requests are under way at a time. One that fails in passing (429, 5xx, a time-out, a broken connection, half an
+    answer) is sent again after a growing pause with jitter, or after the one that the service asks for. Each answer is handed
+    over before the next request is sent, so that a store keeps what was paid for. The key comes from the environment variable
+    OPENAI_API_KEY and is kept nowhere.
+
+    Attributes:
+        model: Name of the model.
+        base_url: Address of the service, by default the variable OPENAI_BASE_URL, else OpenAI's own.
+        dimensions: Length of the vectors that is asked for; by default the model's own.
+        max_usd: Most US dollars to spend; a request that could exceed it is not sent.
+        price: US dollars per million tokens; by default see :mod:`dallme.embedders.pricing`.
+        max_tokens: Tokens read of a text, the rest is cut; by default 8,192 for OpenAI's models and no limit for others.
+        max_inputs: Texts in one request, at most.
+        requests_per_minute: Cap on requests; by default that of OpenAI's first paid tier there, and none elsewhere.
+        tokens_per_minute: Cap on tokens, likewise.
+        concurrency: Requests at a time.
+        timeout: Seconds to wait for an answer.
+        max_retries: How often a request is sent again.
+        first_pause: Longest pause before the second attempt, in seconds; it doubles with each.
+    """
+
+    chunk: ClassVar[int] = 16_384
+
+    model: str = "text-embedding-3-large"
+    base_url: str | None = None
+    dimensions: int | None = None
+    max_usd: float | None = None
+    price: float | None = None
+    max_tokens: int | None = None
+    max_inputs: int = MAX_INPUTS
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int = 4
+    timeout: float = 60.0
+    max_retries: int = 8
+    first_pause: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Checks the options; nothing is sent, and no key is looked for."""
+        for name in ("dimensions", "max_tokens", "requests_per_minute", "tokens_per_minute"):
+            if getattr(self, name) is not None:
+                check_positive(getattr(self, name), name)
+        for name in ("max_inputs", "concurrency"):
+            check_positive(getattr(self, name), name)
+        if not self.model.strip():
+            raise InputError("expected the name of a model, found a blank one; for example openai:text-embedding-3-large")
+        _check_address(self.address)
+        native = DIMENSIONS.get(self.model)
+        if self.dimensions and native and (self.dimensions > native or self.model == "text-embedding-ada-002"):
+            choice = f"from 1 to {native}" if self.model != "text-embedding-ada-002" else f"of {native} only, and not asked for"
+            raise InputError(f"expected dimensions of {self.model} {choice}, found {self.dimensions}")
+        for name in ("max_usd", "price"):
+            if getattr(self, name) is not None and not is_price(getattr(self, name)):
+                raise InputError(f"expected {name} to be a number of at least 0, found {getattr(self, name)!r}")
+        if self.max_usd is not None and self.resolved_price.usd_per_million is None:
+            raise InputError(f"expected the price of {self.model!r} to keep to a budget, found none; give it with --price")
+
+    @property
+    def name(self) -> str:
+        """``openai:`` and the model."""
+        return f"openai:{self.model}"
+
+    @property
+    def address(self) -> str:
+        """Where requests go."""
+        return self.base_url or os.environ.get("OPENAI_BASE_URL") or ADDRESS
+
+    def fingerprint(self, prompt: str | None = None) -> Fingerprint:
+        """Model, address, dimension, prefix and tokens read.
+
+        A dimension that nobody told is asked for once, with one tiny request.
+        """
+        return self.fingerprint_of(self.known_dimension or self._learned_dimension, prompt)
+
+    def fingerprint_of(self, dimension: int, prompt: str | None = None) -> Fingerprint:
+        """The fingerprint of vectors of a given dimension, without asking the service."""
+        parts = urlsplit(self.address)
+        return Fingerprint(
+            model=self.name,
+            weights=f"{parts.netloc}{parts.path.rstrip('/')}/{self.model}",
+            dimension=dimension,
+            prompt=self.prefix(prompt) or None,
+            pooling="unknown",
+            max_tokens=self.token_limit,
+        )
+
+    def prefix(self, prompt: str | None = None) -> str:
+        """What is put before each text: as the model's family wants it."""
+        return prefix_for(self.model, prompt)
+
+    def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
+        """Counts tokens; exact for OpenAI's models, an estimate for others (see :attr:`counts_exactly`); int64 of shape (n,)."""
+        return tokens.count_tokens(texts)
+
+    @property
+    def counts_exactly(self) -> bool:
+        """Whether this machine counts tokens as the service does."""
+        return self.model in DIMENSIONS
+
+    @property
+    def token_limit(self) -> int | None:
+        """Tokens that are read of a text, None for all."""
+        model_limit = MAX_TOKENS if self.model in DIMENSIONS else None
+        return min(self.max_tokens, model_limit) if self.max_tokens and model_limit else self.max_tokens or model_limit
+
+    @property
+    def known_dimension(self) -> int | None:
+        """Length of the vectors, None where only the service knows."""
+        return self.dimensions or DIMENSIONS.get(self.model)
+
+    @property
+    def caps(self) -> tuple[int | None, int | None]:
+        """Requests and tokens a minute, None for no cap."""
+        defaults = (REQUESTS_PER_MINUTE, TOKENS_PER_MINUTE) if self.address == ADDRESS else (None, None)
+        return self.requests_per_minute or defaults[0], self.tokens_per_minute or defaults[1]
+
+    @cached_property
+    def resolved_price(self) -> Price:
+        """What a token costs, and who says so."""
+        return price_of(self.model, self.price)
+
+    @property
+    def spent_usd(self) -> float:  # type: ignore[override]
+        """What this embedder's answered requests have cost, by the tokens that the service reports."""
+        return self._ledger.spent_usd
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about the texts embedded so far."""
+        return (f"{self.name}: {note_of_cut(self._cut[0], self.token_limit)}",) if self._cut[0] else ()
+
+    def prepare(self, texts: Sequence[str], prompt: str | None = None) -> Prepared:
+        """Puts the prefix before each text, counts tokens and cuts what is too long.
+
+        Raises:
+            InputError: If the prompt alone fills the limit.
+        """
+        prefix, limit = self.prefix(prompt), self.token_limit
+        sent = [prefix + text for text in texts]
+        counts = tokens.count_tokens(sent)
+        if limit is None:
+            return Prepared(sent, counts, 0)
+        if prefix and (used := int(tokens.count_tokens([prefix])[0])) >= limit:
+            raise InputError(f"expected a prompt of fewer than {limit:,} tokens, which leaves room for a text, found {used:,}")
+        long = np.flatnonzero(counts > limit)
+        for row in long:
+            sent[row] = tokens.cut(sent[row], limit)
+        counts[long] = limit
+        return Prepared(sent, counts, len(long))
+
+    def pack(self, counts: np.ndarray) -> list[np.ndarray]:
+        """Divides texts, in their order, into requests that keep to the limits of the service and of this machine's memory.
+
+        Args:
+            counts: Tokens of each text, of shape (n,).
+
+        Returns:
+            Positions of each request.
+        """
+        most_inputs = min(self.max_inputs, MAX_INPUTS, max(1, MAX_NUMBERS // (self.known_dimension or 1024)))
+        most_tokens = min(MAX_REQUEST_TOKENS, self.caps[1] or MAX_REQUEST_TOKENS)
+        starts, total = [0], 0
+        for row, count in enumerate(counts.tolist()):
+            if row - starts[-1] >= most_inputs or (row > starts[-1] and total + count > most_tokens):
+                starts.append(row)
+                total = 0
+            total += count
+        return [np.arange(start, stop) for start, stop in zip(starts, [*starts[1:], len(counts)], strict=True)]
+
+    def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
+        vectors: np.ndarray | None = None
+        for rows, made in self._embed_batches(texts, prompt):
+            vectors = np.empty((len(texts), made.shape[1]), dtype=np.float32) if vectors is None else vectors
+            vectors[rows] = made
+        assert vectors is not None
+        return vectors
+
+    def _embed_batches(self, texts: list[str], prompt: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        prepared = self.prepare(texts, prompt)
+        self._cut[0] += prepared.cut
+
+        def ask(rows: np.ndarray, sleep: Any) -> np.ndarray:
+            return self._ask([prepared.texts[row] for row in rows], prepared.tokens[rows], sleep)
+
+        yield from gather(ask, self.pack(prepared.tokens), self.concurrency)
+
+    def _ask(self, texts: list[str], counts: np.ndarray, sleep: Any) -> np.ndarray:
+        vectors = self._service.ask(texts, counts, sleep)
+        expected = self.known_dimension
+        if expected and vectors.shape[1] != expected:
+            raise ServiceError(
+                f"expected vectors of {expected} dimensions from {self.name}, found {vectors.shape[1]}; "
+                "the server does not know `dimensions`, or another model answers: give --dimensions as it is, or leave it out"
+            )
+        return vectors
+
+    @cached_property
+    def _learned_dimension(self) -> int:
+        prepared = self.prepare(["dimension"])
+        return int(self._ask(prepared.texts, prepared.tokens, sleep).shape[1])
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(self.resolved_price, self.max_usd)
+
+    @cached_property
+    def _cut(self) -> list[int]:
+        """How many texts were cut so far: one number that can grow."""
+        return [0]
+
+    @cached_property
+    def _service(self) -> Service:
+        try:
+            from openai import OpenAI
+        except ImportError:
+            raise MissingDependencyError("embedder 'openai'", "openai", "openai") from None
+        client = OpenAI(api_key=_key(self.address), base_url=self.address, timeout=self.timeout, max_retries=0)
+        request = {"model": self.model} | ({"dimensions": self.dimensions} if self.dimensions else {})
+        pacer = Pacer(*self.caps)
+        return Service(client, request, self._ledger, pacer, max_retries=self.max_retries, first_pause=self.first_pause)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The options alone: neither the client, which holds the key, nor the account travels to other processes."""
+        return {option.name: getattr(self, option.name) for option in fields(self)}
+
+
+def note_of_cut(count: int, limit: int | None) -> str:
+    """Says how many texts are longer than the limit."""
+    return f"{count:,} {'text is' if count == 1 else 'texts are'} cut at {limit:,} tokens"
+
+
+def _check_address(address: str) -> None:
+    """Raises InputError for what is no address, without showing it, and for one that could hold a secret."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError("expected base_url as http://HOST/PATH or https://HOST/PATH, such as http://localhost:8080/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InputError("expected base_url without user, password and query; a key belongs in the environment: OPENAI_API_KEY")
+
+
+def _key(address: str) -> str:
+    """The key of the environment; other services than OpenAI's may need none.
+
+    Raises:
+        InputError: If it is missing, or cannot be one.
+    """
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    if not key and address == ADDRESS:
+        raise InputError("expected a key in the environment variable OPENAI_API_KEY, found none; set it and run the same again")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise InputError("expected a key of plain letters and signs in OPENAI_API_KEY, found others; was it copied whole?")
+    return key or NO_KEY
