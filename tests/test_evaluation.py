@@ -90,3 +90,23 @@ def test_compare_draws_and_order() -> None:
         assert len(row.scores[0].accuracies) == row.draws
         assert row.scores[0].full_accuracy == 1.0
     assert compare(distiller, distillation, test, ["random"], judges).methods[0].scores[0].full_accuracy is None
+
+
+def test_baselines_have_the_same_token_limit() -> None:
+    texts = [f"A short start {row}. Then a long tail of many more words follows." for row in range(8)]
+    source = labelled(texts, [0, 1] * 4)
+    seen: list[str] = []
+
+    @dataclass(frozen=True)
+    class Remembers(Majority):
+        def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
+            seen.extend(texts)
+            return super()._fit(texts, labels, seed)
+
+    distiller = Distiller(per_class=1, embedder="hashing", max_tokens=6)
+    compare(distiller, distiller.run(source), source, ["random"], {"remembers": Remembers()})
+    assert len(seen) == 20
+    assert all(text.endswith(".") and text.startswith("A short start") and len(text.split()) == 4 for text in seen)
+    seen.clear()
+    compare(distiller, distiller.run(source), source, ["full"], {"remembers": Remembers()})
+    assert seen == texts

@@ -57,6 +57,7 @@ class Part:
 PARTS = (
     Part("embedders", "sentence-transformer", "sentence_transformer", "SentenceTransformerEmbedder",
          "any sentence-transformers model, by Hub id or folder; all-MiniLM-L6-v2 is the default", ("st",)),
+    Part("embedders", "glove", "glove", "GloVeEmbedder", "mean of word vectors; glove:SOURCE, a file, folder or Hub id, 6B.50d is the default"),
     Part("embedders", "hashing", "hashing", "HashingEmbedder", "hashed words, numpy only: for tests and as a floor"),
     Part("condensers", "k-centroid", "k_centroid", "KCentroid", "k-means centroids per class (the paper's generator)", ("k-means",)),
     Part("condensers", "gaussian-mixture", "gaussian_mixture", "GaussianMixture", "component means of a mixture per class", ("gmm",)),

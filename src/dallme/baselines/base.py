@@ -21,11 +21,11 @@ class Baseline(ABC):
 
     Attributes:
         varies: Whether two seeds select different texts, so that repeated draws make sense.
-        needs_vectors: Whether it looks at vectors.
+        bounded: Whether its texts are held to the token limit of the distilled ones, so that all have one budget.
     """
 
     varies = True
-    needs_vectors = False
+    bounded = True
 
     def select(
         self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], *, seed: int

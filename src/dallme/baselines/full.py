@@ -16,6 +16,7 @@ class FullBaseline(Baseline):
     """Every row of the source, whatever the budget."""
 
     varies = False
+    bounded = False
 
     def _select(
         self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], rng: np.random.Generator

@@ -13,7 +13,7 @@ from dallme.data import LabelledTexts, LabelledVectors
 
 @dataclass(frozen=True)
 class RandomBaseline(Baseline):
-    """Draws rows of each class without replacement, and takes their texts as they are, uncut."""
+    """Draws rows of each class without replacement, and takes their texts as they are."""
 
     def _select(
         self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], rng: np.random.Generator

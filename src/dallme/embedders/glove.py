@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +23,7 @@ UNKNOWN = ("error", "zero")
 
 _LEFT_OUT, _UNKNOWN = -1, -2
 #: Texts that are cut into words at once, and different words that are remembered.
-_BATCH, _REMEMBERED = 1024, 1_000_000
+_BATCH, _REMEMBERED = 512, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class GloVeEmbedder(Embedder):
     def name(self) -> str:
         """``glove:`` and the source, of which a file or folder loses the folders above it."""
         path, mark, member = self.source.partition("!")
-        local = Path(path).expanduser()
-        return f"glove:{local.resolve().name if local.exists() else path}{mark}{member}"
+        local = os.path.expanduser(path)
+        return f"glove:{os.path.basename(os.path.realpath(local)) if os.path.exists(local) else path}{mark}{member}"
 
     def find(self) -> None:
         """Looks for the source without reading it."""
@@ -98,28 +98,81 @@ class GloVeEmbedder(Embedder):
 
     def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
         prefix = self.prefix(prompt)
-        # Texts that have no more known words than the prompt itself.
-        few = int(self._find_words([prefix])[1][0])
+        of_prefix = self._find_words([prefix])[1][0]
         vectors = np.empty((len(texts), self._words.vectors.shape[1]), dtype=np.float32)
         for start in range(0, len(texts), _BATCH):
             batch = [prefix + text for text in texts[start : start + _BATCH]]
-            rows, counts = self._find_words(batch)
-            for row in np.flatnonzero(counts <= few):
-                if self.unknown == "error":
-                    raise TextError(
-                        start + int(row),
-                        texts[start + row],
-                        f"has no word that {self.name} knows, stop words aside; leave it out, or ask for a vector of zeros: "
-                        "unknown='zero'",
-                    )
-            vectors[start : start + len(batch)] = self._mean(rows, counts, counts > few)
+            rows, counts, unknown = self._find_words(batch)
+            empty = np.flatnonzero(counts <= of_prefix)  # the words of the prompt alone say nothing of a text
+            if empty.size and self.unknown == "error":
+                row = start + int(empty[0])
+                raise TextError(
+                    row,
+                    texts[row],
+                    f"has no word, stop words aside, that {self.name} knows; drop it, or use unknown='zero' for zeros",
+                )
+            vectors[start : start + len(batch)] = self._mean(rows, counts)
+            vectors[start + empty] = 0
+            self._tally[:] += len(rows), unknown
         return vectors
 
-    def _find_words(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of the known words of all texts, one text after the other, and their number in each, of shape (n,)."""
+    def _find_words(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, int]:
+        """Looks words up.
+
+        Returns:
+            The rows of the known words of all texts, one text after the other; how many of them each text has, of shape
+            (n,); and how many words are unknown.
+        """
         words = self._words
         pieces = [(text.lower() if words.lower_case else text).split() for text in texts]
-        lengths = np.array([len(some) for some in pieces])
-        found = np.fromiter(map(self._lookup.__getitem__, chain.from_iterable(pieces)), dtype=np.int64, count=lengths.sum())
-        texts_of = np.repeat(np.arange(len(texts)), lengths)
-        ...
+        ends = np.cumsum([len(some) for some in pieces])
+        found = np.fromiter(map(self._lookup.__getitem__, chain.from_iterable(pieces)), dtype=np.int64, count=ends[-1])
+        rows = found[found >= 0]
+        counts = np.diff(np.concatenate([[0], np.cumsum(found >= 0)])[ends], prepend=0)
+        if words.limit is not None:
+            places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+            rows, counts = rows[places < words.limit], np.minimum(counts, words.limit)
+        return rows, counts, int((found == _UNKNOWN).sum())
+
+    def _mean(self, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """The mean of the vectors of each text's words, float32 of shape (n, d); zeros where there is none."""
+        vectors = self._words.vectors
+        bounds = np.concatenate([[0], np.cumsum(counts)])
+        chosen = csr_matrix((np.ones(len(rows), dtype=np.float32), rows, bounds), shape=(len(counts), len(vectors)))
+        return np.asarray(chosen @ vectors / np.maximum(counts, 1)[:, None], dtype=np.float32)
+
+    @cached_property
+    def _words(self) -> WordVectors:
+        return load_source(self.source)
+
+    @cached_property
+    def _lookup(self) -> _Lookup:
+        return _Lookup(self._words)
+
+    @cached_property
+    def _tally(self) -> np.ndarray:
+        return np.zeros(2, dtype=np.int64)
+
+
+class _Lookup(dict[str, int]):
+    """Piece of a text to the row of its word, or why it has none; remembers what it was asked."""
+
+    def __init__(self, words: WordVectors) -> None:
+        super().__init__()
+        self._words = words
+
+    def __missing__(self, piece: str) -> int:
+        row = self._find(piece)
+        if len(self) < _REMEMBERED:
+            self[piece] = row
+        return row
+
+    def _find(self, piece: str) -> int:
+        bare = piece.strip(string.punctuation)
+        for form in (piece, bare, bare.lower()):
+            if not form or form in self._words.stop_words:
+                return _LEFT_OUT
+            row = self._words.rows.get(form)
+            if row is not None:
+                return row
+        return _UNKNOWN

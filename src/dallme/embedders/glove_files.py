@@ -36,7 +36,9 @@ def default_stop_words() -> frozenset[str]:
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
     # What contractions leave when they are cut at the apostrophe, and verbs that are missing there.
-    pieces = "ain aren couldn d didn doesn don hadn hasn haven isn ll m ma mightn mustn needn o s shan shouldn t ve wasn weren won"
+    pieces = (
+        "ain aren couldn d didn doesn don hadn hasn haven isn ll m ma mightn mustn needn o s shan shouldn t ve wasn weren won"
+    )
     others = "wouldn y did does doing having just theirs"
     return frozenset({*ENGLISH_STOP_WORDS, *pieces.split(), *others.split(), *string.punctuation, "''", "``"})
 
@@ -88,15 +90,15 @@ def find_source(source: str) -> tuple[Path, str | None]:
             raise MissingDependencyError(f"embedder 'glove:{WHEEL}'", _PACKAGE, "glove")
         return Path(spec.origin).parent / "data", None
     path, _, member = source.partition("!")
-    file = Path(os.path.expanduser(path))
-    if file.is_file():
-        return file, member or None
+    file = os.path.expanduser(path)
+    if os.path.isfile(file):
+        return Path(file), member or None
     name = HUB.get(source, source)
     like_a_model = "/" in name or name.startswith("average_word_embeddings_")
-    if not file.is_dir() and (not like_a_model or path.endswith(_ENDINGS)):
+    if not os.path.isdir(file) and (not like_a_model or path.endswith(_ENDINGS)):
         raise InputError(
-            f"expected word vectors as {WHEEL}, {', '.join(HUB)}, a file ({', '.join(_ENDINGS)}) or a sentence-transformers folder "
-            f"or Hub id, found {source!r}, which is none of these; check the path"
+            f"expected word vectors as {WHEEL}, {', '.join(HUB)}, a file ({', '.join(_ENDINGS)}), or a sentence-transformers "
+            f"folder or Hub id, found {source!r}, which is none of these; check the path"
         )
     return locate(name), None
 
@@ -119,7 +121,7 @@ def load_source(source: str) -> WordVectors:
 def _word_vectors(words: list[str], vectors: np.ndarray, content: str, **settings: Any) -> WordVectors:
     # Of a word that comes twice the last counts, as in sentence-transformers.
     rows = dict(zip(words, range(len(words)), strict=True))
-    return WordVectors(rows, vectors, content, **{"stop_words": default_stop_words()} | settings)
+    return WordVectors(rows, np.asarray(vectors), content, **{"stop_words": default_stop_words()} | settings)
 
 
 def _from_wheel(folder: Path) -> WordVectors:

@@ -56,7 +56,8 @@ def _open(path: Path, member: str | None) -> Iterator[tuple[IO[bytes], str]]:
             with archive.open(name) as stream:
                 yield stream, name
     else:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        opened: IO[bytes] = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[assignment]
+        with opened as stream:
             yield stream, path.name
 
 
@@ -123,7 +124,7 @@ def _parse_lines(lines: list[bytes], dimension: int, name: str, number: int) -> 
             word, *fields = line.rsplit(b" ", dimension)  # a word may hold spaces
             if len(fields) != dimension:
                 raise InputError(
-                    f"{name}: expected a word and {dimension} numbers in line {number + offset}, found {_quote(line)}; is it whole?"
+                    f"{name}: expected a word and {dimension} numbers in line {number + offset}, found {_quote(line)}"
                 )
             rest = b" ".join(fields)
         words.append(word.decode(errors="replace"))
@@ -168,7 +169,9 @@ def _binary_blocks(stream: IO[bytes], name: str) -> Iterator[Block]:
 
 def _parse_records(data: bytes, dimension: int, most: int) -> tuple[list[str], np.ndarray, bytes]:
     """Parses whole records (a word, a space, little-endian floats) and gives back what is left."""
-    words, numbers, begin = [], [], 0
+    words: list[str] = []
+    numbers: list[bytes] = []
+    begin = 0
     while len(words) < most:
         end = data.find(b" ", begin) + 1
         if not end or end + 4 * dimension > len(data):

@@ -15,38 +15,29 @@ import numpy as np
 from dallme.data import Fingerprint
 from dallme.embedders import tokens
 from dallme.embedders.base import Embedder
-from dallme.embedders.openai_service import NO_KEY, Service, gather
+from dallme.embedders.gathering import gather
+from dallme.embedders.openai_requests import (
+    ADDRESS,
+    MAX_INPUTS,
+    MAX_TOKENS,
+    Prepared,
+    check_address,
+    note_of_cut,
+    pack,
+    prepare,
+    read_key,
+)
+from dallme.embedders.openai_service import Service
 from dallme.embedders.pacing import Pacer
 from dallme.embedders.pricing import Ledger, Price, is_price, price_of
 from dallme.embedders.prompts import prefix_for
 from dallme.errors import InputError, MissingDependencyError, ServiceError
 from dallme.validation import check_positive
 
-#: Where OpenAI answers.
-ADDRESS = "https://api.openai.com/v1"
 #: Dimensions of OpenAI's models.
 DIMENSIONS = {"text-embedding-3-large": 3072, "text-embedding-3-small": 1536, "text-embedding-ada-002": 1536}
-#: What the service takes: tokens of a text, texts of a request, tokens of a request.
-MAX_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS = 8192, 2048, 300_000
 #: What the first paid tier of OpenAI takes in a minute: requests, tokens.
 REQUESTS_PER_MINUTE, TOKENS_PER_MINUTE = 3000, 1_000_000
-#: Numbers of an answer, at most: as JSON text they take some 25 MB, and several answers are under way at a time.
-MAX_NUMBERS = 2**20
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """Texts as they are sent.
-
-    Attributes:
-        texts: With the prefix, cut where they are too long.
-        tokens: Tokens of each, int64 of shape (n,).
-        cut: How many were cut.
-    """
-
-    texts: list[str]
-    tokens: np.ndarray
-    cut: int
 
 
 @dataclass(frozen=True)
@@ -75,6 +66,7 @@ class OpenAIEmbedder(Embedder):
     """
 
     chunk: ClassVar[int] = 16_384
+    argument: ClassVar[str | None] = "model"
 
     model: str = "text-embedding-3-large"
     base_url: str | None = None
@@ -99,7 +91,7 @@ class OpenAIEmbedder(Embedder):
             check_positive(getattr(self, name), name)
         if not self.model.strip():
             raise InputError("expected the name of a model, found a blank one; for example openai:text-embedding-3-large")
-        _check_address(self.address)
+        check_address(self.address)
         native = DIMENSIONS.get(self.model)
         if self.dimensions and native and (self.dimensions > native or self.model == "text-embedding-ada-002"):
             choice = f"from 1 to {native}" if self.model != "text-embedding-ada-002" else f"of {native} only, and not asked for"
@@ -185,42 +177,16 @@ class OpenAIEmbedder(Embedder):
         return (f"{self.name}: {note_of_cut(self._cut[0], self.token_limit)}",) if self._cut[0] else ()
 
     def prepare(self, texts: Sequence[str], prompt: str | None = None) -> Prepared:
-        """Puts the prefix before each text, counts tokens and cuts what is too long.
+        """What would be sent for texts.
 
         Raises:
             InputError: If the prompt alone fills the limit.
         """
-        prefix, limit = self.prefix(prompt), self.token_limit
-        sent = [prefix + text for text in texts]
-        counts = tokens.count_tokens(sent)
-        if limit is None:
-            return Prepared(sent, counts, 0)
-        if prefix and (used := int(tokens.count_tokens([prefix])[0])) >= limit:
-            raise InputError(f"expected a prompt of fewer than {limit:,} tokens, which leaves room for a text, found {used:,}")
-        long = np.flatnonzero(counts > limit)
-        for row in long:
-            sent[row] = tokens.cut(sent[row], limit)
-        counts[long] = limit
-        return Prepared(sent, counts, len(long))
+        return prepare(texts, self.prefix(prompt), self.token_limit)
 
     def pack(self, counts: np.ndarray) -> list[np.ndarray]:
-        """Divides texts, in their order, into requests that keep to the limits of the service and of this machine's memory.
-
-        Args:
-            counts: Tokens of each text, of shape (n,).
-
-        Returns:
-            Positions of each request.
-        """
-        most_inputs = min(self.max_inputs, MAX_INPUTS, max(1, MAX_NUMBERS // (self.known_dimension or 1024)))
-        most_tokens = min(MAX_REQUEST_TOKENS, self.caps[1] or MAX_REQUEST_TOKENS)
-        starts, total = [0], 0
-        for row, count in enumerate(counts.tolist()):
-            if row - starts[-1] >= most_inputs or (row > starts[-1] and total + count > most_tokens):
-                starts.append(row)
-                total = 0
-            total += count
-        return [np.arange(start, stop) for start, stop in zip(starts, [*starts[1:], len(counts)], strict=True)]
+        """Divides texts into requests by their tokens, of shape (n,); positions of each request."""
+        return pack(counts, self.max_inputs, self.known_dimension, self.caps[1])
 
     def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
         vectors: np.ndarray | None = None
@@ -240,7 +206,7 @@ class OpenAIEmbedder(Embedder):
         yield from gather(ask, self.pack(prepared.tokens), self.concurrency)
 
     def _ask(self, texts: list[str], counts: np.ndarray, sleep: Any) -> np.ndarray:
-        vectors = self._service.ask(texts, counts, sleep)
+        vectors = self._service.ask(texts, int(counts.sum()), sleep)
         expected = self.known_dimension
         if expected and vectors.shape[1] != expected:
             raise ServiceError(
@@ -269,7 +235,7 @@ class OpenAIEmbedder(Embedder):
             from openai import OpenAI
         except ImportError:
             raise MissingDependencyError("embedder 'openai'", "openai", "openai") from None
-        client = OpenAI(api_key=_key(self.address), base_url=self.address, timeout=self.timeout, max_retries=0)
+        client = OpenAI(api_key=read_key(self.address), base_url=self.address, timeout=self.timeout, max_retries=0)
         request = {"model": self.model} | ({"dimensions": self.dimensions} if self.dimensions else {})
         pacer = Pacer(*self.caps)
         return Service(client, request, self._ledger, pacer, max_retries=self.max_retries, first_pause=self.first_pause)
@@ -277,31 +243,3 @@ class OpenAIEmbedder(Embedder):
     def __getstate__(self) -> dict[str, Any]:
         """The options alone: neither the client, which holds the key, nor the account travels to other processes."""
         return {option.name: getattr(self, option.name) for option in fields(self)}
-
-
-def note_of_cut(count: int, limit: int | None) -> str:
-    """Says how many texts are longer than the limit."""
-    return f"{count:,} {'text is' if count == 1 else 'texts are'} cut at {limit:,} tokens"
-
-
-def _check_address(address: str) -> None:
-    """Raises InputError for what is no address, without showing it, and for one that could hold a secret."""
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError("expected base_url as http://HOST/PATH or https://HOST/PATH, such as http://localhost:8080/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise InputError("expected base_url without user, password and query; a key belongs in the environment: OPENAI_API_KEY")
-
-
-def _key(address: str) -> str:
-    """The key of the environment; other services than OpenAI's may need none.
-
-    Raises:
-        InputError: If it is missing, or cannot be one.
-    """
-    key = os.environ.get("OPENAI_API_KEY", "").strip()
-    if not key and address == ADDRESS:
-        raise InputError("expected a key in the environment variable OPENAI_API_KEY, found none; set it and run the same again")
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise InputError("expected a key of plain letters and signs in OPENAI_API_KEY, found others; was it copied whole?")
-    return key or NO_KEY

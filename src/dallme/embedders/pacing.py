@@ -68,7 +68,10 @@ def backoff(attempt: int, first: float, asked: float | None, draw: Callable[[flo
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds that a service asks to wait, from ``retry-after-ms`` or ``Retry-After`` (seconds or a date); None if it does not."""
+    """Seconds that a service asks to wait, None if it does not.
+
+    It says so in ``retry-after-ms``, or in ``Retry-After`` as seconds or a date.
+    """
     for name, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
             seconds = float(headers[name]) * scale

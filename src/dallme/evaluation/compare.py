@@ -10,7 +10,8 @@ from dallme import registry
 from dallme.baselines.base import Baseline
 from dallme.classifiers.base import Classifier
 from dallme.data import LabelledTexts
-from dallme.decoders.base import Decoder
+from dallme.decoders.base import Context, Decoder
+from dallme.decoders.nearest import first_sentences
 from dallme.distiller import Distillation, Distiller
 from dallme.errors import UnknownNameError
 from dallme.evaluation.protocol import Score, overlap_note, score
@@ -92,7 +93,7 @@ def compare(
         distiller: Its budget, condenser, seed and progress are used; its own decoder's texts are those of `distillation`.
         distillation: What `distiller` made of the source.
         test: Real texts with the same label ids.
-        methods: Names of baselines and decoders.
+        methods: Names of baselines and decoders; their texts are held to one token limit, only the full data are whole.
         classifiers: Name to classifier.
         runs: Sets that each decoder makes, with the seeds from the distiller's on. Baselines that choose at random make
             ten, or as many if that is more.
@@ -127,7 +128,8 @@ def _sets(distiller: Distiller, distillation: Distillation, method: str, runs: i
         baseline: Baseline = registry.make("baselines", method)
         budget = distiller.allocate(context.source)
         draws = range(distiller.seed, distiller.seed + max(runs, RANDOM_DRAWS)) if baseline.varies else seeds[:1]
-        return [baseline.select(context.source, context.vectors, budget, seed=seed) for seed in draws]
+        selected = [baseline.select(context.source, context.vectors, budget, seed=seed) for seed in draws]
+        return [_cut(texts, context) for texts in selected] if baseline.bounded else selected
     sets = []
     for seed in seeds:
         if seed == distiller.seed and method == distiller.decoder:
@@ -140,3 +142,9 @@ def _sets(distiller: Distiller, distillation: Distillation, method: str, runs: i
             replace(distillation.distilled.to_labelled_texts(), texts=[text.text for text in decoded], labels=prototypes.labels)
         )
     return sets
+
+
+def _cut(texts: LabelledTexts, context: Context) -> LabelledTexts:
+    """The texts cut to the token limit after a whole sentence, as those of the decoders are."""
+    kept = (first_sentences(text, row, context.max_tokens, context.count_tokens, "en") for row, text in enumerate(texts.texts))
+    return replace(texts, texts=[text if cut is None else cut.text for text, cut in zip(texts.texts, kept, strict=True)])
