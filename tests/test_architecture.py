@@ -25,12 +25,12 @@ TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in
 
 #: Rooms from the ground up. A room imports itself and the rooms of the layers below it.
 LAYERS = (
-    {"errors", "progress", "text"},
+    {"errors", "progress", "text", "durable"},
     {"validation"},
     {"data", "budget", "registry"},
     {"readers", "embedders", "store", "condensers", "decoders", "classifiers", "baselines", "demo_data", "manifest", "tables"},
     {"distilled"},
-    {"distiller"},
+    {"distiller", "planning"},
     {"evaluation"},
     {"cli"},
 )

@@ -331,7 +331,7 @@ def test_full_disk(dallme, reviews: Path, tmp_path: Path, monkeypatch: pytest.Mo
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(folder, "_write_file", full)
+    monkeypatch.setattr(folder, "write_new", full)
     status, out, err = dallme("distill", reviews, "--output", tmp_path / "out", "--per-class", 2, *QUICK)
     assert (status, out) == (2, "")
     assert err.splitlines()[-1].endswith("the disk is full; nothing was written")

@@ -389,7 +389,7 @@ def test_a_full_disk_leaves_everything_as_it_was(
         for name, content in before.items():
             (out / name).write_bytes(content)
     written: list[Path] = []
-    write = folder._write_file
+    write = folder.write_new
 
     def full(path: Path, content: bytes) -> None:
         written.append(path)
@@ -397,7 +397,7 @@ def test_a_full_disk_leaves_everything_as_it_was(
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(folder, "_write_file", full)
+    monkeypatch.setattr(folder, "write_new", full)
     with pytest.raises(OutputError) as caught:
         folder.write(out, CONTENT, overwrite=True)
     assert str(caught.value) == f"expected to write 2 files to {str(out)!r}, could not: the disk is full; nothing was written"
@@ -407,7 +407,7 @@ def test_a_full_disk_leaves_everything_as_it_was(
 
 
 def test_of_two_writers_at_once_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, write = tmp_path / "out", folder._write_file
+    out, write = tmp_path / "out", folder.write_new
     places = []
 
     def interrupted(path: Path, content: bytes) -> None:
@@ -418,7 +418,7 @@ def test_of_two_writers_at_once_one_is_refused(tmp_path: Path, monkeypatch: pyte
             folder.write(out, {"a.txt": b"second", "b.txt": b"second"}, overwrite=False)
         places.append(path.parent)
 
-    monkeypatch.setattr(folder, "_write_file", interrupted)
+    monkeypatch.setattr(folder, "write_new", interrupted)
     with pytest.raises(OutputError, match="nothing was written"):
         folder.write(out, CONTENT, overwrite=False)
     assert len(set(places)) == 2  # each has a place of its own

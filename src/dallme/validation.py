@@ -12,6 +12,9 @@ from dallme.errors import InputError
 #: A text of this many characters or more is taken for a broken file (a quote that is never closed).
 MAX_CHARACTERS = 1_000_000
 
+#: Rows of a matrix that are checked at once.
+_BLOCK = 65_536
+
 
 def check_vectors(vectors: Any, *, rows: int | None = None, dimension: int | None = None, what: str = "vectors") -> np.ndarray:
     """Checks a matrix of vectors.
@@ -40,9 +43,11 @@ def check_vectors(vectors: Any, *, rows: int | None = None, dimension: int | Non
         raise InputError(
             f"expected {what} with {dimension} dimensions, found {array.shape[1]}; were they made by another embedder?"
         )
-    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
-    if bad.size:
-        raise InputError(f"expected finite {what}, found NaN or infinity in {bad.size} rows, the first is row {bad[0]}")
+    # Block by block, so that no second matrix of the same size is made.
+    blocks = range(0, len(array), _BLOCK)
+    bad = [row for start in blocks for row in start + np.flatnonzero(~np.isfinite(array[start : start + _BLOCK]).all(axis=1))]
+    if bad:
+        raise InputError(f"expected finite {what}, found NaN or infinity in {len(bad)} rows, the first is row {bad[0]}")
     return array
 
 

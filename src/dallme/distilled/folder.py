@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from dallme.durable import sync_folder, write_new
 from dallme.errors import OutputError
 
 
@@ -61,14 +62,14 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> Path:
         place.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=place))
         for name, content in files.items():
-            _write_file(staged / name, content)
+            write_new(staged / name, content)
         if exists:
             for name in files:
                 os.replace(staged / name, target / name)
         else:
             staged.chmod(0o777 & ~_umask())
             os.replace(staged, target)
-        _sync_folder(place)
+        sync_folder(place)
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
         raise OutputError(
@@ -78,21 +79,6 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> Path:
         if staged is not None:
             shutil.rmtree(staged, ignore_errors=True)
     return path
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    with path.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _umask() -> int:

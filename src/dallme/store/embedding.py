@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dallme.embedders.base import Embedder
+from dallme.embedders.base import Embedder, TextError
 from dallme.progress import Progress, SilentProgress
 from dallme.store.keys import text_keys
 from dallme.store.table import EmbeddingStore, VectorTable
@@ -58,6 +58,7 @@ def embed_with_store(
         table.read(keys[done], out=vectors, rows=np.flatnonzero(done))
         for note in table.notes:
             progress.note(note)
+    told = embedder.notes
     with progress.task("embed", total=len(starts) - 1) as task:
         for begin in range(0, len(starts) - 1, chunk):
             bounds = starts[begin : begin + chunk + 1]
@@ -68,6 +69,9 @@ def embed_with_store(
                 rows = order[bounds[0] : bounds[-1]]
                 vectors[rows[~done[rows]]] = np.repeat(made, np.diff(bounds)[missing], axis=0)
             task.advance(len(firsts))
+    for note in embedder.notes:
+        if note not in told:
+            progress.note(note)
     return vectors
 
 
@@ -77,10 +81,13 @@ def _embed_chunk(
     """Embeds the texts at `rows`, keeping each batch as soon as it is done; float32 of shape (rows, d)."""
     dimension = embedder.fingerprint(prompt).dimension
     made = np.empty((len(rows), dimension), dtype=np.float32)
-    for places, vectors in embedder.embed_batches([texts[row] for row in rows], prompt=prompt):
-        made[places] = check_vectors(vectors, rows=len(places), dimension=dimension)
-        if table is not None:
-            table.append(keys[rows[places]], made[places])
+    try:
+        for places, vectors in embedder.embed_batches([texts[row] for row in rows], prompt=prompt):
+            made[places] = check_vectors(vectors, rows=len(places), dimension=dimension)
+            if table is not None:
+                table.append(keys[rows[places]], made[places])
+    except TextError as error:
+        raise error.at(int(rows[error.row])) from None
     return made
 
 

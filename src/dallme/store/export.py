@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dallme.data import LabelledTexts
-from dallme.errors import InputError
-from dallme.store.files import write_file
+from dallme.durable import replace_file
+from dallme.errors import InputError, OutputError
 
 #: Endings that :func:`write_vectors` knows.
 FORMATS = (".parquet", ".npy")
@@ -38,14 +38,22 @@ def write_vectors(path: Path, vectors: np.ndarray, source: LabelledTexts) -> Non
 
     Raises:
         InputError: If the ending is neither.
-        StoreError: If the file cannot be written.
+        OutputError: If the file cannot be written; nothing of it is left.
     """
     check_format(path)
-    if path.suffix.lower() == ".npy":
-        buffer = io.BytesIO()
-        np.save(buffer, vectors, allow_pickle=False)
-        write_file(path, buffer.getvalue())
-        return
+    try:
+        replace_file(path, _npy(vectors) if path.suffix.lower() == ".npy" else _parquet(vectors, source))
+    except OSError as error:
+        raise OutputError(f"expected to write vectors to {str(path)!r}, could not: {error.strerror or error}") from error
+
+
+def _npy(vectors: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, vectors, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _parquet(vectors: np.ndarray, source: LabelledTexts) -> pa.Buffer:
     flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
     table = pa.table(
         {
@@ -58,4 +66,4 @@ def write_vectors(path: Path, vectors: np.ndarray, source: LabelledTexts) -> Non
     )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    write_file(path, sink.getvalue())
+    return sink.getvalue()

@@ -6,14 +6,12 @@ import contextlib
 import os
 import time
 from pathlib import Path
-from uuid import uuid4
 
 import pyarrow as pa
 
+from dallme.durable import TEMPORARY, replace_file, sync_folder
 from dallme.errors import StoreError
 
-#: Ending of a file that is being written.
-TEMPORARY = ".tmp"
 #: Seconds after which a temporary file is taken for the remains of a killed process.
 STALE_SECONDS = 3600
 
@@ -24,21 +22,12 @@ def write_file(path: Path, content: bytes | pa.Buffer) -> None:
     Raises:
         StoreError: If it cannot be written; nothing of it is left.
     """
-    temporary = path.with_name(f"{path.name}.{uuid4().hex[:8]}{TEMPORARY}")
     try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        replace_file(path, content)
     except OSError as error:
         raise StoreError(
             f"cannot write to the embedding store {path.parent}: {error.strerror or error}; make room or choose another folder"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):  # it is there only if something went wrong
-            temporary.unlink()
 
 
 def make_folder(folder: Path) -> None:
@@ -53,7 +42,7 @@ def make_folder(folder: Path) -> None:
         raise StoreError(f"cannot make the embedding store {folder}: {error.strerror}; choose another folder") from None
     for parent in (folder.parent, folder.parent.parent):
         with contextlib.suppress(OSError):  # folders above the store may belong to somebody else
-            _sync_folder(parent)
+            sync_folder(parent)
     for path in list_files(folder, TEMPORARY):
         with contextlib.suppress(OSError):  # another process was faster
             if time.time() - path.stat().st_mtime > STALE_SECONDS:
@@ -73,13 +62,3 @@ def list_files(folder: Path, ending: str) -> list[Path]:
         return []
     except OSError as error:
         raise StoreError(f"cannot read the embedding store {folder}: {error.strerror}; choose another folder") from None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename outlive a power cut; systems that cannot open a folder see to that themselves."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
