@@ -113,10 +113,64 @@ def machine_line(results: dict[str, Any]) -> str:
 
 
 def condensers_table(results: dict[str, Any]) -> str:
-    """k-means back ends side by side."""
-    cases = results["cases"]
-    head = list(cases[0])
-    return table([name.replace("_", " ") for name in head], [[str(case[name]) for name in head] for case in cases])
+    """Ways to compute k-means, side by side."""
+    kinds = ("scikit-learn", "faiss", "faiss, random start", "mini-batch")
+    body = []
+    for name, case in results["cases"].items():
+        cells = []
+        for kind in kinds:
+            run = case["runs"].get(kind)
+            cells.append("" if run is None else f"{run['seconds']:.2f} s, {run['inertia_ratio']:.4f}, {run['memory_gb']:.2f} GB")
+        body.append([name, str(case["seeds"]), *cells])
+    return table(["", "seeds", *kinds], body)
+
+
+def speed_table(results: dict[str, Any]) -> str:
+    """Our embedding beside plain sentence-transformers."""
+    body = [
+        [TITLES.get(name, name), str(run["texts"]), str(run["ours_texts_per_second"]), str(run["plain_texts_per_second"]),
+         f"{run['ratio']:.1f}", f"{run['least_cosine']:.5f}"]
+        for name, run in results["data"].items()
+    ]  # fmt: skip
+    return table(["", "texts", "dallme, texts/s", "sentence-transformers, texts/s", "ratio", "least cosine"], body)
+
+
+def million_table(results: dict[str, Any]) -> str:
+    """Stages of a million texts."""
+    stages = results["stages"]
+    return table(
+        ["", "seconds", "peak memory so far, GB"],
+        [[name, str(stage.get("seconds", "")), str(stage["peak_memory_gb"])] for name, stage in stages.items()],
+    )
+
+
+def probe_table(results: dict[str, Any]) -> str:
+    """Table 2: ours and the paper's."""
+    ours = {name: {row["embedder"]: row for row in data["embedders"]} for name, data in results["data"].items()}
+    body = []
+    for embedder, row in ours["imdb"].items():
+        body.append([embedder, str(row["dimension"]), f"{row['accuracy']:.3f}", f"{ours['ag_news'][embedder]['accuracy']:.3f}"])
+    for embedder, row in results["paper"].items():
+        body.append([f"{embedder} (the paper)", str(row["dimension"]), f"{row['imdb']:.3f}", f"{row['ag_news']:.3f}"])
+    return table(["embedder", "dimension", "IMDB", "AG-News"], body)
+
+
+def more() -> list[str]:
+    """The sections whose benchmarks have been run."""
+    sections = {
+        "embedding_speed": ("Embedding (`embedding_speed.py`)", "Both read 128 tokens; turns in one run, medians.", speed_table),
+        "million": ("A million texts (`million.py`)", "Hashing embedder, 256 dimensions, 4 classes.", million_table),
+        "table2": (
+            "Linear probes (`table2.py`)",
+            "Accuracy of logistic regression on the vectors of the full data.",
+            probe_table,
+        ),
+    }
+    parts = []
+    for name, (title, caption, draw) in sections.items():
+        if (HERE / f"{name}.json").exists():
+            parts += [f"## {title}\n", f"{caption}\n", draw(load(name))]
+    return parts
 
 
 def render() -> dict[Path, str]:
@@ -137,6 +191,11 @@ def render() -> dict[Path, str]:
             store_table(store),
             "Arrow shards were chosen: the fastest to write and to read, nothing is lost but the damaged part, and neither locks",
             "nor a server are needed where several processes write to one folder.\n",
+            "## k-means (`condensers.py`)\n",
+            "Seconds, inertia as a ratio to scikit-learn's with the same seeds, and memory beyond the vectors. `auto` takes",
+            f"scikit-learn up to {load('condensers')['faiss_above']:,} rows × clusters, faiss from a k-means++ start beyond.\n",
+            condensers_table(load("condensers")),
+            *more(),
         ]
     )
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
