@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from model2vec import StaticModel
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from dallme.embedders.hashing import HashingEmbedder
+from dallme.embedders.openai import OpenAIEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
+from openai_server import OpenAIServer
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +25,27 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is not a folder; set DALLME_DATA to the one that holds ag_news, imdb and sst2")
     return folder
+
+
+@pytest.fixture(scope="session")
+def static_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model2vec model with the words and signs of a few sentences, and random vectors of dimension 12."""
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    sentences = ["a fine film , ! dull < b > très </ 很好 x & amp ; opinion of : the story cook who learns to paint"]
+    tokenizer.train_from_iterator(sentences, trainers.WordLevelTrainer(special_tokens=["[UNK]"], show_progress=False))
+    vectors = np.random.default_rng(0).normal(size=(tokenizer.get_vocab_size(), 12)).astype(np.float32)
+    folder = tmp_path_factory.mktemp("static") / "tiny-static"
+    StaticModel(vectors, tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def served_hashing() -> Iterator[OpenAIEmbedder]:
+    """The client of a server on this machine that answers with the vectors of `hashing`."""
+    with OpenAIServer(HashingEmbedder()) as server:
+        yield OpenAIEmbedder("hashing", base_url=server.url)
 
 
 @pytest.fixture(scope="session")

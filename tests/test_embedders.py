@@ -57,9 +57,14 @@ class _Encoder:
 
 
 @pytest.fixture(scope="module", params=[*registry.names("embedders"), "an object of the user's"])
-def embedder(request: pytest.FixtureRequest, minilm: SentenceTransformerEmbedder) -> Embedder:
+def embedder(request: pytest.FixtureRequest, minilm: SentenceTransformerEmbedder, static_folder: Path) -> Embedder:
     if request.param == "sentence-transformer":
         return minilm
+    if request.param == "openai":
+        served: Embedder = request.getfixturevalue("served_hashing")
+        return served
+    if request.param == "model2vec":
+        return resolve(f"model2vec:{static_folder}")
     return EncoderEmbedder(_Encoder()) if request.param not in registry.names("embedders") else resolve(request.param)
 
 
@@ -117,7 +122,7 @@ def test_unusable_texts_are_errors(embedder: Embedder, texts: Any, message: str)
 
 
 def test_tokens_are_counted(embedder: Embedder) -> None:
-    counts = embedder.count_tokens(["film", "a fine film", "a fine film " * 300])
+    counts = embedder.count_tokens(["film", "a fine film", "a fine film" + " a fine film" * 299])
     assert counts.dtype == np.int64
     assert counts[1] - counts[0] == 2
     assert counts[2] - counts[1] == 3 * 299  # all of a long text, also where the model reads less
@@ -353,9 +358,10 @@ except Exception as error:
         "ModelNotFoundError False expected a model 'sentence-transformers/no-such-model' as a folder, in the Hugging Face cache, "
         "in an installed package or on the Hub, found none ("
     )
+    known = ", ".join(name for name in registry.names("embedders") if name != "sentence-transformer")
     assert output.endswith(
         "; give a local folder, or check the name and the network, or use the embedder 'hashing', which needs no model "
-        "(known embedders: hashing, and any sentence-transformers model)\n"
+        f"(known embedders: {known}, and any sentence-transformers model)\n"
     )
     assert output.count("\n") == 1
 

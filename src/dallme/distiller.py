@@ -196,9 +196,10 @@ class Distiller:
     ) -> DistilledDataset:
         """Puts the texts together with where they are from and how they were made."""
         source = context.source
-        own = context.embedder.embed([text.text for text in decoded], prompt=self.prompt) if context.embedder else None
+        own = self.embed_texts([text.text for text in decoded]) if context.embedder else None
         lineage = trace(prototypes, decoded, source.row_ids, own, self._name(self.decoder))
-        manifest = build_manifest(self._configuration(), source, context.vectors.fingerprint, seconds)
+        cost = context.embedder.spent_usd if context.embedder else 0.0
+        manifest = build_manifest(self._configuration(), source, context.vectors.fingerprint, seconds, cost)
         texts = tuple(text.text for text in decoded)
         return DistilledDataset(texts, prototypes.labels, source.label_names, prototypes.weights, lineage, manifest)
 

@@ -37,9 +37,13 @@ class Clock:
 
 
 def build_manifest(
-    configuration: dict[str, Any], texts: LabelledTexts, fingerprint: Fingerprint, seconds: dict[str, float]
+    configuration: dict[str, Any],
+    texts: LabelledTexts,
+    fingerprint: Fingerprint,
+    seconds: dict[str, float],
+    cost_usd: float = 0.0,
 ) -> dict[str, Any]:
-    """Gathers configuration, data, embedder, versions and timings into one record that JSON can hold."""
+    """Gathers configuration, data, embedder, versions, timings and cost into one record that JSON can hold."""
     return {
         "dallme": dallme.__version__,
         "configuration": configuration,
@@ -53,7 +57,7 @@ def build_manifest(
         "embedder": asdict(fingerprint),
         "versions": {"python": platform.python_version()} | {package: _version(package) for package in PACKAGES},
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "cost_usd": 0.0,
+        "cost_usd": round(cost_usd, 6),
     }
 
 

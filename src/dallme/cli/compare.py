@@ -29,6 +29,10 @@ def compare(
     label_column: options.LabelColumn = None,
     drop_bad_rows: options.DropBadRows = False,
     embedder: options.Embedder = "all-MiniLM-L6-v2",
+    base_url: options.BaseUrl = None,
+    dimensions: options.Dimensions = None,
+    budget_usd: options.BudgetUsd = None,
+    price: options.PriceUsd = None,
     prompt: options.Prompt = None,
     condenser: options.Condenser = "k-centroid",
     decoder: options.Decoder = "extractive",
@@ -46,12 +50,13 @@ def compare(
     from dallme.evaluation.protocol import make_classifiers
     from dallme.readers import read
 
+    model = options.configure_embedder(embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price)
     distiller = Distiller(
         per_class=per_class,
         ratio=ratio,
         total=total,
         allocation=allocation,
-        embedder=embedder,
+        embedder=model,
         condenser=condenser,
         decoder=decoder,
         prompt=prompt,

@@ -30,6 +30,10 @@ def distill(
     total: options.Total = None,
     allocation: options.Allocation = "equal",
     embedder: options.Embedder = "all-MiniLM-L6-v2",
+    base_url: options.BaseUrl = None,
+    dimensions: options.Dimensions = None,
+    budget_usd: options.BudgetUsd = None,
+    price: options.PriceUsd = None,
     prompt: options.Prompt = None,
     condenser: options.Condenser = "k-centroid",
     decoder: options.Decoder = "extractive",
@@ -57,12 +61,13 @@ def distill(
     from dallme.readers import read
 
     progress = make_progress()
+    model = options.configure_embedder(embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price)
     distiller = Distiller(
         per_class=per_class,
         ratio=ratio,
         total=total,
         allocation=allocation,
-        embedder=embedder,
+        embedder=model,
         condenser=condenser,
         decoder=decoder,
         prompt=prompt,

@@ -25,6 +25,10 @@ def evaluate(
     label_column: options.LabelColumn = None,
     drop_bad_rows: options.DropBadRows = False,
     embedder: options.Embedder = "all-MiniLM-L6-v2",
+    base_url: options.BaseUrl = None,
+    dimensions: options.Dimensions = None,
+    budget_usd: options.BudgetUsd = None,
+    price: options.PriceUsd = None,
     prompt: options.Prompt = None,
     seed: options.Seed = 0,
     store: options.Store = None,
@@ -39,8 +43,9 @@ def evaluate(
     from dallme.readers import read
 
     progress = make_progress()
+    model = options.configure_embedder(embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price)
     embeds = Distiller(
-        per_class=1, embedder=embedder, prompt=prompt, seed=seed, store=options.store_folder(store), progress=progress
+        per_class=1, embedder=model, prompt=prompt, seed=seed, store=options.store_folder(store), progress=progress
     ).embed_texts
     judges = protocol.make_classifiers(options.split_names(classifiers), embed=embeds)
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column}

@@ -17,6 +17,7 @@ from dallme.cli.distill import distill
 from dallme.cli.embed import embed
 from dallme.cli.evaluate import evaluate
 from dallme.cli.parts import list_parts
+from dallme.cli.plan import plan
 from dallme.cli.probe import probe
 from dallme.errors import DallmeError
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(distill)
 app.command()(evaluate)
 app.command()(embed)
+app.command()(plan)
 app.command()(probe)
 app.command()(compare)
 app.command(name="list")(list_parts)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dallme.errors import InputError
+
+if TYPE_CHECKING:
+    from dallme.embedders.base import Embedder as EmbedderPart
 
 Source = Annotated[
     str,
@@ -28,8 +32,24 @@ PerClass = Annotated[int | None, typer.Option("--per-class", help="Texts per cla
 Ratio = Annotated[float | None, typer.Option("--ratio", help="Texts as a share of the rows, in (0, 1].")]
 Total = Annotated[int | None, typer.Option("--total", help="Texts in all.")]
 Allocation = Annotated[str, typer.Option("--allocation", help="How a total is divided: equal, proportional or sqrt.")]
-Embedder = Annotated[str, typer.Option("--embedder", help="A sentence-transformers model (Hub id or folder), or hashing.")]
+Embedder = Annotated[
+    str,
+    typer.Option(
+        "--embedder", help="A sentence-transformers model (Hub id or folder), openai:MODEL, ...; see: dallme list embedders."
+    ),
+]
 Prompt = Annotated[str | None, typer.Option("--prompt", help="Task-specific prompt put before each text when it is embedded.")]
+BaseUrl = Annotated[
+    str | None, typer.Option("--base-url", help="Address of a server that speaks OpenAI's protocol; for openai:MODEL.")
+]
+Dimensions = Annotated[int | None, typer.Option("--dimensions", help="Length of the vectors to ask a service for.")]
+BudgetUsd = Annotated[
+    float | None, typer.Option("--budget-usd", help="Most US dollars to spend on a service; stops before the limit.")
+]
+PriceUsd = Annotated[
+    float | None,
+    typer.Option("--price", help="US dollars per million tokens; by default DALLME_PRICES, then the built-in table."),
+]
 Condenser = Annotated[str, typer.Option("--condenser", help="See: dallme list condensers.")]
 Decoder = Annotated[str, typer.Option("--decoder", help="See: dallme list decoders.")]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens of a distilled text.")]
@@ -53,6 +73,40 @@ def store_folder(given: Path | None) -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("dallme") / "embeddings"
+
+
+def configure_embedder(
+    name: str,
+    *,
+    base_url: str | None = None,
+    dimensions: int | None = None,
+    budget_usd: float | None = None,
+    price: float | None = None,
+) -> str | EmbedderPart:
+    """The embedder with the options that were given; without any the name itself, so that nothing is looked up before its time.
+
+    Raises:
+        InputError: If the embedder has no such option.
+    """
+    found = {
+        "--base-url": ("base_url", base_url),
+        "--dimensions": ("dimensions", dimensions),
+        "--budget-usd": ("max_usd", budget_usd),
+        "--price": ("price", price),
+    }
+    given = {option: field for option, field in found.items() if field[1] is not None}
+    if not given:
+        return name
+
+    from dallme import registry
+    from dallme.embedders.resolve import resolve
+
+    known = {called: part for part in registry.PARTS if part.role == "embedders" for called in (part.name, *part.aliases)}
+    part = known.get(name.partition(":")[0]) or registry.find("embedders", "sentence-transformer")
+    takes = {field.name for field in fields(part.load())}
+    if unknown := [option for option, (field, _) in given.items() if field not in takes]:
+        raise InputError(f"expected no {unknown[0]} with the embedder {name!r}, which has no such option; openai:MODEL has")
+    return resolve(name, **dict(given.values()))
 
 
 def split_names(names: str) -> list[str]:

@@ -136,10 +136,12 @@ class GloVeEmbedder(Embedder):
 
     def _mean(self, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """The mean of the vectors of each text's words, float32 of shape (n, d); zeros where there is none."""
-        vectors = self._words.vectors
+        different, columns = np.unique(rows, return_inverse=True)
         bounds = np.concatenate([[0], np.cumsum(counts)])
-        chosen = csr_matrix((np.ones(len(rows), dtype=np.float32), rows, bounds), shape=(len(counts), len(vectors)))
-        return np.asarray(chosen @ vectors / np.maximum(counts, 1)[:, None], dtype=np.float32)
+        shape = (len(counts), len(different))
+        chosen = csr_matrix((np.ones(len(rows), dtype=np.float32), columns, bounds), shape=shape)
+        # Only the rows that occur are read from the file.
+        return np.asarray(chosen @ self._words.vectors[different] / np.maximum(counts, 1)[:, None], dtype=np.float32)
 
     @cached_property
     def _words(self) -> WordVectors:

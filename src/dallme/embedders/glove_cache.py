@@ -6,22 +6,26 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from uuid import uuid4
 
 import numpy as np
 
+from dallme.durable import TEMPORARY, replace_file
 from dallme.embedders.glove_formats import Block, read_blocks
 from dallme.embedders.locate import sha256_of
 from dallme.errors import InputError
 
 #: Part of the name of a converted file; another number makes all be converted anew.
 _VERSION = 1
+#: Seconds after which a temporary file is taken for the remains of a killed process.
+_STALE_SECONDS = 3600
 
 
 def cache_folder() -> Path:
-    """Where converted files are kept, ``<key>.f32`` and ``<key>.json``, about the size of the text in gzip."""
+    """Where converted files are kept, ``<key>.json`` (words) and ``<key>.f32`` (vectors, four bytes a number)."""
     from platformdirs import user_cache_path
 
     return user_cache_path("dallme") / "word-vectors"
@@ -68,19 +72,23 @@ def _load(kept: Path) -> tuple[list[str], np.ndarray]:
 def _convert(blocks: Iterable[Block], kept: Path) -> None:
     """Writes the two files, the vectors last and each whole or not at all."""
     kept.parent.mkdir(parents=True, exist_ok=True)
+    for path in kept.parent.glob(f"*{TEMPORARY}"):
+        with contextlib.suppress(OSError):  # another process was faster
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                path.unlink()
+    temporary = kept.with_suffix(f".{uuid4().hex[:8]}{TEMPORARY}")
     words: list[str] = []
     dimension = 0
-    with NamedTemporaryFile(dir=kept.parent, suffix=".tmp", delete=False) as file:
-        try:
+    try:
+        with temporary.open("xb") as file:
             for some, vectors in blocks:
                 words += some
                 dimension = vectors.shape[1]
-                file.write(vectors.astype("<f4", copy=False).tobytes())
-            file.close()
-            described = Path(f"{file.name}.json")
-            described.write_text(json.dumps({"dimension": dimension, "words": words}), encoding="utf-8")
-            os.replace(described, kept.with_suffix(".json"))
-            os.replace(file.name, kept.with_suffix(".f32"))
-        finally:
-            with contextlib.suppress(OSError):  # it is there only if something went wrong
-                os.unlink(file.name)
+                file.write(np.ascontiguousarray(vectors, dtype="<f4").data)
+            file.flush()
+            os.fsync(file.fileno())
+        replace_file(kept.with_suffix(".json"), json.dumps({"dimension": dimension, "words": words}).encode())
+        os.replace(temporary, kept.with_suffix(".f32"))
+    finally:
+        with contextlib.suppress(OSError):  # it is there only if something went wrong
+            temporary.unlink()

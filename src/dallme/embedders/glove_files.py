@@ -143,10 +143,11 @@ def _from_model(folder: Path) -> WordVectors:
     try:
         modules = _read_json(folder / "modules.json")
         kinds = [module["type"].rpartition(".")[2] for module in modules]
-        made_of = kinds + _pooling_modes(_read_json(folder / modules[1]["path"] / "config.json")) if len(kinds) > 1 else kinds
-        if [kind for kind in made_of if kind != "Normalize"] != ["WordEmbeddings", "Pooling", "mean"]:
+        if kinds[1:2] == ["Pooling"]:
+            kinds[2:2] = _pooling_modes(_read_json(folder / modules[1]["path"] / "config.json"))
+        if [kind for kind in kinds if kind != "Normalize"] != ["WordEmbeddings", "Pooling", "mean"]:
             raise InputError(
-                f"expected a model of WordEmbeddings and Pooling (mean) in {str(folder)!r}, found {', '.join(made_of)}; "
+                f"expected a model of WordEmbeddings and Pooling (mean) in {str(folder)!r}, found {', '.join(kinds)}; "
                 "use it as a sentence-transformers model: st:MODEL"
             )
         return _from_module(folder / modules[0]["path"])

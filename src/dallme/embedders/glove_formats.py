@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from dallme.errors import InputError
 
 #: Bytes that are read at once.
 BLOCK_BYTES = 8 * 2**20
-#: Longer vectors are taken for a broken file.
-MAX_DIMENSION = 100_000
+#: A file with longer lines or vectors is taken for a broken one.
+MAX_LINE_BYTES, MAX_DIMENSION = 2**23, 100_000
 
 #: Words, and their vectors as float32 of shape (b, d).
 Block = tuple[list[str], np.ndarray]
@@ -56,9 +56,8 @@ def _open(path: Path, member: str | None) -> Iterator[tuple[IO[bytes], str]]:
             with archive.open(name) as stream:
                 yield stream, name
     else:
-        opened: IO[bytes] = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[assignment]
-        with opened as stream:
-            yield stream, path.name
+        with path.open("rb") as stream:
+            yield cast(IO[bytes], gzip.GzipFile(fileobj=stream)) if path.suffix == ".gz" else stream, path.name
 
 
 def _choose(archive: zipfile.ZipFile, path: Path, member: str | None) -> str:
@@ -92,10 +91,12 @@ def _line_blocks(stream: IO[bytes], name: str) -> Iterator[list[bytes]]:
     rest = b""
     while read := stream.read(BLOCK_BYTES):
         *lines, rest = (rest + read).split(b"\n")
+        if len(rest) > MAX_LINE_BYTES:
+            raise InputError(
+                f"{name}: expected lines of at most {MAX_LINE_BYTES:,} bytes, found one of {len(rest):,} or more; is it text?"
+            )
         if lines:
             yield lines
-        elif len(rest) > BLOCK_BYTES:
-            raise InputError(f"expected word vectors as lines of text in {name}, found {len(rest):,} bytes without a line end")
     if rest:
         yield [rest]
 
@@ -144,10 +145,13 @@ def _raise_for_line(lines: list[bytes], dimension: int, name: str, number: int) 
 
 
 def _floats(text: bytes) -> np.ndarray:
-    """The numbers of a text, as many as can be read."""
+    """The numbers of a text; fewer or none where something is no number."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # it stops at what is no number, which the caller notices
-        return np.fromstring(text, dtype=np.float32, sep=" ")
+        warnings.simplefilter("ignore", DeprecationWarning)  # older numpy stops at what is no number, newer raises
+        try:
+            return np.fromstring(text, dtype=np.float32, sep=" ")
+        except ValueError:
+            return np.empty(0, dtype=np.float32)
 
 
 def _binary_blocks(stream: IO[bytes], name: str) -> Iterator[Block]:

@@ -80,7 +80,8 @@ class Service:
                 sleep(backoff(attempt, self._first_pause, found.asked))
             reason = found.reason
         raise ServiceError(
-            f"expected embeddings from {self._address}, found {self._max_retries + 1} failures in a row, the last: {reason}; {_KEPT}"
+            f"expected embeddings from {self._address}, found {self._max_retries + 1} failures in a row, "
+            f"the last: {reason}; {_KEPT}"
         )
 
     def _attempt(self, texts: Sequence[str], tokens: int) -> np.ndarray | _Failure:
@@ -113,7 +114,8 @@ class Service:
     def _refusal(self, error: Any) -> _Failure:
         """What an answer with an error status means."""
         status, model = error.status_code, self._request["model"]
-        message = self._clean(str(error.body.get("message", "")) if isinstance(error.body, dict) else "")
+        body = error.body.get("message") or error.body.get("detail") if isinstance(error.body, dict) else error.body
+        message = self._clean(str(body or ""))
         told = f"status {status}{f' ({message})' if message else ''}"
         if status == 401:
             return _Failure("found that the key is refused (401); check the environment variable OPENAI_API_KEY", passing=False)
@@ -130,7 +132,8 @@ class Service:
 
     @property
     def _address(self) -> str:
-        return str(self._client.base_url.host)
+        url = self._client.base_url
+        return f"{url.host}:{url.port}" if url.port else str(url.host)
 
     def _clean(self, message: str) -> str:
         """The first line of a message from outside, shortened, without the key."""

@@ -30,6 +30,12 @@ class Price:
     usd_per_million: float | None
     source: str
 
+    def __str__(self) -> str:
+        """The price and where it is from, in words."""
+        if self.usd_per_million is None:
+            return "tell it with --price"
+        return f"${self.usd_per_million:.2f} per million tokens, {self.source}"
+
     def usd(self, tokens: float) -> float:
         """The price of tokens; 0 if it is not known."""
         return tokens * (self.usd_per_million or 0.0) / 1e6
@@ -49,7 +55,7 @@ def price_of(model: str, given: float | None = None) -> Price:
     for prices, source in tables:
         if model in prices:
             return Price(prices[model], source)
-    return Price(None, "not known")
+    return Price(None, "nowhere")
 
 
 def _read_own(path: str) -> str:
@@ -69,7 +75,7 @@ def _parse(text: str, path: str) -> tuple[Mapping[str, float], str]:
     if not isinstance(prices, dict) or not all(is_price(price) for price in prices.values()):
         raise InputError(f"expected a table [usd_per_million_tokens] with a number of at least 0 a model in {path!r}, found none")
     source = str(document.get("source", path))
-    return prices, f"{source}, {document['date']}" if "date" in document else source
+    return prices, f"{source}, as of {document['date']}" if "date" in document else source
 
 
 def is_price(value: Any) -> bool:
