@@ -311,7 +311,7 @@ def test_the_name_of_a_part_comes_before_a_folder(tmp_path: Path, monkeypatch: p
     ("options", "message"),
     [
         ({"max_tokens": 0}, "expected max_tokens to be a whole number of at least 1, found 0"),
-        ({"batch_size": 2.5}, "expected batch_size to be a whole number of at least 1, found 2.5"),
+        ({"batch_tokens": 2.5}, "expected batch_tokens to be a whole number of at least 1, found 2.5"),
         ({"precision": "int8"}, "unknown precision 'int8'; known: auto, bfloat16, float32"),
         ({"device": "tpu"}, "unknown device 'tpu'; known: auto, cpu, cuda, mps"),
     ],

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 #: Lengths are padded to a multiple of this, so that few shapes occur and each is compiled once.
-PAD_MULTIPLE = 16
+PAD_MULTIPLE = 8
+
+#: Tokens that go through the model at once, padding included: what fits the caches of a processor, or fills a GPU
+#: (benchmarks/embedding_speed.json).
+BATCH_TOKENS = {"cpu": 4096}
+BATCH_TOKENS_ELSEWHERE = 65_536
 
 _PRECISIONS = ("auto", "bfloat16", "float32")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -40,7 +45,7 @@ class SentenceTransformerEmbedder(Embedder):
         model: Folder or Hub id.
         max_tokens: Tokens that are read of a text, special tokens included; 128 is the paper's limit (Appendix B.1). A model
             that can read less reads less.
-        batch_size: Texts that go through the model at once.
+        batch_tokens: Tokens that go through the model at once, padding included; by default what suits the device.
         precision: ``auto``, ``bfloat16`` or ``float32``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
     """
@@ -49,14 +54,15 @@ class SentenceTransformerEmbedder(Embedder):
 
     model: str = "all-MiniLM-L6-v2"
     max_tokens: int = 128
-    batch_size: int = 64
+    batch_tokens: int | None = None
     precision: str = "auto"
     device: str = "auto"
 
     def __post_init__(self) -> None:
         """Checks the options; nothing is loaded."""
         check_positive(self.max_tokens, "max_tokens")
-        check_positive(self.batch_size, "batch_size")
+        if self.batch_tokens is not None:
+            check_positive(self.batch_tokens, "batch_tokens")
         if self.precision not in _PRECISIONS:
             raise UnknownNameError("precision", self.precision, _PRECISIONS)
         if self.device.split(":")[0] not in _DEVICES:
@@ -100,16 +106,27 @@ class SentenceTransformerEmbedder(Embedder):
     def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
         import torch
 
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         vectors: np.ndarray | None = None
         with torch.inference_mode():
-            for start in range(0, len(texts), self.batch_size):
-                rows = order[start : start + self.batch_size]
+            for rows in self._batches(texts):
                 batch = self._embed_batch([texts[row] for row in rows], prompt)
                 vectors = np.empty((len(texts), batch.shape[1]), dtype=np.float32) if vectors is None else vectors
                 vectors[rows] = batch
         assert vectors is not None
         return vectors
+
+    def _batches(self, texts: list[str]) -> Iterator[list[int]]:
+        """Puts texts of like length together, as many as fit the tokens of a batch."""
+        budget = self.batch_tokens or BATCH_TOKENS.get(self._torch_device.type, BATCH_TOKENS_ELSEWHERE)
+        lengths = np.minimum(self.count_tokens(texts), self.token_limit)
+        batch: list[int] = []
+        for row in np.argsort(lengths, kind="stable").tolist():
+            padded = -(-int(lengths[row]) // PAD_MULTIPLE) * PAD_MULTIPLE
+            if batch and (len(batch) + 1) * padded > budget:
+                yield batch
+                batch = []
+            batch.append(row)
+        yield batch
 
     def _embed_batch(self, texts: list[str], prompt: str | None) -> np.ndarray:
         """One pass through the model's modules; the first in the fast number format, the others in float32."""
