@@ -186,7 +186,7 @@ def test_a_text_of_unknown_words_is_an_error_that_names_it(source: str) -> None:
         GloVeEmbedder(source).embed([*["film"] * 600, "of the ?", long])
     assert str(caught.value) == (
         "texts: row 600 ('of the ?') has no word, stop words aside, that glove:glove.tiny.3d.txt knows; "
-        "drop it, or use unknown='zero' for zeros"
+        "drop it, or ask for zeros with --unknown-words zero"
     )
     with pytest.raises(InputError, match=r"^texts: row 0 \('qqq qqq .{52}\.\.\.'\) has no word"):
         GloVeEmbedder(source).embed([long])
@@ -240,13 +240,13 @@ FILES: dict[str, Callable[[Path], str]] = {
     "text without a last line end": lambda at: _write(at / "glove.txt", TEXT.rstrip()),
     "text with Windows line ends": lambda at: _write(at / "glove.txt", TEXT.replace("\n", "\r\n")),
     "text with spaces at the ends": lambda at: _write(at / "vectors.vec", TEXT.replace("\n", " \n") + "\n"),
-    "gzip": lambda at: _write(at / "glove.txt.gz", gzip.compress(TEXT.encode())),
+    "gzip": lambda at: _write(at / "glove.txt.gz", gzip.compress(TEXT.encode(), mtime=0)),
     "zip": lambda at: _zipped(at / "glove.zip", readme__md="read me", glove__3d__txt=TEXT),
     "one of a zip": lambda at: _zipped(at / "glove.zip", glove__2d__txt="film 1 2\n", glove__3d__txt=TEXT) + "!glove.3d.txt",
     "word2vec text": lambda at: _write(at / "vectors.txt", "4 3\n" + TEXT),
-    "word2vec text in gzip": lambda at: _write(at / "vectors.txt.gz", gzip.compress(("4 3\n" + TEXT).encode())),
+    "word2vec text in gzip": lambda at: _write(at / "vectors.txt.gz", gzip.compress(("4 3\n" + TEXT).encode(), mtime=0)),
     "word2vec binary": lambda at: _write(at / "vectors.bin", BINARY),
-    "word2vec binary in gzip": lambda at: _write(at / "vectors.bin.gz", gzip.compress(BINARY)),
+    "word2vec binary in gzip": lambda at: _write(at / "vectors.bin.gz", gzip.compress(BINARY, mtime=0)),
     "word2vec binary with line ends": lambda at: _write(
         at / "vectors.bin",
         b"4 3\n" + b"".join(f"{word} ".encode() + struct.pack("<3f", *row) + b"\n" for word, row in WORDS.items()),
@@ -293,7 +293,7 @@ BROKEN = [
     ("a.bin", b"1 1\nfilm " + struct.pack("<f", np.nan), "a.bin: expected finite numbers, found others in word 1 ('film')"),
     (
         "a.txt.gz",
-        gzip.compress(TEXT.encode())[:-9],
+        gzip.compress(TEXT.encode(), mtime=0)[:-9],
         "cannot read it: Compressed file ended before the end-of-stream marker was reached; is it whole?",
     ),
     ("a.txt.gz", TEXT, "cannot read it: Not a gzipped file (b'fi'); is it whole?"),

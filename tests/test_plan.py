@@ -69,7 +69,7 @@ def test_a_plan_for_openai_counts_everything_and_needs_no_key() -> None:
     assert (plan.rows, plan.distinct, plan.stored, plan.to_embed) == (70, 60, 0, 60)
     assert (plan.tokens, plan.tokens_are, plan.cut, plan.token_limit, plan.requests) == (420, "exact", 0, 8192, 3)
     assert plan.price_usd == pytest.approx(420 * 0.13 / 1e6)
-    assert plan.price_is == "$0.13 per million tokens, the price list of OpenAI, as of 2026-11-23"
+    assert plan.price_is == "$0.13 per million tokens, copies of OpenAI's model pages, as of 2026-11-23"
     assert (plan.seconds, plan.seconds_are) == (120.0, "at 3,000 requests and 210 tokens a minute")
     assert plan.disk_bytes == 60 * (16 + 4 * 3072)
     assert plan.notes == ()
@@ -163,8 +163,9 @@ def test_a_plan_grows_with_the_rows() -> None:
 def test_the_papers_example(shared_data: Path) -> None:
     """Section 5.8: embedding the 120,000 texts of AG-News costs about $1.7.
 
-    At the prices of the paper's time, which are still those of the table, one pass of text-embedding-3-large costs $0.78. The
-    paper's figure is that of two: without and with a prompt, which its Table 3 compares ($1.70). Both models once are $1.38.
+    No single pass gives that at the prices of the table: text-embedding-3-large costs $0.78, both models once $1.38. Two passes
+    of text-embedding-3-large, without and with a prompt (the pair that the paper's Table 3 compares), cost $1.70; that this is
+    what the authors added up is our reading.
     """
     texts = read(shared_data / "ag_news" / "train.parquet").texts
 
@@ -193,7 +194,7 @@ def test_plan_prints_what_it_found(dallme: Command, source: Path) -> None:
         "tokens          4,200,000 (exact)",
         "texts cut       0 (longer than 8,192 tokens)",
         "requests        10,000",
-        "price           $0.42 ($0.10 per million tokens, the price list of OpenAI, as of 2026-11-23)",
+        "price           $0.42 ($0.10 per million tokens, copies of OpenAI's model pages, as of 2026-11-23)",
         "time            about 4 min (at 3,000 requests and 1,000,000 tokens a minute)",
         "disk            3,696.0 MB",
     ]

@@ -80,7 +80,8 @@ def test_a_text_of_unknown_tokens_is_an_error_or_zeros(embedder: StaticEmbedder)
     with pytest.raises(TextError) as caught:
         embedder.embed(["film", "qqq zzz"])
     assert str(caught.value) == (
-        "texts: row 1 ('qqq zzz') has no token that model2vec:tiny-static knows; drop it, or use unknown='zero' for zeros"
+        "texts: row 1 ('qqq zzz') has no token that model2vec:tiny-static knows; "
+        "drop it, or ask for zeros with --unknown-words zero"
     )
     zero = replace(embedder, unknown="zero")
     vectors = zero.embed(["film", "qqq zzz"])

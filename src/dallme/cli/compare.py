@@ -33,6 +33,7 @@ def compare(
     dimensions: options.Dimensions = None,
     budget_usd: options.BudgetUsd = None,
     price: options.PriceUsd = None,
+    unknown_words: options.UnknownWords = None,
     prompt: options.Prompt = None,
     condenser: options.Condenser = "k-centroid",
     decoder: options.Decoder = "extractive",
@@ -50,7 +51,9 @@ def compare(
     from dallme.evaluation.protocol import make_classifiers
     from dallme.readers import read
 
-    model = options.configure_embedder(embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price)
+    model = options.configure_embedder(
+        embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price, unknown_words=unknown_words
+    )
     distiller = Distiller(
         per_class=per_class,
         ratio=ratio,

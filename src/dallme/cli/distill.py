@@ -34,6 +34,7 @@ def distill(
     dimensions: options.Dimensions = None,
     budget_usd: options.BudgetUsd = None,
     price: options.PriceUsd = None,
+    unknown_words: options.UnknownWords = None,
     prompt: options.Prompt = None,
     condenser: options.Condenser = "k-centroid",
     decoder: options.Decoder = "extractive",
@@ -61,7 +62,9 @@ def distill(
     from dallme.readers import read
 
     progress = make_progress()
-    model = options.configure_embedder(embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price)
+    model = options.configure_embedder(
+        embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price, unknown_words=unknown_words
+    )
     distiller = Distiller(
         per_class=per_class,
         ratio=ratio,

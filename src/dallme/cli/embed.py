@@ -31,6 +31,11 @@ def embed(
     id_column: options.IdColumn = None,
     drop_bad_rows: options.DropBadRows = False,
     embedder: options.Embedder = "all-MiniLM-L6-v2",
+    base_url: options.BaseUrl = None,
+    dimensions: options.Dimensions = None,
+    budget_usd: options.BudgetUsd = None,
+    price: options.PriceUsd = None,
+    unknown_words: options.UnknownWords = None,
     prompt: options.Prompt = None,
     store: options.Store = None,
     overwrite: options.Overwrite = False,
@@ -51,7 +56,16 @@ def embed(
         check_format(output)
         if output.exists() and not overwrite:
             raise OutputError(f"expected a new file, found {str(output)!r}; choose another, or --overwrite")
-    model = resolve(embedder)
+    model = resolve(
+        options.configure_embedder(
+            embedder,
+            base_url=base_url,
+            dimensions=dimensions,
+            budget_usd=budget_usd,
+            price=price,
+            unknown_words=unknown_words,
+        )
+    )
     columns = {"text_column": text_column, "label_column": label_column, "id_column": id_column}
     texts = read(source, **columns, drop_bad_rows=drop_bad_rows)  # type: ignore[arg-type]
     print_notes(texts.notes)

@@ -29,6 +29,7 @@ def evaluate(
     dimensions: options.Dimensions = None,
     budget_usd: options.BudgetUsd = None,
     price: options.PriceUsd = None,
+    unknown_words: options.UnknownWords = None,
     prompt: options.Prompt = None,
     seed: options.Seed = 0,
     store: options.Store = None,
@@ -43,7 +44,9 @@ def evaluate(
     from dallme.readers import read
 
     progress = make_progress()
-    model = options.configure_embedder(embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price)
+    model = options.configure_embedder(
+        embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price, unknown_words=unknown_words
+    )
     embeds = Distiller(
         per_class=1, embedder=model, prompt=prompt, seed=seed, store=options.store_folder(store), progress=progress
     ).embed_texts

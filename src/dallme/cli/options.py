@@ -50,6 +50,10 @@ PriceUsd = Annotated[
     float | None,
     typer.Option("--price", help="US dollars per million tokens; by default DALLME_PRICES, then the built-in table."),
 ]
+UnknownWords = Annotated[
+    str | None,
+    typer.Option("--unknown-words", help="glove: a text of words it does not know is an error, or a zero vector with: zero."),
+]
 Condenser = Annotated[str, typer.Option("--condenser", help="See: dallme list condensers.")]
 Decoder = Annotated[str, typer.Option("--decoder", help="See: dallme list decoders.")]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens of a distilled text.")]
@@ -82,17 +86,20 @@ def configure_embedder(
     dimensions: int | None = None,
     budget_usd: float | None = None,
     price: float | None = None,
+    unknown_words: str | None = None,
+    lenient: bool = False,
 ) -> str | EmbedderPart:
     """The embedder with the options that were given; without any the name itself, so that nothing is looked up before its time.
 
     Raises:
-        InputError: If the embedder has no such option.
+        InputError: If the embedder has no such option, and `lenient` does not say to pass it over.
     """
     found = {
         "--base-url": ("base_url", base_url),
         "--dimensions": ("dimensions", dimensions),
         "--budget-usd": ("max_usd", budget_usd),
         "--price": ("price", price),
+        "--unknown-words": ("unknown", unknown_words),
     }
     given = {option: field for option, field in found.items() if field[1] is not None}
     if not given:
@@ -104,9 +111,10 @@ def configure_embedder(
     known = {called: part for part in registry.PARTS if part.role == "embedders" for called in (part.name, *part.aliases)}
     part = known.get(name.partition(":")[0]) or registry.find("embedders", "sentence-transformer")
     takes = {field.name for field in fields(part.load())}
-    if unknown := [option for option, (field, _) in given.items() if field not in takes]:
-        raise InputError(f"expected no {unknown[0]} with the embedder {name!r}, which has no such option; openai:MODEL has")
-    return resolve(name, **dict(given.values()))
+    unknown = [option for option, (field, _) in given.items() if field not in takes]
+    if unknown and not lenient:
+        raise InputError(f"expected no {unknown[0]} with the embedder {name!r}, which has no such option")
+    return resolve(name, **{field: value for field, value in given.values() if field in takes})
 
 
 def split_names(names: str) -> list[str]:

@@ -22,6 +22,7 @@ def plan(
     base_url: options.BaseUrl = None,
     dimensions: options.Dimensions = None,
     price: options.PriceUsd = None,
+    unknown_words: options.UnknownWords = None,
     prompt: options.Prompt = None,
     rows: Annotated[int | None, typer.Option("--rows", help="Plan for so many rows like those of SOURCE.")] = None,
     store: options.Store = None,
@@ -36,7 +37,9 @@ def plan(
     from dallme.readers import read
     from dallme.store import EmbeddingStore
 
-    model = resolve(options.configure_embedder(embedder, base_url=base_url, dimensions=dimensions, price=price))
+    model = resolve(
+        options.configure_embedder(embedder, base_url=base_url, dimensions=dimensions, price=price, unknown_words=unknown_words)
+    )
     texts = read(source, text_column=text_column, label_column=label_column, drop_bad_rows=drop_bad_rows)
     found = make_plan(model, texts.texts, prompt=prompt, store=EmbeddingStore(options.store_folder(store)))
     if rows is not None:

@@ -16,6 +16,9 @@ def probe(
     source: options.Source,
     test: options.Test,
     embedder: Annotated[str, typer.Option("--embedder", help="Comma-separated embedders to compare.")] = "all-MiniLM-L6-v2",
+    base_url: options.BaseUrl = None,
+    budget_usd: options.BudgetUsd = None,
+    unknown_words: options.UnknownWords = None,
     prompt: options.Prompt = None,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
@@ -33,7 +36,13 @@ def probe(
     from dallme.readers import read
     from dallme.store import EmbeddingStore, embed_with_store
 
-    models = {name: resolve(name) for name in options.split_names(embedder)}
+    models = {}
+    for name in options.split_names(embedder):
+        # An option is for those of several embedders that have it.
+        configured = options.configure_embedder(
+            name, base_url=base_url, budget_usd=budget_usd, unknown_words=unknown_words, lenient="," in embedder
+        )
+        models[name] = resolve(configured)
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
     texts = read(source, **columns)
     held_out = read(test, **columns, like=texts)

@@ -109,7 +109,7 @@ class GloVeEmbedder(Embedder):
                 raise TextError(
                     row,
                     texts[row],
-                    f"has no word, stop words aside, that {self.name} knows; drop it, or use unknown='zero' for zeros",
+                    f"has no word, stop words aside, that {self.name} knows; drop it, or ask for zeros with --unknown-words zero",
                 )
             vectors[start : start + len(batch)] = self._mean(rows, counts)
             vectors[start + empty] = 0

@@ -91,7 +91,11 @@ class StaticEmbedder(Embedder):
         empty = np.flatnonzero(~vectors.any(axis=1))
         if empty.size and self.unknown == "error":
             row = int(empty[0])
-            raise TextError(row, texts[row], f"has no token that {self.name} knows; drop it, or use unknown='zero' for zeros")
+            raise TextError(
+                row,
+                texts[row],
+                f"has no token that {self.name} knows; drop it, or ask for zeros with --unknown-words zero",
+            )
         return vectors
 
     @cached_property
