@@ -18,7 +18,7 @@ PAPER = {
     "imdb": {"logistic-regression": 0.651, "linear-svm": 0.677, "naive-bayes": 0.684},
     "ag_news": {"logistic-regression": 0.750, "linear-svm": 0.755, "naive-bayes": 0.764},
 }
-TITLES = {"imdb": "IMDB", "ag_news": "AG-News"}
+TITLES = {"imdb": "IMDB", "ag_news": "AG-News", "sst2": "SST-2"}
 
 
 def load(name: str) -> dict[str, Any]:
@@ -155,10 +155,34 @@ def probe_table(results: dict[str, Any]) -> str:
     return table(["embedder", "dimension", "IMDB", "AG-News"], body)
 
 
+def faults_table(results: dict[str, Any]) -> str:
+    """What a faulty service and a kill cost, and the paper's example of a price."""
+    run, example = results["faults"], results["paper_example"]
+    usd, pair = example["usd"], "text-embedding-3-large, without and with prompt"
+    rows = {
+        "texts, in requests": f"{run['texts']:,}, in {run['requests']}",
+        "requests with an injected fault": str(sum(count for name, count in run["faults"].items() if name != "ok")),
+        "largest difference to the direct vectors": f"{run['largest_difference_to_direct_vectors']:.1e}",
+        "texts in the store at the kill and paid again": str(run["texts_in_store_at_the_kill_that_were_paid_again"]),
+        "texts under way at the kill and paid twice": str(run["texts_under_way_at_the_kill_that_were_paid_twice"]),
+        "texts whose answer a fault lost (a service may charge them twice)": str(run["texts_whose_answer_was_lost_by_a_fault"]),
+        f"paper, section 5.8: {example['rows']:,} AG-News texts": f"${example['paper_usd']:.2f}",
+        "text-embedding-3-large, one pass": f"${usd['text-embedding-3-large']:.2f}",
+        "text-embedding-ada-002, one pass": f"${usd['text-embedding-ada-002']:.2f}",
+        pair: f"${example['readings_usd'][pair]:.2f}",
+    }
+    return table(["", ""], [list(row) for row in rows.items()])
+
+
 def more() -> list[str]:
     """The sections whose benchmarks have been run."""
     sections = {
         "embedding_speed": ("Embedding (`embedding_speed.py`)", "Both read 128 tokens; turns in one run, medians.", speed_table),
+        "openai_faults": (
+            "A faulty service (`openai_faults.py`)",
+            "A server of OpenAI's protocol on loopback; the client is killed with kill -9 in the middle and started again.",
+            faults_table,
+        ),
         "million": ("A million texts (`million.py`)", "Hashing embedder, 256 dimensions, 4 classes.", million_table),
         "table2": (
             "Linear probes (`table2.py`)",
