@@ -113,10 +113,15 @@ def test_an_unknown_allocation_lists_the_known_ones():
             "ask for fewer per class, or use --total or --ratio, which give small classes fewer",
         ),
         (Budget(total=1), "expected at least one text a class, found 1 texts for 2 classes; ask for more"),
-        (Budget(total=14), "expected at most as many texts as there are rows (13), found 14; ask for fewer"),
+        (Budget(total=14), "expected at most as many texts as there are different ones (13), found 14; ask for fewer"),
     ],
 )
 def test_more_or_less_than_the_classes_hold(budget, message):
     with pytest.raises(InputError) as caught:
         budget.allocate({0: 10, 1: 3}, {0: "world", 1: "sport"})
     assert str(caught.value) == message
+
+
+def test_a_ratio_is_a_share_of_the_rows_repeated_ones_included() -> None:
+    assert Budget(ratio=0.5).allocate({0: 6, 1: 6}, rows=20) == {0: 5, 1: 5}
+    assert Budget(ratio=1.0).allocate({0: 6, 1: 6}, rows=20) == {0: 6, 1: 6}

@@ -46,15 +46,18 @@ class Budget:
         if self.allocation not in _SHARES:
             raise UnknownNameError("allocation", self.allocation, ALLOCATIONS)
 
-    def allocate(self, class_counts: Mapping[int, int], class_names: Mapping[int, str] | None = None) -> dict[int, int]:
+    def allocate(
+        self, class_counts: Mapping[int, int], class_names: Mapping[int, str] | None = None, *, rows: int | None = None
+    ) -> dict[int, int]:
         """Divides the budget among the classes.
 
         Every class receives at least one text and at most as many as it has rows; what a small class cannot use goes
         to the others. Where shares are equal, the larger class comes first.
 
         Args:
-            class_counts: Class id to number of rows (of distinct texts, where that is known).
+            class_counts: Class id to number of rows (of different texts, where that is known).
             class_names: Class id to name, for messages.
+            rows: Rows that a ratio is a share of; by default the sum of `class_counts`.
 
         Returns:
             Class id to number of texts, in the order of the ids.
@@ -63,7 +66,7 @@ class Budget:
             InputError: If more is asked than the classes hold, or less than one text a class.
         """
         classes = list(class_counts)
-        rows = sum(class_counts.values())
+        most = sum(class_counts.values())
         if self.per_class is not None:
             wanted = self.per_class * len(classes)
             if self.allocation == "equal":
@@ -78,11 +81,13 @@ class Budget:
             wanted = self.total
         else:
             assert self.ratio is not None
-            wanted = max(len(classes), round(self.ratio * rows))
+            wanted = min(most, max(len(classes), round(self.ratio * (most if rows is None else rows))))
         if wanted < len(classes):
             raise InputError(f"expected at least one text a class, found {wanted} texts for {len(classes)} classes; ask for more")
-        if wanted > rows:
-            raise InputError(f"expected at most as many texts as there are rows ({rows:,}), found {wanted:,}; ask for fewer")
+        if wanted > most:
+            raise InputError(
+                f"expected at most as many texts as there are different ones ({most:,}), found {wanted:,}; ask for fewer"
+            )
         return _divide(wanted, {label: _SHARES[self.allocation](class_counts[label]) for label in classes}, class_counts)
 
 

@@ -169,7 +169,7 @@ class Distiller:
         distinct: dict[int, set[str]] = {label: set() for label in texts.class_counts}
         for text, label in zip(texts.texts, texts.labels.tolist(), strict=True):
             distinct[label].add(text)
-        return self.budget.allocate({label: len(found) for label, found in distinct.items()}, texts.label_names)
+        return self.budget.allocate({label: len(found) for label, found in distinct.items()}, texts.label_names, rows=len(texts))
 
     def condense(self, context: Context) -> Prototypes:
         """Condenses the vectors of the source to as many prototypes as the budget says."""
@@ -199,15 +199,15 @@ class Distiller:
         own = self.embed_texts([text.text for text in decoded]) if context.embedder else None
         lineage = trace(prototypes, decoded, source.row_ids, own, self._name(self.decoder))
         cost = context.embedder.spent_usd if context.embedder else 0.0
-        manifest = build_manifest(self._configuration(), source, context.vectors.fingerprint, seconds, cost)
+        manifest = build_manifest(self._configuration(context.embedder), source, context.vectors.fingerprint, seconds, cost)
         texts = tuple(text.text for text in decoded)
         return DistilledDataset(texts, prototypes.labels, source.label_names, prototypes.weights, lineage, manifest)
 
-    def _configuration(self) -> dict[str, Any]:
-        """Every option, as the manifest holds it."""
+    def _configuration(self, embedder: Embedder | None) -> dict[str, Any]:
+        """Every option, as the manifest holds it; without an embedder the vectors were handed over."""
         return {
             "budget": {key: value for key, value in asdict(self.budget).items() if value is not None},
-            "embedder": self.embedder if isinstance(self.embedder, str) else resolve(self.embedder).name,
+            "embedder": embedder.name if embedder else None,
             "condenser": self._name(self.condenser),
             "condenser_options": asdict(self.resolved_condenser),
             "decoder": self._name(self.decoder),
