@@ -12,10 +12,11 @@ demo: install  ## distil real data and print what it is worth
 test: check  ## everything that must hold before a commit lands
 	$(BIN)/python -m pytest
 
-check: install  ## style, types, docstrings
+check: install  ## style, docstrings, types, and which room may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_architecture.py
 
 install: $(INSTALLED)
 
@@ -26,8 +27,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 bench: install  ## measure what the documentation claims; see benchmarks/README.md
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[bench]'
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	for script in main_job store condensers embedding_speed million table2 openai_faults; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	$(BIN)/python benchmarks/render.py
 
 clean:
 	rm -rf $(VENV) build dist dallme-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
