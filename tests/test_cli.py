@@ -166,6 +166,40 @@ def test_compare_prints_a_table(dallme, reviews: Path, held_out: Path) -> None:
     assert [line.split()[0] for line in lines[3:]] == ["random", "nearest"]
 
 
+def test_compare_takes_ready_sets(dallme, reviews: Path, held_out: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for number, (good, bad) in enumerate([("good", "bad"), ("bad", "good")]):  # the second has its labels crossed
+        rows = [(sentence(GOOD, row), good) for row in range(8)] + [(sentence(BAD, row), bad) for row in range(8)]
+        write_csv(folder / f"{number}.csv", rows, ("review", "mood"))
+    (folder / "README.md").write_text("no set")
+    assert dallme("distill", reviews, "--output", tmp_path / "ours", "--per-class", 2, *QUICK)[0] == 0
+    run = ("compare", reviews, "--test", held_out, "--per-class", 2, "--methods", "full", "--classifiers", "nb", *QUICK)
+    columns = ("--candidate-text-column", "review", "--candidate-label-column", "mood")
+    status, out, _ = dallme(*run, "--candidate", folder, "--candidate", folder / "0.csv", *columns, "--json")
+    assert status == 0
+    rows = json.loads(out)["methods"]
+    assert [(row["method"], row["texts"], row["draws"]) for row in rows] == [
+        ("full", 80, 1),
+        (str(folder), 16, 2),
+        (str(folder / "0.csv"), 16, 1),
+    ]
+    assert [row["results"][0]["accuracy_mean"] for row in rows] == [1, 0.5, 1]
+    status, out, _ = dallme(*run, "--candidate", tmp_path / "ours", "--json")
+    assert status == 0
+    assert [(row["texts"], row["draws"]) for row in json.loads(out)["methods"]] == [(80, 1), (4, 1)]
+
+
+def test_what_is_wrong_with_a_candidate_is_said(dallme, reviews: Path, held_out: Path, tmp_path: Path) -> None:
+    run = ("compare", reviews, "--test", held_out, "--per-class", 2, *QUICK)
+    fails(dallme(*run, "--candidate", tmp_path / "none.csv"), "none.csv")
+    fails(dallme(*run, "--candidate-text-column", "review"), "expected --candidate with the columns of candidates, found none")
+    other = write_csv(tmp_path / "other.csv", [("A fine film.", "fine"), ("A bad film.", "bad")])
+    fails(dallme(*run, "--candidate", other), "other.csv", "fine")
+    (tmp_path / "empty").mkdir()
+    fails(dallme(*run, "--candidate", tmp_path / "empty"), "expected a folder with data files")
+
+
 def test_list(dallme) -> None:
     status, out, _ = dallme("list", "condensers", "--json")
     assert status == 0
@@ -374,3 +408,16 @@ def test_probe_compares_embedders(dallme, reviews: Path, held_out: Path) -> None
     (result,) = json.loads(out)["results"]
     assert (result["embedder"], result["dimension"], result["accuracy"]) == ("hashing", 256, 1.0)
     fails(dallme("probe", reviews, "--test", held_out, "--embedder", ","), "names separated by commas")
+
+
+def test_texts_without_labels_can_be_embedded_and_planned(dallme, tmp_path: Path) -> None:
+    source = tmp_path / "texts.jsonl"
+    source.write_text("\n".join(json.dumps({"text": f"text {row}", "year": row}) for row in range(5)) + "\n")
+    status, out, _ = dallme("embed", source, "--output", tmp_path / "vectors.parquet", "--json", *QUICK)
+    assert (status, json.loads(out)["rows"]) == (0, 5)
+    assert pq.read_table(tmp_path / "vectors.parquet").column_names == ["row_id", "text", "vector"]
+    assert dallme("plan", source, *QUICK)[0] == 0
+    fails(dallme("distill", source, "--output", tmp_path / "out", "--per-class", 1, *QUICK), "label", "'text', 'year'")
+    source.write_text('{"text": "good"}\n{"text": " "}\n')
+    fails(dallme("embed", source, *QUICK), "row 1 has a blank text", "--drop-bad-rows")
+    assert json.loads(dallme("embed", source, "--drop-bad-rows", "--json", *QUICK)[1])["rows"] == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from dallme.data import LabelledTexts
 from dallme.errors import InputError, UnknownNameError
 from dallme.evaluation.compare import check_methods, compare
 from dallme.evaluation.protocol import Score, check_classifiers, evaluate, make_classifiers, overlap_note
+from dallme.readers import read
 
 
 def labelled(texts: list[str], labels: list[int]) -> LabelledTexts:
@@ -61,7 +64,7 @@ def test_names_and_aliases() -> None:
         make_classifiers(["bert"])
     with pytest.raises(InputError, match="expected an embedder for the classifier embedding-lr"):
         make_classifiers(["embedding-lr"])
-    with pytest.raises(UnknownNameError, match="unknown method 'best'; known: random, full, extractive, nearest"):
+    with pytest.raises(UnknownNameError, match=r"unknown method 'best'; known: random, full, .*eda, .*extractive, nearest"):
         check_methods(["random", "best"])
 
 
@@ -110,3 +113,67 @@ def test_baselines_have_the_same_token_limit() -> None:
     seen.clear()
     compare(distiller, distiller.run(source), source, ["full"], {"remembers": Remembers()})
     assert seen == texts
+
+
+def test_candidates_come_last_and_are_taken_as_they_are() -> None:
+    source = labelled([f"word {row} one two three four five six seven" for row in range(8)], [0, 1] * 4)
+    seen: list[list[str]] = []
+
+    @dataclass(frozen=True)
+    class Remembers(Majority):
+        def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
+            seen.append(texts)
+            return super()._fit(texts, labels, 0)
+
+    # The first set says yes, the second no: three of four test rows are right, then one.
+    first = labelled(["a", "b", "c"], [1, 1, 0])
+    second = labelled(["A long one. It is not cut at six tokens.", "e", "f", "g"], [0, 0, 0, 1])
+    candidates = {"theirs": [first, second], "one": [first]}
+    test = labelled(["w", "x", "y", "z"], [1, 1, 1, 0])
+    distiller = Distiller(per_class=1, embedder="hashing", max_tokens=6)
+    found = compare(distiller, distiller.run(source), test, ["full"], {"remembers": Remembers()}, candidates=candidates)
+    assert [(row.method, row.texts, row.draws) for row in found.methods] == [("full", 8, 1), ("theirs", 3, 2), ("one", 3, 1)]
+    assert [row.scores[0].accuracies for row in found.methods] == [(0.25,), (0.75, 0.25), (0.75,)]
+    assert [row.scores[0].recovered for row in found.methods] == [1, 2, 3]
+    assert seen[1:] == [list(part.texts) for part in (first, second, first)]
+    assert found.notes == ("the sets of candidate 'theirs' have from 3 to 4 texts; the table shows the first's",)
+
+
+@pytest.mark.parametrize(
+    ("name", "sets", "message"),
+    [
+        (
+            "nearest",
+            [labelled(["a", "b"], [0, 1])],
+            "a candidate's name that no method has, found 'nearest'; write a path as './",
+        ),
+        ("theirs", [], "candidate 'theirs': expected at least one set of texts, found none"),
+        (
+            "theirs",
+            [labelled(["a", "b"], [0, 1]), LabelledTexts(["a", "b"], np.array([0, 7]), {0: "no", 7: "x"}, np.arange(2))],
+            r"candidate 'theirs': expected the classes \[0, 1\] of the source, found \[7\] as well in set 1; read it with like=",
+        ),
+        ("theirs", [labelled(["a", "b"], [1, 1])], r"expected texts of at least two classes, found \[1\] in set 0"),
+    ],
+)
+def test_candidates_are_checked_before_anything_is_trained(name: str, sets: Sequence[LabelledTexts], message: str) -> None:
+    source = labelled(["a b", "c d", "e f", "g h"], [0, 1, 0, 1])
+    distiller = Distiller(per_class=1, embedder="hashing")
+    with pytest.raises(InputError, match=message):
+        compare(distiller, distiller.run(source), source, ["random"], {}, candidates={name: sets})
+
+
+def test_the_published_sets_of_dilm_are_a_contestant(shared_data: Path) -> None:
+    folder = shared_data / "dilm_sst2" / "dpc10"
+    if not folder.is_dir():
+        pytest.skip(f"no published sets: {folder} is not a folder")
+    sets = [read(file) for file in sorted(folder.glob("*.jsonl"))]
+    source = labelled(list(sets[0].texts), sets[0].labels.tolist())
+    distiller = Distiller(per_class=2, embedder="hashing")
+    judges = make_classifiers(["nb", "elr"], embed=distiller.embed_texts)
+    found = compare(distiller, distiller.run(source), sets[1], ["random"], judges, candidates={"dilm": sets})
+    assert [(row.method, row.texts, row.draws) for row in found.methods] == [("random", 4, 10), ("dilm", 20, 20)]
+    for score in found.methods[1].scores:
+        assert len(score.accuracies) == 20
+        assert score.accuracies[1] == 1.0  # trained on what it is tested on
+        assert 0.55 < np.mean(score.accuracies) < 1

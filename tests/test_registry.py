@@ -39,8 +39,8 @@ def test_the_same_name_is_another_part_in_another_role() -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UnknownNameError) as caught:
-        registry.find("baselines", "eda")
-    assert str(caught.value) == "unknown baseline 'eda'; known: random, full"
+        registry.find("baselines", "best")
+    assert str(caught.value) == f"unknown baseline 'best'; known: {', '.join(registry.names('baselines'))}"
     assert isinstance(caught.value, InputError)
 
 

@@ -75,6 +75,15 @@ PARTS = (
     Part("classifiers", "embedding-lr", "embedding_lr", "EmbeddingLogisticRegression", "logistic regression over the embedder's vectors", ("elr",)),
     Part("baselines", "random", "random", "RandomBaseline", "real texts drawn at random per class"),
     Part("baselines", "full", "full", "FullBaseline", "every text: what the others are measured against"),
+    Part("baselines", "herding", "herding", "HerdingBaseline", "real texts whose mean vector is that of the class"),
+    Part("baselines", "k-center", "k_center", "KCenterBaseline", "real texts such that no other is far from all of them"),
+    Part("baselines", "facility-location", "submodular", "FacilityLocationBaseline", "real texts that every other is similar to one of"),
+    Part("baselines", "graph-cut", "submodular", "GraphCutBaseline", "real texts that are similar to the class and not to each other"),
+    Part("baselines", "least-confidence", "uncertainty", "LeastConfidenceBaseline", "real texts that a linear probe is least sure of"),
+    Part("baselines", "margin", "uncertainty", "MarginBaseline", "real texts between the two classes that a linear probe finds likeliest"),
+    Part("baselines", "el2n", "gradient", "EL2NBaseline", "real texts with the largest error early in the training of a probe"),
+    Part("baselines", "grand", "gradient", "GraNdBaseline", "real texts with the largest gradient early in the training of a probe"),
+    Part("baselines", "eda", "eda", "EDABaseline", "random texts and nine versions of each with words changed (EDA)", packages=("nltk",), extra="eda"),
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from dallme.cli import options
 from dallme.cli.distill import DEFAULT_CLASSIFIERS, show_comparison
 from dallme.cli.output import print_json, print_notes
 from dallme.cli.progress import make_progress
+from dallme.errors import InputError
 
 
 def compare(
@@ -22,6 +24,20 @@ def compare(
     methods: Annotated[
         str | None,
         typer.Option("--methods", help="Comma-separated baselines and decoders; by default random,nearest,DECODER,full."),
+    ] = None,
+    candidates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--candidate",
+            help="A ready set to compare with, taken as it is: a source like SOURCE; each data file of a folder is one draw. "
+            "May be given several times.",
+        ),
+    ] = None,
+    candidate_text_column: Annotated[
+        str | None, typer.Option("--candidate-text-column", help="Column with the texts of the candidates.")
+    ] = None,
+    candidate_label_column: Annotated[
+        str | None, typer.Option("--candidate-label-column", help="Column with the classes of the candidates.")
     ] = None,
     classifiers: options.Classifiers = DEFAULT_CLASSIFIERS,
     runs: options.Runs = 1,
@@ -51,6 +67,8 @@ def compare(
     from dallme.evaluation.protocol import make_classifiers
     from dallme.readers import read
 
+    if not candidates and (candidate_text_column or candidate_label_column):
+        raise InputError("expected --candidate with the columns of candidates, found none; name a file or folder with it")
     model = options.configure_embedder(
         embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price, unknown_words=unknown_words
     )
@@ -73,9 +91,19 @@ def compare(
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
     texts = read(source, **columns)
     held_out = read(test, **columns, like=texts)
-    print_notes([*texts.notes, *held_out.notes])
-    found = comparing.compare(distiller, distiller.run(texts), held_out, wanted, judges, runs=runs).as_dict()
+    columns |= {"text_column": candidate_text_column, "label_column": candidate_label_column}
+    ready = {name: [read(part, **columns, like=texts) for part in _sets_at(name)] for name in candidates or ()}
+    print_notes([*texts.notes, *held_out.notes, *(note for sets in ready.values() for part in sets for note in part.notes)])
+    found = comparing.compare(distiller, distiller.run(texts), held_out, wanted, judges, runs=runs, candidates=ready).as_dict()
     if json:
         print_json(found)
     else:
         show_comparison(found)
+
+
+def _sets_at(candidate: str) -> list[str | Path]:
+    """What to read for a candidate: each data file of a folder, or the one source that it is."""
+    from dallme.readers.folders import data_files
+
+    folder = Path(candidate).expanduser()
+    return [*(data_files(folder) if folder.is_dir() else ())] or [candidate]

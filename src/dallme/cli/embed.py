@@ -67,7 +67,7 @@ def embed(
         )
     )
     columns = {"text_column": text_column, "label_column": label_column, "id_column": id_column}
-    texts = read(source, **columns, drop_bad_rows=drop_bad_rows)  # type: ignore[arg-type]
+    texts = read(source, **columns, drop_bad_rows=drop_bad_rows, labelled=False)  # type: ignore[arg-type]
     print_notes(texts.notes)
     if explain:
         _show(explain_texts(model, texts.texts, prompt=prompt), json)

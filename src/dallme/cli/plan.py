@@ -40,7 +40,7 @@ def plan(
     model = resolve(
         options.configure_embedder(embedder, base_url=base_url, dimensions=dimensions, price=price, unknown_words=unknown_words)
     )
-    texts = read(source, text_column=text_column, label_column=label_column, drop_bad_rows=drop_bad_rows)
+    texts = read(source, text_column=text_column, label_column=label_column, drop_bad_rows=drop_bad_rows, labelled=False)
     found = make_plan(model, texts.texts, prompt=prompt, store=EmbeddingStore(options.store_folder(store)))
     if rows is not None:
         found = found.for_rows(rows)

@@ -13,7 +13,7 @@ from dallme.data import LabelledTexts
 from dallme.decoders.base import Context, Decoder
 from dallme.decoders.nearest import first_sentences
 from dallme.distiller import Distillation, Distiller
-from dallme.errors import UnknownNameError
+from dallme.errors import InputError, UnknownNameError
 from dallme.evaluation.protocol import Score, overlap_note, score
 from dallme.validation import check_positive
 
@@ -26,9 +26,9 @@ class MethodResult:
     """One row of the table.
 
     Attributes:
-        method: Name of the baseline or decoder.
-        texts: Texts in a set.
-        draws: Sets that were made, with different seeds.
+        method: Name of the baseline, decoder or candidate.
+        texts: Texts in a set, the first where they differ.
+        draws: Sets that were made, with different seeds, or handed over.
         scores: One a classifier.
     """
 
@@ -86,6 +86,7 @@ def compare(
     classifiers: Mapping[str, Classifier],
     *,
     runs: int = 1,
+    candidates: Mapping[str, Sequence[LabelledTexts]] | None = None,
 ) -> Comparison:
     """Fills one budget in several ways and says what each is worth.
 
@@ -97,19 +98,28 @@ def compare(
         classifiers: Name to classifier.
         runs: Sets that each decoder makes, with the seeds from the distiller's on. Baselines that choose at random make
             ten, or as many if that is more.
+        candidates: Name to ready sets with the label ids of the source, each one a draw. They are taken as they are,
+            neither cut to the token limit nor held to the budget: the table shows how many texts they have.
 
     Returns:
-        The table; where ``full`` is among the methods, each score says how much of it is recovered.
+        The table, candidates last; where ``full`` is among the methods, each score says how much of it is recovered.
+
+    Raises:
+        InputError: If a candidate has the name of a method, no set, or a set with a class that the source has not or with
+            fewer than two classes.
     """
     check_positive(runs, "runs")
     texts = distillation.context.source
     names = check_methods(methods)
+    candidates = dict(candidates or {})
+    notes = [*overlap_note(texts, test), *_check_candidates(candidates, texts)]
     full: dict[str, float] = {}
     rows: dict[str, MethodResult] = {}
-    with distiller.progress.task("compare", total=len(names) * len(classifiers)) as task:
+    contestants = [*names, *candidates]
+    with distiller.progress.task("compare", total=len(contestants) * len(classifiers)) as task:
         # The full data comes first: every other row is measured against it.
-        for method in sorted(names, key=lambda method: method != "full"):
-            sets = _sets(distiller, distillation, method, runs)
+        for method in sorted(contestants, key=lambda method: method != "full"):
+            sets = candidates[method] if method in candidates else _sets(distiller, distillation, method, runs)
             scores = []
             for name, classifier in classifiers.items():
                 found = score(classifier, name, sets, test, runs=1, seed=distiller.seed)
@@ -118,7 +128,33 @@ def compare(
                 scores.append(replace(found, full_accuracy=full.get(name)))
                 task.advance()
             rows[method] = MethodResult(method, len(sets[0]), len(sets), tuple(scores))
-    return Comparison(tuple(rows[method] for method in names), len(test), overlap_note(texts, test))
+    return Comparison(tuple(rows[method] for method in contestants), len(test), tuple(notes))
+
+
+def _check_candidates(candidates: Mapping[str, Sequence[LabelledTexts]], source: LabelledTexts) -> list[str]:
+    """Checks ready sets before anything is trained; gives a note for each candidate whose sets differ in size."""
+    notes = []
+    known = [*registry.names("baselines"), *registry.names("decoders")]
+    for name, sets in candidates.items():
+        if name in known:
+            raise InputError(f"expected a candidate's name that no method has, found {name!r}; write a path as './{name}'")
+        if not sets:
+            raise InputError(f"candidate {name!r}: expected at least one set of texts, found none")
+        for place, texts in enumerate(sets):
+            if other := sorted(set(texts.class_counts) - set(source.label_names)):
+                raise InputError(
+                    f"candidate {name!r}: expected the classes {list(source.label_names)} of the source, "
+                    f"found {other} as well in set {place}; read it with like=source"
+                )
+            if len(texts.class_counts) < 2:
+                found = list(texts.class_counts)
+                raise InputError(f"candidate {name!r}: expected texts of at least two classes, found {found} in set {place}")
+        sizes = [len(texts) for texts in sets]
+        if min(sizes) < max(sizes):
+            notes.append(
+                f"the sets of candidate {name!r} have from {min(sizes):,} to {max(sizes):,} texts; the table shows the first's"
+            )
+    return notes
 
 
 def _sets(distiller: Distiller, distillation: Distillation, method: str, runs: int) -> list[LabelledTexts]:

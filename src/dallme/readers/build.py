@@ -22,15 +22,15 @@ def build(rows: Rows, choice: Choice, *, drop_bad_rows: bool, like: LabelledText
         InputError: If rows cannot be used and are not to be dropped, if none is left, if the labels are no classes or,
             without `like`, all the same.
     """
+    if choice.label is None:
+        return _unlabelled(rows, choice, drop_bad_rows=drop_bad_rows)
     what = f"{rows.source}: column {choice.label!r}"
     declared = rows.classes.get(choice.label, {})
     labels = as_labels(rows.load(choice.label), what)
     texts = _texts(rows.load(choice.text), f"{rows.source}: column {choice.text!r}")
     kept, notes = _usable(rows, _problems(texts, missing_labels(labels, declared)), drop_bad_rows)
     names = None if choice.label_name is None else _label_names(rows.load(choice.label_name))
-    row_ids = np.arange(rows.count, dtype=np.int64) if rows.row_ids is None else rows.row_ids
-    if choice.row_id is not None:
-        row_ids = _row_ids(rows.load(choice.row_id))
+    row_ids = _ids(rows, choice)
     if len(kept) < rows.count:
         texts, labels, row_ids = [texts[row] for row in kept], labels.take(kept), row_ids[kept]
         names = None if names is None else names.take(kept)
@@ -44,6 +44,24 @@ def build(rows: Rows, choice: Choice, *, drop_bad_rows: bool, like: LabelledText
         _check_several(found, what)
     notes = (*rows.notes, *choice.notes, *notes, *_repetitions(texts, found.ids))
     return LabelledTexts(texts, found.ids, found.names, row_ids, rows.source, tuple(dict.fromkeys(notes)))
+
+
+def _unlabelled(rows: Rows, choice: Choice, *, drop_bad_rows: bool) -> LabelledTexts:
+    """Reads texts that have no labels: one class without a name."""
+    texts = _texts(rows.load(choice.text), f"{rows.source}: column {choice.text!r}")
+    kept, notes = _usable(rows, _problems(texts, np.zeros(rows.count, dtype=bool)), drop_bad_rows)
+    texts, row_ids = [texts[row] for row in kept], _ids(rows, choice)[kept]
+    if choice.row_id is not None:
+        _check_row_ids(row_ids, f"{rows.source}: column {choice.row_id!r}")
+    ids = np.zeros(len(texts), dtype=np.int64)
+    return LabelledTexts(texts, ids, {0: ""}, row_ids, rows.source, (*rows.notes, *choice.notes, *notes))
+
+
+def _ids(rows: Rows, choice: Choice) -> np.ndarray:
+    """The id of each row: what its id column says, else its number."""
+    if choice.row_id is not None:
+        return _row_ids(rows.load(choice.row_id))
+    return np.arange(rows.count, dtype=np.int64) if rows.row_ids is None else rows.row_ids
 
 
 def _texts(column: Column, what: str) -> list[Any]:

@@ -27,21 +27,25 @@ class Choice:
 
     Attributes:
         text: The texts.
-        label: The labels.
+        label: The labels; None if there are none and none are needed.
         label_name: Names of the labels, or None.
         row_id: What the source calls each row, or None.
         notes: Which other columns could have been meant.
     """
 
     text: str
-    label: str
+    label: str | None
     label_name: str | None = None
     row_id: str | None = None
     notes: tuple[str, ...] = ()
 
 
-def choose(rows: Rows, text_column: str | None, label_column: str | None, id_column: str | None) -> Choice:
+def choose(
+    rows: Rows, text_column: str | None, label_column: str | None, id_column: str | None, *, labelled: bool = True
+) -> Choice:
     """Finds the columns by what the user says, else by their usual names, in any case.
+
+    Where labels are not needed, a source without a usual name for them has none.
 
     Raises:
         InputError: If a column that was asked for is not there, if two of the three are the same, or if no column has a
@@ -56,6 +60,8 @@ def choose(rows: Rows, text_column: str | None, label_column: str | None, id_col
                 f"{rows.source}: expected different columns for texts, labels and ids, found {name!r} more than once"
             )
     text, text_notes = _find(rows, "text", text_column, TEXT_NAMES, taken=asked)
+    if not labelled and label_column is None and not _matches(rows, LABEL_NAMES, [*asked, text]):
+        return Choice(text, None, None, id_column, text_notes)
     label, label_notes = _find(rows, "label", label_column, LABEL_NAMES, taken=[*asked, text])
     names_of_label = (f"{label}_text", f"{label}_name", "label_text", "label_name")
     label_name = next(iter(_matches(rows, names_of_label, taken=[*asked, text, label])), None)

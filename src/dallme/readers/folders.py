@@ -36,7 +36,7 @@ def read_folder(folder: Path, name: str, split: str | None) -> Rows:
     Raises:
         InputError: If there is no data file or no such split, or if the files have different columns.
     """
-    files = _data_files(folder)
+    files = data_files(folder)
     if not files:
         raise InputError(f"{name}: expected a folder with data files (CSV, TSV, JSONL, JSON, Parquet, Arrow), found none in it")
     splits: dict[str | None, list[Path]] = {}
@@ -49,7 +49,8 @@ def read_folder(folder: Path, name: str, split: str | None) -> Rows:
     return _joined(source, name, folder, splits[chosen], notes)
 
 
-def _data_files(folder: Path) -> list[Path]:
+def data_files(folder: Path) -> list[Path]:
+    """The data files of a folder in the order of their names, or, where there is none, of the folders in it."""
     for pattern in ("*", "*/*"):
         found = [path for path in sorted(folder.glob(pattern)) if path.is_file() and _is_data(path.relative_to(folder))]
         if found:

@@ -26,6 +26,7 @@ def read(
     id_column: str | None = None,
     drop_bad_rows: bool = False,
     like: LabelledTexts | None = None,
+    labelled: bool = True,
 ) -> LabelledTexts:
     """Reads labelled texts from whatever holds them.
 
@@ -43,6 +44,7 @@ def read(
         label_column: Column with the labels; by default the first with a usual name (label, labels, class, ...).
         id_column: Column with an id of each row, all different; by default rows are numbered from 0.
         drop_bad_rows: Leaves out rows without a usable text or label, with a note, in place of an error.
+        labelled: Whether labels are needed. If not, a source without a column for them is one class without a name.
         like: Data whose class ids and names the labels are to have, such as the training data of a test set.
 
     Returns:
@@ -53,7 +55,9 @@ def read(
             the labels are no classes, fewer than two (without `like`), or not those of `like`.
     """
     rows = _open(source, labels)
-    return build(rows, choose(rows, text_column, label_column, id_column), drop_bad_rows=drop_bad_rows, like=like)
+    return build(
+        rows, choose(rows, text_column, label_column, id_column, labelled=labelled), drop_bad_rows=drop_bad_rows, like=like
+    )
 
 
 def _open(source: Any, labels: Any) -> Rows:

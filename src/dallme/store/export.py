@@ -31,8 +31,8 @@ def write_vectors(path: Path, vectors: np.ndarray, source: LabelledTexts) -> Non
     """Writes vectors to a file, whole or not at all.
 
     Args:
-        path: ``.npy``: the matrix alone; ``.parquet``: a row a text with ``row_id``, ``text``, ``label``, ``label_text`` and
-            ``vector``.
+        path: ``.npy``: the matrix alone; ``.parquet``: a row a text with ``row_id``, ``text``, ``label`` and ``label_text`` (if
+            there are labels) and ``vector``.
         vectors: float32 of shape (n, d).
         source: The n texts.
 
@@ -55,15 +55,11 @@ def _npy(vectors: np.ndarray) -> bytes:
 
 def _parquet(vectors: np.ndarray, source: LabelledTexts) -> pa.Buffer:
     flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
-    table = pa.table(
-        {
-            "row_id": source.row_ids.tolist(),
-            "text": list(source.texts),
-            "label": pa.array(source.labels, pa.int64()),
-            "label_text": [source.label_names[label] for label in source.labels.tolist()],
-            "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
-        }
-    )
+    columns = {"row_id": source.row_ids.tolist(), "text": list(source.texts)}
+    if source.label_names != {0: ""}:  # what texts without labels have
+        columns["label"] = pa.array(source.labels, pa.int64())
+        columns["label_text"] = [source.label_names[label] for label in source.labels.tolist()]
+    columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(pa.table(columns), sink, compression="zstd")
     return sink.getvalue()
