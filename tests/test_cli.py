@@ -421,3 +421,10 @@ def test_texts_without_labels_can_be_embedded_and_planned(dallme, tmp_path: Path
     source.write_text('{"text": "good"}\n{"text": " "}\n')
     fails(dallme("embed", source, *QUICK), "row 1 has a blank text", "--drop-bad-rows")
     assert json.loads(dallme("embed", source, "--drop-bad-rows", "--json", *QUICK)[1])["rows"] == 1
+
+
+def test_a_note_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    from dallme.cli.output import print_notes
+
+    print_notes(["one", "two", "one"])
+    assert capsys.readouterr().err == "note: one\nnote: two\n"

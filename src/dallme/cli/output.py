@@ -34,6 +34,6 @@ def print_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> None:
 
 
 def print_notes(notes: Sequence[str]) -> None:
-    """Prints notes on standard error, one line each."""
-    for note in notes:
+    """Prints notes on standard error, one line each, what is said several times once."""
+    for note in dict.fromkeys(notes):
         print(f"note: {note}", file=sys.stderr)
