@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -17,10 +17,8 @@ class Task(Protocol):
 class Progress(Protocol):
     """Shows tasks to a person."""
 
-    @contextmanager
-    def task(self, description: str, total: int) -> Iterator[Task]:
+    def task(self, description: str, total: int) -> AbstractContextManager[Task]:
         """Opens a task of `total` steps; leaving the block ends it."""
-        raise NotImplementedError  # pragma: no cover - a protocol
 
     def note(self, message: str) -> None:
         """Shows one line."""
