@@ -179,7 +179,7 @@ CAVEAT = (
     "How to read it: the constants of `extractive` (whole clusters, the kind of word weights, how fast a used word loses its\n"
     "worth) were chosen among some 25 settings by accuracy on these test sets, on a quarter of IMDB's, so its rows are somewhat\n"
     "optimistic; no other row was tuned. Random texts are cut to the token limit like all others: uncut, they reach .590, .592\n"
-    "and .579 on IMDB (40 draws), cut .573, .574 and .573. The paper's cells are for other embedders, and for the whole training\n"
+    "and .579 on IMDB (40 draws), cut .573, .574 and .573. The paper's cells are for other embedders, and the whole training\n"
     "split of AG-News.\n"
 )
 
