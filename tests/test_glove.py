@@ -18,12 +18,12 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, WordEmbeddings
 from sentence_transformers.sentence_transformer.modules.tokenizer import ENGLISH_STOP_WORDS, WhitespaceTokenizer
 
-from dallme.embedders import glove_cache, glove_files, glove_formats
 from dallme.embedders.base import TextError, normalize
 from dallme.embedders.glove import GloVeEmbedder
-from dallme.embedders.glove_files import default_stop_words, load_source
 from dallme.embedders.resolve import resolve
 from dallme.errors import DallmeError, InputError, MissingDependencyError
+from dallme.models import word_vector_cache, word_vector_formats, word_vectors
+from dallme.models.word_vectors import default_stop_words, load_source
 from dallme.progress import SilentProgress
 from dallme.store import EmbeddingStore, embed_with_store
 
@@ -36,7 +36,7 @@ BINARY = b"4 3\n" + b"".join(word.encode() + b" " + struct.pack("<3f", *numbers)
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A cache folder of the test's own."""
-    monkeypatch.setattr(glove_cache, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(word_vector_cache, "cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -257,8 +257,8 @@ FILES: dict[str, Callable[[Path], str]] = {
 @pytest.mark.parametrize("block", [1, 17, 8 * 2**20])
 @pytest.mark.parametrize("kind", FILES)
 def test_every_format_gives_the_same_vectors(kind: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(glove_formats, "BLOCK_BYTES", block)
-    monkeypatch.setattr(glove_formats, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(word_vector_formats, "BLOCK_BYTES", block)
+    monkeypatch.setattr(word_vector_formats, "MAX_LINE_BYTES", 100)
     words = load_source(FILES[kind](tmp_path))
     assert list(words.rows) == list(WORDS)
     np.testing.assert_array_equal(words.vectors, VECTORS)
@@ -305,7 +305,7 @@ BROKEN = [
 def test_a_broken_file_is_an_error_that_says_where(
     name: str, content: str | bytes, message: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(glove_formats, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(word_vector_formats, "MAX_LINE_BYTES", 100)
     path = _write(tmp_path / name, content)
     with pytest.raises(InputError) as caught:
         load_source(path)
@@ -344,7 +344,7 @@ def test_a_source_that_is_nowhere_is_an_error(name: str) -> None:
 
 
 def test_a_missing_wheel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(glove_files, "find_spec", lambda package: None)
+    monkeypatch.setattr(word_vectors, "find_spec", lambda package: None)
     with pytest.raises(MissingDependencyError) as caught:
         resolve("glove")
     assert str(caught.value) == (
@@ -353,7 +353,7 @@ def test_a_missing_wheel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wheel_with_other_vectors_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(glove_files, "_SHA256", "0" * 64)
+    monkeypatch.setattr(word_vectors, "_SHA256", "0" * 64)
     with pytest.raises(
         DallmeError, match="^expected word vectors with SHA-256 0{64}, found e5fa.*reinstall it: pip install --force"
     ):
@@ -371,7 +371,7 @@ def test_a_file_is_converted_once(source: str, cache: Path, tmp_path: Path, monk
     first = load_source(source)
     assert sorted(path.suffix for path in cache.iterdir()) == [".f32", ".json"]
     moved = _write(tmp_path / "moved.txt", TEXT)
-    monkeypatch.setattr(glove_cache, "read_blocks", _forbidden)
+    monkeypatch.setattr(word_vector_cache, "read_blocks", _forbidden)
     again = load_source(moved)
     assert again.digest == first.digest
     assert again.rows == first.rows
@@ -471,7 +471,7 @@ def test_the_fingerprint_tells_vectors_and_stop_words_apart(model: Path, source:
     tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()) | {"stop_words": ["film"]}))
     digests.add(GloVeEmbedder(str(model)).fingerprint().weights)
     assert len(digests) == 4
-    monkeypatch.setattr(glove_files, "default_stop_words", lambda: frozenset({"the"}))
+    monkeypatch.setattr(word_vectors, "default_stop_words", lambda: frozenset({"the"}))
     assert GloVeEmbedder(source).fingerprint().weights not in digests
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from dallme.errors import MissingDependencyError, UnknownNameError
+from dallme.errors import InputError, MissingDependencyError, UnknownNameError
 
 #: The roles, in the order of the pipeline.
 ROLES = ("embedders", "condensers", "decoders", "classifiers", "baselines")
@@ -104,11 +104,34 @@ def find(role: str, name: str) -> Part:
     raise UnknownNameError(role[:-1], name, names(role))
 
 
+def split(role: str, name: str) -> tuple[Part, str | None]:
+    """The part and the argument of ``NAME`` or ``NAME:ARGUMENT``.
+
+    Raises:
+        UnknownNameError: If there is no part of that name; it lists the known ones.
+    """
+    before, colon, after = name.partition(":")
+    return find(role, before), after if colon else None
+
+
 def make(role: str, name: str, **options: Any) -> Any:
     """Makes a part from its name and options.
 
+    Args:
+        role: One of :data:`ROLES`.
+        name: ``NAME``, or ``NAME:ARGUMENT`` for parts with one option that is given so often that it stands in the name.
+        options: Other options of the part.
+
     Raises:
         UnknownNameError: If there is no part of that name.
+        InputError: If the part takes no argument and one is given, or a blank one.
         MissingDependencyError: If it needs a package that is not installed.
     """
-    return find(role, name).load()(**options)
+    part, argument = split(role, name)
+    kind = part.load()
+    if argument is None:
+        return kind(**options)
+    takes = getattr(kind, "argument", None)
+    if takes is None or not argument:
+        raise InputError(f"expected the {role[:-1]} {part.name!r} {'with' if takes else 'without'} an argument, found {name!r}")
+    return kind(**{takes: argument}, **options)

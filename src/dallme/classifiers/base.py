@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,9 +20,26 @@ class Classifier(ABC):
 
     Attributes:
         varies: Whether two seeds give different models, so that repeated runs make sense.
+        argument: The option that ``NAME:ARGUMENT`` gives, or None if the name takes no argument.
+        learning_rates: What its option ``learning_rate`` is chosen from on held-out rows; empty if it has no such option.
+        version: Raised when the same options come to give other models, so that no result of the old ones is used again.
     """
 
     varies: bool = True
+    argument: ClassVar[str | None] = None
+    learning_rates: ClassVar[tuple[float, ...]] = ()
+    version: ClassVar[int] = 1
+
+    def describe(self) -> dict[str, Any]:
+        """All that the trained model depends on besides texts, labels and seed, ready for JSON."""
+        return {"class": type(self).__name__, "version": self.version, **asdict(self)}  # type: ignore[call-overload]
+
+    def with_label_names(self, label_names: Mapping[int, str]) -> Classifier:
+        """The classifier, told what the classes are called: those that write the name of a class need to know."""
+        return self
+
+    def find(self) -> None:  # noqa: B027 - most have nothing to look for
+        """Looks for what the classifier needs (a model, word vectors), so that a missing one is noticed before long work."""
 
     def fit(self, texts: Sequence[str], labels: np.ndarray, *, seed: int) -> FittedClassifier:
         """Trains on labelled texts.

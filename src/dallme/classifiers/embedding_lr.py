@@ -32,11 +32,17 @@ class EmbeddingLogisticRegression(Classifier):
 
     Attributes:
         embed: Turns n texts into vectors, float32 of shape (n, d).
+        fingerprint: Gives the hash of the embedder's :class:`~dallme.data.Fingerprint`.
     """
 
     embed: Callable[[Sequence[str]], np.ndarray]
+    fingerprint: Callable[[], str]
 
     varies = False
+
+    def describe(self) -> dict[str, Any]:
+        """The embedder's fingerprint in place of the embedder."""
+        return {"class": type(self).__name__, "version": self.version, "fingerprint": self.fingerprint()}
 
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
         return _FittedProbe(self.embed, linear_probe(seed).fit(self.embed(texts), labels))

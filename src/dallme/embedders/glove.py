@@ -15,8 +15,8 @@ from scipy.sparse import csr_matrix
 
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder, TextError
-from dallme.embedders.glove_files import WordVectors, find_source, load_source
 from dallme.errors import UnknownNameError
+from dallme.models.word_vectors import WordVectors, find_source, load_source
 
 #: What to do with a text of which no word is known.
 UNKNOWN = ("error", "zero")

@@ -42,7 +42,9 @@ def resolve(embedder: Any, **options: Any) -> Embedder:
         made.find()
     except ModelNotFoundError as error:
         known = ", ".join(name for name in registry.names("embedders") if name != _ANY_MODEL)
-        raise ModelNotFoundError(f"{error} (known embedders: {known}, and any sentence-transformers model)") from error
+        raise ModelNotFoundError(
+            f"{error} (known embedders: {known}, and any sentence-transformers model; hashing needs no model)"
+        ) from error
     return made
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +12,10 @@ import numpy as np
 
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder
-from dallme.embedders.locate import as_folder, canonical_name, locate, sha256_of
 from dallme.embedders.prompts import prefix_for
-from dallme.errors import DallmeError, UnknownNameError
+from dallme.errors import DallmeError
+from dallme.models.devices import check_device, find_device, find_precision, quiet_loading
+from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, canonical_name, locate, sha256_of
 from dallme.validation import check_positive
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ PAD_MULTIPLE = 8
 #: (benchmarks/embedding_speed.json).
 BATCH_TOKENS = {"cpu": 4096}
 BATCH_TOKENS_ELSEWHERE = 65_536
-
-_PRECISIONS = ("auto", "bfloat16", "float32")
-_DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
@@ -63,10 +60,7 @@ class SentenceTransformerEmbedder(Embedder):
         check_positive(self.max_tokens, "max_tokens")
         if self.batch_tokens is not None:
             check_positive(self.batch_tokens, "batch_tokens")
-        if self.precision not in _PRECISIONS:
-            raise UnknownNameError("precision", self.precision, _PRECISIONS)
-        if self.device.split(":")[0] not in _DEVICES:
-            raise UnknownNameError("device", self.device, _DEVICES)
+        check_device(self.device, self.precision)
 
     @property
     def name(self) -> str:
@@ -149,7 +143,7 @@ class SentenceTransformerEmbedder(Embedder):
 
     @cached_property
     def _folder(self) -> Path:
-        return locate(self.model)
+        return locate(self.model, SENTENCE_TRANSFORMERS)
 
     @cached_property
     def _loaded(self) -> SentenceTransformer:
@@ -162,7 +156,7 @@ class SentenceTransformerEmbedder(Embedder):
                 "or convert the model: other formats can run code when they are read"
             )
         try:
-            with _quiet():
+            with quiet_loading():
                 model = SentenceTransformer(
                     str(self._folder),
                     device=str(self._torch_device),
@@ -200,40 +194,8 @@ class SentenceTransformerEmbedder(Embedder):
 
     @cached_property
     def _torch_device(self) -> torch.device:
-        import torch
-
-        if self.device != "auto":
-            return torch.device(self.device)
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+        return find_device(self.device)
 
     @cached_property
     def _resolved_precision(self) -> str:
-        if self.precision != "auto":
-            return self.precision
-        return "bfloat16" if _computes_bfloat16(self._torch_device.type) else "float32"
-
-
-def _computes_bfloat16(device: str) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware; software emulation would be slower than float32."""
-    import torch
-
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device == "cpu":
-        tests = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-        return any(test() for test in tests if test is not None)
-    return False
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps transformers from drawing a progress bar of its own while a model loads."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+        return find_precision(self.precision, self._torch_device)

@@ -12,8 +12,8 @@ import numpy as np
 
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder, TextError
-from dallme.embedders.locate import as_folder, locate, sha256_of
 from dallme.errors import DallmeError, UnknownNameError
+from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, locate, sha256_of
 from dallme.validation import check_positive
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class StaticEmbedder(Embedder):
 
     @cached_property
     def _folder(self) -> Path:
-        return locate(self.model)
+        return locate(self.model, SENTENCE_TRANSFORMERS)
 
     @cached_property
     def _files(self) -> list[Path]:

@@ -14,9 +14,9 @@ from uuid import uuid4
 import numpy as np
 
 from dallme.durable import TEMPORARY, replace_file
-from dallme.embedders.glove_formats import Block, read_blocks
-from dallme.embedders.locate import sha256_of
 from dallme.errors import InputError
+from dallme.models.locate import sha256_of
+from dallme.models.word_vector_formats import Block, read_blocks
 
 #: Part of the name of a converted file; another number makes all be converted anew.
 _VERSION = 1

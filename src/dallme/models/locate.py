@@ -39,9 +39,13 @@ SHIPPED = {
 }
 
 
-def canonical_name(model: str) -> str:
-    """The full Hub id: a name without an organisation is one of sentence-transformers' own, as in that library."""
-    return model if "/" in model else f"sentence-transformers/{model}"
+#: Whose models are meant by a name without an organisation where embedders are asked for, as in sentence-transformers.
+SENTENCE_TRANSFORMERS = "sentence-transformers"
+
+
+def canonical_name(model: str, organisation: str | None = SENTENCE_TRANSFORMERS) -> str:
+    """The full Hub id of a model; a name without an organisation is one of the given organisation's own."""
+    return model if "/" in model or organisation is None else f"{organisation}/{model}"
 
 
 def as_folder(model: str) -> Path | None:
@@ -50,11 +54,12 @@ def as_folder(model: str) -> Path | None:
     return Path(path) if os.path.isdir(path) else None
 
 
-def locate(model: str) -> Path:
+def locate(model: str, organisation: str | None = None) -> Path:
     """Finds the folder of a model, downloading it from the Hub if it is nowhere nearer.
 
     Args:
         model: A folder, or a Hub id.
+        organisation: Whose model a name without an organisation is; None for the Hub's own reading of such names.
 
     Returns:
         A folder with the model's configuration and weights.
@@ -68,7 +73,7 @@ def locate(model: str) -> Path:
         raise InputError("expected the name of a model, found a blank one")
     if folder := as_folder(model):
         return folder
-    name = canonical_name(model)
+    name = canonical_name(model, organisation)
     looks_like_path = os.sep in model and (model.startswith((os.sep, ".", "~")) or model.count("/") > 1)
     if looks_like_path:
         raise ModelNotFoundError(f"expected a model folder or a Hub id, found no folder {model!r}; check the path")
@@ -134,5 +139,5 @@ def _from_hub(name: str) -> Path:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelNotFoundError(
             f"expected a model {name!r} as a folder, in the Hugging Face cache, in an installed package or on the Hub, "
-            f"found none ({type(error).__name__}: {reason}); {hint}, or use the embedder 'hashing', which needs no model"
+            f"found none ({type(error).__name__}: {reason}); {hint}"
         ) from error

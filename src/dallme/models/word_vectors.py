@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from dallme.embedders.glove_cache import read_file
-from dallme.embedders.locate import locate, sha256_of
 from dallme.errors import DallmeError, InputError, MissingDependencyError
+from dallme.models.locate import SENTENCE_TRANSFORMERS, locate, sha256_of
+from dallme.models.word_vector_cache import read_file
 
 #: The source that the wheel holds: GloVe of Wikipedia 2014 and Gigaword 5, 400,000 words.
 WHEEL = "6B.50d"
@@ -100,7 +100,7 @@ def find_source(source: str) -> tuple[Path, str | None]:
             f"expected word vectors as {WHEEL}, {', '.join(HUB)}, a file ({', '.join(_ENDINGS)}), or a sentence-transformers "
             f"folder or Hub id, found {source!r}, which is none of these; check the path"
         )
-    return locate(name), None
+    return locate(name, SENTENCE_TRANSFORMERS), None
 
 
 def load_source(source: str) -> WordVectors:
