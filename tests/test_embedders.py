@@ -361,7 +361,7 @@ except Exception as error:
     known = ", ".join(name for name in registry.names("embedders") if name != "sentence-transformer")
     assert output.endswith(
         "; give a local folder, or check the name and the network "
-        f"(known embedders: {known}, and any sentence-transformers model)\n"
+        f"(known embedders: {known}, and any sentence-transformers model; hashing needs no model)\n"
     )
     assert output.count("\n") == 1
 
