@@ -42,16 +42,21 @@ TEST = [
 
 
 def _make(name: str) -> Classifier:
-    made: Classifier = registry.make(
-        "classifiers", name, **({"embed": HashingEmbedder().embed} if name == "embedding-lr" else {})
-    )
+    if name == "embedding-lr":
+        return _probe()
+    made: Classifier = registry.make("classifiers", name)
     return made
 
 
-# The contract
+def _probe() -> EmbeddingLogisticRegression:
+    embedder = HashingEmbedder()
+    return EmbeddingLogisticRegression(embedder.embed, lambda: embedder.fingerprint().digest)
 
 
-@pytest.fixture(params=registry.names("classifiers"))
+# The contract, for those that need no model
+
+
+@pytest.fixture(params=[part.name for part in registry.PARTS if part.role == "classifiers" and "neural" not in part.module])
 def classifier(request: pytest.FixtureRequest) -> Classifier:
     return _make(request.param)
 
@@ -184,10 +189,18 @@ def test_training_texts_without_words_are_an_error(name: str) -> None:
 def test_the_probe_is_logistic_regression_on_the_vectors() -> None:
     embed = HashingEmbedder().embed
     plain = LogisticRegression(max_iter=1000).fit(embed(TEXTS), LABELS)
-    fitted = EmbeddingLogisticRegression(embed).fit(TEXTS, LABELS, seed=0)
+    fitted = _probe().fit(TEXTS, LABELS, seed=0)
     assert fitted.predict(TEST).tolist() == plain.predict(embed(TEST)).tolist()
 
 
+def test_the_probe_is_described_by_the_fingerprint_of_its_embedder() -> None:
+    assert _probe().describe() == {
+        "class": "EmbeddingLogisticRegression",
+        "version": 1,
+        "fingerprint": HashingEmbedder().fingerprint().digest,
+    }
+
+
 def test_the_probe_takes_texts_without_words() -> None:
-    fitted = EmbeddingLogisticRegression(HashingEmbedder().embed).fit(["😀", "😡"], np.array([0, 1]), seed=0)
+    fitted = _probe().fit(["😀", "😡"], np.array([0, 1]), seed=0)
     assert fitted.predict(["😡", "😀"]).tolist() == [1, 0]

@@ -13,8 +13,10 @@ from dallme import Distiller
 from dallme.classifiers.base import Classifier, FittedClassifier
 from dallme.data import LabelledTexts
 from dallme.errors import InputError, UnknownNameError
-from dallme.evaluation.compare import check_methods, compare
-from dallme.evaluation.protocol import Score, check_classifiers, evaluate, make_classifiers, overlap_note
+from dallme.evaluation.compare import compare
+from dallme.evaluation.contestants import check_methods
+from dallme.evaluation.judging import evaluate
+from dallme.evaluation.protocol import Score, check_classifiers, make_classifiers, overlap_note
 from dallme.readers import read
 
 
@@ -170,7 +172,7 @@ def test_the_published_sets_of_dilm_are_a_contestant(shared_data: Path) -> None:
     sets = [read(file) for file in sorted(folder.glob("*.jsonl"))]
     source = labelled(list(sets[0].texts), sets[0].labels.tolist())
     distiller = Distiller(per_class=2, embedder="hashing")
-    judges = make_classifiers(["nb", "elr"], embed=distiller.embed_texts)
+    judges = make_classifiers(["nb", "elr"], distiller)
     found = compare(distiller, distiller.run(source), sets[1], ["random"], judges, candidates={"dilm": sets})
     assert [(row.method, row.texts, row.draws) for row in found.methods] == [("random", 4, 10), ("dilm", 20, 20)]
     for score in found.methods[1].scores:

@@ -13,8 +13,9 @@ def comparison_cells(comparison: Mapping[str, Any]) -> tuple[list[str], list[lis
         comparison: What ``dallme compare --json`` prints.
 
     Returns:
-        The names of the columns, and for each method its cells: accuracy ± deviation where there are several runs, and in
-        brackets the share of the full data's accuracy that is recovered.
+        The names of the columns, and for each method its cells: accuracy ± deviation where there are several runs, a star
+        if it is better than ``random`` by more than luck, and in brackets the share of the full data's accuracy that is
+        recovered.
     """
     classifiers = [result["classifier"] for result in comparison["methods"][0]["results"]]
     body = []
@@ -25,10 +26,18 @@ def comparison_cells(comparison: Mapping[str, Any]) -> tuple[list[str], list[lis
     return ["method", "texts", *classifiers], body
 
 
+def star_note(comparison: Mapping[str, Any]) -> str | None:
+    """What a star in the table means; None if there is none."""
+    starred = any(result.get("better_than_random") for method in comparison["methods"] for result in method["results"])
+    return "* better than random at p < .05 (one-sided t-test, Holm's correction over the table)" if starred else None
+
+
 def comparison_table(comparison: Mapping[str, Any]) -> str:
-    """The table as Markdown."""
+    """The table as Markdown, with what a star in it means."""
     head, body = comparison_cells(comparison)
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *body)]
+    if note := star_note(comparison):
+        lines += ["", f"\\{note}"]  # the bare star would start a list
     return "\n".join(lines) + "\n"
 
 
@@ -36,6 +45,8 @@ def _cell(result: Mapping[str, Any], method: str) -> str:
     text = f"{result['accuracy_mean']:.3f}"
     if result["runs"] > 1:
         text += f" ± {result['accuracy_std']:.3f}"
+    if result.get("better_than_random"):
+        text += "*"
     if result["recovered"] is not None and method != "full":
         text += f" ({result['recovered']:.0%})"
     return text

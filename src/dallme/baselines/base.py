@@ -27,6 +27,9 @@ class Baseline(ABC):
     varies = True
     bounded = True
 
+    def find(self) -> None:  # noqa: B027 - most have nothing to look for
+        """Looks for what the baseline needs besides texts and vectors, so that a missing one is noticed before long work."""
+
     def select(
         self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], *, seed: int
     ) -> LabelledTexts:

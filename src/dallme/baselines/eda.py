@@ -82,6 +82,14 @@ class EDABaseline(RandomBaseline):
         if isinstance(self.alpha, bool) or not 0 <= self.alpha <= 1:
             raise InputError(f"expected alpha in [0, 1], found {self.alpha!r}")
 
+    def find(self) -> None:
+        """Looks a word up, so that a thesaurus without its data is noticed.
+
+        Raises:
+            DallmeError: If the data of WordNet are not there.
+        """
+        self.thesaurus.synonyms("word")
+
     def _select(
         self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], rng: np.random.Generator
     ) -> LabelledTexts:

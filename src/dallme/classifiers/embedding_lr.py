@@ -32,11 +32,11 @@ class EmbeddingLogisticRegression(Classifier):
 
     Attributes:
         embed: Turns n texts into vectors, float32 of shape (n, d).
-        fingerprint: Gives the hash of the embedder's :class:`~dallme.data.Fingerprint`.
+        fingerprint: Gives the hash of the embedder's :class:`~dallme.data.Fingerprint`, or None if its weights are not known.
     """
 
     embed: Callable[[Sequence[str]], np.ndarray]
-    fingerprint: Callable[[], str]
+    fingerprint: Callable[[], str | None]
 
     varies = False
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dallme.cli import options
+from dallme.cli import decoders, options
 from dallme.cli.distill import DEFAULT_CLASSIFIERS, show_comparison
 from dallme.cli.output import print_json, print_notes
 from dallme.cli.progress import make_progress
@@ -40,7 +40,16 @@ def compare(
         str | None, typer.Option("--candidate-label-column", help="Column with the classes of the candidates.")
     ] = None,
     classifiers: options.Classifiers = DEFAULT_CLASSIFIERS,
-    runs: options.Runs = 1,
+    protocol: options.Protocol = None,
+    runs: options.Sets = None,
+    models: options.Models = None,
+    learning_rate: options.LearningRate = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    full_runs: options.FullRuns = None,
+    full_steps: options.FullSteps = None,
+    no_cache: options.NoCache = False,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     drop_bad_rows: options.DropBadRows = False,
@@ -53,6 +62,10 @@ def compare(
     prompt: options.Prompt = None,
     condenser: options.Condenser = "k-centroid",
     decoder: options.Decoder = "extractive",
+    decoder_steps: decoders.DecoderSteps = None,
+    beam: decoders.Beam = None,
+    start: decoders.Start = None,
+    align: decoders.Align = False,
     max_tokens: options.MaxTokens = 128,
     seed: options.Seed = 0,
     store: options.Store = None,
@@ -63,12 +76,24 @@ def compare(
     Example: dallme compare reviews.csv --test reviews-test.csv --per-class 10
     """
     from dallme.distiller import Distiller
-    from dallme.evaluation import compare as comparing
+    from dallme.evaluation.compare import compare as compare_methods
+    from dallme.evaluation.contestants import check_methods
     from dallme.evaluation.protocol import make_classifiers
     from dallme.readers import read
 
     if not candidates and (candidate_text_column or candidate_label_column):
         raise InputError("expected --candidate with the columns of candidates, found none; name a file or folder with it")
+    plan = options.make_protocol(
+        protocol,
+        runs=runs,
+        models=models,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        full_runs=full_runs,
+        full_steps=full_steps,
+    )
     model = options.configure_embedder(
         embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price, unknown_words=unknown_words
     )
@@ -80,25 +105,26 @@ def compare(
         embedder=model,
         condenser=condenser,
         decoder=decoder,
+        decoder_options=decoders.configure_decoder(decoder, steps=decoder_steps, beam=beam, start=start, align=align),
         prompt=prompt,
         max_tokens=max_tokens,
         seed=seed,
         store=options.store_folder(store),
         progress=make_progress(),
     )
-    wanted = comparing.check_methods(options.split_names(methods) if methods else ["random", "nearest", decoder, "full"])
-    judges = make_classifiers(options.split_names(classifiers), embed=distiller.embed_texts)
+    wanted = check_methods(options.split_names(methods) if methods else ["random", "nearest", decoder, "full"])
+    judges = make_classifiers(options.split_names(classifiers), distiller)
+    plan.check(judges)
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
     texts = read(source, **columns)
     held_out = read(test, **columns, like=texts)
     columns |= {"text_column": candidate_text_column, "label_column": candidate_label_column}
     ready = {name: [read(part, **columns, like=texts) for part in _sets_at(name)] for name in candidates or ()}
     print_notes([*texts.notes, *held_out.notes, *(note for sets in ready.values() for part in sets for note in part.notes)])
-    found = comparing.compare(distiller, distiller.run(texts), held_out, wanted, judges, runs=runs, candidates=ready).as_dict()
-    if json:
-        print_json(found)
-    else:
-        show_comparison(found)
+    results = options.result_store(store, distiller.progress, no_cache=no_cache)
+    run = distiller.run(texts)
+    found = compare_methods(distiller, run, held_out, wanted, judges, candidates=ready, protocol=plan, results=results).as_dict()
+    print_json(found) if json else show_comparison(found)
 
 
 def _sets_at(candidate: str) -> list[str | Path]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dallme.cli import options
+from dallme.cli import decoders, options
 from dallme.cli.output import print_json, print_notes, print_table
 from dallme.cli.progress import make_progress
 
@@ -38,6 +38,10 @@ def distill(
     prompt: options.Prompt = None,
     condenser: options.Condenser = "k-centroid",
     decoder: options.Decoder = "extractive",
+    decoder_steps: decoders.DecoderSteps = None,
+    beam: decoders.Beam = None,
+    start: decoders.Start = None,
+    align: decoders.Align = False,
     max_tokens: options.MaxTokens = 128,
     seed: options.Seed = 0,
     store: options.Store = None,
@@ -73,12 +77,14 @@ def distill(
         embedder=model,
         condenser=condenser,
         decoder=decoder,
+        decoder_options=decoders.configure_decoder(decoder, steps=decoder_steps, beam=beam, start=start, align=align),
         prompt=prompt,
         max_tokens=max_tokens,
         seed=seed,
         store=options.store_folder(store),
         progress=progress,
     )
+    judges = make_classifiers(judge_names, distiller) if test else {}
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
     texts = read(source, **columns, id_column=id_column)
     held_out = read(test, **columns, like=texts) if test else None
@@ -87,7 +93,6 @@ def distill(
     distilled, comparison = distillation.distilled, None
     if held_out is not None:
         methods = dict.fromkeys(["random", "nearest", decoder, "full"])
-        judges = make_classifiers(judge_names, embed=distiller.embed_texts)
         comparison = compare(distiller, distillation, held_out, list(methods), judges).as_dict()
         distilled = distilled.with_comparison(comparison)
     distilled.save(output, overwrite=overwrite)
@@ -110,8 +115,10 @@ def _document(distilled: DistilledDataset, output: Path, comparison: dict[str, A
 
 def show_comparison(comparison: dict[str, Any]) -> None:
     """Prints the honest table and how to read it."""
-    from dallme.tables import comparison_cells
+    from dallme.tables import comparison_cells, star_note
 
     print_notes(comparison["notes"])
     print(f"\naccuracy on {comparison['test_rows']:,} test rows (in brackets: share of the full data's accuracy)")
     print_table(*comparison_cells(comparison))
+    if note := star_note(comparison):
+        print(note)

@@ -20,7 +20,16 @@ def evaluate(
     test: options.Test,
     full: Annotated[str | None, typer.Option("--full", help="The full data: says how much of its accuracy is recovered.")] = None,
     classifiers: options.Classifiers = DEFAULT_CLASSIFIERS,
-    runs: options.Runs = 1,
+    protocol: options.Protocol = None,
+    runs: options.Sets = None,
+    models: options.Models = None,
+    learning_rate: options.LearningRate = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    full_runs: options.FullRuns = None,
+    full_steps: options.FullSteps = None,
+    no_cache: options.NoCache = False,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     drop_bad_rows: options.DropBadRows = False,
@@ -40,30 +49,49 @@ def evaluate(
     Example: dallme evaluate distilled --test reviews-test.csv --full reviews.csv
     """
     from dallme.distiller import Distiller
-    from dallme.evaluation import protocol
+    from dallme.evaluation import judging
+    from dallme.evaluation.protocol import make_classifiers, overlap_note
     from dallme.readers import read
 
+    plan = options.make_protocol(
+        protocol,
+        runs=runs,
+        models=models,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        full_runs=full_runs,
+        full_steps=full_steps,
+    )
     progress = make_progress()
     model = options.configure_embedder(
         embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price, unknown_words=unknown_words
     )
     embeds = Distiller(
         per_class=1, embedder=model, prompt=prompt, seed=seed, store=options.store_folder(store), progress=progress
-    ).embed_texts
-    judges = protocol.make_classifiers(options.split_names(classifiers), embed=embeds)
+    )
+    judges = make_classifiers(options.split_names(classifiers), embeds)
+    judging.check_plan(plan, judges, has_full=full is not None)
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column}
     # A folder of ours has columns of its own names; the user's names are for the user's data.
     texts = read(source, drop_bad_rows=drop_bad_rows, **({} if is_distilled(source) else columns))
     held_out = read(test, **columns, drop_bad_rows=drop_bad_rows, like=texts)
     everything = read(full, **columns, drop_bad_rows=drop_bad_rows, like=texts) if full else None
-    notes = [*texts.notes, *held_out.notes, *(everything.notes if everything else ()), *protocol.overlap_note(texts, held_out)]
-    scores = protocol.evaluate(texts, held_out, judges, full=everything, runs=runs, seed=seed, progress=progress)
+    notes = [*texts.notes, *held_out.notes, *(everything.notes if everything else ()), *overlap_note(texts, held_out)]
+    kept = options.result_store(store, progress, no_cache=no_cache)
+    scores = judging.evaluate(texts, held_out, judges, full=everything, seed=seed, progress=progress, protocol=plan, results=kept)
     results = [score.as_dict() for score in scores]
     print_notes(notes)
     if json:
-        print_json({"results": results, "train_rows": len(texts), "test_rows": len(held_out), "notes": notes})
+        rows = {"train_rows": len(texts), "test_rows": len(held_out)}
+        print_json({"results": results, **rows, "notes": notes, "protocol": plan.as_dict()})
         return
     print(f"{len(texts):,} texts, tested on {len(held_out):,} rows")
+    _show(results)
+
+
+def _show(results: list[dict[str, Any]]) -> None:
     head = ["classifier", "accuracy", "macro-F1", "full data", "recovered"]
     shown = [
         [

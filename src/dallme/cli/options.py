@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dallme.errors import InputError
+from dallme.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from dallme.embedders.base import Embedder as EmbedderPart
+    from dallme.evaluation.plans import Protocol as ProtocolPlan
+    from dallme.evaluation.results import ResultStore
+    from dallme.progress import Progress
 
 Source = Annotated[
     str,
@@ -64,6 +67,26 @@ Store = Annotated[
 ]
 Classifiers = Annotated[str, typer.Option("--classifiers", help="Comma-separated; see: dallme list classifiers.")]
 Runs = Annotated[int, typer.Option("--runs", help="Runs with different seeds; mean and deviation are reported.")]
+Sets = Annotated[
+    int | None,
+    typer.Option("--runs", help="Sets with different seeds, by default the protocol's; mean and deviation are reported."),
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol", help="paper: 10 sets, learning rates chosen on held-out rows; dpc: 5 sets x 20 models, 200 steps."
+    ),
+]
+Models = Annotated[int | None, typer.Option("--models", help="Models that a neural classifier trains on each set.")]
+LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="Learning rate of neural classifiers.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training texts, for neural classifiers.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Optimizer steps of neural classifiers, in place of epochs.")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Texts a step, for neural classifiers.")]
+FullRuns = Annotated[int | None, typer.Option("--full-runs", help="Models that a neural classifier trains on the full data.")]
+FullSteps = Annotated[
+    int | None, typer.Option("--full-steps", help="Most optimizer steps of a neural classifier on the full data.")
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Train anew: neither use results of earlier runs nor keep these.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote.")]
 
@@ -77,6 +100,47 @@ def store_folder(given: Path | None) -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("dallme") / "embeddings"
+
+
+def result_store(store: Path | None, progress: Progress, *, no_cache: bool) -> ResultStore | None:
+    """The folder that keeps results, within the one that keeps embeddings; None if none are to be kept."""
+    from dallme.evaluation.results import ResultStore
+
+    return None if no_cache else ResultStore(store_folder(store) / "results", progress)
+
+
+def make_protocol(
+    name: str | None,
+    *,
+    runs: int | None,
+    models: int | None = None,
+    learning_rate: float | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    full_runs: int | None = None,
+    full_steps: int | None = None,
+) -> ProtocolPlan:
+    """The protocol of a name, or what is done without one, with the options that were given in place of its own.
+
+    Raises:
+        UnknownNameError: If there is no such protocol.
+        InputError: If an option makes no sense.
+    """
+    from dallme.evaluation.plans import PLAIN, PROTOCOLS
+
+    if name is not None and name not in PROTOCOLS:
+        raise UnknownNameError("protocol", name, PROTOCOLS)
+    if epochs is not None and steps is not None:
+        raise InputError("expected at most one of --epochs and --steps, found both")
+    protocol = PLAIN if name is None else PROTOCOLS[name]
+    own = {"sets": runs, "models": models, "full_runs": full_runs, "full_steps": full_steps}
+    training = {"learning_rate": learning_rate, "epochs": epochs, "steps": steps, "batch_size": batch_size}
+    changed: dict[str, Any] = {option: value for option, value in training.items() if value is not None}
+    if epochs is not None:
+        changed["steps"] = None  # a protocol may count in steps
+    kept: dict[str, Any] = {field: value for field, value in own.items() if value is not None}
+    return replace(protocol, training={**protocol.training, **changed}, **kept)
 
 
 def configure_embedder(

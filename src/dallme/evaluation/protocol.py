@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.metrics import f1_score
 
 from dallme import registry
 from dallme.classifiers.base import Classifier
+from dallme.classifiers.neural.training import NeuralClassifier
 from dallme.data import LabelledTexts
 from dallme.errors import InputError
-from dallme.progress import Progress, SilentProgress
+from dallme.evaluation.results import ResultStore, train_and_test
+from dallme.progress import Task
 from dallme.validation import check_positive
+
+if TYPE_CHECKING:
+    from dallme.distiller import Distiller
 
 #: The classifiers of Appendix A.1, which need no accelerator.
 LINEAR = ("logistic-regression", "linear-svm", "naive-bayes")
@@ -26,11 +29,16 @@ class Score:
     """What one classifier learned from one set, or from several draws of it.
 
     Attributes:
-        classifier: Its registry name.
+        classifier: Its registry name, with its argument if one was given.
         accuracies: Accuracy on the test set of each run, between 0 and 1.
         macro_f1s: Unweighted mean over the classes of F1, of each run.
-        seconds: Time of training and testing all runs.
+        seconds: Time of training and testing all runs, when they were computed.
         full_accuracy: Accuracy of the same classifier trained on the full data, if that was measured.
+        seeds: Seed of each run; empty if they are not known.
+        sets: Sets that were trained on in turn: run r on the set at r modulo their number.
+        learning_rate: That of a neural classifier.
+        steps: Optimizer steps of a neural classifier on the first set.
+        tuned: Learning rate to accuracy on held-out rows, where the rate was chosen on them.
     """
 
     classifier: str
@@ -38,6 +46,11 @@ class Score:
     macro_f1s: tuple[float, ...]
     seconds: float
     full_accuracy: float | None = None
+    seeds: tuple[int, ...] = ()
+    sets: int = 1
+    learning_rate: float | None = None
+    steps: int | None = None
+    tuned: Mapping[float, float] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -61,89 +74,98 @@ class Score:
             "seconds": round(self.seconds, 3),
             "full_accuracy": self.full_accuracy,
             "recovered": self.recovered,
+            "learning_rate": self.learning_rate,
+            "steps": self.steps,
+            "tuned": None if self.tuned is None else {f"{rate:g}": accuracy for rate, accuracy in self.tuned.items()},
         }
 
 
 def check_classifiers(names: Sequence[str]) -> list[str]:
-    """Turns names and aliases into registry names, each once, in the order asked for.
+    """Turns names and aliases into registry names, with the argument if one is given, each once, in the order asked for.
 
     Raises:
         UnknownNameError: If a name is not known; it lists the known ones.
     """
-    return list(dict.fromkeys(registry.find("classifiers", name).name for name in names))
+    found = [registry.split("classifiers", name) for name in names]
+    return list(dict.fromkeys(part.name if argument is None else f"{part.name}:{argument}" for part, argument in found))
 
 
-def make_classifiers(names: Sequence[str], embed: Callable[[Sequence[str]], np.ndarray] | None = None) -> dict[str, Classifier]:
-    """Makes classifiers from their names or aliases.
+def make_classifiers(names: Sequence[str], distiller: Distiller | None = None) -> dict[str, Classifier]:
+    """Makes classifiers from their names or aliases, and has each look for the model that it needs.
 
     Args:
-        names: What the user wrote.
-        embed: The embedder, for classifiers that look at vectors.
+        names: What the user wrote: ``NAME`` or ``NAME:ARGUMENT``.
+        distiller: Whose embedder and prompt classifiers use that look at vectors.
 
     Returns:
-        Registry name to classifier, in the order asked for.
+        Registry name, with the argument if one was given, to classifier, in the order asked for.
 
     Raises:
-        UnknownNameError: If a name is not known; it lists the known ones.
-        InputError: If a classifier needs an embedder and there is none.
+        UnknownNameError: If a name is not known.
+        InputError: If a classifier needs an embedder and there is none, or takes no argument and one is given.
+        MissingDependencyError: If a classifier needs a package that is not installed.
+        ModelNotFoundError: If its model is not there.
     """
     made: dict[str, Classifier] = {}
     for name in check_classifiers(names):
-        if name == "embedding-lr" and embed is None:
-            raise InputError("expected an embedder for the classifier embedding-lr, found none; name one with --embedder")
-        made[name] = registry.make("classifiers", name, **({"embed": embed} if name == "embedding-lr" else {}))
+        options: dict[str, Any] = {}
+        if registry.split("classifiers", name)[0].name == "embedding-lr":
+            if distiller is None:
+                raise InputError("expected an embedder for the classifier embedding-lr, found none; name one with --embedder")
+            options = {"embed": distiller.embed_texts, "fingerprint": lambda: _fingerprint(distiller)}
+        made[name] = registry.make("classifiers", name, **options)
+        made[name].find()
     return made
 
 
+def _fingerprint(distiller: Distiller) -> str | None:
+    """The hash of the embedder's fingerprint; None for an object of the user's, whose weights are not known."""
+    fingerprint = distiller.resolved_embedder.fingerprint(distiller.prompt)
+    return None if fingerprint.weights == "unknown" else fingerprint.digest
+
+
 def score(
-    classifier: Classifier, name: str, train_sets: Sequence[LabelledTexts], test: LabelledTexts, *, runs: int, seed: int
-) -> Score:
-    """Trains a classifier on each set `runs` times, with the seeds from `seed` on, and tests each model on the whole test set."""
-    started = time.perf_counter()
-    accuracies, macro_f1s = [], []
-    for train in train_sets:
-        for run in range(check_positive(runs, "runs")):
-            predicted = classifier.fit(train.texts, train.labels, seed=seed + run).predict(test.texts)
-            accuracies.append(float(np.mean(predicted == test.labels)))
-            macro_f1s.append(float(f1_score(test.labels, predicted, average="macro", zero_division=0)))
-    return Score(name, tuple(accuracies), tuple(macro_f1s), time.perf_counter() - started)
-
-
-def evaluate(
-    train: LabelledTexts,
+    classifier: Classifier,
+    name: str,
+    train_sets: Sequence[LabelledTexts],
     test: LabelledTexts,
-    classifiers: Mapping[str, Classifier],
     *,
-    full: LabelledTexts | None = None,
-    runs: int = 1,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> list[Score]:
-    """Says what a set of texts is worth.
+    runs: int,
+    seed: int,
+    results: ResultStore | None = None,
+    task: Task | None = None,
+) -> Score:
+    """Trains a classifier on each set in turn and tests each model on the whole test set.
 
     Args:
-        train: The few texts.
+        classifier: What is trained.
+        name: What the score calls it.
+        train_sets: The sets; run r trains on the set at r modulo their number, with the seed `seed` + r.
         test: Real texts with the same label ids.
-        classifiers: Name to classifier.
-        full: The full data, to say how much of its accuracy is recovered; trained on once.
-        runs: Runs of each classifier, with different seeds.
+        runs: Trainings in all; a classifier that does not vary is trained at most once a set.
         seed: Seed of the first run.
-        progress: Where to show progress.
-
-    Returns:
-        One score a classifier.
+        results: Where results are kept.
+        task: Progress, advanced by one for each run.
     """
-    scores = []
-    with (progress or SilentProgress()).task("evaluate", total=len(classifiers) * (2 if full else 1)) as task:
-        for name, classifier in classifiers.items():
-            found = score(classifier, name, [train], test, runs=runs, seed=seed)
+    check_positive(runs, "runs")
+    classifier = classifier.with_label_names(test.label_names)
+    seeds = tuple(range(seed, seed + (runs if classifier.varies else min(runs, len(train_sets)))))
+    found = []
+    for run, own in enumerate(seeds):
+        found.append(train_and_test(classifier, train_sets[run % len(train_sets)], test, seed=own, results=results))
+        if task is not None:
             task.advance()
-            reference = None
-            if full is not None:
-                reference = score(classifier, name, [full], test, runs=1, seed=seed).accuracy
-                task.advance()
-            scores.append(Score(name, found.accuracies, found.macro_f1s, found.seconds, reference))
-    return scores
+    neural = classifier if isinstance(classifier, NeuralClassifier) else None
+    return Score(
+        name,
+        tuple(result.accuracy for result in found),
+        tuple(result.macro_f1 for result in found),
+        sum(result.seconds for result in found),
+        seeds=seeds,
+        sets=len(train_sets),
+        learning_rate=neural.learning_rate if neural else None,
+        steps=neural.total_steps(len(train_sets[0])) if neural else None,
+    )
 
 
 def overlap_note(source: LabelledTexts, test: LabelledTexts) -> tuple[str, ...]:
