@@ -97,12 +97,12 @@ def train(
         seed: Seed of the order of the texts; dropout draws from torch's generator, see :func:`seeded`.
     """
     import torch
-    from transformers import get_linear_schedule_with_warmup
 
     total = classifier.total_steps(len(lengths))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=classifier.learning_rate, weight_decay=classifier.weight_decay)
-    schedule = get_linear_schedule_with_warmup(optimizer, int(classifier.warmup * total), total)
+    warmup = int(classifier.warmup * total)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_peak(step, warmup, total))
     batches = batches_of(lengths, classifier.batch_size, np.random.default_rng(seed))
     model.train()
     for _ in range(total):
@@ -114,6 +114,11 @@ def train(
         optimizer.step()
         schedule.step()
     model.eval()
+
+
+def _share_of_peak(step: int, warmup: int, total: int) -> float:
+    """What the learning rate of a step is multiplied with: up from 0 in `warmup` steps, then down to 0 at the end."""
+    return step / warmup if step < warmup else (total - step) / max(total - warmup, 1)
 
 
 def batches_of(lengths: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
