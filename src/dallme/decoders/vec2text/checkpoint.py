@@ -1,0 +1,151 @@
+"""An interrupted training on disk: what is needed to go on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dallme.decoders.vec2text.dataset import Drafts
+from dallme.durable import replace_file
+from dallme.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    import torch
+
+_OPTIONS, _STATE, _DRAFTS = "options.json", "state.safetensors", "drafts.safetensors"
+
+
+@dataclass
+class State:
+    """Where a training is.
+
+    Attributes:
+        stage: 1 for the hypothesizer, 2 for the corrector.
+        step: Steps of the stage that are done.
+        seconds: Time that the stage has taken.
+        loss: Sum of the losses since the last measurement.
+        history: What was measured on held-out texts so far.
+    """
+
+    stage: int = 1
+    step: int = 0
+    seconds: float = 0.0
+    loss: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The folder of a training that is under way: ``OUTPUT.partial``.
+
+    Attributes:
+        folder: The folder.
+    """
+
+    folder: Path
+
+    def open(self, options: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
+        """Makes the folder, or checks that the one that is there belongs to the same training.
+
+        Raises:
+            InputError: If it was made with other options.
+            OutputError: If it is there and `resume` does not say to go on with it, or it cannot be written.
+        """
+        path = self.folder / _OPTIONS
+        if self.folder.exists() and overwrite and not resume:
+            shutil.rmtree(self.folder)
+        if path.exists() and not resume:
+            raise OutputError(f"expected no training under way, found {str(self.folder)!r}; go on with --resume, or --overwrite")
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            changed = [
+                f"{name} {before.get(name)!r} against {options.get(name)!r}"
+                for name in sorted({*before, *options})
+                if before.get(name) != options.get(name)
+            ]
+            if changed:
+                raise InputError(
+                    f"expected the options of the interrupted training in {str(self.folder)!r}, found others: "
+                    f"{', '.join(changed)}; give the same, or --overwrite without --resume"
+                )
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"expected to write checkpoints to {str(self.folder)!r}, could not: {error.strerror}") from error
+        self._write(_OPTIONS, json.dumps(options, indent=2, sort_keys=True).encode())
+
+    def save(self, state: State, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Keeps weights, the optimizer's state and where the training is, in one file and in one step.
+
+        Raises:
+            OutputError: If it cannot be written; the last checkpoint stays.
+        """
+        from safetensors.torch import save
+
+        tensors = {}
+        for name, parameter in _trained(model).items():
+            tensors[f"weight/{name}"] = parameter.detach().cpu()
+            for kind, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"{kind}/{name}"] = value.cpu()
+        self._write(_STATE, save(tensors, metadata={"state": json.dumps(vars(state))}))
+
+    def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> State | None:
+        """Puts the last checkpoint's weights, and its optimizer's state, back; None if there is no checkpoint."""
+        import torch
+        from safetensors import safe_open
+
+        path = self.folder / _STATE
+        if not path.exists():
+            return None
+        with safe_open(path, framework="pt") as file, torch.no_grad():
+            state = State(**json.loads(file.metadata()["state"]))
+            for key in file.keys():  # noqa: SIM118 - it is no dictionary
+                kind, _, name = key.partition("/")
+                parameter, value = _trained(model)[name], file.get_tensor(key)
+                if kind == "weight":
+                    parameter.copy_(value)
+                elif optimizer is not None:
+                    optimizer.state[parameter][kind] = value.to(parameter.device)
+        return state
+
+    def save_drafts(self, drafts: Drafts) -> None:
+        """Keeps the texts that the corrector learns from."""
+        from safetensors.numpy import save
+
+        lengths = np.array([len(row) for row in drafts.ids], dtype=np.int64)
+        arrays = {"rows": drafts.rows, "vectors": drafts.vectors, "lengths": lengths, "ids": np.concatenate(drafts.ids)}
+        self._write(_DRAFTS, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+
+    def drafts(self) -> Drafts | None:
+        """The texts that the corrector learns from, or None if they are still to be written."""
+        from safetensors.numpy import load
+
+        path = self.folder / _DRAFTS
+        if not path.exists():
+            return None
+        arrays = load(path.read_bytes())
+        return Drafts(arrays["rows"], np.split(arrays["ids"], np.cumsum(arrays["lengths"])[:-1]), arrays["vectors"])
+
+    def close(self) -> None:
+        """Removes the folder, after the inverter was written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self, name: str, content: bytes) -> None:
+        try:
+            replace_file(self.folder / name, content)
+        except OSError as error:
+            raise OutputError(
+                f"expected to write a checkpoint to {str(self.folder)!r}, could not: {error.strerror or error}; "
+                "make room, then --resume"
+            ) from error
+
+
+def _trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

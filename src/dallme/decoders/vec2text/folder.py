@@ -1,0 +1,190 @@
+"""An inverter on disk: weights as safetensors, everything else as JSON; nothing in it is unpickled or run."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dallme.decoders.vec2text.bases import wrap_tokenizer
+from dallme.decoders.vec2text.config import FILE, InverterConfig
+from dallme.durable import sync_folder, write_new
+from dallme.errors import InputError, OutputError
+from dallme.models.devices import find_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from dallme.decoders.vec2text.model import InverterModel
+
+WEIGHTS = "model.safetensors"
+_MODEL, _TOKENIZER, _SPECIAL, _CARD = "config.json", "tokenizer.json", "special_tokens.json", "README.md"
+
+
+def save(folder: Path, model: InverterModel, tokenizer: Any, config: InverterConfig, *, overwrite: bool = False) -> None:
+    """Writes an inverter; weights as float16, which halves the file and changes no text that matters.
+
+    Args:
+        folder: Where to; it comes to be in one step.
+        model: The model.
+        tokenizer: Its tokenizer.
+        config: What the weights mean.
+        overwrite: Whether a folder of that name is replaced.
+
+    Raises:
+        OutputError: If there is a folder already, or it cannot be written.
+    """
+    import torch
+    from safetensors.torch import save as to_bytes
+
+    weights = {name: _storable(value) for name, value in _own_tensors(model).items()}
+    broken = [name for name, value in weights.items() if value.dtype == torch.float16 and not torch.isfinite(value).all()]
+    for name in broken:
+        weights[name] = model.state_dict()[name].detach().float().cpu().contiguous()
+    special = {name: getattr(tokenizer, f"{name}_token") for name in ("pad", "bos", "eos")}
+    files = {
+        WEIGHTS: to_bytes(weights),
+        _MODEL: model.config.to_json_string(use_diff=False).encode(),
+        _TOKENIZER: tokenizer.backend_tokenizer.to_str().encode(),
+        _SPECIAL: json.dumps(special).encode(),
+        FILE: config.to_json().encode(),
+        _CARD: card(config).encode(),
+    }
+    write_folder(folder, files, overwrite=overwrite)
+
+
+def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, InverterConfig]:
+    """Reads an inverter.
+
+    Args:
+        folder: What :func:`save` wrote.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Returns:
+        The model in float32 and in evaluation mode, its tokenizer, and what the weights mean.
+
+    Raises:
+        InputError: If it is no inverter, or a file of it is damaged.
+    """
+    from safetensors.torch import load_file
+    from tokenizers import Tokenizer
+
+    folder = Path(folder)
+    config = InverterConfig.read(folder)
+    try:
+        model = _empty(folder, config)
+        stored = load_file(folder / WEIGHTS)
+        weights = {name: value.float() if value.is_floating_point() else value for name, value in stored.items()}
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+        lacking = sorted(set(missing) & set(_own_tensors(model)))
+        if lacking or unexpected:
+            raise ValueError(f"weights {(lacking or unexpected)[0]!r} are {'missing' if lacking else 'of no use'}")
+        special = json.loads((folder / _SPECIAL).read_text(encoding="utf-8"))
+        tokenizer = wrap_tokenizer(Tokenizer.from_file(str(folder / _TOKENIZER)), **special)
+    except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"expected an inverter in {str(folder)!r}, could not read it: {reason}; train or copy it again"
+        ) from error
+    model.language_model.tie_weights()
+    return model.to(find_device(device)).eval(), tokenizer, config
+
+
+def _empty(folder: Path, config: InverterConfig) -> InverterModel:
+    """The model with random weights, which leave torch's generator as it was."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    from dallme.decoders.vec2text.model import InverterModel
+
+    settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    kind: Any = AutoModelForCausalLM if config.kind == "causal" else AutoModelForSeq2SeqLM
+    with torch.random.fork_rng(devices=[]):
+        language_model = kind.from_config(settings, dtype=torch.float32)
+        return InverterModel(language_model, config.kind, config.fingerprint.dimension, config.pseudo_tokens)
+
+
+def _own_tensors(model: InverterModel) -> dict[str, torch.Tensor]:
+    """The tensors of a model, those that are shared under their first name only."""
+    found: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, value in model.state_dict().items():
+        if value.data_ptr() not in seen:
+            seen.add(value.data_ptr())
+            found[name] = value
+    return found
+
+
+def _storable(value: torch.Tensor) -> torch.Tensor:
+    value = value.detach().cpu()
+    return (value.half() if value.is_floating_point() else value).contiguous()
+
+
+def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool = False) -> None:
+    """Writes a folder that is there whole or not at all.
+
+    Raises:
+        OutputError: If there is one already, or the disk is full.
+    """
+    staged: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent))
+        for name, content in files.items():
+            write_new(staged / name, content)
+        staged.chmod(0o755)
+        check_new(path, overwrite=overwrite)
+        if path.exists():
+            old = staged.with_suffix(".old")
+            os.replace(path, old)
+            os.replace(staged, path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(staged, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+        raise OutputError(f"expected to write an inverter to {str(path)!r}, could not: {reason}") from error
+    finally:
+        if staged is not None:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def check_new(path: Path, *, overwrite: bool) -> None:
+    """Checks that an inverter can be written to a folder.
+
+    Raises:
+        OutputError: If something is there that may not be replaced: with `overwrite` an inverter may, other things never.
+    """
+    if not path.exists():
+        return
+    if not overwrite:
+        raise OutputError(f"expected a new folder, found {str(path)!r}; choose another, or --overwrite")
+    if not path.is_dir() or (any(path.iterdir()) and not (path / FILE).is_file()):
+        raise OutputError(f"expected an inverter to replace, found something else at {str(path)!r}; choose another folder")
+
+
+def card(config: InverterConfig) -> str:
+    """The model card: what it is for, what it learnt from, what it reaches, and what it cannot do."""
+    limits = (
+        f"- It decodes vectors of this embedder only ({config.fingerprint.dimension} dimensions).\n"
+        f"- It writes at most {config.max_tokens} of its own tokens, in the language and manner of the texts above.\n"
+        "- A text that it writes may state what no source says: names and numbers are guesses.\n"
+        "- An embedding tells much about its text: treat vectors of private texts as you treat the texts.\n"
+    )
+    return (
+        f"# Inverter for {config.embedder}\n\n"
+        f"Writes a text whose vector is near a given one. Started from `{config.base}` ({config.kind}).\n\n"
+        f"## Data and training\n\n{_lines(config.training)}\n"
+        f"## Scores on held-out texts\n\n{_lines(config.scores) or 'none were measured'}\n"
+        f"## Limits\n\n{limits}"
+    )
+
+
+def _lines(values: Mapping[str, Any]) -> str:
+    return "".join(f"- {name.replace('_', ' ')}: {value}\n" for name, value in values.items())

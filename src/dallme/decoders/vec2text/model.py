@@ -1,0 +1,196 @@
+"""The model: a vector becomes pseudo-tokens, and a language model that reads them writes a text.
+
+One language model has both jobs of Morris et al. (2023): the hypothesizer (section 3) reads the target vector alone, the
+corrector (section 4) reads the current text, the target, the current text's vector and their difference.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+#: Token sequences of this length are not written twice in a text: loops are longer, and repeated names are shorter.
+NO_REPEAT = 6
+
+#: Share of the probability that samples are drawn from.
+TOP_P = 0.95
+
+#: The vectors that a prefix may hold, in their order.
+_PARTS = ("target", "current", "difference")
+
+
+class InverterModel(nn.Module):
+    """A language model that reads vectors.
+
+    A causal model reads ``[current text] [pseudo-tokens] [begin]`` and then the text; an encoder-decoder reads the same prefix,
+    without the begin, in its encoder.
+    """
+
+    def __init__(self, language_model: Any, kind: str, dimension: int, pseudo_tokens: int) -> None:
+        """Puts the projections before a language model.
+
+        Args:
+            language_model: A causal or an encoder-decoder model of transformers.
+            kind: One of :data:`~dallme.decoders.vec2text.config.KINDS`.
+            dimension: Length of an embedding.
+            pseudo_tokens: Vectors of the model's width that one embedding becomes.
+        """
+        super().__init__()
+        self.language_model = language_model
+        self.kind = kind
+        self.dimension = dimension
+        self.pseudo_tokens = pseudo_tokens
+        tokens = language_model.get_input_embeddings().weight
+        width, inner = tokens.shape[1], max(dimension, tokens.shape[1])
+        # One map for each vector; they share the last layer, which is the largest.
+        self.project = nn.ModuleDict({name: nn.Linear(dimension, inner) for name in _PARTS})
+        self.spread = nn.Linear(inner, width * pseudo_tokens)
+        self.norm = nn.LayerNorm(width)
+        nn.init.constant_(self.norm.weight, float(tokens.detach().std()))  # as long as the vectors of tokens
+
+    @property
+    def config(self) -> Any:
+        """The configuration of the language model."""
+        return self.language_model.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.spread.weight.device
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills rows up: that of padding, or of the end for models without padding."""
+        pad = self.config.pad_token_id
+        return self.eos_id if pad is None else int(pad)
+
+    @property
+    def eos_id(self) -> int:
+        """The id that ends a text."""
+        eos = self.config.eos_token_id
+        return int(eos[0] if isinstance(eos, list) else eos)
+
+    def loss(
+        self,
+        target: Tensor,
+        text_ids: Tensor,
+        text_mask: Tensor,
+        current: Tensor | None = None,
+        current_ids: Tensor | None = None,
+        current_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Mean cross-entropy of the tokens of the texts.
+
+        Args:
+            target: Vectors of the texts, float32 of shape (n, d).
+            text_ids: Their tokens, with the end token, int64 of shape (n, t).
+            text_mask: Which of them are no padding, of shape (n, t); padding stands at the end.
+            current: Vectors of the current texts, of shape (n, d); without them the model is the hypothesizer.
+            current_ids: Tokens of the current texts, int64 of shape (n, c).
+            current_mask: Which of them are no padding, of shape (n, c).
+
+        Returns:
+            A scalar, in nats.
+        """
+        prefix, mask = self._prefix(target, current, current_ids, current_mask)
+        wanted = text_ids.masked_fill(text_mask == 0, -100)
+        if self.kind == "seq2seq":
+            logits = self.language_model(inputs_embeds=prefix, attention_mask=mask, labels=wanted).logits
+        else:
+            # After the begin stands each token but the last: the logits are those of the text and nothing else.
+            read = self._embed(text_ids[:, :-1])
+            mask = torch.cat([mask, text_mask[:, :-1].to(mask.dtype)], dim=1)
+            logits = self.language_model(
+                inputs_embeds=torch.cat([prefix, read], dim=1),
+                attention_mask=mask,
+                position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+                use_cache=False,
+                logits_to_keep=text_ids.shape[1],
+            ).logits[:, -text_ids.shape[1] :]
+        return functional.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=-100)
+
+    #: Several devices call the model itself.
+    forward = loss
+
+    @torch.no_grad()
+    def generate(
+        self,
+        target: Tensor,
+        *,
+        current: Tensor | None = None,
+        current_ids: Tensor | None = None,
+        current_mask: Tensor | None = None,
+        max_new_tokens: int,
+        samples: int = 1,
+        temperature: float = 0.0,
+        beams: int = 1,
+    ) -> Tensor:
+        """Writes texts.
+
+        Args:
+            target: float32 of shape (n, d).
+            current: Vectors of texts to correct, of shape (n, d); without them texts are written from the targets alone.
+            current_ids: Tokens of those texts, int64 of shape (n, c).
+            current_mask: Which of them are no padding, of shape (n, c).
+            max_new_tokens: Most tokens of a text, its end included.
+            samples: Texts for each target; more than one need a temperature or as many beams.
+            temperature: 0 takes the likeliest token; above it tokens are drawn from torch's generator.
+            beams: Beams of a search over tokens.
+
+        Returns:
+            Tokens, int64 of shape (n * samples, at most max_new_tokens), those of one target together, filled up with padding.
+        """
+        from transformers import GenerationConfig
+
+        prefix, mask = self._prefix(target, current, current_ids, current_mask)
+        drawn = {"do_sample": True, "temperature": temperature, "top_p": TOP_P, "top_k": 0} if temperature > 0 else {}
+        settings = GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            num_return_sequences=samples,
+            num_beams=beams,
+            no_repeat_ngram_size=NO_REPEAT,
+            pad_token_id=self.pad_id,
+            bos_token_id=getattr(self.config, "bos_token_id", None),
+            eos_token_id=self.config.eos_token_id,
+            decoder_start_token_id=getattr(self.config, "decoder_start_token_id", None),
+            **drawn,
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Passing `no_repeat_ngram_size`")  # what it warns of is what is wanted
+            written: Tensor = self.language_model.generate(inputs_embeds=prefix, attention_mask=mask, generation_config=settings)
+        return written[:, 1:] if self.kind == "seq2seq" else written  # an encoder-decoder repeats what it started from
+
+    def _prefix(
+        self, target: Tensor, current: Tensor | None, current_ids: Tensor | None, current_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What stands before a text, of shape (n, p, width), and which of it is no padding, of shape (n, p)."""
+        vectors = {"target": target}
+        if current is not None:
+            vectors |= {"current": current, "difference": target - current}
+        parts = [self._pseudo(name, vector) for name, vector in vectors.items()]
+        if self.kind == "causal":
+            begin = torch.full((len(target), 1), self.config.bos_token_id, device=target.device)
+            parts.append(self._embed(begin))
+        mask = torch.ones(len(target), sum(part.shape[1] for part in parts), dtype=torch.long, device=target.device)
+        if current_ids is not None and current_mask is not None:
+            # Padding goes to the left, where generation wants it.
+            order = current_mask.long().argsort(dim=1, stable=True)
+            parts.insert(0, self._embed(current_ids.gather(1, order)))
+            mask = torch.cat([current_mask.long().gather(1, order), mask], dim=1)
+        return torch.cat(parts, dim=1), mask
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        embedded: Tensor = self.language_model.get_input_embeddings()(ids)
+        return embedded
+
+    def _pseudo(self, name: str, vectors: Tensor) -> Tensor:
+        """The pseudo-tokens of vectors of shape (n, d): of shape (n, k, width), in the format of the token vectors."""
+        scaled = (vectors * self.dimension**0.5).to(self.spread.weight.dtype)  # numbers of about 1, as layers want them
+        spread = self.spread(functional.gelu(self.project[name](scaled)))
+        kind = self.language_model.get_input_embeddings().weight.dtype
+        normed: Tensor = self.norm(spread.unflatten(1, (self.pseudo_tokens, -1)))
+        return normed.to(kind)
