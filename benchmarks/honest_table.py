@@ -23,6 +23,7 @@ MINILM = "transformer:sentence-transformers/all-MiniLM-L6-v2"
 GROUPS: dict[str, dict[str, Any]] = {
     "linear": {"classifiers": ["logistic-regression", "linear-svm", "naive-bayes", "embedding-lr"], "sets": 10},
     "networks": {"classifiers": ["text-cnn", "text-rnn"], "sets": 10, "full_steps": 4000},
+    "tdd": {"classifiers": ["text-cnn"], "sets": 1, "methods": ("tdd",), "training": {"learning_rate": 5e-3}},
     "transformer": {
         "classifiers": [MINILM],
         "sets": 3,

@@ -28,8 +28,8 @@ def vectors(texts: LabelledTexts) -> LabelledVectors:
     return LabelledVectors(embedder.embed(texts.texts), texts.labels, embedder.fingerprint())
 
 
-# The texts of eda are new ones: its contract is in test_eda.py.
-@pytest.fixture(params=[name for name in registry.names("baselines") if name != "eda"])
+# The texts of eda are new ones, and tdd and lora hand over models: their contracts are in test_eda.py and test_tdd.py.
+@pytest.fixture(params=[name for name in registry.names("baselines") if name not in ("eda", "tdd", "lora")])
 def baseline(request: pytest.FixtureRequest) -> Baseline:
     made: Baseline = registry.make("baselines", request.param)
     return made

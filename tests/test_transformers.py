@@ -384,7 +384,7 @@ def test_the_defaults() -> None:
         "t5-base",
         "smollm2",
     )
-    assert [(kind().learning_rate, kind().batch_size) for kind in KINDS.values()] == [(1e-4, 32), (1e-4, 16), (1e-4, 16)]
+    assert [(kind().learning_rate, kind().batch_size) for kind in KINDS.values()] == [(1e-4, 16)] * 3
 
 
 # Real models

@@ -15,7 +15,7 @@ def comparison_cells(comparison: Mapping[str, Any]) -> tuple[list[str], list[lis
     Returns:
         The names of the columns, and for each method its cells: accuracy ± deviation where there are several runs, a star
         if it is better than ``random`` by more than luck, and in brackets the share of the full data's accuracy that is
-        recovered.
+        recovered; nothing where the method is not for the classifier.
     """
     classifiers = [result["classifier"] for result in comparison["methods"][0]["results"]]
     body = []
@@ -42,6 +42,8 @@ def comparison_table(comparison: Mapping[str, Any]) -> str:
 
 
 def _cell(result: Mapping[str, Any], method: str) -> str:
+    if result["accuracy_mean"] is None:  # the method is not for this classifier
+        return ""
     text = f"{result['accuracy_mean']:.3f}"
     if result["runs"] > 1:
         text += f" ± {result['accuracy_std']:.3f}"

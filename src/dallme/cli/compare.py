@@ -81,8 +81,7 @@ def compare(
     from dallme.evaluation.protocol import make_classifiers
     from dallme.readers import read
 
-    if not candidates and (candidate_text_column or candidate_label_column):
-        raise InputError("expected --candidate with the columns of candidates, found none; name a file or folder with it")
+    _check_columns(candidates, candidate_text_column, candidate_label_column)
     plan = options.make_protocol(
         protocol,
         runs=runs,
@@ -112,19 +111,24 @@ def compare(
         store=options.store_folder(store),
         progress=make_progress(),
     )
-    wanted = check_methods(options.split_names(methods) if methods else ["random", "nearest", decoder, "full"])
     judges = make_classifiers(options.split_names(classifiers), distiller)
+    wanted = check_methods(options.split_names(methods) if methods else ["random", "nearest", decoder, "full"], judges)
     plan.check(judges)
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
     texts = read(source, **columns)
     held_out = read(test, **columns, like=texts)
-    columns |= {"text_column": candidate_text_column, "label_column": candidate_label_column}
-    ready = {name: [read(part, **columns, like=texts) for part in _sets_at(name)] for name in candidates or ()}
+    own = {"text_column": candidate_text_column, "label_column": candidate_label_column}
+    ready = {name: [read(part, **columns | own, like=texts) for part in _sets_at(name)] for name in candidates or ()}
     print_notes([*texts.notes, *held_out.notes, *(note for sets in ready.values() for part in sets for note in part.notes)])
     results = options.result_store(store, distiller.progress, no_cache=no_cache)
     run = distiller.run(texts)
     found = compare_methods(distiller, run, held_out, wanted, judges, candidates=ready, protocol=plan, results=results).as_dict()
     print_json(found) if json else show_comparison(found)
+
+
+def _check_columns(candidates: list[str] | None, text_column: str | None, label_column: str | None) -> None:
+    if not candidates and (text_column or label_column):
+        raise InputError("expected --candidate with the columns of candidates, found none; name a file or folder with it")
 
 
 def _sets_at(candidate: str) -> list[str | Path]:

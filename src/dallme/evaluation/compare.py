@@ -9,12 +9,15 @@ from typing import Any
 from dallme.classifiers.base import Classifier
 from dallme.data import LabelledTexts
 from dallme.distiller import Distillation, Distiller
-from dallme.evaluation.contestants import check_candidates, check_methods, make_sets
+from dallme.evaluation.contestants import check_candidates, check_methods, make_sets, model_baselines
 from dallme.evaluation.judging import judge
 from dallme.evaluation.plans import PLAIN, Protocol
 from dallme.evaluation.protocol import Score, overlap_note
 from dallme.evaluation.results import ResultStore
 from dallme.evaluation.significance import better, holm
+
+#: Stands for a score where only the names of its fields are wanted.
+_NO_SCORE = Score("", (0.0,), (0.0,), 0.0)
 
 #: A row is called better than ``random`` below this p, after Holm's correction over the table.
 SIGNIFICANT = 0.05
@@ -26,9 +29,9 @@ class MethodResult:
 
     Attributes:
         method: Name of the baseline, decoder or candidate.
-        texts: Texts in a set, the first where they differ.
+        texts: Texts in a set, the first where they differ, or what a model was trained on in their place.
         draws: Sets that were made, with different seeds, or handed over.
-        scores: One a classifier.
+        scores: One a classifier that the method is for.
     """
 
     method: str
@@ -46,12 +49,14 @@ class Comparison:
         test_rows: Rows of the test set.
         notes: What a reader should know, such as test rows that stand in the source as well.
         protocol: How often classifiers were run, and how neural ones were trained.
+        classifiers: The columns; by default those of the scores.
     """
 
     methods: tuple[MethodResult, ...]
     test_rows: int
     notes: tuple[str, ...] = ()
     protocol: Protocol = PLAIN
+    classifiers: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The table as JSON.
@@ -59,20 +64,16 @@ class Comparison:
         Each result has `gain_over_random`, the difference in mean accuracy, and `p_better_than_random` and
         `p_better_than_nearest` (see :func:`~dallme.evaluation.significance.better`), null without a row of that name, for that
         row itself, and where there are too few runs. `better_than_random` says whether the first p is below .05
-        after Holm's correction over all results that have one.
+        after Holm's correction over all results that have one. Where a method is not for a classifier, all but the name
+        of the classifier is null.
         """
         random, nearest = self._scores_of("random"), self._scores_of("nearest")
+        columns = self.classifiers or tuple(dict.fromkeys(found.classifier for row in self.methods for found in row.scores))
         rows, tested = [], []
         for row in self.methods:
-            results = []
-            for found in row.scores:
-                base = random.get(found.classifier)
-                result = found.as_dict() | {
-                    "gain_over_random": None if base is None else found.accuracy - base.accuracy,
-                    "p_better_than_random": _p_better(found, base),
-                    "p_better_than_nearest": _p_better(found, nearest.get(found.classifier)),
-                    "better_than_random": False,
-                }
+            results, scores = [], {found.classifier: found for found in row.scores}
+            for name in columns:
+                result = _result(name, scores.get(name), random.get(name), nearest.get(name))
                 results.append(result)
                 tested += [result] if result["p_better_than_random"] is not None else []
             rows.append({"method": row.method, "texts": row.texts, "draws": row.draws, "results": results})
@@ -84,6 +85,22 @@ class Comparison:
     def _scores_of(self, method: str) -> dict[str, Score]:
         """Classifier to score, for one row; empty without it."""
         return {score.classifier: score for row in self.methods if row.method == method for score in row.scores}
+
+
+def _result(name: str, score: Score | None, random: Score | None, nearest: Score | None) -> dict[str, Any]:
+    """One cell; without a score all but the name of the classifier is None."""
+    if score is None:
+        return {**dict.fromkeys(_cell(_NO_SCORE, None, None)), "classifier": name}
+    return _cell(score, random, nearest)
+
+
+def _cell(score: Score, random: Score | None, nearest: Score | None) -> dict[str, Any]:
+    return score.as_dict() | {
+        "gain_over_random": None if random is None else score.accuracy - random.accuracy,
+        "p_better_than_random": _p_better(score, random),
+        "p_better_than_nearest": _p_better(score, nearest),
+        "better_than_random": False,
+    }
 
 
 def _p_better(score: Score, base: Score | None) -> float | None:
@@ -109,6 +126,7 @@ def compare(
         distillation: What `distiller` made of the source.
         test: Real texts with the same label ids.
         methods: Names of baselines and decoders; their texts are held to one token limit, only the full data are whole.
+            Baselines that hand over a model are run as often as the full data, in the columns of the classifiers they fit.
         classifiers: Name to classifier.
         runs: In place of the sets of the protocol: sets that each decoder makes, with the seeds from the distiller's on.
             Without a named protocol, baselines that choose at random make ten, or as many if that is more.
@@ -123,29 +141,37 @@ def compare(
 
     Raises:
         InputError: If a candidate has the name of a method, no set, or a set with a class that the source has not or with
-            fewer than two classes.
+            fewer than two classes; if a method hands over a model that is for none of the classifiers.
     """
     plan = protocol.with_sets(runs)
     plan.check(classifiers)
-    source, names = distillation.context.source, check_methods(methods)
+    source, names = distillation.context.source, check_methods(methods, classifiers)
+    models, budget = model_baselines(names, classifiers), distiller.allocate(source)
     ready = {name: list(plan.usable(sets)) for name, sets in (candidates or {}).items()}
     notes = [*overlap_note(source, test), *check_candidates(ready, source, test)]
-    contestants = {name: make_sets(distiller, distillation, name, plan) for name in names} | ready
+    contestants = {name: [source] if name in models else make_sets(distiller, distillation, name, plan) for name in names} | ready
+    columns = {method: dict(classifiers) for method in contestants}
+    for method, model in models.items():
+        fitting = {name: plan.prepare(made) for name, made in classifiers.items() if model.fits(name)}
+        columns[method] = {name: model.trainer(made, source, budget) for name, made in fitting.items()}
+    whole = {"full", *models}  # a model is trained on the full data, or as long
     rows: dict[str, MethodResult] = {}
     full: dict[str, float] = {}
     total = sum(
-        plan.trainings(made, len(sets), full=method == "full")
+        plan.trainings(made, len(sets), full=method in whole)
         for method, sets in contestants.items()
-        for made in classifiers.values()
+        for made in columns[method].values()
     )
     with distiller.progress.task("compare", total=total) as task:
         # The full data comes first: every other row is measured against it.
         for method in sorted(contestants, key=lambda method: method != "full"):
-            sets, whole, scores = contestants[method], method == "full", []
-            for name, made in classifiers.items():
-                found = judge(made, name, sets, test, source, plan, seed=distiller.seed, results=results, task=task, full=whole)
-                if whole:
+            sets, scores = contestants[method], []
+            for name, made in columns[method].items():
+                kept: dict[str, Any] = {"seed": distiller.seed, "results": results, "task": task}
+                found = judge(made, name, sets, test, source, plan, full=method in whole, **kept)
+                if method == "full":
                     full[name] = found.accuracy
                 scores.append(replace(found, full_accuracy=full.get(name)))
-            rows[method] = MethodResult(method, len(sets[0]), len(sets), tuple(scores))
-    return Comparison(tuple(rows[method] for method in contestants), len(test), tuple(notes), plan)
+            size = models[method].size(source, budget) if method in models else len(sets[0])
+            rows[method] = MethodResult(method, size, len(sets), tuple(scores))
+    return Comparison(tuple(rows[method] for method in contestants), len(test), tuple(notes), plan, tuple(classifiers))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from dallme import registry
 from dallme.baselines.base import Baseline
+from dallme.baselines.model_base import ModelBaseline
 from dallme.data import LabelledTexts
 from dallme.decoders.base import Context, Decoder
 from dallme.decoders.nearest import first_sentences
@@ -20,25 +21,61 @@ def known_methods() -> list[str]:
     return [*registry.names("baselines"), *registry.names("decoders")]
 
 
-def check_methods(methods: Sequence[str]) -> list[str]:
+def check_methods(methods: Sequence[str], classifiers: Iterable[str] = ()) -> list[str]:
     """Checks names of baselines and decoders; each is kept once, in the order asked for.
+
+    Args:
+        methods: The names, with an argument for those that take one.
+        classifiers: Names of the classifiers, where baselines that hand over a trained model may be among the methods.
 
     Raises:
         UnknownNameError: If one is neither; it lists the known ones.
-        InputError: If a decoder takes no argument and one is given.
+        InputError: If a method takes no argument and one is given, or if it hands over a model that is for none of the
+            classifiers.
         MissingDependencyError: If one needs a package that is not installed.
         DallmeError: If a baseline misses something else that it needs.
     """
-    known = known_methods()
+    known, columns = known_methods(), list(classifiers)
     for method in methods:
-        name = method.partition(":")[0]  # the decoders are alone in taking an argument
-        if method not in known and name not in registry.names("decoders"):
+        name = method.partition(":")[0]
+        if name not in known:
             raise UnknownNameError("method", method, known)
-        if method in registry.names("baselines"):
-            registry.make("baselines", method).find()
-        else:
+        if name not in registry.names("baselines"):
             registry.make("decoders", method)
+            continue
+        baseline: Baseline = registry.make("baselines", method)
+        baseline.find()
+        if isinstance(baseline, ModelBaseline) and not columns:
+            raise InputError(f"expected methods that make texts, found {method!r}, which hands over a model; leave it out")
+    if columns:
+        model_baselines(methods, columns)
     return list(dict.fromkeys(methods))
+
+
+def model_baselines(methods: Sequence[str], classifiers: Iterable[str]) -> dict[str, ModelBaseline]:
+    """Those of checked methods that hand over a trained model.
+
+    Args:
+        methods: Names of baselines and decoders.
+        classifiers: Names of the classifiers, which are the columns of the table.
+
+    Raises:
+        InputError: If one fills none of the columns.
+    """
+    found, columns = {}, list(classifiers)
+    for method in methods:
+        if method.partition(":")[0] not in registry.names("baselines"):
+            continue
+        baseline: Baseline = registry.make("baselines", method)
+        if isinstance(baseline, ModelBaseline):
+            found[method] = baseline
+            if not any(baseline.fits(name) for name in columns):
+                kinds = ", ".join(name for name in registry.names("classifiers") if baseline.fits(name))
+                raise InputError(
+                    f"expected a classifier that the method {method!r} can be compared on ({kinds}), "
+                    f"found only {', '.join(columns)}; name one, or leave the method out"
+                )
+    return found
 
 
 def check_candidates(candidates: Mapping[str, Sequence[LabelledTexts]], source: LabelledTexts, test: LabelledTexts) -> list[str]:

@@ -32,7 +32,6 @@ class GenerativeClassifier(PretrainedClassifier):
         label_words: The class ids and what is written for each; the number itself for a class that is not among them.
     """
 
-    batch_size: int = 16
     label_words: tuple[tuple[int, str], ...] = ()
 
     def with_label_names(self, label_names: Mapping[int, str]) -> GenerativeClassifier:

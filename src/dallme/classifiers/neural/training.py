@@ -45,7 +45,7 @@ class NeuralClassifier(Classifier):
     learning_rate: float = 5e-4
     epochs: int = 20
     steps: int | None = None
-    batch_size: int = 32
+    batch_size: int = 16
     warmup: float = 0.0
     weight_decay: float = 0.01
     max_tokens: int = 128

@@ -152,11 +152,20 @@ class WordClassifier(NeuralClassifier):
         with seeded(seed):
             network = self._network(encoded.vectors, len(classes)).to(device)
             train(self, network, loss_of, encoded.lengths, seed=seed)
-        return _FittedNetwork(self, words, network, classes)
+        return FittedNetwork(self, words, network, classes)
 
 
 @dataclass(frozen=True, eq=False)
-class _FittedNetwork(FittedClassifier):
+class FittedNetwork(FittedClassifier):
+    """A trained network.
+
+    Attributes:
+        classifier: How it was trained.
+        words: The word vectors.
+        network: The network, in evaluation mode.
+        classes: The class ids in the order of its scores, int64 of shape (c,).
+    """
+
     classifier: WordClassifier
     words: WordVectors
     network: torch.nn.Module
