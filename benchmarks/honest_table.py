@@ -22,7 +22,13 @@ MINILM = "transformer:sentence-transformers/all-MiniLM-L6-v2"
 #: steps for every method of a data set, and a learning rate that is fixed rather than chosen for each.
 GROUPS: dict[str, dict[str, Any]] = {
     "linear": {"classifiers": ["logistic-regression", "linear-svm", "naive-bayes", "embedding-lr"], "sets": 10},
-    "networks": {"classifiers": ["text-cnn", "text-rnn"], "sets": 10, "full_steps": 4000},
+    "networks": {
+        "classifiers": ["text-cnn", "text-rnn"],
+        "sets": 10,
+        "methods": [method for method in METHODS if method != "eda"],
+        "full_steps": 4000,
+    },
+    "networks-eda": {"classifiers": ["text-cnn", "text-rnn"], "sets": 10, "methods": ("eda",)},  # ten times the texts
     "tdd": {"classifiers": ["text-cnn"], "sets": 1, "methods": ("tdd",), "training": {"learning_rate": 5e-3}},
     "transformer": {
         "classifiers": [MINILM],

@@ -235,7 +235,7 @@ def test_a_classifier_is_told_the_names_of_the_classes() -> None:
             return super()._fit(texts, labels, seed)
 
     score(Named(), "spy", [rows(4)], rows(4), runs=1, seed=0)
-    tune(Named(), rows(4), rows(9), seed=0)
+    tune(Named(), [rows(4)], rows(9), seed=0)
     assert len(FITS) == 1
 
 
@@ -284,7 +284,7 @@ def test_how_often_each_method_and_classifier_is_run(
     found = compare(distiller, run, rows(4), methods, judges, runs=runs, protocol=protocol)
     counted = [(row.draws, *(len(made.accuracies) for made in row.scores)) for row in found.methods]
     assert counted == expected
-    tuned = 4 * len(methods) if protocol.tune else 0
+    tuned = 4 * (3 * len(methods) - 2) if protocol.tune else 0  # three for each rate, one where the full data are trained on
     assert (
         progress.totals["compare"]
         == progress.done["compare"]
@@ -341,7 +341,7 @@ def test_the_steps_on_the_full_data_can_be_capped() -> None:
 def test_the_best_rate_is_chosen_and_of_equals_the_smaller() -> None:
     # All validation rows but one are `no`, so that a rate is the worse the more it says `yes`.
     source, train = rows(40), rows(6, "few")
-    chosen, accuracies = tune(Neural(), train, source, seed=3)
+    chosen, accuracies = tune(Neural(), [train], source, seed=3, runs=1)
     assert isinstance(chosen, Neural)
     assert chosen == Neural(learning_rate=1e-4)
     assert [fit.rate for fit in FITS] == list(accuracies) == [1e-5, 1e-4, 5e-4, 5e-3]
@@ -349,7 +349,7 @@ def test_the_best_rate_is_chosen_and_of_equals_the_smaller() -> None:
     assert list(accuracies.values()) == pytest.approx([0.45, 0.7, 0.7, 0.2])
     assert {fit.seed for fit in FITS} == {3}
     assert {fit.texts for fit in FITS} == {tuple(train.texts)}
-    assert tune(Plain(), train, source, seed=3) == (Plain(), {})
+    assert tune(Plain(), [train], source, seed=3) == (Plain(), {})
     assert len(FITS) == 4
 
 
@@ -360,13 +360,15 @@ def test_the_choice_never_sees_the_test_set_and_is_written_down() -> None:
     found = compare(distiller, distiller.run(source), test, ["full", "nearest"], {"spy": Neural()}, protocol=protocol)
     choices = [fit for fit in FITS if fit.tested != tuple(test.texts)]
     finals = [fit for fit in FITS if fit.tested == tuple(test.texts)]
-    assert (len(choices), len(finals)) == (8, 4)  # one choice a method, on its first set; full once, nearest three times
+    assert (len(choices), len(finals)) == (16, 4)  # four rates, for nearest on three sets; full once, nearest three times
     for fit in choices:
         assert not {*fit.tested, *fit.texts} & set(test.texts)
         assert set(fit.tested) <= set(source.texts)
         assert not set(fit.tested) & set(fit.texts)
     assert len(choices[0].texts) == 30  # the full data without the rows that are validated on
     assert len(choices[4].texts) == 4
+    assert [(fit.rate, fit.seed) for fit in choices[4:8]] == [(1e-5, 0), (1e-5, 1), (1e-5, 2), (1e-4, 0)]
+    assert len({fit.texts for fit in choices[4:7]}) == len({row.texts for row in finals[1:]})  # the sets that are scored
     for row, fit in zip(found.as_dict()["methods"], (choices[0], choices[4]), strict=True):
         (result,) = row["results"]
         assert list(result["tuned"]) == ["1e-05", "0.0001", "0.0005", "0.005"]
@@ -417,7 +419,7 @@ def test_large_sets_are_tuned_on_a_stratified_sample() -> None:
 
 def test_what_cannot_be_tuned_is_an_error() -> None:
     with pytest.raises(InputError, match="expected enough rows to choose a learning rate on, found 2 in the full data; fix the"):
-        tune(Neural(), rows(2, ones=1), rows(2, ones=1), seed=0)
+        tune(Neural(), [rows(2, ones=1)], rows(2, ones=1), seed=0)
     message = "expected the full data to choose the learning rate of spy on, found none; name it with --full"
     with pytest.raises(InputError, match=message):
         evaluate(rows(6), rows(4), {"spy": Neural()}, protocol=PAPER)
@@ -554,8 +556,10 @@ def test_what_a_method_misses_is_noticed_before_the_embedding(monkeypatch: pytes
         check_methods(["random", "eda"])
     with pytest.raises(InputError, match="expected the decoder 'nearest' without an argument, found 'nearest:x'"):
         check_methods(["nearest:x"])
-    with pytest.raises(UnknownNameError, match="unknown method 'full:x'"):
+    with pytest.raises(InputError, match="expected the baseline 'full' without an argument, found 'full:x'"):
         check_methods(["full:x"])
+    with pytest.raises(UnknownNameError, match="unknown method 'best:x'"):
+        check_methods(["best:x"])
 
 
 def test_options_stand_in_place_of_the_protocols() -> None:

@@ -40,7 +40,7 @@ def judge(
     task: Task | None = None,
     full: bool = False,
 ) -> Score:
-    """Scores what one method made, under a protocol: as :func:`score`, once the learning rate is chosen on the first set.
+    """Scores what one method made, under a protocol: as :func:`score`, once the learning rate is chosen on the first sets.
 
     Args:
         classifier: What is trained.
@@ -63,7 +63,7 @@ def judge(
         if source is None:
             raise InputError("expected the full data to choose learning rates on, found none; name it with --full")
         sampled = protocol.capped(classifier, min(len(sets[0]), TRAINING_ROWS), full=full)
-        chosen, tuned = tune(sampled, sets[0], source, seed=seed, results=results, task=task)
+        chosen, tuned = tune(sampled, sets, source, seed=seed, runs=protocol.tuning_runs(full=full), results=results, task=task)
         capped = replace(capped, learning_rate=chosen.learning_rate)  # type: ignore[type-var, attr-defined]
     runs = protocol.runs(classifier, len(sets), full=full)
     return replace(score(capped, name, sets, test, runs=runs, seed=seed, results=results, task=task), tuned=tuned)

@@ -12,6 +12,9 @@ from dallme.data import LabelledTexts
 from dallme.errors import InputError
 from dallme.validation import check_positive
 
+#: Trainings with each learning rate that is tried, whose mean accuracy counts: on few texts a single one says little.
+TUNING_RUNS = 3
+
 #: Sets of a baseline that chooses at random, where no protocol says otherwise (section 4, "Random Sampling").
 RANDOM_DRAWS = 10
 
@@ -77,9 +80,14 @@ class Protocol:
             return classifier
         return replace(classifier, steps=min(classifier.total_steps(rows), self.full_steps))
 
+    def tuning_runs(self, *, full: bool = False) -> int:
+        """Trainings with each learning rate that is tried; the full data, where rates differ plainly, are trained on once."""
+        return 1 if full else TUNING_RUNS
+
     def trainings(self, classifier: Classifier, sets: int, *, full: bool = False) -> int:
         """Trainings of a classifier for a method, those for the choice of the learning rate included."""
-        return self.runs(classifier, sets, full=full) + (len(classifier.learning_rates) if self.tunes(classifier) else 0)
+        tuning = len(classifier.learning_rates) * self.tuning_runs(full=full) if self.tunes(classifier) else 0
+        return self.runs(classifier, sets, full=full) + tuning
 
     def check(self, classifiers: Mapping[str, Classifier]) -> None:
         """Checks the options of training, and that they are about a neural classifier unless the protocol has a name.

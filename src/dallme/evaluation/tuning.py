@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from dallme.budget import Budget
 from dallme.classifiers.base import Classifier
 from dallme.data import LabelledTexts
 from dallme.errors import InputError
+from dallme.evaluation.plans import TUNING_RUNS
 from dallme.evaluation.results import ResultStore, train_and_test
 from dallme.progress import Task
 from dallme.text import clean
@@ -24,10 +26,11 @@ TRAINING_ROWS = 2_000
 
 def tune(
     classifier: Classifier,
-    train: LabelledTexts,
+    train_sets: Sequence[LabelledTexts],
     source: LabelledTexts,
     *,
     seed: int,
+    runs: int = TUNING_RUNS,
     results: ResultStore | None = None,
     validation_rows: int = VALIDATION_ROWS,
     training_rows: int = TRAINING_ROWS,
@@ -37,16 +40,17 @@ def tune(
 
     Args:
         classifier: What is tuned; it is returned as it is if it has no learning rates to choose from.
-        train: The texts that it is to be trained on.
+        train_sets: The sets that it is to be trained on; run r trains on the set at r modulo their number.
         source: The full training data.
-        seed: Seed of the samples and of the trainings.
+        seed: Seed of the samples; run r trains with the seed `seed` + r.
+        runs: Trainings with each rate, whose mean accuracy counts: on few texts a single one says little.
         results: Where results are kept.
         validation_rows: Rows to validate on; fewer where they would be more than half of the source.
         training_rows: Most rows to train on for the choice.
         task: Progress, advanced by one for each training.
 
     Returns:
-        The classifier with the best learning rate, the smaller of two that are equally good, and the accuracy on the
+        The classifier with the best learning rate, the smaller of two that are equally good, and the mean accuracy on the
         held-out rows by learning rate.
 
     Raises:
@@ -54,13 +58,19 @@ def tune(
     """
     if not classifier.learning_rates:
         return classifier, {}
-    rows, validation = split(train, source, seed=seed, validation_rows=validation_rows, training_rows=training_rows)
-    classifier = classifier.with_label_names(source.label_names)
+    check_positive(runs, "runs")
+    limits = {"validation_rows": validation_rows, "training_rows": training_rows}
+    parts = [split(train, source, seed=seed, **limits) for train in train_sets[:runs]]
+    named = classifier.with_label_names(source.label_names)
     accuracies = {}
     for rate in classifier.learning_rates:
-        accuracies[rate] = train_and_test(_with_rate(classifier, rate), rows, validation, seed=seed, results=results).accuracy
-        if task is not None:
-            task.advance()
+        found = []
+        for run in range(runs):
+            result = train_and_test(_with_rate(named, rate), *parts[run % len(parts)], seed=seed + run, results=results)
+            found.append(result.accuracy)
+            if task is not None:
+                task.advance()
+        accuracies[rate] = float(np.mean(found))
     best = max(accuracies, key=lambda rate: (accuracies[rate], -rate))
     return _with_rate(classifier, best), accuracies
 
