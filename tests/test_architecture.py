@@ -37,7 +37,7 @@ LAYERS = (
 )
 
 #: What may be imported all the same: both see the contract of the embedder that made the vectors.
-EXCEPTIONS = {("store", "dallme.embedders.base"), ("decoders", "dallme.embedders.base")}
+EXCEPTIONS = {("store", "dallme.embedders.base"), ("decoders", "dallme.embedders.base"), ("decoders", "dallme.embedders.resolve")}
 
 #: The classes that the parts of a role derive from.
 BASES = {

@@ -93,7 +93,8 @@ def _check(decoded: list[DecodedText], prototypes: Prototypes, context: Context)
 # The contract
 
 
-@pytest.fixture(params=registry.names("decoders"))
+# vec2text needs a trained inverter and writes what is in no row; test_vec2text.py says what holds for it.
+@pytest.fixture(params=[name for name in registry.names("decoders") if name != "vec2text"])
 def decoder(request: pytest.FixtureRequest) -> Decoder:
     made: Decoder = registry.make("decoders", request.param)
     return made

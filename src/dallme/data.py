@@ -178,8 +178,10 @@ class DecodedText:
         text: The text.
         sentences: Its sentences, in order.
         rows: For each sentence the position of the source row it was taken from; empty if no row was copied.
+        label_agrees: Whether a linear probe of the full data gives the text the prototype's label; None if none was asked.
     """
 
     text: str
     sentences: tuple[str, ...] = field(default=())
     rows: tuple[int, ...] = field(default=())
+    label_agrees: bool | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,6 +55,7 @@ class Distiller:
         embedder: A name, a Hub id, a folder, an embedder, or any object with ``encode(list of strings)``.
         condenser: A name or a condenser.
         decoder: A name or a decoder.
+        decoder_options: Options of the decoder, if it is a name.
         prompt: Task-specific prompt put before each text when it is embedded (section 5.4).
         max_tokens: Most tokens of a distilled text, by the embedder's tokenizer, special tokens included.
         seed: Seed of every random choice.
@@ -75,6 +76,7 @@ class Distiller:
     embedder: Any = "all-MiniLM-L6-v2"
     condenser: str | Condenser = "k-centroid"
     decoder: str | Decoder = "extractive"
+    decoder_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     prompt: str | None = None
     max_tokens: int = 128
     seed: int = 0
@@ -152,7 +154,7 @@ class Distiller:
     @cached_property
     def resolved_decoder(self) -> Decoder:
         """The decoder itself."""
-        decoder: Decoder = _part("decoders", self.decoder, Decoder)
+        decoder: Decoder = _part("decoders", self.decoder, Decoder, self.decoder_options)
         return decoder
 
     def embed(self, texts: LabelledTexts) -> LabelledVectors:
@@ -222,10 +224,12 @@ class Distiller:
         return part if isinstance(part, str) else type(part).__name__
 
 
-def _part(role: str, part: Any, kind: type) -> Any:
-    """A part from its name, or the object itself if it is one."""
+def _part(role: str, part: Any, kind: type, options: Mapping[str, Any] | None = None) -> Any:
+    """A part from its name and options, or the object itself if it is one."""
     if isinstance(part, str):
-        return registry.make(role, part)
+        return registry.make(role, part, **(options or {}))
+    if options:
+        raise InputError(f"expected options of a {role[:-1]} with its name only, found {dict(options)} with {part!r}")
     if not (isinstance(part, kind) and is_dataclass(part)):
         raise InputError(f"expected a {role[:-1]}: one of {', '.join(registry.names(role))} or a {kind.__name__}, found {part!r}")
     return part

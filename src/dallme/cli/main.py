@@ -12,13 +12,17 @@ import typer
 
 from dallme import __version__
 from dallme.cli.compare import compare
+from dallme.cli.curve import curve
+from dallme.cli.decode import decode
 from dallme.cli.demo import demo
 from dallme.cli.distill import distill
 from dallme.cli.embed import embed
 from dallme.cli.evaluate import evaluate
+from dallme.cli.invert_check import invert_check
 from dallme.cli.parts import list_parts
 from dallme.cli.plan import plan
 from dallme.cli.probe import probe
+from dallme.cli.train_inverter import train_inverter
 from dallme.errors import DallmeError
 
 app = typer.Typer(
@@ -32,6 +36,10 @@ app.command()(embed)
 app.command()(plan)
 app.command()(probe)
 app.command()(compare)
+app.command()(curve)
+app.command()(decode)
+app.command()(invert_check)
+app.command()(train_inverter)
 app.command(name="list")(list_parts)
 app.command()(demo)
 

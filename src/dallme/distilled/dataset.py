@@ -70,6 +70,7 @@ class DistilledDataset:
             "label_text": [self.label_names[label] for label in self.labels.tolist()],
             "weight": pa.array(self.weights, pa.float64()),
             "cosine": pa.array([row.cosine for row in self.lineage], pa.float32()),
+            "label_agrees": pa.array([row.label_agrees for row in self.lineage], pa.bool_()),
             "decoder": [row.decoder for row in self.lineage],
             "sentences": pa.array([row.sentences for row in self.lineage], pa.list_(pa.string())),
             "sentence_rows": _id_lists([row.sentence_rows for row in self.lineage]),
@@ -138,6 +139,7 @@ class DistilledDataset:
                     sentences=tuple(columns["sentences"][row]),
                     sentence_rows=tuple(columns["sentence_rows"][row]),
                     cosine=columns["cosine"][row],
+                    label_agrees=columns["label_agrees"][row] if "label_agrees" in columns else None,
                 )
                 for row in range(table.num_rows)
             )

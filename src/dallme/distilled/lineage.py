@@ -23,6 +23,7 @@ class Lineage:
         sentences: The sentences of the text.
         sentence_rows: For each sentence the id of the source row it was taken from; empty if none was copied.
         cosine: Cosine of the text's own vector to the prototype, or None if there was no embedder to ask.
+        label_agrees: Whether a linear probe of the full data gives the text its label, or None if the decoder asked none.
     """
 
     decoder: str
@@ -31,6 +32,7 @@ class Lineage:
     sentences: tuple[str, ...] = ()
     sentence_rows: tuple[RowId, ...] = ()
     cosine: float | None = None
+    label_agrees: bool | None = None
 
 
 def trace(
@@ -61,6 +63,7 @@ def trace(
             sentences=text.sentences,
             sentence_rows=tuple(ids[row] for row in text.rows),
             cosine=cosine,
+            label_agrees=text.label_agrees,
         )
         for members, text, cosine in zip(prototypes.members, decoded, cosines, strict=True)
     )

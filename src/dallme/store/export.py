@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from dallme.data import LabelledTexts
 from dallme.durable import replace_file
 from dallme.errors import InputError, OutputError
+from dallme.validation import check_vectors
 
 #: Endings that :func:`write_vectors` knows.
 FORMATS = (".parquet", ".npy")
@@ -63,3 +64,29 @@ def _parquet(vectors: np.ndarray, source: LabelledTexts) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink, compression="zstd")
     return sink.getvalue()
+
+
+def read_vectors(path: Path) -> np.ndarray:
+    """Reads what :func:`write_vectors` wrote, or any other matrix of numbers in a ``.npy``.
+
+    Args:
+        path: ``.npy`` with an array of shape (n, d), or ``.parquet`` with a column ``vector``.
+
+    Returns:
+        float32 of shape (n, d), n >= 1.
+
+    Raises:
+        InputError: If there is no such file, or no such vectors in it.
+    """
+    check_format(path)
+    try:
+        if path.suffix.lower() == ".npy":
+            found = np.load(path, allow_pickle=False)
+        else:
+            column = pq.read_table(path, columns=["vector"])["vector"].combine_chunks()
+            found = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    except (OSError, ValueError, KeyError, AttributeError, EOFError, pa.ArrowException) as error:
+        raise InputError(f"expected a file of vectors, could not read {str(path)!r}: {str(error).splitlines()[0]}") from error
+    if not len(found):
+        raise InputError(f"expected at least one vector, found none in {str(path)!r}")
+    return check_vectors(found, what=f"vectors in {str(path)!r}")

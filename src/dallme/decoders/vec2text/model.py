@@ -7,17 +7,14 @@ corrector (section 4) reads the current text, the target, the current text's vec
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-#: Token sequences of this length are not written twice in a text: loops are longer, and repeated names are shorter.
-NO_REPEAT = 6
-
-#: Share of the probability that samples are drawn from.
-TOP_P = 0.95
+from dallme.decoders.vec2text.generation import NO_REPEAT, Draw, write_tokens
 
 #: The vectors that a prefix may hold, in their order.
 _PARTS = ("target", "current", "difference")
@@ -71,8 +68,13 @@ class InverterModel(nn.Module):
     @property
     def eos_id(self) -> int:
         """The id that ends a text."""
+        return self.end_ids[0]
+
+    @property
+    def end_ids(self) -> list[int]:
+        """The ids that end a text; the first is the one that texts are trained with."""
         eos = self.config.eos_token_id
-        return int(eos[0] if isinstance(eos, list) else eos)
+        return [int(each) for each in eos] if isinstance(eos, list) else [int(eos)]
 
     def loss(
         self,
@@ -126,7 +128,8 @@ class InverterModel(nn.Module):
         current_mask: Tensor | None = None,
         max_new_tokens: int,
         samples: int = 1,
-        temperature: float = 0.0,
+        temperature: float = 1.0,
+        seeds: Sequence[int] | None = None,
         beams: int = 1,
     ) -> Tensor:
         """Writes texts.
@@ -137,27 +140,34 @@ class InverterModel(nn.Module):
             current_ids: Tokens of those texts, int64 of shape (n, c).
             current_mask: Which of them are no padding, of shape (n, c).
             max_new_tokens: Most tokens of a text, its end included.
-            samples: Texts for each target; more than one need a temperature or as many beams.
-            temperature: 0 takes the likeliest token; above it tokens are drawn from torch's generator.
-            beams: Beams of a search over tokens.
+            samples: Texts for each target: the first takes the likeliest token each time, the others draw tokens.
+            temperature: How freely they draw, above 0; 1 is the model's own distribution.
+            seeds: n seeds of the draws; by default from torch's generator.
+            beams: Beams of a search over tokens, for one text for each target.
 
         Returns:
             Tokens, int64 of shape (n * samples, at most max_new_tokens), those of one target together, filled up with padding.
         """
+        prefix, mask = self._prefix(target, current, current_ids, current_mask)
+        if beams > 1:
+            return self._search(prefix, mask, max_new_tokens, beams)
+        chosen = torch.randint(2**62, (len(target),)).tolist() if seeds is None and samples > 1 else seeds or [0] * len(target)
+        of_texts = [(seed, sample) if sample else None for seed in chosen for sample in range(samples)]
+        draw = Draw.of(of_texts, max_new_tokens, temperature, self.device)
+        return write_tokens(self.language_model, self.kind, prefix, mask, samples, draw, self.end_ids, self.pad_id)
+
+    def _search(self, prefix: Tensor, mask: Tensor, max_new_tokens: int, beams: int) -> Tensor:
+        """The text that a search over tokens finds for each prefix."""
         from transformers import GenerationConfig
 
-        prefix, mask = self._prefix(target, current, current_ids, current_mask)
-        drawn = {"do_sample": True, "temperature": temperature, "top_p": TOP_P, "top_k": 0} if temperature > 0 else {}
         settings = GenerationConfig(
             max_new_tokens=max_new_tokens,
-            num_return_sequences=samples,
             num_beams=beams,
             no_repeat_ngram_size=NO_REPEAT,
             pad_token_id=self.pad_id,
             bos_token_id=getattr(self.config, "bos_token_id", None),
             eos_token_id=self.config.eos_token_id,
             decoder_start_token_id=getattr(self.config, "decoder_start_token_id", None),
-            **drawn,
         )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Passing `no_repeat_ngram_size`")  # what it warns of is what is wanted

@@ -1,0 +1,172 @@
+"""Writing token by token, for many texts at once, with draws that do not depend on the other texts of the batch.
+
+transformers' own loop reads the prefix anew for each sample, sorts the whole vocabulary for each drawn token, and goes on with
+texts that have ended until the last one has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Tokens are drawn from the likeliest ones: so many at most, and no more than make up this share of the probability.
+MOST_LIKELY, TOP_P = 50, 0.95
+
+#: Token sequences of this length are not written twice in a text: loops are longer, and repeated names are shorter.
+NO_REPEAT = 6
+
+#: Texts that have ended leave the batch once they are this share of it.
+_ENDED_SHARE = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Chooses tokens: the likeliest, or drawn ones.
+
+    Adding Gumbel noise to log-probabilities and taking the largest sum draws from their distribution.
+
+    Attributes:
+        noise: For each text and token the noise of the likeliest words, float32 of shape (n, t, k).
+        drawn: Which texts draw; the others take the likeliest word, of shape (n,).
+        temperature: What scores are divided by; 1 draws from the model's own distribution.
+    """
+
+    noise: Tensor
+    drawn: Tensor
+    temperature: float
+
+    @classmethod
+    def of(cls, seeds: Sequence[Any], tokens: int, temperature: float, device: torch.device) -> Draw:
+        """Draws the noise of `tokens` tokens of each text from its own seed, as numpy takes seeds; None draws nothing."""
+        noise = np.zeros((len(seeds), tokens, MOST_LIKELY), dtype=np.float32)
+        for row, seed in enumerate(seeds):
+            if seed is not None:
+                noise[row] = np.random.default_rng(seed).gumbel(size=noise.shape[1:])
+        drawn = torch.tensor([seed is not None for seed in seeds], device=device)
+        return cls(torch.from_numpy(noise).to(device), drawn, temperature)
+
+    def choose(self, scores: Tensor, rows: Tensor, step: int) -> Tensor:
+        """The next words of some texts, int64 of shape (r,).
+
+        Args:
+            scores: Log-probabilities up to a constant, of shape (r, words).
+            rows: Which of the n texts these are, int64 of shape (r,).
+            step: Which of the t tokens this is.
+        """
+        values, words = scores.float().topk(min(MOST_LIKELY, scores.shape[1]), dim=1)
+        values = values / self.temperature
+        shares = values.softmax(dim=1)
+        beyond = shares.cumsum(dim=1) - shares >= TOP_P
+        noisy = (values + self.noise[rows, step, : values.shape[1]]).masked_fill(beyond, -torch.inf)
+        place = torch.where(self.drawn[rows], noisy.argmax(dim=1), 0)
+        return words.gather(1, place[:, None])[:, 0]
+
+
+def write_tokens(
+    model: Any, kind: str, prefix: Tensor, mask: Tensor, samples: int, draw: Draw, ends: Sequence[int], pad: int
+) -> Tensor:
+    """Writes `samples` texts after each prefix.
+
+    Args:
+        model: A causal or an encoder-decoder model of transformers.
+        kind: Which of the two, see :data:`~dallme.decoders.vec2text.config.KINDS`.
+        prefix: What it reads first, of shape (n, p, width); padding stands to the left.
+        mask: Which of that is no padding, of shape (n, p).
+        samples: Texts for each prefix.
+        draw: Chooses the tokens of n * samples texts, as many as it has noise for.
+        ends: Words that end a text.
+        pad: What texts that ended are filled up with.
+
+    Returns:
+        int64 of shape (n * samples, at most t), the texts of one prefix together.
+    """
+    from transformers import NoRepeatNGramLogitsProcessor
+
+    forbid = NoRepeatNGramLogitsProcessor(NO_REPEAT)
+    count, limit, device = len(prefix) * samples, draw.noise.shape[1], prefix.device
+    reader = (_Causal if kind == "causal" else _Seq2Seq)(model, prefix, mask, samples)
+    written = torch.full((count, limit), pad, dtype=torch.long, device=device)
+    rows, alive = torch.arange(count, device=device), torch.ones(count, dtype=torch.bool, device=device)
+    stops = torch.tensor(list(ends), device=device)
+    for step in range(limit):
+        scores = forbid(written[rows, :step], reader.scores)
+        chosen = torch.where(alive, draw.choose(scores, rows, step), pad)
+        written[rows, step] = chosen
+        alive = alive & ~torch.isin(chosen, stops)
+        if step + 1 == limit or not alive.any():
+            return written[:, : step + 1]
+        if (~alive).float().mean() >= _ENDED_SHARE:
+            kept = alive.nonzero()[:, 0]
+            reader.keep(kept)
+            rows, alive, chosen = rows[kept], alive[kept], chosen[kept]
+        reader.read(chosen)
+    return written
+
+
+class _Reader:
+    """A model that has read a prefix, with the scores of the next word of each text."""
+
+    def __init__(self, model: Any, prefix: Tensor, mask: Tensor, samples: int) -> None:
+        self.model, self.mask = model, mask.repeat_interleave(samples, dim=0)
+        self.cache: Any = None
+        self.scores = self._start(prefix, mask, samples)
+
+    def _start(self, prefix: Tensor, mask: Tensor, samples: int) -> Tensor:
+        raise NotImplementedError
+
+    def _step(self, words: Tensor) -> Any:
+        raise NotImplementedError
+
+    def read(self, words: Tensor) -> None:
+        """Reads the next word of each text, int64 of shape (r,)."""
+        found = self._step(words[:, None])
+        self.cache, self.scores = found.past_key_values, found.logits[:, -1]
+
+    def keep(self, places: Tensor) -> None:
+        """Goes on with some of the texts only."""
+        self.mask, self.scores = self.mask[places], self.scores[places]
+        self.cache.batch_select_indices(places)
+
+
+class _Causal(_Reader):
+    def _start(self, prefix: Tensor, mask: Tensor, samples: int) -> Tensor:
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        found = self.model(inputs_embeds=prefix, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
+        self.cache = found.past_key_values
+        self.cache.batch_repeat_interleave(samples)
+        scores: Tensor = found.logits[:, -1].repeat_interleave(samples, dim=0)
+        return scores
+
+    def _step(self, words: Tensor) -> Any:
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(words), 1)], dim=1)
+        positions = self.mask.sum(dim=1, keepdim=True) - 1
+        return self.model(
+            input_ids=words, attention_mask=self.mask, position_ids=positions, past_key_values=self.cache, use_cache=True
+        )
+
+
+class _Seq2Seq(_Reader):
+    def _start(self, prefix: Tensor, mask: Tensor, samples: int) -> Tensor:
+        read = self.model.get_encoder()(inputs_embeds=prefix, attention_mask=mask).last_hidden_state
+        self.encoded = read.repeat_interleave(samples, dim=0)
+        begin = self.model.config.decoder_start_token_id
+        self.read(torch.full((len(self.encoded),), begin, device=prefix.device))
+        return self.scores
+
+    def _step(self, words: Tensor) -> Any:
+        return self.model(
+            encoder_outputs=(self.encoded,),
+            attention_mask=self.mask,
+            decoder_input_ids=words,
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+
+    def keep(self, places: Tensor) -> None:
+        super().keep(places)
+        self.encoded = self.encoded[places]

@@ -1,0 +1,254 @@
+"""An inverter that is ready for use: vectors in, texts out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dallme.decoders.vec2text.config import InverterConfig
+from dallme.decoders.vec2text.dataset import pad
+from dallme.decoders.vec2text.search import TEMPERATURE, Decoded, trajectory
+from dallme.embedders.base import Embedder
+from dallme.embedders.resolve import resolve
+from dallme.errors import InputError
+from dallme.models.devices import find_device, find_precision
+from dallme.progress import Progress, SilentProgress
+from dallme.validation import check_positive, check_seed, check_vectors
+
+if TYPE_CHECKING:
+    from dallme.decoders.vec2text.model import InverterModel
+
+#: The inverter that comes with the package.
+SHIPPED = Path(__file__).parent / "shipped"
+
+#: Vectors that are decoded at once: memory grows with these, not with all.
+ROWS = 512
+
+#: Tokens of a batch that is written at once, prefix and padding included, by kind of device.
+BATCH_TOKENS = {"cuda": 262_144}
+BATCH_TOKENS_ELSEWHERE = 32_768
+
+
+@dataclass(frozen=True, eq=False)
+class Inverter:
+    """A trained inverter, with the embedder whose vectors it decodes.
+
+    Attributes:
+        config: What its weights mean.
+        model: The weights.
+        tokenizer: Its tokenizer.
+        own_embedder: The embedder, if the caller has it already; else the one that `config` names is looked up on first use.
+    """
+
+    config: InverterConfig
+    model: InverterModel
+    tokenizer: Any
+    own_embedder: Embedder | None = None
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, device: str = "auto", *, precision: str = "auto", embedder: Embedder | None = None
+    ) -> Inverter:
+        """Reads an inverter.
+
+        Args:
+            folder: Its folder.
+            device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            precision: ``auto``, ``bfloat16`` or ``float32``.
+            embedder: The embedder that it was trained for, if the caller has it already.
+
+        Raises:
+            InputError: If there is none.
+        """
+        from dallme.decoders.vec2text.folder import load
+
+        model, tokenizer, config = load(folder, device)
+        if find_precision(precision, find_device(device)) == "bfloat16":
+            model = model.bfloat16()
+        if model.device.type == "cpu":  # torch's own attention is slow there for one new token at a time
+            model.language_model.set_attn_implementation("eager")
+        return cls(config, model, tokenizer, embedder)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The embedder that texts are embedded again with.
+
+        Raises:
+            InputError: If it is not the one that the inverter was trained for.
+        """
+        embedder = resolve(self.own_embedder or self.config.embedder)
+        if misfits := self.config.misfits(embedder.fingerprint()):
+            raise InputError(
+                f"expected the embedder that the inverter was trained for, found {embedder.name!r} with {'; '.join(misfits)} "
+                "(the inverter's first)"
+            )
+        return embedder
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeds texts as those were that the inverter learnt from; float32 of shape (n, d)."""
+        return self.embedder.embed(texts)
+
+    def write(
+        self,
+        targets: np.ndarray,
+        *,
+        current: Sequence[str] | None = None,
+        current_vectors: np.ndarray | None = None,
+        samples: int = 1,
+        temperature: float = TEMPERATURE,
+        seeds: Sequence[int] | None = None,
+    ) -> list[list[str]]:
+        """Writes texts, without looking whether they are near.
+
+        Args:
+            targets: float32 of shape (n, d), of length 1.
+            current: n texts to correct; without them texts are written from the targets alone.
+            current_vectors: Their vectors of shape (n, d); without them they are embedded.
+            samples: Texts for each target: the likeliest, and others that are drawn.
+            temperature: How freely they are drawn; 1 is the model's own distribution.
+            seeds: n seeds of the draws, by default the positions; a target is drawn for alike in whatever batch it stands.
+
+        Returns:
+            For each target `samples` texts, which may be blank or alike.
+        """
+        import torch
+
+        seeds = range(len(targets)) if seeds is None else seeds
+        if current is not None and current_vectors is None:
+            current_vectors = self.embed(current)
+        ids = None if current is None else self._tokens(current)
+        written: list[list[str]] = [[] for _ in targets]
+        with torch.inference_mode():
+            for rows in self._batches(ids, len(targets), samples):
+                drawn = {"samples": samples, "temperature": temperature, "seeds": [int(seeds[row]) for row in rows]}
+                texts = self._write_batch(rows, targets, ids, current_vectors, drawn)
+                for place, row in enumerate(rows.tolist()):
+                    written[row] = texts[place * samples : (place + 1) * samples]
+        return written
+
+    def decode(
+        self,
+        vectors: Any,
+        *,
+        steps: int = 5,
+        beam: int = 4,
+        start: str | Sequence[str] = "hypothesis",
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> list[Decoded]:
+        """Decodes vectors: writes texts, and corrects them as long as they get nearer.
+
+        Args:
+            vectors: Vectors of shape (n, d), of any length: only their direction counts.
+            steps: Correction steps at most; 0 writes from the vectors alone.
+            beam: Texts that are held, and written for each held one in a step.
+            start: ``hypothesis``, or n texts to correct.
+            seed: Seed of the draws.
+            progress: Where to show progress.
+
+        Returns:
+            The nearest text for each vector, with the others that were held at the end.
+
+        Raises:
+            InputError: If the vectors are of another dimension, or the inverter cannot correct and is asked to.
+        """
+        decoded: list[Decoded] = []
+        for states in self._chunks(vectors, steps, beam, start, seed, progress or SilentProgress()):
+            decoded += states[-1]
+        return decoded
+
+    def trajectory(
+        self, vectors: Any, *, steps: int, beam: int = 4, seed: int = 0, progress: Progress | None = None
+    ) -> list[list[Decoded]]:
+        """What :meth:`decode` gives after 0, 1, ... `steps` steps, in one run: `steps` + 1 lists of n texts.
+
+        Raises:
+            InputError: As :meth:`decode`.
+        """
+        chunks = self._chunks(vectors, steps, beam, "hypothesis", seed, progress or SilentProgress(), keep=True)
+        return [[decoded for part in parts for decoded in part] for parts in zip(*chunks, strict=True)]
+
+    def _chunks(
+        self, vectors: Any, steps: int, beam: int, start: str | Sequence[str], seed: int, progress: Progress, keep: bool = False
+    ) -> Iterator[list[list[Decoded]]]:
+        """Decodes some rows at a time; of their states all are kept, or the last."""
+        checked = check_vectors(vectors, dimension=self.config.fingerprint.dimension)
+        check_positive(beam, "beam")
+        check_seed(seed)
+        self.check_steps(steps)
+        starts = self._check_start(start, len(checked))
+        if starts is not None and steps == 0:
+            raise InputError("expected at least 1 step to correct given texts, found 0")
+        with progress.task("decode", total=len(checked) * (steps + 1)) as task:
+            for first in range(0, len(checked), ROWS):
+                rows = slice(first, first + ROWS)
+                states: list[list[Decoded]] = []
+                given = None if starts is None else starts[rows]
+                for state in trajectory(self, checked[rows], steps=steps, beam=beam, starts=given, seed=seed, first=first):
+                    states = [*states, state] if keep else [state]
+                    task.advance(len(state))
+                yield states
+
+    def check_steps(self, steps: int) -> None:
+        """Checks a number of correction steps.
+
+        Raises:
+            InputError: If it is negative, or the inverter was not trained to correct and it is not 0.
+        """
+        if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
+            raise InputError(f"expected steps to be a whole number of at least 0, found {steps!r}")
+        if steps and not self.config.corrects:
+            raise InputError(f"expected 0 steps with an inverter that was not trained to correct, found {steps}")
+
+    def _check_start(self, start: str | Sequence[str], count: int) -> list[str] | None:
+        if start == "hypothesis":
+            return None
+        if isinstance(start, str) or len(start) != count:
+            found = repr(start) if isinstance(start, str) else f"{len(start)} texts"
+            raise InputError(f"expected start as 'hypothesis' or one text for each of {count} vectors, found {found}")
+        return list(start)
+
+    def _tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Tokens of texts as the corrector learnt them: cut, with the end."""
+        most = self.config.max_tokens - 1
+        found = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return [np.array([*tokens[:most], self.model.eos_id], dtype=np.int64) for tokens in found]
+
+    def _batches(self, ids: list[np.ndarray] | None, count: int, samples: int) -> Iterator[np.ndarray]:
+        """Positions in batches of like length, as many as fit the tokens of a batch."""
+        budget = BATCH_TOKENS.get(self.model.device.type, BATCH_TOKENS_ELSEWHERE)
+        lengths = np.zeros(count, dtype=np.int64) if ids is None else np.array([len(row) for row in ids], dtype=np.int64)
+        # The longest come first: what does not fit in memory fails at once.
+        order = np.argsort(-lengths, kind="stable")
+        start = 0
+        while start < count:
+            tokens = int(lengths[order[start]]) + 3 * self.config.pseudo_tokens + self.config.max_tokens
+            size = max(1, budget // (tokens * samples))
+            yield order[start : start + size]
+            start += size
+
+    def _write_batch(
+        self,
+        rows: np.ndarray,
+        targets: np.ndarray,
+        ids: list[np.ndarray] | None,
+        current_vectors: np.ndarray | None,
+        drawn: dict[str, Any],
+    ) -> list[str]:
+        import torch
+
+        def tensor(array: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(self.model.device)
+
+        current: dict[str, Any] = {}
+        if ids is not None and current_vectors is not None:
+            tokens, mask = pad([ids[row] for row in rows], self.model.pad_id)
+            current = {"current": tensor(current_vectors[rows]), "current_ids": tensor(tokens), "current_mask": tensor(mask)}
+        found = self.model.generate(tensor(targets[rows]), **current, max_new_tokens=self.config.max_tokens, **drawn)
+        texts: list[str] = self.tokenizer.batch_decode(found.cpu(), skip_special_tokens=True)
+        return [text.replace("\ufffd", "").strip() for text in texts]
