@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 bench: install  ## measure what the documentation claims; see benchmarks/README.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	for script in main_job store condensers embedding_speed million table2 openai_faults honest_table dpc_sst2 table4; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in main_job store condensers embedding_speed million table2 openai_faults honest_table dpc_sst2 evaluation_speed table4; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 	$(BIN)/python benchmarks/render.py
 
 clean:

@@ -235,6 +235,18 @@ def dpc_table(results: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def evaluation_speed(results: dict[str, Any]) -> str:
+    """Seconds of networks and of the linear table."""
+    networks, linear = results["networks"], results["linear_table"]
+    body = [
+        [f"{name}, {networks['texts']} texts, {networks['test_rows']:,} test rows",
+         f"{run['cold_seconds']:.1f}", f"{run['again_seconds']:.1f}"]
+        for name, run in networks["classifiers"].items()
+    ]  # fmt: skip
+    title = f"IMDB, {len(linear['methods'])} methods × {len(linear['classifiers'])} linear classifiers, once embedded"
+    return table(["", "seconds, cold", "again"], [*body, [title, f"{linear['seconds']:.1f}", ""]])
+
+
 #: What a reader must know to judge the table.
 CAVEAT = (
     "How to read it: the constants of `extractive` (whole clusters, the kind of word weights, how fast a used word loses its\n"
@@ -260,6 +272,11 @@ def more() -> list[str]:
             "SST-2 beside DiLM's published sets (`dpc_sst2.py`)",
             "Five sets a method; the transformer as DPC trains it, networks as the paper does; all 1,821 test rows.",
             dpc_table,
+        ),
+        "evaluation_speed": (
+            "Seconds of evaluation (`evaluation_speed.py`)",
+            "Training and testing, the reading of word vectors and the look-up of words included where it says cold.",
+            evaluation_speed,
         ),
         "embedding_speed": ("Embedding (`embedding_speed.py`)", "Both read 128 tokens; turns in one run, medians.", speed_table),
         "openai_faults": (
