@@ -87,7 +87,7 @@ def find_source(source: str) -> tuple[Path, str | None]:
     if source == WHEEL:
         spec = find_spec(_PACKAGE)
         if spec is None or spec.origin is None:
-            raise MissingDependencyError(f"embedder 'glove:{WHEEL}'", _PACKAGE, "glove")
+            raise MissingDependencyError(f"the source {WHEEL!r} of word vectors", _PACKAGE, "glove")
         return Path(spec.origin).parent / "data", None
     path, _, member = source.partition("!")
     file = os.path.expanduser(path)
