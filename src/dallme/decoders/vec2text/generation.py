@@ -6,6 +6,7 @@ texts that have ended until the last one has.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,7 +109,7 @@ def write_tokens(
     return written
 
 
-class _Reader:
+class _Reader(ABC):
     """A model that has read a prefix, with the scores of the next word of each text."""
 
     def __init__(self, model: Any, prefix: Tensor, mask: Tensor, samples: int) -> None:
@@ -116,11 +117,13 @@ class _Reader:
         self.cache: Any = None
         self.scores = self._start(prefix, mask, samples)
 
+    @abstractmethod
     def _start(self, prefix: Tensor, mask: Tensor, samples: int) -> Tensor:
-        raise NotImplementedError
+        """Reads the prefix; gives the scores of the first word of each text, of shape (n * samples, words)."""
 
+    @abstractmethod
     def _step(self, words: Tensor) -> Any:
-        raise NotImplementedError
+        """Reads one more word of each text, int64 of shape (r, 1); gives what the model returns."""
 
     def read(self, words: Tensor) -> None:
         """Reads the next word of each text, int64 of shape (r,)."""
