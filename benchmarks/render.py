@@ -265,8 +265,8 @@ def more() -> list[str]:
             "Accuracy, mean ± deviation over sets; methods that know one set vary by the seed of the classifier alone. Learning\n"
             "rates of the networks are chosen on held-out training rows, those of the transformers are fixed at 1e-4, with as\n"
             "many steps for each method of a data set. The paper's columns are of its own models, GloVe of 100 dimensions among\n"
-            "them. Transformers are tested on samples, as said. `tdd` is one distillation, whose network trains at least 60 steps,\n"
-            "more than the others on IMDB (40); the caution on the constants of `extractive` above holds here and below.",
+            "them. Transformers are tested on samples, as said. `tdd` is one distillation, whose network trains at least 60\n"
+            "steps, more than the others on IMDB (40); the caution on the constants of `extractive` above holds here and below.",
             honest_table,
         ),
         "dpc_sst2": (
