@@ -33,6 +33,7 @@ LAYERS = (
     {"distilled"},
     {"distiller", "planning"},
     {"evaluation"},
+    {"experiments"},
     {"cli"},
 )
 
