@@ -22,6 +22,7 @@ from dallme.cli.invert_check import invert_check
 from dallme.cli.parts import list_parts
 from dallme.cli.plan import plan
 from dallme.cli.probe import probe
+from dallme.cli.reproduce import reproduce
 from dallme.cli.train_inverter import train_inverter
 from dallme.errors import DallmeError
 
@@ -37,6 +38,7 @@ app.command()(plan)
 app.command()(probe)
 app.command()(compare)
 app.command()(curve)
+app.command()(reproduce)
 app.command()(decode)
 app.command()(invert_check)
 app.command()(train_inverter)

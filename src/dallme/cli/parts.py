@@ -12,16 +12,23 @@ from dallme.cli.output import print_json, print_table
 from dallme.errors import UnknownNameError
 
 
+#: What can be listed: the roles of parts, and the experiments that ``dallme reproduce`` knows.
+KINDS = (*registry.ROLES, "experiments")
+
+
 def list_parts(
-    role: Annotated[str | None, typer.Argument(metavar="[ROLE]", help=f"One of: {', '.join(registry.ROLES)}.")] = None,
+    role: Annotated[str | None, typer.Argument(metavar="[ROLE]", help=f"One of: {', '.join(KINDS)}.")] = None,
     json: options.Json = False,
 ) -> None:
-    """List the embedders, condensers, decoders, classifiers and baselines.
+    """List the embedders, condensers, decoders, classifiers, baselines and experiments.
 
     Example: dallme list decoders
     """
-    if role is not None and role not in registry.ROLES:
-        raise UnknownNameError("role", role, registry.ROLES)
+    if role is not None and role not in KINDS:
+        raise UnknownNameError("role", role, KINDS)
+    if role == "experiments":
+        _list_experiments(json=json)
+        return
     parts = [part for part in registry.PARTS if role in (None, part.role)]
     if json:
         rows = [
@@ -39,6 +46,17 @@ def list_parts(
         return
     body = [[part.role, ", ".join((part.name, *part.aliases)), _state(part), part.summary] for part in parts]
     print_table(["role", "name", "installed", "what it is"], body)
+
+
+def _list_experiments(*, json: bool) -> None:
+    """Lists the tables and figures of the paper that can be reproduced."""
+    from dallme.experiments.loading import experiment_names, load_experiment
+
+    found = [load_experiment(name) for name in experiment_names()]
+    if json:
+        print_json({"experiments": [{"name": each.name, "title": each.title, "place": each.place} for each in found]})
+        return
+    print_table(["name", "in the paper", "what it shows"], [[each.name, each.place, each.title] for each in found])
 
 
 def _state(part: registry.Part) -> str:

@@ -1,0 +1,42 @@
+"""How well an inverter writes known texts, and what its distilled texts are worth (Figure 3, section 5.6)."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dallme.data import LabelledTexts
+from dallme.experiments.cells import Cell
+from dallme.experiments.kinds.accuracy import measures, score_cell
+from dallme.experiments.workspace import Workspace
+from dallme.store import EmbeddingStore, embed_with_store
+
+#: Test texts that an inverter is measured on.
+CHECKED = 200
+
+
+def run(cell: Cell, workspace: Workspace) -> dict[str, Any]:
+    """BLEU, token F1 and cosine on test texts, the cosine of the distilled texts to their prototypes, and the accuracy."""
+    distiller, run = workspace.distil(cell)
+    score, texts = score_cell(cell, workspace)
+    cosines = [each.cosine for each in run.distilled.lineage if each.cosine is not None]
+    folder = Path(str(distiller.decoder).partition(":")[2])
+    checked = _check(folder, workspace, workspace.test_set(cell), int(cell.grid.decoder_options.get("steps", 5)))
+    return measures(score, texts) | checked | {"prototype_cosine": float(np.mean(cosines)) if cosines else None}
+
+
+@lru_cache(maxsize=4)
+def _check(folder: Path, workspace: Workspace, test: LabelledTexts, steps: int) -> dict[str, Any]:
+    from dallme.decoders.vec2text.checking import check_inverter, cut_corpus
+    from dallme.decoders.vec2text.fit import find_inverter
+    from dallme.decoders.vec2text.inverter import Inverter
+
+    inverter = Inverter.load(find_inverter(str(folder) if folder.parts else ""))
+    rows = np.sort(np.random.default_rng(0).permutation(len(test))[:CHECKED])
+    embed = partial(embed_with_store, inverter.embedder, store=EmbeddingStore(workspace.store), progress=workspace.progress)
+    corpus = cut_corpus(inverter, [test.texts[row] for row in rows], embed)
+    found = check_inverter(inverter, corpus, steps=[steps], beams=[1], seed=0, progress=workspace.progress)[0].measures
+    return {"bleu": found.bleu, "token_f1": found.token_f1, "cosine": found.cosine}

@@ -1,0 +1,226 @@
+"""What cells share: data sets read once, distillations made once, inverters trained once, results kept by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dallme import registry
+from dallme.data import LabelledTexts
+from dallme.distiller import Distillation, Distiller
+from dallme.embedders.base import Embedder
+from dallme.embedders.resolve import resolve
+from dallme.errors import InputError
+from dallme.evaluation.contestants import make_sets
+from dallme.evaluation.results import ResultStore
+from dallme.evaluation.tuning import sample
+from dallme.experiments.cells import Cell
+from dallme.experiments.spec import Candidate, Edition, Source
+from dallme.progress import Progress, SilentProgress
+from dallme.readers import read
+from dallme.readers.folders import data_files
+from dallme.store import EmbeddingStore, embed_with_store
+
+#: The decoder that trained inverters are for.
+VEC2TEXT = "vec2text"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where an edition is run, and with what. Cheap: data are read, and models loaded, where a cell needs them.
+
+    Attributes:
+        edition: The edition, which says where the data sets are.
+        folder: The folder of the results; inverters that are trained on the way stand below it.
+        data: The folder that relative paths of data sets start from; None where there is none.
+        store: The folder that keeps vectors and results of trainings.
+        services: Options of embedders that are services, such as ``base_url``.
+        progress: Where to show progress.
+    """
+
+    edition: Edition = field(hash=False)
+    folder: Path
+    data: Path | None
+    store: Path
+    services: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    progress: Progress = field(default_factory=SilentProgress, compare=False)
+
+    @property
+    def results(self) -> ResultStore:
+        """Where results of trainings are kept."""
+        return ResultStore(self.store / "results", self.progress)
+
+    def inputs(self, cell: Cell) -> dict[str, str]:
+        """Hashes of what stands behind names in a cell's configuration: data sets, ready sets, an inverter's weights.
+
+        Raises:
+            InputError: If one of them cannot be read.
+        """
+        source, test = self.texts(cell)
+        found = {"source": source.digest, "test": test.digest if test else ""}
+        if cell["method"] in cell.grid.candidates:
+            found["candidate"] = ",".join(texts.digest for texts in self.candidate(cell))
+        if str(cell["method"] or "").partition(":")[0] == VEC2TEXT and not cell["inverter_steps"]:
+            found["inverter"] = _weights_of(str(cell["method"]).partition(":")[2])
+        return found
+
+    def texts(self, cell: Cell) -> tuple[LabelledTexts, LabelledTexts | None]:
+        """The source and the test set of a cell, sampled if its grid says so."""
+        known = self.edition.data[cell["data"]]
+        return _texts(self.data, known, cell.grid.train_rows, cell.grid.test_rows)
+
+    def test_set(self, cell: Cell) -> LabelledTexts:
+        """The test set of a cell.
+
+        Raises:
+            InputError: If its data set has none.
+        """
+        test = self.texts(cell)[1]
+        if test is None:
+            raise InputError(f"expected a test set in the experiment's data.{cell['data']}, found none; give test = ...")
+        return test
+
+    def candidate(self, cell: Cell) -> list[LabelledTexts]:
+        """The ready sets that a cell's method stands for."""
+        return _candidate(self.data, cell.grid.candidates[cell["method"]], self.texts(cell)[0])
+
+    def embedder(self, name: str) -> Embedder:
+        """An embedder; one that is a service with the options for services."""
+        return resolve(name, **(self.services if name.partition(":")[0] == "openai" else {}))
+
+    def distiller(self, cell: Cell) -> Distiller:
+        """The distiller of a cell; its decoder is the cell's method if that is one, else the cheapest."""
+        method = str(cell["method"])
+        decodes = method.partition(":")[0] in registry.names("decoders")
+        if method == VEC2TEXT and cell["inverter_steps"]:
+            method = f"{VEC2TEXT}:{self.inverter(cell)}"
+        return Distiller(
+            per_class=cell["per_class"],
+            ratio=cell["ratio"],
+            embedder=self.embedder(cell["embedder"]),
+            prompt=cell["prompt"] or None,
+            condenser=cell["condenser"],
+            decoder=method if decodes else "nearest",
+            decoder_options=cell.grid.decoder_options if decodes else {},
+            max_tokens=cell.grid.max_tokens,
+            seed=cell.grid.seed,
+            store=self.store,
+            progress=self.progress,
+        )
+
+    def distil(self, cell: Cell) -> tuple[Distiller, Distillation]:
+        """The distiller of a cell and its first run, which cells that differ in the classifier alone share."""
+        distiller = self.distiller(cell)
+        key = _without_classifier(cell)
+        return distiller, _KEPT.get((self, "run", key), lambda: distiller.run(self.texts(cell)[0]))
+
+    def sets(self, cell: Cell) -> list[LabelledTexts]:
+        """The sets of texts that a cell's method makes."""
+        method = str(cell["method"])
+        if method == "full":
+            return [self.texts(cell)[0]]
+        if method in cell.grid.candidates:
+            return list(cell.grid.plan().usable(self.candidate(cell)))
+        distiller, run = self.distil(cell)
+        named = str(distiller.decoder) if method.partition(":")[0] == VEC2TEXT else method
+        return _KEPT.get((self, "sets", _without_classifier(cell)), lambda: make_sets(distiller, run, named, cell.grid.plan()))
+
+    def inverter(self, cell: Cell) -> Path:
+        """The inverter that is trained for a cell's embedder, on its source, for as many steps as the cell says.
+
+        An interrupted training goes on where it was. A correcting decoder gets a corrector, trained as long.
+        """
+        from dallme.decoders.vec2text.config import FILE
+        from dallme.decoders.vec2text.training import train_inverter
+
+        source, steps, grid = self.texts(cell)[0], cell["inverter_steps"], cell.grid
+        correct = bool(grid.decoder_options.get("steps", 1))
+        parts = [source.digest, cell["embedder"], grid.preset, steps, correct, grid.seed]
+        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        output = self.folder / "inverters" / name
+        if not (output / FILE).is_file():
+            output.parent.mkdir(parents=True, exist_ok=True)
+            embedder, store = self.embedder(cell["embedder"]), EmbeddingStore(self.store)
+            embed = partial(embed_with_store, embedder, store=store, progress=self.progress)
+            options: dict[str, Any] = {"steps": steps, "preset": grid.preset, "correct": correct, "seed": grid.seed}
+            called = cell["embedder"]
+            train_inverter(source, embedder, output, name=called, embed=embed, resume=True, progress=self.progress, **options)
+        return output
+
+    def quiet(self) -> Workspace:
+        """The same, silent: for other processes."""
+        return replace(self, progress=SilentProgress())
+
+
+class _Kept:
+    """The few last things that were made, by what they were made of: cells that share them follow each other."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.things = most, {}  # type: int, dict[Any, Any]
+
+    def get(self, key: Any, make: Any) -> Any:
+        if key not in self.things:
+            made = make()
+            while len(self.things) >= self.most:
+                self.things.pop(next(iter(self.things)))
+            self.things[key] = made
+        return self.things[key]
+
+
+_KEPT = _Kept(most=4)
+
+
+def _without_classifier(cell: Cell) -> str:
+    config = cell.config()
+    return json.dumps({key: value for key, value in config.items() if key != "classifier"}, sort_keys=True)
+
+
+@lru_cache(maxsize=8)
+def _texts(folder: Path | None, source: Source, train_rows: int, test_rows: int) -> tuple[LabelledTexts, LabelledTexts | None]:
+    columns = {"text_column": source.text_column or None, "label_column": source.label_column or None}
+    train = read(_place(source.train, folder), **columns)
+    test = read(_place(source.test, folder), **columns, like=train) if source.test else None
+    if train_rows:
+        train = sample(train, train_rows, np.random.default_rng(0))
+    if test is not None and test_rows:
+        test = sample(test, test_rows, np.random.default_rng(0))
+    return train, test
+
+
+@lru_cache(maxsize=8)
+def _candidate(folder: Path | None, candidate: Candidate, like: LabelledTexts) -> list[LabelledTexts]:
+    place = _place(candidate.path, folder)
+    columns = {"text_column": candidate.text_column or None, "label_column": candidate.label_column or None}
+    return [read(each, **columns, like=like) for each in (data_files(place) if Path(place).is_dir() else [place])]
+
+
+def _place(path: str, folder: Path | None) -> Any:
+    """Where a data set is: a path as it is, one below the folder of data, or a Hub id.
+
+    Raises:
+        InputError: If it is the relative path of a file, and no folder of data is given or it has none of that name.
+    """
+    if Path(path).is_absolute() or (folder is None and Path(path).exists()):
+        return Path(path)
+    if folder is not None and (folder / path).exists():
+        return folder / path
+    if Path(path).suffix or path.count("/") > 1:
+        where = f"in {str(folder)!r}" if folder else "and no folder of data is given"
+        raise InputError(f"expected the data set {path!r}, found none {where}; name the folder that holds it with --data")
+    return path
+
+
+@lru_cache(maxsize=8)
+def _weights_of(inverter: str) -> str:
+    """The hash of an inverter's weights."""
+    from dallme.decoders.vec2text.fit import find_inverter
+
+    files = sorted(find_inverter(inverter).glob("*.safetensors"))
+    return ",".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
