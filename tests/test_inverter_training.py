@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from dallme.cli.main import app
 from dallme.decoders.vec2text.bases import EOS, Preset, find_preset, make_base, train_tokenizer
 from dallme.decoders.vec2text.config import InverterConfig
-from dallme.decoders.vec2text.dataset import Batches, Corpus, Drafts, encode, make_corpus, pad, split_texts
+from dallme.decoders.vec2text.dataset import Batches, Corpus, Drafts, draw_passages, encode, make_corpus, pad, split_texts
 from dallme.decoders.vec2text.folder import load
 from dallme.decoders.vec2text.inverter import Inverter
 from dallme.decoders.vec2text.model import InverterModel
@@ -411,3 +411,42 @@ def test_the_command_trains_and_prints_scores(tmp_path: Path) -> None:
     assert document["training"]["source"].endswith("texts.csv")
     assert set(document["scores"]) == {"hypotheses", "corrected once"}
     assert InverterConfig.read(tmp_path / "inverter").scores == document["scores"]
+
+
+# Passages and dropout
+
+
+def test_passages_are_whole_sentences_of_a_text_and_never_the_text() -> None:
+    texts = ["One came. Two stayed. Three left.", "A single sentence.", "Four sang. Five slept."]
+    passages = draw_passages(texts, 4, seed=0)
+    assert passages == draw_passages(texts, 4, seed=0) != draw_passages(texts, 4, seed=1)
+    assert len(passages) == len(set(passages)) > 3
+    assert not set(passages) & set(texts)
+    for passage in passages:
+        assert any(passage in text for text in texts), passage
+        assert passage.endswith(".")
+        assert passage[0].isupper()
+    assert draw_passages(texts, 0, seed=0) == []
+
+
+def test_passages_are_learnt_beside_the_texts(tmp_path: Path) -> None:
+    texts = [f"{first} {second}" for first, second in zip(TEXTS[:100], TEXTS[100:], strict=True)]
+    config = train_inverter(texts, EMBEDDER, tmp_path / "inverter", steps=2, correct=False, passages=1, **FAST)
+    assert 98 < config.training["texts"] <= 2 * 98
+    assert config.training["passages"] == 1
+
+
+def test_dropout_reaches_the_model() -> None:
+    from dallme.decoders.vec2text.training import _prepare
+
+    language_model, _, kind = make_base("scratch", TEXTS, EMBEDDER, preset=find_preset("tiny"))
+    language_model.extra = torch.nn.Dropout(0.5)
+    model = InverterModel(language_model, kind, EMBEDDER.dimension, 4)
+    _prepare(model, TrainingOptions(dropout=0.25, device="cpu"))
+    assert model.language_model.extra.p == 0.25
+
+
+@pytest.mark.parametrize(("option", "value", "message"), [("dropout", 1.0, "dropout in"), ("passages", -1, "passages")])
+def test_wrong_dropout_and_passages_are_refused(option: str, value: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TrainingOptions(**{option: value})

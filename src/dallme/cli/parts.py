@@ -11,7 +11,6 @@ from dallme.cli import options
 from dallme.cli.output import print_json, print_table
 from dallme.errors import UnknownNameError
 
-
 #: What can be listed: the roles of parts, and the experiments that ``dallme reproduce`` knows.
 KINDS = (*registry.ROLES, "experiments")
 

@@ -31,6 +31,8 @@ def train_inverter(
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Tokens that are learnt of a text.")] = None,
     noise: Annotated[float, typer.Option("--noise", help="Length of the Gaussian noise put on the vectors.")] = 0.0,
     mix: Annotated[float, typer.Option("--mix", help="Share of batches whose vectors are mixed with their neighbours'.")] = 0.0,
+    dropout: Annotated[float, typer.Option("--dropout", help="Share of the activations that are dropped.")] = 0.1,
+    passages: Annotated[int, typer.Option("--passages", help="Passages that are learnt of each text beside it.")] = 0,
     lora_rank: Annotated[int | None, typer.Option("--lora-rank", help="Train LoRA adapters of this rank only.")] = None,
     drafts: Annotated[int, typer.Option("--drafts", help="Most texts whose own hypotheses the corrector learns from.")] = 4_000,
     patience: Annotated[int, typer.Option("--patience", help="Measurements (ten a stage) without progress before it ends.")] = 4,
@@ -72,6 +74,8 @@ def train_inverter(
         "max_tokens",
         "noise",
         "mix",
+        "dropout",
+        "passages",
     )
     given = locals()
     chosen: dict[str, Any] = {

@@ -11,7 +11,7 @@ import numpy as np
 
 from dallme.embedders.base import normalize
 from dallme.errors import InputError
-from dallme.text import clean
+from dallme.text import clean, sentences
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +70,29 @@ def split_texts(texts: Sequence[str], seed: int) -> tuple[list[str], list[str]]:
     held = max(1, min(HELD_OUT_MOST, int(len(unique) * HELD_OUT_SHARE)))
     order = np.random.default_rng([seed, 0]).permutation(len(unique))
     return [unique[row] for row in sorted(order[held:])], [unique[row] for row in sorted(order[:held])]
+
+
+def draw_passages(texts: Sequence[str], count: int, seed: int) -> list[str]:
+    """Draws passages of texts: some whole sentences from a random one on, as long as that is not the whole text.
+
+    Args:
+        texts: n clean texts.
+        count: Passages drawn of each; those drawn twice, and of texts of one sentence, are fewer.
+        seed: Seed of the draws.
+
+    Returns:
+        Passages, each once, in the order of the texts.
+    """
+    if not count:
+        return []
+    rng, drawn = np.random.default_rng([seed, 6]), dict[str, None]()
+    for text in texts:
+        parts = sentences(text)
+        for _ in range(count if len(parts) > 1 else 0):
+            start = int(rng.integers(len(parts)))
+            drawn[" ".join(parts[start : start + 1 + int(rng.integers(len(parts)))])] = None
+    known = set(texts)
+    return [passage for passage in drawn if passage not in known]
 
 
 def make_corpus(texts: Sequence[str], tokenizer: Any, end: int, max_tokens: int, embed: Embed) -> Corpus:

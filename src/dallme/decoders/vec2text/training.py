@@ -16,7 +16,7 @@ from dallme.data import LabelledTexts
 from dallme.decoders.vec2text.bases import find_preset, make_base
 from dallme.decoders.vec2text.checkpoint import Checkpoints
 from dallme.decoders.vec2text.config import InverterConfig
-from dallme.decoders.vec2text.dataset import Corpus, Embed, make_corpus, split_texts
+from dallme.decoders.vec2text.dataset import Corpus, Embed, draw_passages, make_corpus, split_texts
 from dallme.decoders.vec2text.folder import check_new, save
 from dallme.decoders.vec2text.stages import Stages
 from dallme.embedders.base import Embedder
@@ -52,6 +52,8 @@ class TrainingOptions:
         max_tokens: Tokens that are learnt of a text, its end included.
         noise: Length of the Gaussian noise put on the target vectors.
         mix: Share of the batches whose targets are mixed with the mean of their neighbours, in [0, 1].
+        dropout: Share of the activations that are dropped, in [0, 1), where the base has such layers.
+        passages: Passages that are learnt of each training text beside the text itself: whole sentences from a random one on.
         lora_rank: Rank of LoRA adapters, in place of training all weights.
         drafts: Most training texts that the corrector sees the model's own hypotheses of.
         patience: Measurements (ten a stage) with neither a better BLEU nor a lower loss after which a stage ends.
@@ -72,6 +74,8 @@ class TrainingOptions:
     max_tokens: int | None = None
     noise: float = 0.0
     mix: float = 0.0
+    dropout: float = 0.1
+    passages: int = 0
     lora_rank: int | None = None
     drafts: int = 4_000
     patience: int = 4
@@ -96,6 +100,10 @@ class TrainingOptions:
                 raise InputError(f"expected {name} above 0, found {value!r}")
         if not 0 <= self.mix <= 1:
             raise InputError(f"expected mix as a share of the batches in [0, 1], found {self.mix!r}")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"expected dropout in [0, 1), found {self.dropout!r}")
+        if self.passages:
+            check_positive(self.passages, "passages")
         if not 0 <= self.noise < float("inf"):
             raise InputError(f"expected noise of at least 0, found {self.noise!r}")
 
@@ -174,6 +182,7 @@ def train_inverter(
     fingerprint = embedder.fingerprint()
     source, rows = (texts.source, texts.texts) if isinstance(texts, LabelledTexts) else ("memory", texts)
     training, held_out = split_texts(rows, chosen.seed)
+    training += draw_passages(training, chosen.passages, chosen.seed)
     record = asdict(chosen) | {"embedder": fingerprint.digest, "data": _digest(training)}
     checkpoints = Checkpoints(output.with_name(f"{output.name}.partial"))
     checkpoints.open(record, resume=resume, overwrite=overwrite)
@@ -208,7 +217,12 @@ def train_inverter(
 
 
 def _prepare(model: InverterModel, options: TrainingOptions) -> None:
-    """Adds adapters if asked for, and moves the model to its device."""
+    """Sets the dropout, adds adapters if asked for, and moves the model to its device."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = options.dropout
     device = find_device(options.device)
     if device.type == "cpu":  # where plain attention over these short texts is half as fast again as torch's own
         model.language_model.set_attn_implementation("eager")

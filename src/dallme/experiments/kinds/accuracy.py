@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from dallme import registry
+from dallme.distilled import DistilledDataset
 from dallme.evaluation.compare import compare
 from dallme.evaluation.contestants import check_methods, model_baselines
 from dallme.evaluation.judging import check_plan, judge
@@ -15,9 +17,21 @@ from dallme.experiments.workspace import Workspace
 
 
 def run(cell: Cell, workspace: Workspace) -> dict[str, Any]:
-    """The accuracy of a cell, its mean and deviation over sets and models."""
+    """The accuracy of a cell, its mean and deviation over sets and models; for a decoder, how near its texts are as well."""
     score, texts = score_cell(cell, workspace)
-    return measures(score, texts)
+    decodes = str(cell["method"]).partition(":")[0] in registry.names("decoders")
+    return measures(score, texts) | (nearness(workspace.distil(cell)[1].distilled) if decodes else {})
+
+
+def nearness(distilled: DistilledDataset) -> dict[str, Any]:
+    """Mean cosine of texts to their prototypes, and the share whose label a linear probe agrees with; of the first set."""
+    lineage = distilled.lineage
+    cosines = [each.cosine for each in lineage if each.cosine is not None]
+    agree = [each.label_agrees for each in lineage if each.label_agrees is not None]
+    return {
+        "prototype_cosine": float(np.mean(cosines)) if cosines else None,
+        "label_agrees": float(np.mean(agree)) if agree else None,
+    }
 
 
 def score_cell(cell: Cell, workspace: Workspace) -> tuple[Score, int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dallme.data import LabelledTexts
 from dallme.experiments.cells import Cell
-from dallme.experiments.kinds.accuracy import measures, score_cell
+from dallme.experiments.kinds.accuracy import measures, nearness, score_cell
 from dallme.experiments.workspace import Workspace
 from dallme.store import EmbeddingStore, embed_with_store
 
@@ -19,13 +19,12 @@ CHECKED = 200
 
 
 def run(cell: Cell, workspace: Workspace) -> dict[str, Any]:
-    """BLEU, token F1 and cosine on test texts, the cosine of the distilled texts to their prototypes, and the accuracy."""
+    """BLEU, token F1 and cosine on test texts, and the measures of accuracy."""
     distiller, run = workspace.distil(cell)
     score, texts = score_cell(cell, workspace)
-    cosines = [each.cosine for each in run.distilled.lineage if each.cosine is not None]
     folder = Path(str(distiller.decoder).partition(":")[2])
     checked = _check(folder, workspace, workspace.test_set(cell), int(cell.grid.decoder_options.get("steps", 5)))
-    return measures(score, texts) | checked | {"prototype_cosine": float(np.mean(cosines)) if cosines else None}
+    return measures(score, texts) | nearness(run.distilled) | checked
 
 
 @lru_cache(maxsize=4)
