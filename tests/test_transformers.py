@@ -11,16 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-    T5Config,
-    T5ForConditionalGeneration,
 )
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
@@ -32,56 +26,12 @@ from dallme.classifiers.neural.text_to_text import TextToTextClassifier
 from dallme.classifiers.neural.transformer import TransformerClassifier
 from dallme.errors import DallmeError, InputError, MissingDependencyError, ModelNotFoundError
 from dallme.models import language
+from tiny_models import LABELS, NAMES, TEST, TEST_LABELS, TEXTS, make_tokenizer, save_tiny_model
 
-GOOD = ["warm", "funny", "lovely", "great", "fine"]
-BAD = ["dull", "boring", "awful", "bad", "sad"]
-SHARED = ["a", "the", "film", "story", "cast", "plot"]
-NAMES = {4: "Very Positive", 9: "very negative"}
 KINDS = {"transformer": TransformerClassifier, "text-to-text": TextToTextClassifier, "causal": CausalClassifier}
 
 #: Number format in which results are compared exactly.
 FAST = {"device": "cpu", "precision": "float32"}
-
-
-def _toy(rows: int, seed: int) -> tuple[list[str], np.ndarray]:
-    """Texts of two classes, of 3 to 12 words, some of which only one class has."""
-    rng = np.random.default_rng(seed)
-    labels = rng.choice([4, 9], size=rows)
-    texts = []
-    for label in labels:
-        words = [*rng.choice(SHARED, rng.integers(2, 10)), *rng.choice(GOOD if label == 4 else BAD, rng.integers(1, 3))]
-        texts.append(" ".join(rng.permutation(words)))
-    return texts, labels
-
-
-TEXTS, LABELS = _toy(64, seed=0)
-TEST, TEST_LABELS = _toy(60, seed=1)
-
-
-def _tokenizer(kind: str) -> PreTrainedTokenizerFast:
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "eos_token": "[EOS]"}
-    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    corpus = [*TEXTS, *TEST, *NAMES.values(), "label : 4 9"]
-    tokenizer.train_from_iterator(corpus, trainers.WordLevelTrainer(special_tokens=list(special.values()), show_progress=False))
-    template = {"transformer": "[CLS] $A [SEP]", "text-to-text": "$A [EOS]"}.get(kind)
-    if template:
-        signs = [(sign, tokenizer.token_to_id(sign)) for sign in special.values()]
-        tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=signs)
-    if kind == "causal":
-        del special["pad_token"]  # as most causal models
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
-
-
-def _model(kind: str, words: int) -> Any:
-    size = {"vocab_size": words, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    if kind == "transformer":
-        return BertForMaskedLM(BertConfig(**size, max_position_embeddings=40))
-    if kind == "causal":
-        return LlamaForCausalLM(LlamaConfig(**size, initializer_range=0.2, tie_word_embeddings=True))
-    small = {"vocab_size": words, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2}
-    return T5ForConditionalGeneration(T5Config(**small, decoder_start_token_id=0, eos_token_id=4))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -98,16 +48,7 @@ def _quiet() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A tiny untrained model of each kind."""
-    made = {}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        for kind in KINDS:
-            folder = tmp_path_factory.mktemp("models") / kind
-            tokenizer = _tokenizer(kind)
-            _model(kind, len(tokenizer)).save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-            made[kind] = str(folder)
-    return made
+    return {kind: save_tiny_model(kind, tmp_path_factory.mktemp("models") / kind) for kind in KINDS}
 
 
 @pytest.fixture
@@ -294,7 +235,7 @@ def test_a_trained_head_of_another_task_is_left_out(folders: dict[str, str], tmp
     with torch.no_grad():
         trained.classifier.weight.fill_(5)
     trained.save_pretrained(tmp_path)
-    _tokenizer("transformer").save_pretrained(tmp_path)
+    make_tokenizer("transformer").save_pretrained(tmp_path)
     model, _ = language.load_encoder(str(tmp_path), 2)
     assert model.classifier.weight.abs().max() < 1
     assert torch.equal(model.bert.pooler.dense.weight, trained.bert.pooler.dense.weight)
