@@ -10,7 +10,7 @@ import typer
 from dallme.cli import options
 from dallme.cli.output import print_json, print_notes, print_table
 from dallme.cli.progress import make_progress
-from dallme.errors import DallmeError
+from dallme.errors import DallmeError, InputError
 
 if TYPE_CHECKING:
     from dallme.experiments.plan import ExperimentPlan
@@ -67,6 +67,8 @@ def reproduce(
     from dallme.experiments.workspace import Workspace
 
     loaded = [load_experiment(each, changes or ()) for each in (experiment_names() if name == ALL else [name])]
+    if budget_usd is not None and jobs > 1:
+        raise InputError("expected --budget-usd with one job, found several, which do not know what the others spend")
     given = {"base_url": base_url, "max_usd": budget_usd, "price": price}
     services = {option: value for option, value in given.items() if value is not None}
     kept, progress, documents, failed = options.store_folder(store), make_progress(), [], 0
@@ -114,14 +116,14 @@ def _show_outcome(experiment: Experiment, outcome: Outcome, folder: Path, *, jso
     failures = [{"cell": str(cell), "error": message} for cell, message in outcome.failures]
     if not json:
         print((folder / "table.md").read_text(encoding="utf-8"))
-        print(f"{experiment.name}: {outcome.computed} cells computed, {outcome.found} found; see {folder / 'page.md'}")
+        print(f"{experiment.name}: {len(outcome.computed)} cells computed, {len(outcome.found)} found; see {folder / 'page.md'}")
     print_notes([f"failed: {each['cell']}: {each['error']}" for each in failures])
     return {
         "name": experiment.name,
         "folder": str(folder),
         "cells": len(outcome.cells),
-        "computed": outcome.computed,
-        "found": outcome.found,
+        "computed": len(outcome.computed),
+        "found": len(outcome.found),
         "failures": failures,
     }
 

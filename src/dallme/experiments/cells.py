@@ -49,7 +49,7 @@ class Cell:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def label(self, axes: Sequence[str]) -> str:
-        """What a table calls it along some axes: the grid's label, or the values that are there."""
+        """What its values along some axes are called, of those that are there."""
         named = [name_value(axis, self.values[axis]) for axis in axes if axis in self.values]
         return " · ".join(each for each in named if each)
 

@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dallme.errors import InputError, UnknownNameError
 from dallme.experiments.spec import AXES, Candidate, Edition, Experiment, Grid, Source
 
 #: Ending of experiment files.
 SUFFIX = ".toml"
+
+_Record = TypeVar("_Record")
+
+#: Types of plain values, by their annotation.
+_PLAIN: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 
 
 def experiment_names() -> list[str]:
@@ -37,8 +42,9 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
         path = Path(name)
         try:
             text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"expected an experiment in {name!r}, could not read it: {error.strerror or error}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"expected an experiment in {name!r}, could not read it: {reason}") from error
         where = path.stem
     elif name in experiment_names():
         text, where = (_folder() / f"{name}{SUFFIX}").read_text(encoding="utf-8"), name
@@ -59,6 +65,7 @@ def parse_experiment(text: str, name: str, overrides: Sequence[str] = ()) -> Exp
     editions = content.pop("editions", None)
     if not isinstance(editions, dict) or not editions:
         raise InputError(f"experiment {name!r}: expected [editions.NAME], found none")
+    _check_data(overrides, editions)
     parsed = {each: _edition(found, f"{name}: editions.{each}", overrides) for each, found in editions.items()}
     return _build(Experiment, content | {"name": name, "editions": parsed}, name)
 
@@ -115,13 +122,22 @@ def _override(override: str, grids: list[dict[str, Any]], sources: dict[str, dic
         return
     for grid in grids:
         if len(path) == 1:
-            grid["data" if path[0] == "datasets" else path[0]] = (
-                [value] if path[0] in AXES and not isinstance(value, list) else value
-            )
+            name = "data" if path[0] == "datasets" else path[0]
+            grid[name] = [value] if name in AXES and not isinstance(value, list) else value
         elif len(path) == 2 and path[0] in ("training", "decoder_options"):
-            grid[path[0]] = {**grid.get(path[0], {}), path[1]: value}
+            grid[path[0]] = {**_mapping(grid.get(path[0], {}), f"{where}: {path[0]}"), path[1]: value}
         else:
             raise InputError(f"{where}: expected a key of a grid, data.NAME.KEY or training.KEY to set, found {key!r}")
+
+
+def _check_data(overrides: Sequence[str], editions: Mapping[str, Any]) -> None:
+    """Checks that a data set that is set anew is one of some edition."""
+    found = [each["data"] for each in editions.values() if isinstance(each, dict) and isinstance(each.get("data"), dict)]
+    known = sorted({name for sources in found for name in sources})
+    for override in overrides:
+        path = override.partition("=")[0].strip().split(".")
+        if path[0] == "data" and len(path) == 3 and path[1] not in known:
+            raise UnknownNameError("data set to set", path[1], known)
 
 
 def _mapping(content: Any, where: str) -> Mapping[str, Any]:
@@ -130,9 +146,9 @@ def _mapping(content: Any, where: str) -> Mapping[str, Any]:
     return content
 
 
-def _build(kind: Any, content: Mapping[str, Any], where: str) -> Any:
+def _build(kind: type[_Record], content: Mapping[str, Any], where: str) -> _Record:
     """A dataclass from a table: lists become tuples; unknown and missing keys and wrong types are errors that name them."""
-    known = {each.name: each for each in fields(kind)}
+    known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
     for key in content:
         if key not in known:
             raise UnknownNameError(f"key of {where}", key, known)
@@ -144,12 +160,15 @@ def _build(kind: Any, content: Mapping[str, Any], where: str) -> Any:
 
 def _typed(value: Any, annotation: str, where: str) -> Any:
     """The value, if it is of the type that a field says."""
-    if annotation.startswith("tuple[") and "Grid" not in annotation:
+    outer, _, inner = annotation.removesuffix("]").partition("[")
+    if outer in ("tuple", "Sequence"):
         if not isinstance(value, (list, tuple)):
             raise InputError(f"{where}: expected a list, found {value!r}")
-        inner = annotation.removeprefix("tuple[").partition(",")[0]
-        return tuple(_typed(each, inner, where) for each in value)
-    plain = {"str": str, "int": int, "float": (int, float), "bool": bool}.get(annotation)
+        return tuple(_typed(each, inner.removesuffix(", ..."), where) for each in value)
+    if outer == "Mapping":
+        inner = inner.partition(", ")[2]
+        return {key: _typed(each, inner, f"{where}.{key}") for key, each in _mapping(value, where).items()}
+    plain = _PLAIN.get(annotation)
     if plain is not None and (not isinstance(value, plain) or (isinstance(value, bool) and annotation != "bool")):
         raise InputError(f"{where}: expected {annotation}, found {value!r}")
     return float(value) if annotation == "float" else value

@@ -120,10 +120,13 @@ def _vectors(cells: Sequence[Cell], workspace: Workspace, notes: list[str]) -> l
     if any(cell.kind == "cost" for cell in cells):  # which sends nothing
         return []
     found: dict[tuple[str, str], PlannedVectors] = {}
+    missing: dict[str, DallmeError] = {}  # what cannot be reached takes long to fail
     for (data, embedder, prompt), cell in wanted.items():
         before = found.get((data, embedder), PlannedVectors(data, embedder, 0, 0.0))
         try:
-            texts = workspace.texts(cell)[0].texts
+            if data in missing:
+                raise missing[data]
+            texts = _source_texts(workspace, cell, missing)
             plan = make_plan(workspace.embedder(embedder), texts, prompt=prompt or None, store=EmbeddingStore(workspace.store))
         except DallmeError as error:
             notes.append(f"the price of embedding {data} with {embedder} is not known: {error}")
@@ -133,6 +136,15 @@ def _vectors(cells: Sequence[Cell], workspace: Workspace, notes: list[str]) -> l
         price = None if before.price_usd is None or plan.price_usd is None else before.price_usd + plan.price_usd
         found[data, embedder] = PlannedVectors(data, embedder, tokens, price)
     return list(found.values())
+
+
+def _source_texts(workspace: Workspace, cell: Cell, missing: dict[str, DallmeError]) -> Sequence[str]:
+    """The texts of a cell's source; if it cannot be read, that is remembered."""
+    try:
+        return workspace.texts(cell)[0].texts
+    except DallmeError as error:
+        missing[cell["data"]] = error
+        raise
 
 
 def _is_service(embedder: str) -> bool:

@@ -146,6 +146,7 @@ class Edition:
         grid: The grids.
         beside: Row of our table to the row of the paper's that stands for the same.
         columns: Column of our table to that of the paper's.
+        reasons: Row of our table, or ``ROW | COLUMN``, to a sentence that says why it falls short of the paper's.
     """
 
     differs: tuple[str, ...]
@@ -153,6 +154,7 @@ class Edition:
     grid: tuple[Grid, ...]
     beside: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

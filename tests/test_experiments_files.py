@@ -1,0 +1,442 @@
+"""The experiments that come with dallme: they can be read, they name what there is, and they hold the paper's numbers."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from dallme import registry
+from dallme.classifiers.neural.training import NeuralClassifier
+from dallme.decoders.vec2text.bases import PRESETS
+from dallme.embedders.pricing import price_of
+from dallme.embedders.prompts import TEMPLATES
+from dallme.errors import InputError, UnknownNameError
+from dallme.experiments.cells import Cell, make_cells
+from dallme.experiments.loading import experiment_names, load_experiment, parse_experiment
+from dallme.experiments.sheet import make_sheet
+from dallme.experiments.spec import Edition, Experiment
+from dallme.models.word_vectors import HUB, WHEEL
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+NAMES = (
+    "cost", "dpc-agnews", "dpc-imdb", "dpc-sst2", "figure3", "figure4", "figure5", "generators", "section55", "table1-agnews",
+    "table1-imdb", "table2", "table3", "table4",
+)  # fmt: skip
+EDITIONS = ("offline", "paper")
+MINILM = "all-MiniLM-L6-v2"
+
+
+@pytest.fixture(params=[(name, edition) for name in NAMES for edition in EDITIONS], ids="-".join)
+def pair(request: pytest.FixtureRequest) -> tuple[Experiment, Edition]:
+    name, edition = request.param
+    experiment = load_experiment(name)
+    return experiment, experiment.edition(edition)
+
+
+def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A script of the benchmarks as a module."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def settings(cell: Cell) -> dict[str, Any]:
+    """What decides whether a cell finds the results of trainings that are kept."""
+    plan, grid = cell.grid.plan(), cell.grid
+    found = {name: getattr(plan, name) for name in ("name", "sets", "models", "training", "full_steps", "full_runs")}
+    found["tuned"] = plan.tune and "learning_rate" not in plan.training
+    own = {name: getattr(grid, name) for name in ("train_rows", "test_rows", "max_tokens", "seed", "decoder_options")}
+    return found | own | {axis: cell[axis] for axis in ("per_class", "prompt", "condenser", "inverter_steps")}
+
+
+def plain(**options: Any) -> dict[str, Any]:
+    """The settings of the benchmarks."""
+    found = {"name": "paper", "models": 1, "full_steps": None, "full_runs": 1, "tuned": not options.get("training")}
+    found |= {"train_rows": 0, "test_rows": 0, "max_tokens": 128, "seed": 0, "decoder_options": {}, "training": {}}
+    return found | {"prompt": "", "condenser": "k-centroid", "inverter_steps": 0} | options
+
+
+class TestFiles:
+    def test_all_of_the_paper_is_there(self) -> None:
+        assert experiment_names() == list(NAMES)
+        assert all(sorted(load_experiment(name).editions) == list(EDITIONS) for name in NAMES)
+
+    def test_every_cell_has_what_its_kind_needs(self, pair: tuple[Experiment, Edition]) -> None:
+        experiment, edition = pair
+        cells = make_cells(experiment, edition)
+        needed = {"probe": ("embedder",), "cost": ("embedder",)}.get(experiment.kind, ("method", "classifier"))
+        for cell in cells:
+            assert cell["data"]
+            assert all(cell[axis] for axis in needed), cell
+            assert (cell["per_class"] is None) != (cell["ratio"] is None) or experiment.kind in ("probe", "cost"), cell
+        assert len({str(cell.config()) for cell in cells}) == len(cells)
+
+    def test_every_data_set_is_used_and_stands_where_its_edition_says(self, pair: tuple[Experiment, Edition]) -> None:
+        experiment, edition = pair
+        assert {cell["data"] for cell in make_cells(experiment, edition)} == set(edition.data)
+        offline = edition is experiment.editions["offline"]
+        for source in edition.data.values():
+            assert all(place.endswith(".parquet") == offline for place in (source.train, source.test) if place)
+            assert all(("@" in place) != offline for place in (source.train, source.test) if place)
+            assert bool(source.test) == (experiment.kind != "cost")
+
+    def test_every_name_is_known(self, pair: tuple[Experiment, Edition]) -> None:
+        trained = {each.name for each in fields(NeuralClassifier)}
+        for cell in make_cells(*pair):
+            check_embedder(cell["embedder"])
+            registry.find("condensers", cell["condenser"])
+            assert cell["prompt"] in ("", *TEMPLATES)
+            assert cell.grid.preset in PRESETS
+            assert set(cell.grid.training) <= trained
+            if cell["classifier"]:
+                check_classifier(cell["classifier"])
+            if cell["method"] and cell["method"] not in cell.grid.candidates:
+                decodes = cell["method"].partition(":")[0] in registry.names("decoders")
+                part, _ = registry.split("decoders" if decodes else "baselines", cell["method"])
+                assert part.name != "tdd" or cell["classifier"].startswith("text-cnn")
+                if decodes:
+                    registry.make("decoders", cell["method"], **cell.grid.decoder_options)
+
+    def test_every_name_beside_the_papers_is_used(self, pair: tuple[Experiment, Edition]) -> None:
+        sheet = make_sheet(*pair, [])
+        beside = {paper for paper in sheet.rows.values() if paper}
+        assert beside >= set(pair[1].beside.values())
+        assert {column.paper for column in sheet.columns} >= set(pair[1].columns.values())
+
+    def test_what_is_read_on_the_page_is_in_sentences(self, pair: tuple[Experiment, Edition]) -> None:
+        experiment, edition = pair
+        assert experiment.title
+        assert experiment.place
+        assert edition.differs
+        for sentence in (experiment.says, *edition.differs):
+            assert sentence.endswith(".")
+            assert "\n" not in sentence
+
+    @pytest.mark.parametrize("name", [name for name in NAMES if name != "cost"])
+    def test_a_sample_of_ag_news_is_called_one(self, name: str) -> None:
+        edition = load_experiment(name).edition("offline")
+        assert any("18,060" in sentence for sentence in edition.differs) == ("ag_news" in edition.data)
+
+
+def check_embedder(name: str) -> None:
+    """Fails if no embedder is of that name; weights are not looked for."""
+    part, _, argument = name.partition(":")
+    if not argument:
+        assert name == "hashing" or name == MINILM or name.count("/") == 1
+        return
+    kind = registry.find("embedders", part).name
+    assert kind in ("glove", "openai")
+    assert argument in (WHEEL, *HUB) if kind == "glove" else price_of(argument).usd_per_million
+
+
+def check_classifier(name: str) -> None:
+    """Fails if no classifier is of that name; weights are not looked for."""
+    part, argument = registry.split("classifiers", name)
+    if part.name != "embedding-lr":  # which wants an embedder
+        registry.make("classifiers", name)
+    if part.name in ("text-cnn", "text-rnn"):
+        assert argument in (None, "glove.6B.zip!glove.6B.100d.txt")
+
+
+class TestSettings:
+    @pytest.mark.parametrize(("name", "data"), [("table1-imdb", "imdb"), ("table1-agnews", "ag_news")])
+    def test_table_1_finds_the_results_of_the_honest_table(self, name: str, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        script = benchmark("honest_table", monkeypatch)
+        wanted = {}
+        for group in script.GROUPS.values():
+            training = group.get("training", {}) | ({"steps": group["steps"][data]} if "steps" in group else {})
+            options = {"sets": group["sets"], "test_rows": group.get("test_rows", 0), "full_steps": group.get("full_steps")}
+            for method in group.get("methods", script.METHODS):
+                for classifier in group["classifiers"]:
+                    wanted[method, classifier] = plain(per_class=script.PER_CLASS[data], training=training, **options)
+        wanted = {key: value for key, value in wanted.items() if key[1] != "embedding-lr"}  # which is not in the paper
+        experiment = load_experiment(name)
+        cells = make_cells(experiment, experiment.edition("offline"))
+        ours = {(cell["method"], cell["classifier"]): settings(cell) for cell in cells if cell["embedder"] == MINILM}
+        assert ours == wanted
+        others = [cell for cell in cells if cell["embedder"] != MINILM]
+        assert {(cell["embedder"], cell["method"]) for cell in others} == {("glove:6B.50d", "extractive")}
+        words = ["linear-svm", "logistic-regression", "naive-bayes", "text-cnn", "text-rnn"]
+        assert sorted(cell["classifier"] for cell in others) == words
+        assert all(settings(cell) == wanted["extractive", cell["classifier"]] for cell in others)
+
+    def test_sst_2_finds_the_results_of_the_benchmark(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        script = benchmark("dpc_sst2", monkeypatch)
+        dpc = {"learning_rate": 1e-4, "batch_size": 64, "steps": 200, "warmup": 0.5}
+        wanted = {
+            (size, method, classifier): plain(per_class=size, sets=script.SETS)
+            if group != "transformer"
+            else plain(name="dpc", per_class=size, sets=script.SETS, training=dpc)
+            for size in (5, 10, 20)
+            for method in (*script.METHODS, script.CANDIDATE)
+            for group, classifiers in script.GROUPS.items()
+            for classifier in classifiers
+        }
+        experiment = load_experiment("dpc-sst2")
+        cells = make_cells(experiment, experiment.edition("offline"))
+        assert {(cell["per_class"], cell["method"], cell["classifier"]): settings(cell) for cell in cells} == wanted
+        assert all(cell.grid.candidates["DiLM"].path == f"dilm_sst2/dpc{cell['per_class']}" for cell in cells)
+
+    @pytest.mark.parametrize("name", ["figure4", "figure5", "section55", "generators", "table3"])
+    def test_offline_means_are_over_the_linear_classifiers(self, name: str) -> None:
+        experiment = load_experiment(name)
+        places: dict[tuple[str, ...], set[str]] = {}
+        for cell in make_cells(experiment, experiment.edition("offline")):
+            axes = (axis for axis in cell.values if axis != "classifier")
+            places.setdefault(tuple(str(cell[axis]) for axis in axes), set()).add(cell["classifier"])
+        assert all(found == {"logistic-regression", "linear-svm", "naive-bayes"} for found in places.values())
+
+    def test_figures_4_and_5_run_from_a_thousandth_to_a_tenth(self) -> None:
+        for name in ("figure4", "figure5"):
+            experiment = load_experiment(name)
+            for edition in experiment.editions.values():
+                lines: dict[tuple[str, str], list[float]] = {}
+                for cell in make_cells(experiment, edition, only=["classifier=naive-bayes"]):
+                    lines.setdefault((cell["method"], cell["embedder"]), []).append(cell["ratio"])
+                assert all(ratios == [0.001, 0.005, 0.01, 0.05, 0.1] for ratios in lines.values())
+                assert {method for method, _ in lines} >= {"full", "random"}
+
+
+def numbers() -> Iterator[tuple[str, str, str, tuple[float, ...]]]:
+    for name in NAMES:
+        for row, columns in load_experiment(name).reported.items():
+            for column, values in columns.items():
+                yield name, row, column, tuple(values)
+
+
+class TestReported:
+    def test_every_number_is_in_its_range(self) -> None:
+        ranges = {"seconds": (10, 20_000), "dimension": (300, 3072), "price_usd": (0.1, 10), "change": (-1, 0)}
+        for name, row, column, values in numbers():
+            kind = next((kind for kind in ranges if kind in column), "")
+            low, high = ranges.get(kind, (0.5, 1))
+            assert low <= values[0] <= high, (name, row, column)
+            assert len(values) in (1, 2), (name, row, column)
+            assert all(0 <= deviation <= 0.033 for deviation in values[1:]), (name, row, column)
+
+    @pytest.mark.parametrize("name", ["table1-imdb", "table1-agnews"])
+    def test_averages_of_table_1_are_the_means_of_their_rows(self, name: str) -> None:
+        for row, columns in load_experiment(name).reported.items():
+            single = [values[0] for column, values in columns.items() if column != "average"]
+            assert len(single) == (1 if row == "TDD" else 7)
+            if "average" in columns:
+                assert columns["average"][0] == pytest.approx(sum(single) / 7, abs=0.002), row
+
+    def test_tables_that_share_numbers_agree(self) -> None:
+        agnews, prompts = load_experiment("table1-agnews").reported, load_experiment("table3").reported
+        names = {"GloVe.6B.300d": "GloVe 300d"}
+        for row, columns in prompts.items():
+            assert columns["with prompt"][0] == agnews[names.get(row, row)]["average"][0]
+
+    def test_numbers_that_the_issue_sums_up(self) -> None:
+        """The paper's best rows without T5-Base, which the offline edition is held against."""
+        for name, wanted in (("table1-imdb", 0.685), ("table1-agnews", 0.814)):
+            best = load_experiment(name).reported["text-embedding-3-large"]
+            single = [values[0] for column, values in best.items() if column not in ("average", "T5-Base")]
+            assert sum(single) / len(single) == pytest.approx(wanted, abs=5e-4)
+
+    def test_a_few_numbers_as_they_are_printed(self) -> None:
+        reported = {name: load_experiment(name).reported for name in NAMES}
+        assert tuple(reported["table1-imdb"]["DeepCore"]["DistilBERT"]) == (0.734, 0.023)
+        assert tuple(reported["table1-agnews"]["random"]["NB"]) == (0.686, 0.007)
+        assert tuple(reported["table2"]["text-embedding-3-large"]["IMDB"]) == (0.964,)
+        assert tuple(reported["table3"]["text-embedding-ada-002"]["without prompt"]) == (0.789,)
+        assert tuple(reported["table4"]["LoRA (0.4% params), full data"]["AG News, seconds"]) == (10351.0,)
+        assert tuple(reported["figure4"]["best embedder"]["recovered at 10%"]) == (0.985,)
+        assert tuple(reported["figure5"]["best embedder"]["recovered at 1%"]) == (0.954,)
+        assert tuple(reported["cost"]["commercial embedders"]["price_usd"]) == (1.7,)
+
+
+TOY = """
+title = "A toy"
+place = "nowhere"
+kind = "accuracy"
+rows = ["method"]
+columns = ["classifier"]
+
+[reported.random]
+LR = [0.5, 0.1]
+
+[editions.offline]
+differs = ["All."]
+per_class = [1, 2]
+classifier = ["logistic-regression"]
+
+[editions.offline.data]
+toy = { train = "toy.csv", test = "test.csv" }
+
+[[editions.offline.grid]]
+method = ["random", "nearest"]
+
+[[editions.offline.grid]]
+per_class = [3]
+method = ["DiLM"]
+training = { steps = 5 }
+candidates.DiLM = { path = "sets" }
+"""
+
+
+def toy(old: str = "", new: str = "", overrides: tuple[str, ...] = ()) -> Experiment:
+    assert old in TOY
+    return parse_experiment(TOY.replace(old, new, 1) if old else TOY, "toy", overrides)
+
+
+class TestReading:
+    def test_a_grid_has_what_its_edition_says_unless_it_says_otherwise(self) -> None:
+        experiment = toy()
+        cells = make_cells(experiment, experiment.edition("offline"))
+        found = [(cell["per_class"], cell["method"], cell["classifier"], dict(cell.grid.training)) for cell in cells]
+        first = [(size, method, "logistic-regression", {}) for size in (1, 2) for method in ("random", "nearest")]
+        assert found == [*first, (3, "DiLM", "logistic-regression", {"steps": 5})]
+        assert cells[0]["data"] == "toy"
+        assert cells[-1].grid.candidates["DiLM"].path == "sets"
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ('title = "A toy"', 'titel = "A toy"', "unknown key of toy 'titel'; known: name, title"),
+            ("per_class = [1, 2]", "per_clas = [1]", "unknown key of toy: editions.offline.grid[0] 'per_clas'"),
+            ("training = { steps = 5 }", "sts = 5", "unknown key of toy: editions.offline.grid[1] 'sts'"),
+            ("train =", "trian =", "unknown key of toy: editions.offline.data.toy 'trian'; known: train, test"),
+            ("path =", "pth =", "candidates.DiLM 'pth'; known: path"),
+            ('kind = "accuracy"', 'kind = "speed"', "unknown kind 'speed'; known: accuracy, probe"),
+            ('rows = ["method"]', 'rows = ["metod"]', "unknown axis 'metod'; known: data, per_class"),
+            ("per_class = [3]", 'datasets = ["tyo"]', "unknown data set of toy: editions.offline.grid[1] 'tyo'; known: toy"),
+            ("per_class = [3]", 'protocol = "dcp"', "unknown protocol 'dcp'; known: paper, dpc"),
+        ],
+    )
+    def test_an_unknown_name_is_named(self, old: str, new: str, message: str) -> None:
+        with pytest.raises(UnknownNameError) as caught:
+            toy(old, new)
+        assert message in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ("per_class = [1, 2]", "per_class = 1", "editions.offline.grid[0]: per_class: expected a list, found 1"),
+            ("per_class = [1, 2]", 'per_class = ["1"]', "per_class: expected int, found '1'"),
+            ("per_class = [1, 2]", "per_class = [true]", "per_class: expected int, found True"),
+            ("per_class = [3]", "ratio = [0.1]", "expected per_class or ratio in a grid, found both"),
+            ("{ steps = 5 }", "5", "training: expected a table, found 5"),
+            ('differs = ["All."]', 'differs = "All."', "differs: expected a list, found 'All.'"),
+            ('differs = ["All."]', "", "editions.offline: expected the key 'differs', found none"),
+            ('title = "A toy"', "title = 3", "toy: title: expected str, found 3"),
+            ("LR = [0.5, 0.1]", "LR = 0.5", "toy: reported.random.LR: expected a list, found 0.5"),
+            ("LR = [0.5, 0.1]", 'LR = ["a half"]', "reported.random.LR: expected float, found 'a half'"),
+            (
+                "[[editions.offline.grid]]\nper_class",
+                "[editions.x]\nper_class",
+                "editions.x: expected the key 'differs', found none",
+            ),
+            ("rows =", "rows", "expected TOML in the experiment 'toy', could not read it: "),
+        ],
+    )
+    def test_a_wrong_value_is_named_with_its_key(self, old: str, new: str, message: str) -> None:
+        with pytest.raises(InputError) as caught:
+            toy(old, new)
+        assert message in str(caught.value)
+
+    def test_an_experiment_without_editions_is_none(self) -> None:
+        with pytest.raises(InputError, match=r"experiment 'toy': expected \[editions.NAME\], found none"):
+            parse_experiment('title = "A toy"', "toy")
+
+    def test_a_file_of_the_users_is_read(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.toml").write_text(TOY)
+        assert load_experiment(str(tmp_path / "mine.toml")).name == "mine"
+
+    def test_a_file_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"expected an experiment in '.*none.toml', could not read it: No such file"):
+            load_experiment(str(tmp_path / "none.toml"))
+        (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+        with pytest.raises(InputError, match=r"bytes.toml', could not read it: 'utf-8' codec"):
+            load_experiment(str(tmp_path / "bytes.toml"))
+
+    def test_an_unknown_experiment_and_edition_list_the_known_ones(self) -> None:
+        with pytest.raises(UnknownNameError, match="unknown experiment 'table5'; known: cost, dpc-agnews"):
+            load_experiment("table5")
+        with pytest.raises(UnknownNameError, match="unknown edition 'paper'; known: offline"):
+            toy().edition("paper")
+
+
+class TestSetting:
+    @pytest.mark.parametrize(
+        ("override", "axis", "values"),
+        [
+            ("method=random", "method", {"random"}),
+            ('method=["nearest", "full"]', "method", {"nearest", "full"}),
+            ("per_class=7", "per_class", {7}),
+            ("classifier=transformer:a/b", "classifier", {"transformer:a/b"}),
+            ("datasets=toy", "data", {"toy"}),
+        ],
+    )
+    def test_an_axis_is_set_in_all_grids(self, override: str, axis: str, values: set[Any]) -> None:
+        experiment = toy(overrides=(override,))
+        assert {cell[axis] for cell in make_cells(experiment, experiment.edition("offline"))} == values
+
+    def test_options_are_set_in_all_grids(self) -> None:
+        edition = toy(overrides=("sets=4", "protocol=dpc", "training.steps=9", "decoder_options.beam = 2")).edition("offline")
+        assert [grid.sets for grid in edition.grid] == [4, 4]
+        assert [grid.plan().name for grid in edition.grid] == ["dpc", "dpc"]
+        assert [grid.training["steps"] for grid in edition.grid] == [9, 9]
+        assert [grid.decoder_options["beam"] for grid in edition.grid] == [2, 2]
+
+    def test_a_budget_takes_the_place_of_the_other(self) -> None:
+        edition = toy(overrides=("per_class=[]", "ratio=0.5")).edition("offline")
+        assert [(grid.per_class, grid.ratio) for grid in edition.grid] == [((), (0.5,))] * 2
+
+    def test_a_data_set_is_set(self) -> None:
+        source = toy(overrides=("data.toy.train=other.csv", 'data.toy.text_column="words"')).edition("offline").data["toy"]
+        assert (source.train, source.test, source.text_column) == ("other.csv", "test.csv", "words")
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ("sets", "expected KEY=VALUE to set, found 'sets'"),
+            ("=3", "expected KEY=VALUE to set, found '=3'"),
+            ("sts=3", "unknown key of toy: editions.offline.grid[0] 'sts'"),
+            ("sets=many", "grid[0]: sets: expected int, found 'many'"),
+            ("data.tyo.train=a.csv", "unknown data set to set 'tyo'; known: toy"),
+            ("data.toy.trian=a.csv", "unknown key of toy: editions.offline.data.toy 'trian'"),
+            ("labels.x=1", "expected a key of a grid, data.NAME.KEY or training.KEY to set, found 'labels.x'"),
+        ],
+    )
+    def test_what_cannot_be_set_is_named(self, override: str, message: str) -> None:
+        with pytest.raises(InputError) as caught:
+            toy(overrides=(override,))
+        assert message in str(caught.value)
+
+    def test_an_override_reaches_an_experiment_that_comes_with_dallme(self) -> None:
+        experiment = load_experiment("table1-imdb", ["data.imdb.train=mine.csv", "sets=2"])
+        assert {edition.data["imdb"].train for edition in experiment.editions.values()} == {"mine.csv"}
+        assert {grid.sets for edition in experiment.editions.values() for grid in edition.grid} == {2}
+
+
+class TestOnly:
+    def test_cells_that_agree_with_all_conditions_are_left(self) -> None:
+        experiment = toy()
+        cells = make_cells(experiment, experiment.edition("offline"), only=["method=nearest,DiLM", "per_class=2,3"])
+        assert [(cell["per_class"], cell["method"]) for cell in cells] == [(2, "nearest"), (3, "DiLM")]
+
+    @pytest.mark.parametrize(
+        ("only", "message"),
+        [
+            (["metod=nearest"], "unknown axis 'metod'; known: data, per_class"),
+            (["method=neerest"], "unknown value of method 'neerest'; known: DiLM, nearest, random"),
+            (["method=DiLM", "per_class=2"], "unknown value of per_class '2'; known: 3"),
+        ],
+    )
+    def test_unknown_ones_are_named(self, only: list[str], message: str) -> None:
+        experiment = toy()
+        with pytest.raises(UnknownNameError) as caught:
+            make_cells(experiment, experiment.edition("offline"), only=only)
+        assert message in str(caught.value)
