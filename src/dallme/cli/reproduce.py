@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,6 +59,7 @@ def reproduce(
 
     Example: dallme reproduce table2 --data data
     """
+    from dallme.evaluation.plots import find_matplotlib
     from dallme.experiments.cells import make_cells
     from dallme.experiments.loading import experiment_names, load_experiment
     from dallme.experiments.page import write_results
@@ -72,6 +74,8 @@ def reproduce(
     given = {"base_url": base_url, "max_usd": budget_usd, "price": price}
     services = {option: value for option, value in given.items() if value is not None}
     kept, progress, documents, failed = options.store_folder(store), make_progress(), [], 0
+    if not plan and any(experiment.figure for experiment in loaded):
+        find_matplotlib()
     for experiment in loaded:
         chosen, folder = experiment.edition(edition), output / edition / experiment.name
         workspace = Workspace(chosen, folder, data, kept, services, progress)
@@ -133,7 +137,8 @@ def _write_page(page: Path, root: Path, edition: str) -> None:
     from dallme.durable import replace_file
     from dallme.experiments.page import results_page
 
-    replace_file(page, results_page(root, edition).encode())
+    prefix = Path(os.path.relpath(root.resolve(), page.resolve().parent)).as_posix()
+    replace_file(page, results_page(root, edition, f"{prefix}/").encode())
 
 
 def _time(seconds: float | None) -> str:

@@ -58,6 +58,15 @@ def check_plot(path: Path) -> None:
         raise InputError(f"expected a picture that ends in {', '.join(FORMATS)}, found {path.name!r}")
     if not path.parent.is_dir():
         raise OutputError(f"expected a folder for the picture, found none at {str(path.parent)!r}; create it first")
+    find_matplotlib()
+
+
+def find_matplotlib() -> None:
+    """Checks, before any work, that pictures can be drawn.
+
+    Raises:
+        MissingDependencyError: If matplotlib is not installed.
+    """
     if find_spec("matplotlib") is None:
         raise MissingDependencyError("drawing a curve", "matplotlib", "plot")
 

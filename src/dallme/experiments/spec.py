@@ -73,7 +73,7 @@ class Grid:
         method: Names of baselines, decoders and candidates.
         classifier: Names of classifiers.
         label: What the rows of this grid are called in place of the values of the table's row axes.
-        decoder_options: Options of the decoder, if the method is one.
+        decoder_options: Options of the decoder, for methods that are decoders and have them.
         candidates: Name to ready sets; a name is a method as well.
         protocol: ``paper``, ``dpc``, or empty for the plain one.
         sets: Sets that a method makes, in place of the protocol's.

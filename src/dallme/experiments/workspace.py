@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ class Workspace:
             prompt=cell["prompt"] or None,
             condenser=cell["condenser"],
             decoder=method if decodes else "nearest",
-            decoder_options=cell.grid.decoder_options if decodes else {},
+            decoder_options=_known_options(method, cell.grid.decoder_options) if decodes else {},
             max_tokens=cell.grid.max_tokens,
             seed=cell.grid.seed,
             store=self.store,
@@ -130,7 +130,9 @@ class Workspace:
             return list(cell.grid.plan().usable(self.candidate(cell)))
         distiller, run = self.distil(cell)
         named = str(distiller.decoder) if method.partition(":")[0] == VEC2TEXT else method
-        return _KEPT.get((self, "sets", _without_classifier(cell)), lambda: make_sets(distiller, run, named, cell.grid.plan()))
+        key = (self, "sets", _without_classifier(cell))
+        made: list[LabelledTexts] = _KEPT.get(key, lambda: make_sets(distiller, run, named, cell.grid.plan()))
+        return made
 
     def inverter(self, cell: Cell) -> Path:
         """The inverter that is trained for a cell's embedder, on its source, for as many steps as the cell says.
@@ -159,6 +161,12 @@ class Workspace:
         return replace(self, progress=SilentProgress())
 
 
+def _known_options(decoder: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a decoder has: one grid may hold several decoders."""
+    known = {each.name for each in fields(registry.split("decoders", decoder)[0].load())}
+    return {name: value for name, value in options.items() if name in known}
+
+
 class _Kept:
     """The few last things that were made, by what they were made of: cells that share them follow each other."""
 
@@ -184,7 +192,7 @@ def _without_classifier(cell: Cell) -> str:
 
 @lru_cache(maxsize=8)
 def _texts(folder: Path | None, source: Source, train_rows: int, test_rows: int) -> tuple[LabelledTexts, LabelledTexts | None]:
-    columns = {"text_column": source.text_column or None, "label_column": source.label_column or None}
+    columns: dict[str, Any] = {"text_column": source.text_column or None, "label_column": source.label_column or None}
     train = read(_place(source.train, folder), **columns)
     test = read(_place(source.test, folder), **columns, like=train) if source.test else None
     if train_rows:
@@ -197,7 +205,7 @@ def _texts(folder: Path | None, source: Source, train_rows: int, test_rows: int)
 @lru_cache(maxsize=8)
 def _candidate(folder: Path | None, candidate: Candidate, like: LabelledTexts) -> list[LabelledTexts]:
     place = _place(candidate.path, folder)
-    columns = {"text_column": candidate.text_column or None, "label_column": candidate.label_column or None}
+    columns: dict[str, Any] = {"text_column": candidate.text_column or None, "label_column": candidate.label_column or None}
     return [read(each, **columns, like=like) for each in (data_files(place) if Path(place).is_dir() else [place])]
 
 

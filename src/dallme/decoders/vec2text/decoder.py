@@ -112,6 +112,8 @@ class Vec2TextDecoder(Decoder):
             return inverter, _Space(prototypes.vectors, vectors, vectors, np.arange(len(vectors)))
         if not self.align:
             check_fit(inverter.config, folder, context.vectors.fingerprint)
+        if context.embedder is not None and not inverter.config.misfits(context.embedder.fingerprint()):
+            inverter = replace(inverter, own_embedder=context.embedder)  # the same but for the prompt
         rows = np.sort(rng.permutation(len(vectors))[:ALIGNED_TEXTS])
         own = _embed(inverter, [context.source.texts[row] for row in rows.tolist()], context)
         alignment = fit_alignment(vectors[rows], own, int(rng.integers(2**32)))

@@ -23,17 +23,18 @@ def run(cell: Cell, workspace: Workspace) -> dict[str, Any]:
     distiller, run = workspace.distil(cell)
     score, texts = score_cell(cell, workspace)
     folder = Path(str(distiller.decoder).partition(":")[2])
-    checked = _check(folder, workspace, workspace.test_set(cell), int(cell.grid.decoder_options.get("steps", 5)))
+    steps = int(cell.grid.decoder_options.get("steps", 5))
+    checked = _check(folder, workspace, cell["embedder"], workspace.test_set(cell), steps)
     return measures(score, texts) | nearness(run.distilled) | checked
 
 
 @lru_cache(maxsize=4)
-def _check(folder: Path, workspace: Workspace, test: LabelledTexts, steps: int) -> dict[str, Any]:
+def _check(folder: Path, workspace: Workspace, embedder: str, test: LabelledTexts, steps: int) -> dict[str, Any]:
     from dallme.decoders.vec2text.checking import check_inverter, cut_corpus
     from dallme.decoders.vec2text.fit import find_inverter
     from dallme.decoders.vec2text.inverter import Inverter
 
-    inverter = Inverter.load(find_inverter(str(folder) if folder.parts else ""))
+    inverter = Inverter.load(find_inverter(str(folder) if folder.parts else ""), embedder=workspace.embedder(embedder))
     rows = np.sort(np.random.default_rng(0).permutation(len(test))[:CHECKED])
     embed = partial(embed_with_store, inverter.embedder, store=EmbeddingStore(workspace.store), progress=workspace.progress)
     corpus = cut_corpus(inverter, [test.texts[row] for row in rows], embed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def run(cell: Cell, workspace: Workspace) -> dict[str, Any]:
 
     Nothing is taken from the results that are kept: a time is only worth something beside others of the same machine.
     """
-    from dallme.classifiers.neural.pretrained import PretrainedClassifier
+    from dallme.classifiers.neural.pretrained import FittedPretrained, PretrainedClassifier
 
     method, argument = str(cell["method"]).partition(":")[::2]
     classifier = make_classifiers([cell["classifier"]])[str(cell["classifier"])]
@@ -31,14 +31,14 @@ def run(cell: Cell, workspace: Workspace) -> dict[str, Any]:
         raise InputError(f"expected a pretrained transformer to time the training of, found {cell['classifier']!r}")
     source, test, plan = workspace.texts(cell)[0], workspace.test_set(cell), cell.grid.plan()
     texts = source if method in FULL else workspace.sets(cell)[0]
-    classifier = plan.capped(plan.prepare(classifier), len(texts), full=method in FULL).with_label_names(source.label_names)  # type: ignore[assignment]
+    made = plan.capped(plan.prepare(classifier), len(texts), full=method in FULL).with_label_names(source.label_names)
     if method == "lora":
-        adapted = LoRABaseline(argument or LoRABaseline.size_of_adapters).trainer(classifier, source, {})
-        classifier = adapted  # type: ignore[assignment]
+        made = LoRABaseline(argument or LoRABaseline.size_of_adapters).trainer(made, source, {})
+    classifier = cast(PretrainedClassifier, made)
     two = np.unique(source.labels, return_index=True)[1]
     replace(classifier, steps=1).fit([source.texts[row] for row in two], source.labels[two], seed=0)  # loads what is to be loaded
     started = time.perf_counter()
-    fitted = classifier.fit(texts.texts, texts.labels, seed=cell.grid.seed)
+    fitted = cast(FittedPretrained, classifier.fit(texts.texts, texts.labels, seed=cell.grid.seed))
     seconds = time.perf_counter() - started
     return {
         "accuracy": float(np.mean(fitted.predict(test.texts) == test.labels)),
