@@ -1,10 +1,10 @@
-# The verbs of this repository: demo, test, check, bench, clean.
+# The verbs of this repository: demo, test, check, bench, reproduce, clean.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check install bench clean
+.PHONY: demo test check install bench reproduce clean
 
 demo: install  ## distil real data and print what it is worth
 	$(BIN)/dallme demo --output dallme-demo --overwrite
@@ -29,8 +29,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 bench: install  ## measure what the documentation claims; see benchmarks/README.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	for script in main_job store condensers embedding_speed million table2 openai_faults honest_table dpc_sst2 evaluation_speed table4; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in main_job store condensers embedding_speed million table2 openai_faults honest_table dpc_sst2 evaluation_speed inversion vec2text_speed; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 	$(BIN)/python benchmarks/render.py
+
+reproduce: install  ## the paper's tables and figures with models that need no Hub; DALLME_DATA names the folder of data sets
+	$(BIN)/dallme reproduce all --edition offline --output results --page docs/results.md
 
 clean:
 	rm -rf $(VENV) build dist dallme-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -176,7 +176,7 @@ class TestSettings:
         wanted = {
             (size, method, classifier): plain(per_class=size, sets=script.SETS)
             if group != "transformer"
-            else plain(name="dpc", per_class=size, sets=script.SETS, training=dpc)
+            else plain(name="dpc", per_class=size, sets=2, training=dpc)
             for size in (5, 10, 20)
             for method in (*script.METHODS, script.CANDIDATE)
             for group, classifiers in script.GROUPS.items()
