@@ -247,6 +247,28 @@ def evaluation_speed(results: dict[str, Any]) -> str:
     return table(["", "seconds, cold", "again"], [*body, [title, f"{linear['seconds']:.1f}", ""]])
 
 
+def inversion_table(results: dict[str, Any]) -> str:
+    """What the inverter writes for vectors of texts that it has not seen, from the nearest text, and for aligned vectors."""
+
+    def row(title: str, found: dict[str, Any]) -> list[str]:
+        label = f"{found['label']:.3f}" if "label" in found else ""
+        scores = (found["token_f1"], found["exact"], found["cosine"])
+        return [title, f"{found['texts']:,}", f"{found['bleu']:.1f}", *(f"{score:.3f}" for score in scores), label]
+
+    near, aligned = results["from_nearest"], results["aligned"]
+    body = [row(f"{each['steps']} steps, beam {each['beam']}", each) for each in results["texts"]]
+    body += [row("nearest training text", results["nearest"]), row("nearest training text", near["nearest"])]
+    body.append(row(f"from it, {near['steps']} steps, beam {near['beam']}", near["corrected"]))
+    head = ["", "texts", "BLEU", "token F1", "exact", "cosine", "label right"]
+    return table(head, body) + (
+        f"\nOf the texts themselves {results['label_of_the_texts_themselves']:.3f} have the right label by the same probe. "
+        f"From the nearest,\n{near['kept_as_it_was']:.0%} stay as they were. Aligned: {aligned['rows']} GloVe vectors, mapped "
+        f"into MiniLM's space with a mean cosine of\n{aligned['map_cosine']:.3f} to its own (chance {aligned['map_chance']:.3f}); "
+        f"GloVe's vectors of what was written have {aligned['aligned']['cosine']:.3f} to those\nthat were decoded (chance "
+        f"{aligned['aligned']['chance']:.3f}, BLEU {aligned['aligned']['bleu']:.1f}).\n"
+    )
+
+
 #: What a reader must know to judge the table.
 CAVEAT = (
     "How to read it: the constants of `extractive` (whole clusters, the kind of word weights, how fast a used word loses its\n"
@@ -278,6 +300,11 @@ def more() -> list[str]:
             "Seconds of evaluation (`evaluation_speed.py`)",
             "Training and testing, the reading of word vectors and the look-up of words included where it says cold.",
             evaluation_speed,
+        ),
+        "inversion": (
+            "Vectors back to text (`inversion.py`)",
+            "The inverter that comes with dallme on AG-News test texts cut to 64 tokens; beam 4 on fewer of them.",
+            inversion_table,
         ),
         "embedding_speed": ("Embedding (`embedding_speed.py`)", "Both read 128 tokens; turns in one run, medians.", speed_table),
         "openai_faults": (
