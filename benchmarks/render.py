@@ -260,12 +260,13 @@ def inversion_table(results: dict[str, Any]) -> str:
     body += [row("nearest training text", results["nearest"]), row("nearest training text", near["nearest"])]
     body.append(row(f"from it, {near['steps']} steps, beam {near['beam']}", near["corrected"]))
     head = ["", "texts", "BLEU", "token F1", "exact", "cosine", "label right"]
+    mapped, written = (aligned["map_cosine"], aligned["map_chance"]), aligned["aligned"]
     return table(head, body) + (
         f"\nOf the texts themselves {results['label_of_the_texts_themselves']:.3f} have the right label by the same probe. "
         f"From the nearest,\n{near['kept_as_it_was']:.0%} stay as they were. Aligned: {aligned['rows']} GloVe vectors, mapped "
-        f"into MiniLM's space with a mean cosine of\n{aligned['map_cosine']:.3f} to its own (chance {aligned['map_chance']:.3f}); "
-        f"GloVe's vectors of what was written have {aligned['aligned']['cosine']:.3f} to those\nthat were decoded (chance "
-        f"{aligned['aligned']['chance']:.3f}, BLEU {aligned['aligned']['bleu']:.1f}).\n"
+        f"into MiniLM's space with a mean cosine of\n{mapped[0]:.3f} to its own (chance {mapped[1]:.3f}); GloVe's vectors of what "
+        f"was written have {written['cosine']:.3f} to those\nthat were decoded (chance {written['chance']:.3f}, BLEU "
+        f"{written['bleu']:.1f}).\n"
     )
 
 
