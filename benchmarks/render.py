@@ -264,8 +264,8 @@ def inversion_table(results: dict[str, Any]) -> str:
     return table(head, body) + (
         f"\nOf the texts themselves {results['label_of_the_texts_themselves']:.3f} have the right label by the same probe. "
         f"From the nearest,\n{near['kept_as_it_was']:.0%} stay as they were. Aligned: {aligned['rows']} GloVe vectors, mapped "
-        f"into MiniLM's space with a mean cosine of\n{mapped[0]:.3f} to its own (chance {mapped[1]:.3f}); GloVe's vectors of what "
-        f"was written have {written['cosine']:.3f} to those\nthat were decoded (chance {written['chance']:.3f}, BLEU "
+        f"into MiniLM's space with a mean cosine of\n{mapped[0]:.3f} to its own (chance {mapped[1]:.3f}); GloVe's vectors of "
+        f"what was written have {written['cosine']:.3f} to those\nthat were decoded (chance {written['chance']:.3f}, BLEU "
         f"{written['bleu']:.1f}).\n"
     )
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -46,6 +49,24 @@ def replace_file(path: Path, content: Any) -> None:
     finally:
         with contextlib.suppress(OSError):  # it is there only if something went wrong
             temporary.unlink()
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Waits until no other process is in a block with the same path, and keeps others waiting while this one runs.
+
+    The system holds the lock on the file, which is made if need be, and drops it when the process ends, however it ends.
+    Windows has no such locks, and nothing is locked there.
+
+    Raises:
+        OSError: If the file cannot be opened for writing.
+    """
+    with path.open("ab") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def sync_folder(path: Path) -> None:

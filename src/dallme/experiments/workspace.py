@@ -15,6 +15,7 @@ import numpy as np
 from dallme import registry
 from dallme.data import LabelledTexts
 from dallme.distiller import Distillation, Distiller
+from dallme.durable import alone
 from dallme.embedders.base import Embedder
 from dallme.embedders.resolve import resolve
 from dallme.errors import InputError
@@ -147,13 +148,14 @@ class Workspace:
         parts = [source.digest, cell["embedder"], grid.preset, steps, correct, grid.seed]
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
         output = self.folder / "inverters" / name
-        if not (output / FILE).is_file():
-            output.parent.mkdir(parents=True, exist_ok=True)
-            embedder, store = self.embedder(cell["embedder"]), EmbeddingStore(self.store)
-            embed = partial(embed_with_store, embedder, store=store, progress=self.progress)
-            options: dict[str, Any] = {"steps": steps, "preset": grid.preset, "correct": correct, "seed": grid.seed}
-            called = cell["embedder"]
-            train_inverter(source, embedder, output, name=called, embed=embed, resume=True, progress=self.progress, **options)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with alone(output.with_suffix(".lock")):  # two jobs may want the same
+            if not (output / FILE).is_file():
+                embedder, store = self.embedder(cell["embedder"]), EmbeddingStore(self.store)
+                embed = partial(embed_with_store, embedder, store=store, progress=self.progress)
+                options: dict[str, Any] = {"steps": steps, "preset": grid.preset, "correct": correct, "seed": grid.seed}
+                options |= {"name": cell["embedder"], "resume": True, "progress": self.progress}
+                train_inverter(source, embedder, output, embed=embed, **options)
         return output
 
     def quiet(self) -> Workspace:
