@@ -373,6 +373,7 @@ def test_a_folder_holds_weights_once_and_nothing_that_is_run(plain: Path) -> Non
     assert (config.base, config.kind, config.corrects, config.embedder) == ("scratch", "causal", True, "hashing")
     card = (plain / "README.md").read_text(encoding="utf-8")
     assert "- texts: 196" in card
+    assert not [name for name, content in contents(plain).items() if b"_name_or_path" in content or b"site-packages" in content]
     assert "| corrected once | " in card
     assert "names and numbers are guesses" in card
 

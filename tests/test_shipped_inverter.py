@@ -20,6 +20,7 @@ TEXTS = [
 def test_its_folder_is_small_and_its_card_is_that_of_its_record() -> None:
     files = {path.name: path.stat().st_size for path in SHIPPED.iterdir()}
     assert sum(files.values()) < 30_000_000
+    assert not [path.name for path in SHIPPED.iterdir() if b"site-packages" in path.read_bytes()]
     config = InverterConfig.read(SHIPPED)
     assert (SHIPPED / "README.md").read_text(encoding="utf-8") == card(config)
     assert config.training["source"] == "AG-News and 9,000 reviews of IMDB"

@@ -49,13 +49,20 @@ def save(folder: Path, model: InverterModel, tokenizer: Any, config: InverterCon
     special = {name: getattr(tokenizer, f"{name}_token") for name in ("pad", "bos", "eos")}
     files = {
         WEIGHTS: to_bytes(weights),
-        _MODEL: model.config.to_json_string(use_diff=False).encode(),
+        _MODEL: _settings(model).encode(),
         _TOKENIZER: tokenizer.backend_tokenizer.to_str().encode(),
         _SPECIAL: json.dumps(special).encode(),
         FILE: config.to_json().encode(),
         _CARD: card(config).encode(),
     }
     write_folder(folder, files, overwrite=overwrite)
+
+
+def _settings(model: InverterModel) -> str:
+    """The configuration of the language model, without the place on this machine that it was started from."""
+    found = json.loads(model.config.to_json_string(use_diff=False))
+    found.pop("_name_or_path", None)
+    return json.dumps(found, indent=2, sort_keys=True) + "\n"
 
 
 def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, InverterConfig]:
