@@ -32,8 +32,9 @@ LAYERS = (
     {"baselines"},
     {"distilled"},
     {"distiller", "planning"},
-    {"evaluation"},
-    {"experiments"},
+    {"evaluation", "audit", "exports"},
+    {"experiments", "report"},
+    {"review"},
     {"cli"},
 )
 

@@ -1,0 +1,1 @@
+"""What a distilled set copies, leaks and gets wrong, beside the source it was made from."""

@@ -1,0 +1,1 @@
+"""A distilled set in the formats of other tools."""
