@@ -341,6 +341,15 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     assert set(_entries(tmp_path)) == set("abcd")
 
 
+def test_overwriting_removes_what_tells_of_the_old_set(tmp_path: Path) -> None:
+    for name in ("report.html", "audit.json", "mine.txt"):
+        (tmp_path / name).write_bytes(b"old")
+    _distilled().save(tmp_path, overwrite=True, beside={"audit.json": b"new"})
+    held = _entries(tmp_path)
+    assert set(held) == {"README.md", "audit.json", "manifest.json", "mine.txt", "train.parquet"}
+    assert (held["audit.json"], held["mine.txt"]) == (b"new", b"old")
+
+
 def test_overwriting_keeps_foreign_files(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"old a")
     (tmp_path / "sub").mkdir()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import pandas
 
 TABLE, MANIFEST, CARD = "train.parquet", "manifest.json", "README.md"
+
+#: What may stand beside them: the audit's document and the page.
+AUDIT, REPORT = "audit.json", "report.html"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +95,14 @@ class DistilledDataset:
         frame: pandas.DataFrame = self.to_arrow().to_pandas()
         return frame
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+    def save(self, path: str | Path, *, overwrite: bool = False, beside: Mapping[str, bytes] | None = None) -> Path:
         """Writes ``train.parquet``, ``README.md`` (the dataset card) and ``manifest.json`` into a folder, all or nothing.
 
         Args:
             path: The folder; it may be missing or empty.
-            overwrite: Whether files of these names that stand there are replaced; other files are left alone.
+            overwrite: Whether files of these names that stand there are replaced, and a report and an audit of what stood
+                there removed; other files are left alone.
+            beside: Name to content of files to write with them, such as the report.
 
         Returns:
             The folder.
@@ -115,7 +120,7 @@ class DistilledDataset:
                 errors="backslashreplace"
             ),
         }
-        return folder.write(Path(path), files, overwrite=overwrite)
+        return folder.write(Path(path), files | dict(beside or {}), overwrite=overwrite, outdated=(AUDIT, REPORT))
 
     @classmethod
     def load(cls, path: str | Path) -> DistilledDataset:

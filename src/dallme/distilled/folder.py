@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from dallme.durable import sync_folder, write_new
@@ -36,7 +36,7 @@ def check(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"expected a folder that can be written to, found {str(parent)!r} without write permission")
 
 
-def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> Path:
+def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: Collection[str] = ()) -> Path:
     """Writes files into a folder, all or nothing.
 
     The files are written and synchronised in a folder of their own first. A target that is missing comes to be in one
@@ -46,6 +46,7 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> Path:
         path: The folder.
         files: Name to content.
         overwrite: Whether files that stand there may be replaced.
+        outdated: Names of files that are removed if they are not among `files`: they tell of what stood there before.
 
     Returns:
         The folder.
@@ -64,6 +65,8 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> Path:
         for name, content in files.items():
             write_new(staged / name, content)
         if exists:
+            for name in set(outdated) - set(files):
+                (target / name).unlink(missing_ok=True)
             for name in files:
                 os.replace(staged / name, target / name)
         else:
