@@ -270,6 +270,17 @@ def inversion_table(results: dict[str, Any]) -> str:
     )
 
 
+def report_table(results: dict[str, Any]) -> str:
+    """Sizes of pages, and seconds to make and to open them."""
+    body = [
+        [TITLES[name], f"{page['points']:,}", str(page["texts"]), f"{page['bytes'] / 1e6:.2f}", f"{page['bytes_gzip'] / 1e6:.2f}",
+         f"{page['page_seconds']:.1f}", f"{page['paint_seconds']:.2f}", f"{page['drawn_seconds']:.2f}"]
+        for name, page in results["data"].items()
+    ]  # fmt: skip
+    head = ["", "points", "texts", "MB", "MB, gzip", "made in, s", "first paint, s", "map drawn, s"]
+    return table(head, body)
+
+
 #: What a reader must know to judge the table.
 CAVEAT = (
     "How to read it: the constants of `extractive` (whole clusters, the kind of word weights, how fast a used word loses its\n"
@@ -312,6 +323,12 @@ def more() -> list[str]:
             "A faulty service (`openai_faults.py`)",
             "A server of OpenAI's protocol on loopback; the client is killed with kill -9 in the middle and started again.",
             faults_table,
+        ),
+        "report": (
+            "The page (`report.py`)",
+            "Made with the map by UMAP on one thread, its compilation included, without the embedding and the probe; opened\n"
+            "from disk in headless Chromium with the network cut, medians.",
+            report_table,
         ),
         "million": ("A million texts (`million.py`)", "Hashing embedder, 256 dimensions, 4 classes.", million_table),
         "table2": (

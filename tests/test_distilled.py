@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import huggingface_hub
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,7 +21,7 @@ from markdown_it import MarkdownIt
 from dallme.data import DecodedText, Fingerprint, LabelledTexts, Prototypes
 from dallme.distilled import DistilledDataset, Lineage, folder, trace
 from dallme.distilled.card import render
-from dallme.errors import DallmeError, InputError, OutputError
+from dallme.errors import InputError, OutputError
 from dallme.manifest import PACKAGES, Clock, build_manifest
 
 FILES = {"train.parquet", "README.md", "manifest.json"}
@@ -433,61 +432,6 @@ def test_of_two_writers_at_once_one_is_refused(tmp_path: Path, monkeypatch: pyte
         folder.write(out, CONTENT, overwrite=False)
     assert len(set(places)) == 2  # each has a place of its own
     assert _entries(tmp_path) == {"out/a.txt": b"second", "out/b.txt": b"second"}
-
-
-# The Hub
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A Hub that keeps what it is given, or raises `error`."""
-    state: dict[str, Any] = {"error": None}
-
-    class HfApi:
-        def __init__(self, token: str | None = None) -> None:
-            state["token"] = token
-
-        def create_repo(self, repo_id: str, **options: Any) -> huggingface_hub.RepoUrl:
-            if state["error"]:
-                raise state["error"]
-            state["created"] = (repo_id, options)
-            return huggingface_hub.RepoUrl(f"https://huggingface.co/datasets/{repo_id}")
-
-        def upload_folder(self, *, folder_path: Path, **options: Any) -> None:
-            state["files"], state["uploaded"] = _entries(folder_path), options
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", HfApi)
-    return state
-
-
-def test_exactly_the_three_files_are_uploaded(hub: dict[str, Any], distilled: DistilledDataset, tmp_path: Path) -> None:
-    assert distilled.push_to_hub("me/reviews", token="secret") == "https://huggingface.co/datasets/me/reviews"
-    assert hub["files"] == _entries(distilled.save(tmp_path / "out"))
-    assert set(hub["files"]) == FILES
-    assert hub["token"] == "secret"
-    assert hub["created"] == ("me/reviews", {"repo_type": "dataset", "private": True, "exist_ok": True})
-    assert (hub["uploaded"]["repo_id"], hub["uploaded"]["repo_type"]) == ("me/reviews", "dataset")
-    distilled.push_to_hub("me/reviews", private=False)
-    assert hub["created"][1]["private"] is False
-
-
-class _NoNetwork(Exception):
-    """The errors of the Hub's HTTP library are neither OSErrors nor the Hub's own."""
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [(_NoNetwork("no route\nto host"), "no route"), (OSError("offline"), "offline"), (_NoNetwork(), "_NoNetwork")],
-)
-def test_a_hub_that_refuses_is_an_error_of_one_line(
-    hub: dict[str, Any], distilled: DistilledDataset, error: Exception, reason: str
-) -> None:
-    hub["error"] = error
-    with pytest.raises(DallmeError) as caught:
-        distilled.push_to_hub("me/reviews")
-    assert str(caught.value) == (
-        f"expected to upload to 'me/reviews' on the Hub, could not: {reason}; check the name, the network and `hf auth login`"
-    )
 
 
 # The manifest

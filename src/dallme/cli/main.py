@@ -18,10 +18,13 @@ from dallme.cli.demo import demo
 from dallme.cli.distill import distill
 from dallme.cli.embed import embed
 from dallme.cli.evaluate import evaluate
+from dallme.cli.export import export
 from dallme.cli.invert_check import invert_check
 from dallme.cli.parts import list_parts
 from dallme.cli.plan import plan
 from dallme.cli.probe import probe
+from dallme.cli.push import push
+from dallme.cli.report import report
 from dallme.cli.reproduce import reproduce
 from dallme.cli.train_inverter import train_inverter
 from dallme.errors import DallmeError
@@ -42,6 +45,9 @@ app.command()(reproduce)
 app.command()(decode)
 app.command()(invert_check)
 app.command()(train_inverter)
+app.command()(report)
+app.command()(export)
+app.command()(push)
 app.command(name="list")(list_parts)
 app.command()(demo)
 

@@ -95,7 +95,14 @@ class DistilledDataset:
         frame: pandas.DataFrame = self.to_arrow().to_pandas()
         return frame
 
-    def save(self, path: str | Path, *, overwrite: bool = False, beside: Mapping[str, bytes] | None = None) -> Path:
+    def save(
+        self,
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        beside: Mapping[str, bytes] | None = None,
+        audit: Mapping[str, Any] | None = None,
+    ) -> Path:
         """Writes ``train.parquet``, ``README.md`` (the dataset card) and ``manifest.json`` into a folder, all or nothing.
 
         Args:
@@ -103,6 +110,7 @@ class DistilledDataset:
             overwrite: Whether files of these names that stand there are replaced, and a report and an audit of what stood
                 there removed; other files are left alone.
             beside: Name to content of files to write with them, such as the report.
+            audit: The document of an audit of these texts, shown on the card and written as ``audit.json``.
 
         Returns:
             The folder.
@@ -110,17 +118,25 @@ class DistilledDataset:
         Raises:
             OutputError: If the folder holds something and `overwrite` is not given, or cannot be written.
         """
+        files = self.files(card.render(self, audit=audit)) | dict(beside or {})
+        if audit is not None:
+            files[AUDIT] = _json(audit)
+        return folder.write(Path(path), files, overwrite=overwrite, outdated=(AUDIT, REPORT))
+
+    def files(self, readme: str) -> dict[str, bytes]:
+        """The three files of a folder, by name; the same set gives the same bytes.
+
+        Args:
+            readme: The dataset card.
+        """
         table = pa.BufferOutputStream()
         pq.write_table(self.to_arrow(), table, compression="zstd")
-        files = {
+        return {
             TABLE: table.getvalue().to_pybytes(),
-            # A file name that is no valid Unicode may stand in both.
-            CARD: card.render(self).encode(errors="backslashreplace"),
-            MANIFEST: (json.dumps(self.manifest, indent=2, ensure_ascii=False, default=str) + "\n").encode(
-                errors="backslashreplace"
-            ),
+            # A file name that is no valid Unicode may stand in it.
+            CARD: readme.encode(errors="backslashreplace"),
+            MANIFEST: _json(self.manifest),
         }
-        return folder.write(Path(path), files | dict(beside or {}), overwrite=overwrite, outdated=(AUDIT, REPORT))
 
     @classmethod
     def load(cls, path: str | Path) -> DistilledDataset:
@@ -160,20 +176,42 @@ class DistilledDataset:
         labels, weights = np.array(columns["label"], dtype=np.int64), np.array(columns["weight"], dtype=np.float64)
         return cls(tuple(columns["text"]), labels, names, weights, lineage, manifest)
 
-    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-        """Uploads the three files of :meth:`save` as a dataset repository; nothing else leaves this machine.
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = True,
+        token: str | None = None,
+        license: str | None = None,
+        language: Sequence[str] = (),
+        audit: Mapping[str, Any] | None = None,
+        commit_message: str | None = None,
+        revision: str | None = None,
+    ) -> str:
+        """Uploads the files of :meth:`save`, in one commit, as a dataset repository; nothing else leaves this machine.
 
         Args:
             repo_id: ``user/name`` or ``organisation/name``.
-            private: Whether the repository is private, if it is made now.
+            private: Whether the repository is private, if it is made now; a public one is refused then.
             token: Access token; by default the one that `hf auth login` or the environment gives.
+            license: Identifier of a licence, such as ``cc-by-4.0``; by default that of the source's card on the Hub.
+            language: ISO 639 codes; by default those of the source's card on the Hub.
+            audit: The document of an audit of these texts, uploaded as ``audit.json``.
+            commit_message: What the commit says.
+            revision: Branch to write to, made if need be; by default the main one.
 
         Returns:
             The address of the dataset.
-        """
-        from dallme.distilled.hub import push
 
-        return push(self, repo_id, private=private, token=token)
+        Raises:
+            InputError: If an argument makes no sense.
+            DallmeError: If the Hub refuses or cannot be reached; nothing was changed then.
+        """
+        from dallme.distilled.hub import prepare, send
+
+        content = None if audit is None else _json(audit)
+        upload = prepare(self, repo_id, license=license, languages=language, audit=content, token=token)
+        return send(upload, private=private, token=token, message=commit_message, revision=revision)
 
     def _features(self, schema: pa.Schema) -> dict[str, Any]:
         """The columns as `datasets` describes them, with class names where the ids count from 0."""
@@ -188,6 +226,11 @@ class DistilledDataset:
         if list(self.label_names) == list(range(len(self.label_names))):
             features["label"] = {"names": list(self.label_names.values()), "_type": "ClassLabel"}
         return features
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    """A JSON document for people; what is no valid Unicode, as a file name may be, is written as an escape."""
+    return (json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n").encode(errors="backslashreplace")
 
 
 def _id_lists(rows: Sequence[Sequence[RowId]]) -> pa.Array:

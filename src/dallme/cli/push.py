@@ -1,0 +1,57 @@
+"""``dallme push``: a distilled set on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dallme.cli import options
+from dallme.cli.output import print_json, print_notes
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that distill wrote.")],
+    repo_id: Annotated[str, typer.Argument(metavar="ID", help="user/name or organisation/name on the Hub.")],
+    private: Annotated[
+        bool, typer.Option("--private/--public", help="Who may see the repository, if it is made now; public ones need --public.")
+    ] = True,
+    license: Annotated[
+        str | None,
+        typer.Option("--license", help="Licence as the Hub names it (cc-by-4.0); by default that of the source's card."),
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", help="Comma-separated ISO 639 codes; by default those of the source's card.")
+    ] = None,
+    commit_message: Annotated[str | None, typer.Option("--commit-message", help="What the commit says.")] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch to write to, made if need be.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files and the card; send nothing.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Upload a distilled set and its card to the Hugging Face Hub, in one commit.
+
+    Sent are train.parquet, README.md, manifest.json and audit.json, and nothing else: no report, no source texts, no vectors. The
+    token is the one of `hf auth login`, or HF_TOKEN.
+
+    Example: dallme push distilled user/reviews-distilled --license cc-by-4.0 --dry-run
+    """
+    from dallme.distilled import DistilledDataset
+    from dallme.distilled.dataset import AUDIT, CARD
+    from dallme.distilled.hub import prepare, send
+
+    distilled = DistilledDataset.load(folder)
+    audit = (folder / AUDIT).read_bytes() if (folder / AUDIT).is_file() else None
+    languages = options.split_names(language) if language is not None else ()
+    upload = prepare(distilled, repo_id, license=license, languages=languages, audit=audit)
+    print_notes(upload.notes)
+    address = None if dry_run else send(upload, private=private, message=commit_message, revision=revision)
+    sizes = {name: len(content) for name, content in upload.files.items()}
+    readme = upload.files[CARD].decode()
+    if json:
+        sent = {"repo_id": repo_id, "address": address, "private": private, "files": sizes, "notes": list(upload.notes)}
+        print_json(sent | ({"card": readme} if dry_run else {}))
+        return
+    for name, size in sizes.items():
+        print(f"{name}  {size:,} bytes")
+    print(f"\n{readme}" if dry_run else f"{len(sizes)} files in {address}")

@@ -1,0 +1,186 @@
+"""What the page shows of each distilled text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dallme.embedders.base import count_words
+from dallme.embedders.resolve import resolve
+from dallme.errors import DallmeError
+from dallme.report.points import cut
+
+if TYPE_CHECKING:
+    from dallme.audit.evidence import Evidence
+    from dallme.distilled import DistilledDataset
+    from dallme.distilled.lineage import RowId
+
+#: Characters that are shown of a real text beside a distilled one.
+NEAREST_CHARACTERS = 600
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A few words on a text that a reader should see at once.
+
+    Attributes:
+        text: The words.
+        warns: Whether they ask for a look before the text is used or shared.
+    """
+
+    text: str
+    warns: bool = True
+
+
+@dataclass(frozen=True)
+class Card:
+    """One distilled text as the page shows it.
+
+    Attributes:
+        index: Its place in the set.
+        text: The text.
+        label: Its class, by its place among the classes.
+        weight: Source rows behind it.
+        facts: What is known of it: name to value.
+        badges: What the audit says of it.
+        sentences: Its sentences, each with the id of the row it is from, or None.
+        nearest: The real texts nearest to its prototype, cut, with their row ids.
+        findings: What the audit says of it, in whole sentences.
+    """
+
+    index: int
+    text: str
+    label: int
+    weight: float
+    facts: dict[str, str]
+    badges: tuple[Badge, ...] = ()
+    sentences: tuple[tuple[str, RowId | None], ...] = ()
+    nearest: tuple[tuple[RowId, str], ...] = ()
+    findings: tuple[str, ...] = ()
+
+
+def make_cards(
+    distilled: DistilledDataset, classes: Mapping[int, str], evidence: Evidence | None, audit: Mapping[str, Any] | None
+) -> list[Card]:
+    """Gathers what the page shows of each text.
+
+    Args:
+        distilled: The set.
+        classes: Class id to name, in the order of the page.
+        evidence: The set beside its source, if it is at hand.
+        audit: The audit's document, if there is one.
+
+    Returns:
+        One card a text, in the order of the set.
+    """
+    places = {label: place for place, label in enumerate(classes)}
+    facts = _facts(distilled, classes, evidence)
+    cards = []
+    for index, (text, label) in enumerate(zip(distilled.texts, distilled.labels.tolist(), strict=True)):
+        lineage = distilled.lineage[index]
+        rows = lineage.sentence_rows or (None,) * len(lineage.sentences)
+        badges = _audit_badges(index, audit) if audit else _lineage_badges(lineage.label_agrees)
+        cards.append(
+            Card(
+                index=index,
+                text=text,
+                label=places[label],
+                weight=float(distilled.weights[index]),
+                facts=facts[index],
+                badges=tuple(badges),
+                sentences=tuple(zip(lineage.sentences, rows, strict=False)),
+                nearest=_nearest(index, evidence),
+                findings=tuple(_findings(audit["texts"][index])) if audit else (),
+            )
+        )
+    return cards
+
+
+def _facts(distilled: DistilledDataset, classes: Mapping[int, str], evidence: Evidence | None) -> list[dict[str, str]]:
+    """Weight, length, cosine and the probe's confidence of each text, as far as they are known."""
+    total = float(distilled.weights.sum())
+    unit, counts = _lengths(distilled, embedded=evidence is not None and evidence.vectors is not None)
+    confidence = None if evidence is None else evidence.confidence
+    facts = []
+    for index, (weight, lineage) in enumerate(zip(distilled.weights.tolist(), distilled.lineage, strict=True)):
+        rows = f"{weight:,.0f}" if weight == round(weight) else f"{weight:,.1f}"
+        found = {"stands for": f"{rows} rows" + (f" ({weight / total:.1%})" if total > 0 else ""), unit: f"{counts[index]:,}"}
+        if lineage.cosine is not None and np.isfinite(lineage.cosine):
+            found["cosine to prototype"] = f"{lineage.cosine:.3f}"
+        if evidence is not None and confidence is not None:
+            found["probe’s confidence"] = f"{confidence[index]:.0%}" + _other(evidence, classes, index)
+        facts.append(found)
+    return facts
+
+
+def _other(evidence: Evidence, classes: Mapping[int, str], index: int) -> str:
+    """What the probe takes a text for, where it is not its class."""
+    assert evidence.probabilities is not None
+    best = int(evidence.classes[evidence.probabilities[index].argmax()])
+    return "" if best == evidence.distilled.labels[index] else f" (it says {classes[best]})"
+
+
+def _lengths(distilled: DistilledDataset, *, embedded: bool) -> tuple[str, np.ndarray]:
+    """What is counted, and how much of it each text has: tokens of the set's embedder, or words where it was not in use.
+
+    A page alone is no reason to load a model, or to fetch one.
+    """
+    name = distilled.manifest.get("configuration", {}).get("embedder")
+    if embedded and name is not None:
+        try:
+            return "tokens", resolve(name).count_tokens(distilled.texts)
+        except DallmeError:
+            pass  # an object of the user's, or a model of another machine
+    return "words and signs", count_words(distilled.texts)
+
+
+def _nearest(index: int, evidence: Evidence | None) -> tuple[tuple[RowId, str], ...]:
+    if evidence is None:
+        return ()
+    source = evidence.source
+    rows = evidence.nearest[index].tolist()
+    return tuple((source.row_ids[row].item(), cut(source.texts[row], NEAREST_CHARACTERS)) for row in rows)
+
+
+def _lineage_badges(label_agrees: bool | None) -> list[Badge]:
+    return [Badge("probe disagrees with the label")] if label_agrees is False else []
+
+
+def _audit_badges(index: int, audit: Mapping[str, Any]) -> list[Badge]:
+    """The audit of one text in a few words each; the copied span is told in any case."""
+    entry, summary = audit["texts"][index], audit["summary"]
+    words, limit = entry["copied_span"]["words"], audit["thresholds"]["max_copied_span"]
+    badges = [Badge(f"{words} words copied", warns=limit is not None and words > limit)] if words else []
+    if index in summary["small_clusters"]:
+        badges.append(Badge(f"small cluster: {entry['members']:,} rows"))
+    if entry["label_agrees"] is False:
+        badges.append(Badge("label disagreement"))
+    if entry["personal"]:
+        badges.append(Badge(f"personal data: {len(entry['personal'])}"))
+    if any(index in (pair["first"], pair["second"]) for pair in summary["near_duplicates"]):
+        badges.append(Badge("near duplicate"))
+    contamination = summary["contamination"] or {"exact": [], "shared_13grams": []}
+    if index in contamination["exact"]:
+        badges.append(Badge("stands in the test set"))
+    elif index in contamination["shared_13grams"]:
+        badges.append(Badge("shares 13 words with the test set"))
+    return badges
+
+
+def _findings(entry: Mapping[str, Any]) -> list[str]:
+    """The audit of one text in sentences."""
+    span = entry["copied_span"]
+    where = "" if span["row"] is None else f" (row {span['row']})"
+    quoted = f": “{span['text']}”" if span["words"] else ""
+    found = [
+        f"Longest span shared with a source row: {span['words']} words{where}{quoted}",
+        f"Of its runs of five words, {entry['copied_5grams']:.0%} stand in the source.",
+        f"Its cluster has {entry['members']:,} rows.",
+    ]
+    if entry["label_confidence"] is not None:
+        says = f"; it says {entry['predicted']}" if entry["predicted"] is not None else ""
+        found.append(f"A probe of the full data gives its label {entry['label_confidence']:.0%}{says}.")
+    return found + [f"Personal data, perhaps: {item['kind']} “{item['text']}”" for item in entry["personal"]]

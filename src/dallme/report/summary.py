@@ -1,0 +1,101 @@
+"""The page's few sentences and its table of the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dallme.distilled import DistilledDataset
+
+
+def headline(distilled: DistilledDataset) -> dict[str, str]:
+    """What was done: ``from`` and ``to`` as numbers, ``line`` in words, and ``source``."""
+    manifest = distilled.manifest
+    data, configuration = manifest.get("data", {}), manifest.get("configuration", {})
+    classes = len(distilled.label_names)
+    parts = [f"{classes} classes" if classes != 1 else "1 class"]
+    stages = [configuration.get(stage) for stage in ("embedder", "condenser", "decoder")]
+    if any(stages):
+        parts.append(" → ".join(str(stage) for stage in stages if stage))
+    if limit := configuration.get("max_tokens"):
+        parts.append(f"at most {limit} tokens each")
+    if (seed := configuration.get("seed")) is not None:
+        parts.append(f"seed {seed}")
+    rows, texts = data.get("rows"), len(distilled)
+    return {
+        "from": f"{rows:,} rows" if isinstance(rows, int) else "a larger dataset",
+        "to": f"{texts:,} texts" if texts != 1 else "1 text",
+        "source": str(data.get("source", "a dataset")),
+        "line": " · ".join(parts),
+    }
+
+
+def kept(manifest: Mapping[str, Any]) -> str | None:
+    """How much of the full data's accuracy the set keeps, over the classifiers of the honest table; None if it is not known."""
+    comparison, decoder = manifest.get("comparison"), manifest.get("configuration", {}).get("decoder")
+    methods = comparison["methods"] if comparison else []
+    shares = [
+        result["recovered"]
+        for method in methods
+        if method["method"] == decoder
+        for result in method["results"]
+        if result["recovered"] is not None
+    ]
+    if not shares:
+        return None
+    least, most = f"{min(shares):.0%}", f"{max(shares):.0%}"
+    share = least if least == most else f"{least} to {most}"
+    return f"Classifiers trained on them reach {share} of the accuracy that the full data give."
+
+
+def audit_rows(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The audit's summary, a row a finding: its name and what was found."""
+    summary, thresholds = audit["summary"], audit["thresholds"]
+    span, clusters = thresholds["max_copied_span"], thresholds["min_cluster"]
+    personal, readability = summary["personal"], summary["readability"]
+    rows = [
+        ("Longest span copied from a source row", _with_limit(f"{summary['longest_copied_span']} words", "at most", span)),
+        ("Runs of five words that stand in the source", f"{summary['copied_5grams']:.0%}"),
+        ("Smallest cluster behind a text", _with_limit(f"{summary['min_cluster']:,} rows", "at least", clusters)),
+        ("Texts with a small cluster", _texts(summary["small_clusters"])),
+        *_contamination(summary["contamination"]),
+        ("Near duplicates within the set", _pairs(summary["near_duplicates"])),
+        ("Labels that a probe of the full data doubts", _texts(summary["label_disagreements"])),
+        ("Personal data, perhaps", f"{personal['found']} found" if personal["scanner"] else "not looked for"),
+        ("Different words among all words", f"{readability['type_token_ratio']:.0%}"),
+        ("Distinct words, pairs of words", f"{readability['distinct_1']:.2f}, {readability['distinct_2']:.2f}"),
+        ("Complete sentences", f"{readability['complete_sentences']:.0%}"),
+    ]
+    if summary["agreement"] is not None:
+        rows.insert(7, ("Texts whose label the probe gives", f"{summary['agreement']:.0%}"))
+    if readability["perplexity"] is not None:
+        rows.append(("Perplexity under a small language model", f"{readability['perplexity']:.0f}"))
+    return rows
+
+
+def _contamination(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if found is None:
+        return [("Overlap with the test set", "not looked for")]
+    return [
+        (f"Texts that stand in the test set ({found['rows']:,} rows)", _texts(found["exact"])),
+        ("Texts that share 13 words with it", f"{_texts(found['shared_13grams'])}; longest span {found['longest_span']} words"),
+    ]
+
+
+def _with_limit(found: str, relation: str, limit: int | None) -> str:
+    return found if limit is None else f"{found} (limit: {relation} {limit})"
+
+
+def _texts(indices: Sequence[int]) -> str:
+    """Which texts, as many as a line holds."""
+    return "none" if not indices else f"{len(indices)}: {_few([f'text {index}' for index in indices])}"
+
+
+def _pairs(pairs: Sequence[Mapping[str, Any]]) -> str:
+    shown = [f"texts {pair['first']} and {pair['second']} ({pair['cosine']:.3f})" for pair in pairs]
+    return "none" if not pairs else f"{len(pairs)}: {_few(shown)}"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
