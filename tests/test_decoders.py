@@ -17,8 +17,9 @@ from scipy.sparse import csr_matrix
 from dallme import registry
 from dallme.data import DecodedText, LabelledTexts, LabelledVectors, Prototypes
 from dallme.decoders.base import Context, Decoder
-from dallme.decoders.extractive import ExtractiveDecoder, _cover, _Pool, _special_tokens
+from dallme.decoders.extractive import ExtractiveDecoder, _cover
 from dallme.decoders.nearest import NearestDecoder, first_sentences
+from dallme.decoders.pools import Pool, Sieve, special_tokens
 from dallme.decoders.words import Teachability, WordWeights
 from dallme.embedders.base import count_words
 from dallme.embedders.hashing import HashingEmbedder
@@ -287,10 +288,8 @@ def test_a_long_word_is_cut_between_characters() -> None:
 # extractive: the coverage
 
 
-def _pool(rows: dict[str, list[int]], tokens: list[int]) -> _Pool:
-    return _Pool(
-        list(rows), list(range(len(rows))), np.array(tokens), csr_matrix(np.array(list(rows.values()), dtype=np.float32))
-    )
+def _pool(rows: dict[str, list[int]], tokens: list[int]) -> Pool:
+    return Pool(list(rows), list(range(len(rows))), np.array(tokens), csr_matrix(np.array(list(rows.values()), dtype=np.float32)))
 
 
 #: Three sentences over the words a, b and c, and their tokens.
@@ -327,25 +326,25 @@ def test_cover(
 
 
 def test_no_sentences_cover_nothing() -> None:
-    empty = _Pool([], [], np.empty(0, dtype=np.int64), csr_matrix((0, 3), dtype=np.float32))
+    empty = Pool([], [], np.empty(0, dtype=np.int64), csr_matrix((0, 3), dtype=np.float32))
     assert _cover(empty, np.ones(3, dtype=np.float32), np.zeros(3, dtype=np.float32), 9, set()) == []
 
 
 def test_special_tokens_are_counted_once(films: Context, minilm: SentenceTransformerEmbedder) -> None:
-    assert _special_tokens(films) == 0
-    assert _special_tokens(replace(films, count_tokens=_count_with_two_special_tokens)) == 2
-    assert _special_tokens(replace(films, count_tokens=minilm.count_tokens)) == 2
+    assert special_tokens(films) == 0
+    assert special_tokens(replace(films, count_tokens=_count_with_two_special_tokens)) == 2
+    assert special_tokens(replace(films, count_tokens=minilm.count_tokens)) == 2
 
 
 # extractive: the whole
 
 
 def test_sentences_of_fitting_length_or_the_whole_text() -> None:
-    decoder = ExtractiveDecoder(min_words=3, max_words=5)
-    assert list(decoder._sentences("Too short. This one <i>does</i> fit. This one is far too long.")) == ["This one does fit."]
-    assert list(decoder._sentences("Too short. No.<br />")) == ["Too short. No."]
-    assert list(decoder._sentences("电影很好看。好。")) == ["电影很好看。"]  # each of its characters is a word
-    assert list(decoder._sentences("<br />")) == []
+    sieve = Sieve(candidates=10, min_words=3, max_words=5, language="en")
+    assert list(sieve.sentences("Too short. This one <i>does</i> fit. This one is far too long.")) == ["This one does fit."]
+    assert list(sieve.sentences("Too short. No.<br />")) == ["Too short. No."]
+    assert list(sieve.sentences("电影很好看。好。")) == ["电影很好看。"]  # each of its characters is a word
+    assert list(sieve.sentences("<br />")) == []
 
 
 def test_a_text_covers_what_tells_its_class_apart() -> None:

@@ -68,6 +68,7 @@ PARTS = (
     Part("condensers", "medoid", "medoid", "Medoid", "the real row nearest to each k-means centroid"),
     Part("condensers", "random", "random", "RandomRows", "rows drawn at random per class"),
     Part("decoders", "extractive", "extractive", "ExtractiveDecoder", "sentences of the cluster that cover the words of its class"),
+    Part("decoders", "teaching", "teaching", "TeachingDecoder", "sentences of the cluster, each for what classifiers trained on the others get wrong"),
     Part("decoders", "nearest", "nearest", "NearestDecoder", "the real text nearest to the prototype"),
     Part("decoders", "vec2text", "vec2text.decoder", "Vec2TextDecoder",
          "a model that writes texts from vectors and corrects them; vec2text:FOLDER of an inverter that train-inverter made"),

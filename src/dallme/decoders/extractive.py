@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context, Decoder
 from dallme.decoders.nearest import nearest_unused
+from dallme.decoders.pools import Pool, Sieve, special_tokens
 from dallme.decoders.words import Teachability, WordWeights
-from dallme.text import clean, sentences
 from dallme.validation import check_positive
-
-# Han and kana are written without spaces: each character counts as a word.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
 
 #: With more texts than this, one draw is made: scoring a set trains classifiers on it, and large sets differ little.
 SCORED_TEXTS = 1000
-
-
-@dataclass(frozen=True, eq=False)
-class _Pool:
-    """The candidate sentences of one prototype.
-
-    Attributes:
-        sentences: k different sentences, each within the token limit.
-        rows: Position of the source row of each.
-        tokens: Tokens of each, without special tokens, int64 of shape (k,).
-        words: Whether a word occurs, float32 of shape (k, w).
-    """
-
-    sentences: list[str]
-    rows: list[int]
-    tokens: np.ndarray
-    words: csr_matrix
 
 
 @dataclass(frozen=True)
@@ -81,9 +58,10 @@ class ExtractiveDecoder(Decoder):
             useful = np.maximum(words.weights, 0)
             index = {int(label): row for row, label in enumerate(words.classes)}
             task.advance()
+            sieve = Sieve(self.candidates, self.min_words, self.max_words, self.language)
             pools = []
             for members, label in zip(prototypes.members, prototypes.labels.tolist(), strict=True):
-                pools.append(self._pool(members, useful[index[label]], words, context))
+                pools.append(Pool.gather(members, useful[index[label]], words, sieve, context))
                 task.advance()
             judge = Teachability(words, context.vectors.labels, rng) if draws > 1 else None
             best, best_score = [DecodedText("")], -1.0
@@ -96,47 +74,19 @@ class ExtractiveDecoder(Decoder):
                 task.advance()
         return best
 
-    def _pool(self, members: np.ndarray, weights: np.ndarray, words: WordWeights, context: Context) -> _Pool:
-        """Gathers the sentences of a cluster that are worth looking at."""
-        origin: dict[str, int] = {}
-        for row in members.tolist():
-            for sentence in self._sentences(context.source.texts[row]):
-                origin.setdefault(sentence, row)
-        found = list(origin)
-        occurs = words.vectorizer.transform(found)
-        occurs.data[:] = 1
-        if len(found) > self.candidates:
-            # Length in characters stands for tokens here, so that only what is kept goes through the tokenizer.
-            promise = (occurs @ weights) / np.array([len(sentence) for sentence in found])
-            kept = np.sort(np.argsort(-promise, kind="stable")[: self.candidates])
-            found, occurs = [found[i] for i in kept], occurs[kept]
-        overhead = _special_tokens(context)
-        tokens = context.count_tokens(found) - overhead if found else np.empty(0, dtype=np.int64)
-        return _Pool(found, [origin[sentence] for sentence in found], np.maximum(tokens, 1), occurs)
-
-    def _sentences(self, text: str) -> Iterator[str]:
-        """The sentences of a text that have a fitting length; the whole text if there is none."""
-        cleaned, any_fits = clean(text), False
-        for sentence in sentences(cleaned, self.language):
-            if self.min_words <= sum(1 for _ in _WORD.finditer(sentence)) <= self.max_words:
-                any_fits = True
-                yield sentence
-        if cleaned and not any_fits:
-            yield cleaned
-
     def _draw(
-        self, prototypes: Prototypes, pools: list[_Pool], weights: np.ndarray, index: dict[int, int], context: Context
+        self, prototypes: Prototypes, pools: list[Pool], weights: np.ndarray, index: dict[int, int], context: Context
     ) -> list[DecodedText]:
         """Writes one text for each prototype; what a class has used counts for its later texts."""
         used = np.zeros_like(weights)
         taken_sentences: dict[int, set[str]] = {label: set() for label in index}
         taken_texts: dict[int, set[str]] = {label: set() for label in index}
-        limit = context.max_tokens - _special_tokens(context)
+        limit = context.max_tokens - special_tokens(context)
         decoded = []
         for pool, label, vector in zip(pools, prototypes.labels.tolist(), prototypes.vectors, strict=True):
             row = index[label]
             chosen = _cover(pool, weights[row], used[row], limit, taken_sentences[label])
-            text = _join(pool, chosen, context)
+            text = pool.join(chosen, context)
             if not text.text or text.text in taken_texts[label]:
                 text = nearest_unused(vector, label, taken_texts[label], context, self.language)
             taken_texts[label].add(text.text)
@@ -145,7 +95,7 @@ class ExtractiveDecoder(Decoder):
         return decoded
 
 
-def _cover(pool: _Pool, weights: np.ndarray, used: np.ndarray, limit: int, taken: set[str]) -> list[int]:
+def _cover(pool: Pool, weights: np.ndarray, used: np.ndarray, limit: int, taken: set[str]) -> list[int]:
     """Greedy choice of sentences from a pool; adds the words of each to `used`.
 
     Returns:
@@ -165,19 +115,3 @@ def _cover(pool: _Pool, weights: np.ndarray, used: np.ndarray, limit: int, taken
         free[best] = False
         limit -= int(pool.tokens[best])
         used[pool.words[best].indices] += 1
-
-
-def _join(pool: _Pool, chosen: list[int], context: Context) -> DecodedText:
-    """Joins the chosen sentences, without the last ones should the whole have more tokens than its parts."""
-    while chosen:
-        text = " ".join(pool.sentences[i] for i in chosen)
-        if context.count_tokens([text])[0] <= context.max_tokens:
-            return DecodedText(text, tuple(pool.sentences[i] for i in chosen), tuple(pool.rows[i] for i in chosen))
-        chosen = chosen[:-1]
-    return DecodedText("")
-
-
-def _special_tokens(context: Context) -> int:
-    """Tokens that the tokenizer adds to every text."""
-    one, two = context.count_tokens([".", ". ."])
-    return int(2 * one - two)
