@@ -9,8 +9,8 @@ INSTALLED := $(VENV)/.installed
 demo: install  ## distil real data and print what it is worth
 	$(BIN)/dallme demo --output dallme-demo --overwrite
 
-test: check  ## everything that must hold before a commit lands
-	$(BIN)/python -m pytest
+test: check  ## everything that must hold before a commit lands; a process for each core, so one thread in each
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist worksteal
 
 check: install  ## style, docstrings, types, and which room may import which
 	$(BIN)/ruff check .

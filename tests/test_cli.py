@@ -270,7 +270,7 @@ def test_unreadable_parquet(dallme, tmp_path: Path) -> None:
         (("--per-class", 0), ("at least 1",)),
         (("--per-class", 41), ("41", "40", "'bad'")),
         (("--total", 81), ("80", "81")),
-        (("--per-class", 2, "--decoder", "vec2txt"), ("unknown decoder 'vec2txt'", "extractive, nearest")),
+        (("--per-class", 2, "--decoder", "vec2txt"), ("unknown decoder 'vec2txt'", "extractive, teaching, nearest")),
         (("--per-class", 2, "--condenser", "kmeans"), ("unknown condenser 'kmeans'", "k-centroid")),
         (("--per-class", 2, "--classifiers", "bert"), ("unknown classifier 'bert'", "naive-bayes")),
         (("--per-class", 2, "--allocation", "fair"), ("unknown allocation 'fair'", "sqrt")),

@@ -78,7 +78,7 @@ def test_parts_can_be_handed_in() -> None:
     ("options", "message"),
     [
         ({}, "exactly one of per_class, ratio and total, found none"),
-        ({"per_class": 1, "decoder": "best"}, "unknown decoder 'best'; known: extractive, nearest"),
+        ({"per_class": 1, "decoder": "best"}, "unknown decoder 'best'; known: extractive, teaching, nearest"),
         ({"per_class": 1, "condenser": 3}, "expected a condenser: one of k-centroid"),
         ({"per_class": True}, "per_class to be a whole number"),
         ({"total": 1}, "at least one text a class, found 1 texts for 2 classes"),

@@ -44,6 +44,7 @@ def reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_text("\n".join(["text,label", *rows]) + "\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DALLME_STORE", str(tmp_path / "store"))
+    monkeypatch.delenv("DALLME_DATA", raising=False)
     return tmp_path
 
 

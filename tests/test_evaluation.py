@@ -66,7 +66,7 @@ def test_names_and_aliases() -> None:
         make_classifiers(["bert"])
     with pytest.raises(InputError, match="expected an embedder for the classifier embedding-lr"):
         make_classifiers(["embedding-lr"])
-    with pytest.raises(UnknownNameError, match=r"unknown method 'best'; known: random, full, .*eda, .*extractive, nearest"):
+    with pytest.raises(UnknownNameError, match=r"unknown method 'best'; known: random, full, .*eda, .*teaching, nearest"):
         check_methods(["random", "best"])
 
 

@@ -51,14 +51,14 @@ def check_vectors(vectors: Any, *, rows: int | None = None, dimension: int | Non
     return array
 
 
-def check_positive(value: int, name: str) -> int:
-    """Returns `value` if it is a whole number of at least 1.
+def check_positive(value: int, name: str, *, least: int = 1) -> int:
+    """Returns `value` if it is a whole number of at least `least`.
 
     Raises:
         InputError: If it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InputError(f"expected {name} to be a whole number of at least 1, found {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise InputError(f"expected {name} to be a whole number of at least {least}, found {value!r}")
     return int(value)
 
 

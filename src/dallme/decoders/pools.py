@@ -14,6 +14,7 @@ from dallme.data import DecodedText
 from dallme.decoders.base import Context
 from dallme.decoders.words import WordWeights
 from dallme.text import clean, sentences
+from dallme.validation import check_positive
 
 # Han and kana are written without spaces: each character counts as a word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
@@ -28,12 +29,20 @@ class Sieve:
         min_words: Shorter sentences are passed over.
         max_words: Longer sentences are passed over.
         language: ISO 639-1 code, for finding the ends of sentences.
+
+    Raises:
+        InputError: If a number is not a whole one of at least 1, or `max_words` is less than `min_words`.
     """
 
     candidates: int
     min_words: int
     max_words: int
     language: str
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        check_positive(self.candidates, "candidates")
+        check_positive(self.max_words, "max_words", least=check_positive(self.min_words, "min_words"))
 
     def sentences(self, text: str) -> Iterator[str]:
         """The sentences of a text that have a fitting length; the whole text if there is none."""

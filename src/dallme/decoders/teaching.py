@@ -14,6 +14,7 @@ from dallme.decoders.pools import Pool, Sieve, special_tokens
 from dallme.decoders.students import Students
 from dallme.decoders.words import WordWeights
 from dallme.progress import Task
+from dallme.validation import check_positive
 
 #: With more texts than this the students are not asked: training them again and again would take too long.
 TAUGHT_TEXTS = 1000
@@ -41,7 +42,7 @@ class TeachingDecoder(Decoder):
     Prefer it to ``extractive``, which fixes the worth of words once, unless there are many hundreds of texts.
 
     Attributes:
-        rounds: How often each text is written anew.
+        rounds: How often each text is written anew, at least 0.
         candidates: Sentences looked at for one text: those of the cluster with the best first gain.
         min_words: Shorter sentences are passed over.
         max_words: Longer sentences are passed over.
@@ -55,7 +56,7 @@ class TeachingDecoder(Decoder):
     language: str = "en"
 
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
-        rounds = self.rounds if len(prototypes) <= TAUGHT_TEXTS else 0
+        rounds = check_positive(self.rounds, "rounds", least=0) if len(prototypes) <= TAUGHT_TEXTS else 0
         with context.progress.task("decode", total=1 + (2 + rounds) * len(prototypes)) as task:
             words = WordWeights.learn(context.source.texts, context.vectors.labels, rng)
             useful = np.maximum(words.weights, 0)
