@@ -26,6 +26,7 @@ from dallme.cli.probe import probe
 from dallme.cli.push import push
 from dallme.cli.report import report
 from dallme.cli.reproduce import reproduce
+from dallme.cli.review import review
 from dallme.cli.train_inverter import train_inverter
 from dallme.errors import DallmeError
 
@@ -48,6 +49,7 @@ app.command()(train_inverter)
 app.command()(report)
 app.command()(export)
 app.command()(push)
+app.command()(review)
 app.command(name="list")(list_parts)
 app.command()(demo)
 

@@ -1,0 +1,94 @@
+"""Starting the review server: a socket that is ours before any work is done, and a quiet end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from dallme.errors import InputError, MissingDependencyError, OutputError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from dallme.review.guard import Guard
+    from dallme.review.session import Session
+
+#: The port by default. It stays the same, so that a page finds what was typed after the server was started anew.
+PORT = 8710
+
+#: Connections that may wait while the server is busy.
+_WAITING = 64
+
+
+def check_packages() -> None:
+    """Checks that the packages of the extra ``review`` are there.
+
+    Raises:
+        MissingDependencyError: If one is not.
+    """
+    for package in ("starlette", "uvicorn"):
+        if find_spec(package) is None:
+            raise MissingDependencyError("dallme review", package, "review")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Takes a port; browsers that come now wait until there is a server.
+
+    Args:
+        host: Address or name of this machine.
+        port: The port; 0 takes a free one.
+
+    Raises:
+        InputError: If the port is no port.
+        OutputError: If it is taken or may not be used, or the address is not one of this machine.
+    """
+    if not 0 <= port < 2**16:
+        raise InputError(f"expected a port from 0 to {2**16 - 1}, found {port}")
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    taken = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":  # elsewhere two programs could listen at one port
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(address)
+        taken.listen(_WAITING)
+    except OSError as error:
+        taken.close()
+        if error.errno == errno.EADDRINUSE:
+            raise OutputError(f"expected a free port, found {port} in use; end what uses it, or choose another --port") from None
+        raise OutputError(f"expected to listen at {host!r}, port {port}, could not: {error.strerror or error}") from None
+    return taken
+
+
+def address(guard: Guard) -> str:
+    """Where a browser finds the page; with the token, if there is one."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(guard.host, guard.host)  # noqa: S104 - a place to go to, not to listen at
+    query = f"?token={quote(guard.token, safe='')}" if guard.token is not None else ""
+    return f"http://{f'[{host}]' if ':' in host else host}:{guard.port}/{query}"
+
+
+def make_server(session: Session, guard: Guard) -> uvicorn.Server:
+    """The server; ``run(sockets=[...])`` serves until it is interrupted, and what is being saved then is saved.
+
+    Args:
+        session: What is reviewed.
+        guard: Who may review it.
+    """
+    import uvicorn
+
+    from dallme.review.app import make_app
+
+    config = uvicorn.Config(
+        make_app(session, guard),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=5,
+    )
+    return uvicorn.Server(config)
