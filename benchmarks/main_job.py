@@ -39,7 +39,9 @@ def run(name: str, seeds: int) -> dict[str, Any]:
         distiller.embed(source)
         warm = time.perf_counter() - started
         judges = make_classifiers(LINEAR)
-        table = compare(distiller, distillation, test, ["random", "nearest", "extractive", "full"], judges, runs=seeds)
+        table = compare(
+            distiller, distillation, test, ["random", "nearest", "extractive", "teaching", "full"], judges, runs=seeds
+        )
     tokens = distillation.context.count_tokens(list(distillation.distilled.texts))
     return {
         "rows": len(source),

@@ -90,7 +90,7 @@ def test_distill_json_is_one_document_and_nothing_else(dallme, reviews: Path, he
     assert status == 0
     document = json.loads(out)
     assert [text["label_text"] for text in document["texts"]] == ["bad", "bad", "good", "good"]
-    assert [method["method"] for method in document["comparison"]["methods"]] == ["random", "nearest", "extractive", "full"]
+    assert [method["method"] for method in document["comparison"]["methods"]] == ["random", "nearest", "teaching", "full"]
     assert document["comparison"]["test_rows"] == 40
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest == document["manifest"]
@@ -154,8 +154,8 @@ def test_compare_gives_gain_over_random(dallme, reviews: Path, held_out: Path) -
     assert rows["random"]["runs"] == 10
     assert rows["random"]["gain_over_random"] == 0
     assert rows["full"]["recovered"] == 1
-    extractive = rows["extractive"]
-    assert extractive["gain_over_random"] == pytest.approx(extractive["accuracy_mean"] - rows["random"]["accuracy_mean"])
+    teaching = rows["teaching"]
+    assert teaching["gain_over_random"] == pytest.approx(teaching["accuracy_mean"] - rows["random"]["accuracy_mean"])
 
 
 def test_compare_prints_a_table(dallme, reviews: Path, held_out: Path) -> None:

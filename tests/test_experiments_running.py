@@ -76,6 +76,8 @@ class Stub:
             (self.folder / "hanging").write_text(str(os.getpid()))
             time.sleep(600)
         if method == self.dies:
+            while self.hangs and not (self.folder / "hanging").exists():  # the other cell is to be in flight by then
+                time.sleep(0.01)
             os._exit(9)
         if method in self.errors:
             kind, *arguments = self.errors[method]

@@ -231,7 +231,8 @@ def test_distill_takes_the_options_of_a_service(dallme: Command, source: Path, s
     assert status == 0
     manifest = json.loads(out)["manifest"]
     assert manifest["embedder"]["dimension"] == 32
-    assert manifest["cost_usd"] == 0.042  # the distilled texts are rows of the source here, whose vectors the store holds
+    # The rows of the source, and those distilled texts that are no rows of it.
+    assert 0.042 <= manifest["cost_usd"] < 0.084
     assert set(server.paid.values()) == {1}
 
 

@@ -75,7 +75,7 @@ class Distiller:
     allocation: str = "equal"
     embedder: Any = "all-MiniLM-L6-v2"
     condenser: str | Condenser = "k-centroid"
-    decoder: str | Decoder = "extractive"
+    decoder: str | Decoder = "teaching"
     decoder_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     prompt: str | None = None
     max_tokens: int = 128

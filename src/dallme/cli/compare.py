@@ -61,7 +61,7 @@ def compare(
     unknown_words: options.UnknownWords = None,
     prompt: options.Prompt = None,
     condenser: options.Condenser = "k-centroid",
-    decoder: options.Decoder = "extractive",
+    decoder: options.Decoder = "teaching",
     decoder_steps: decoders.DecoderSteps = None,
     beam: decoders.Beam = None,
     start: decoders.Start = None,

@@ -49,7 +49,7 @@ def curve(
     unknown_words: options.UnknownWords = None,
     prompt: options.Prompt = None,
     condenser: options.Condenser = "k-centroid",
-    decoder: options.Decoder = "extractive",
+    decoder: options.Decoder = "teaching",
     max_tokens: options.MaxTokens = 128,
     seed: options.Seed = 0,
     store: options.Store = None,

@@ -44,7 +44,7 @@ def demo(
     distiller = Distiller(per_class=per_class, embedder=embedder, seed=seed, store=options.store_folder(store), progress=progress)
     judges = make_classifiers([*LINEAR, "embedding-lr"], distiller)
     distillation = distiller.run(train)
-    found = compare(distiller, distillation, test, ["random", "nearest", "extractive", "full"], judges).as_dict()
+    found = compare(distiller, distillation, test, ["random", "nearest", "extractive", "teaching", "full"], judges).as_dict()
     distilled = distillation.distilled.with_comparison(found)
     distilled.save(output, overwrite=overwrite)
     if json:
