@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from dallme import __version__
+from dallme.cli.audit import audit
 from dallme.cli.compare import compare
 from dallme.cli.curve import curve
 from dallme.cli.decode import decode
@@ -46,6 +47,7 @@ app.command()(reproduce)
 app.command()(decode)
 app.command()(invert_check)
 app.command()(train_inverter)
+app.command()(audit)
 app.command()(report)
 app.command()(export)
 app.command()(push)

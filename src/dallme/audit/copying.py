@@ -1,0 +1,150 @@
+"""How much of a few texts stands word by word in many others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Han and kana are written without spaces: each character counts as a word.
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, case-folded."""
+    return _WORD.findall(text.casefold())
+
+
+@dataclass(frozen=True, eq=False)
+class Copied:
+    """What one text shares with the rows that were read.
+
+    Attributes:
+        runs: For each word of the text the length, in words, of the longest run that ends with it and stands in some row,
+            int64 of shape (words,).
+        row: Position of a row that holds the longest run; None if no word is shared.
+        start: Where the longest run begins in the text, in characters.
+        end: Where it ends.
+    """
+
+    runs: np.ndarray
+    row: int | None = None
+    start: int = 0
+    end: int = 0
+
+    @property
+    def longest(self) -> int:
+        """Words of the longest shared run."""
+        return int(self.runs.max(initial=0))
+
+    def share_of_grams(self, length: int) -> float:
+        """Share of the text's runs of `length` words that stand in some row; 0 for a shorter text."""
+        ends = self.runs[length - 1 :]
+        return float(np.mean(ends >= length)) if len(ends) else 0.0
+
+
+class Phrases:
+    """All runs of words of a few texts, in a suffix automaton, through which any number of rows is read.
+
+    A state stands for the runs that end at the same places of the texts (Blumer et al. 1985, "The smallest automaton
+    recognizing the subwords of a text"). Reading a row takes time in its length, and memory does not grow with the rows.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        """Builds the automaton.
+
+        Args:
+            texts: The few texts.
+        """
+        self._texts = list(texts)
+        self._next: list[dict[str, int]] = [{}]
+        self._link, self._length = [-1], [0]
+        self._ends: list[list[int]] = []
+        for text in self._texts:
+            state, ends = 0, []
+            for word in words_of(text):
+                state = self._extend(state, word)
+                ends.append(state)
+            self._ends.append(ends)
+
+    def read(self, rows: Iterable[str]) -> list[Copied]:
+        """Reads rows and tells what each text shares with any one of them.
+
+        Args:
+            rows: Texts, read one by one.
+
+        Returns:
+            What each text shares, in the order of the texts.
+        """
+        best, origin = [0] * len(self._length), [-1] * len(self._length)
+        following, link, lengths = self._next, self._link, self._length
+        for position, row in enumerate(rows):
+            state = matched = 0
+            for word in words_of(row):
+                while state and word not in following[state]:
+                    state = link[state]
+                    matched = lengths[state]
+                target = following[state].get(word)
+                if target is None:
+                    matched = 0
+                    continue
+                state, matched = target, matched + 1
+                if matched > best[state]:
+                    best[state], origin[state] = matched, position
+        for state in sorted(range(1, len(lengths)), key=lengths.__getitem__, reverse=True):
+            parent = link[state]
+            # Whoever holds a run holds its endings, whole.
+            if best[state] and parent > 0 and lengths[parent] > best[parent]:
+                best[parent], origin[parent] = lengths[parent], origin[state]
+        return [self._copied(index, best, origin) for index in range(len(self._texts))]
+
+    def _copied(self, index: int, best: list[int], origin: list[int]) -> Copied:
+        runs, rows = [], []
+        for state in self._ends[index]:
+            while state > 0 and not best[state]:
+                state = self._link[state]
+            runs.append(best[state] if state > 0 else 0)
+            rows.append(origin[state] if state > 0 else -1)
+        lengths = np.array(runs, dtype=np.int64)
+        if not lengths.any():
+            return Copied(lengths)
+        last = int(np.argmax(lengths))
+        # The words of the text as it is written: case-folding may change the number of letters, not of words.
+        places = [match.span() for match in _WORD.finditer(self._texts[index])]
+        first = last - runs[last] + 1
+        if len(places) != len(runs):
+            return Copied(lengths, rows[last], 0, len(self._texts[index]))
+        return Copied(lengths, rows[last], places[first][0], places[last][1])
+
+    def _extend(self, last: int, word: str) -> int:
+        """The state after `word`, which follows what leads to `last`."""
+        known = self._next[last].get(word)
+        if known is not None:
+            return known if self._length[known] == self._length[last] + 1 else self._split(last, known, word)
+        state, above = self._add({}, self._length[last] + 1), last
+        while above >= 0 and word not in self._next[above]:
+            self._next[above][word] = state
+            above = self._link[above]
+        if above < 0:
+            self._link[state] = 0
+            return state
+        target = self._next[above][word]
+        self._link[state] = target if self._length[target] == self._length[above] + 1 else self._split(above, target, word)
+        return state
+
+    def _split(self, above: int, target: int, word: str) -> int:
+        """Takes the runs that come from `above` out of `target` into a state of their own."""
+        copy = self._add(dict(self._next[target]), self._length[above] + 1)
+        self._link[copy], self._link[target] = self._link[target], copy
+        while above >= 0 and self._next[above].get(word) == target:
+            self._next[above][word] = copy
+            above = self._link[above]
+        return copy
+
+    def _add(self, following: dict[str, int], length: int) -> int:
+        self._next.append(following)
+        self._link.append(0)
+        self._length.append(length)
+        return len(self._length) - 1
