@@ -65,9 +65,8 @@ class Scanner:
         """Finds what may be personal data in a text, in its order, the longest where several overlap."""
         found = [(match.start(), match.end(), "URL_WITH_PASSWORD") for match in _CREDENTIALS.finditer(text)]
         for recognizer in self._recognizers:
-            for result in recognizer.analyze(text, recognizer.supported_entities, None):
-                if result.score >= _LEAST_SCORE:
-                    found.append((result.start, result.end, result.entity_type))
+            results = recognizer.analyze(text, recognizer.supported_entities, None)
+            found += [(result.start, result.end, result.entity_type) for result in results if result.score >= _LEAST_SCORE]
         return [Personal(kind, text[start:end]) for start, end, kind in _without_overlaps(found)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def measure(texts: Sequence[str], sentences: Sequence[str], *, perplexity: float
         perplexity: Passed on.
     """
     found = [words_of(text) for text in texts]
-    pairs = [list(zip(words, words[1:], strict=False)) for words in found]
+    pairs = [list(pairwise(words)) for words in found]
     whole = [bool(_BEGINS.search(sentence) and _ENDS.search(sentence)) for sentence in sentences]
     return Readability(
         float(np.mean([_distinct(words) for words in found])) if found else 0.0,

