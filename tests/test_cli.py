@@ -76,7 +76,7 @@ def test_distill_writes_a_folder_that_datasets_reads(dallme, reviews: Path, tmp_
     status, out, _ = dallme("distill", reviews, "--output", output, "--per-class", 3, *QUICK)
     assert status == 0
     assert out == f"80 rows → 6 texts in {output}\n"
-    assert sorted(path.name for path in output.iterdir()) == ["README.md", "manifest.json", "train.parquet"]
+    assert sorted(path.name for path in output.iterdir()) == ["README.md", "manifest.json", "report.html", "train.parquet"]
     loaded = datasets.load_dataset(str(output), split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded.num_rows == 6
     assert loaded.features["label"].names == ["bad", "good"]
@@ -94,6 +94,9 @@ def test_distill_json_is_one_document_and_nothing_else(dallme, reviews: Path, he
     assert document["comparison"]["test_rows"] == 40
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest == document["manifest"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert all(text["text"] in page for text in document["texts"])
+    assert 'id="map"' in page
     assert manifest["configuration"]["budget"] == {"per_class": 2, "allocation": "equal"}
     assert manifest["data"]["rows"] == 80
 
@@ -110,7 +113,8 @@ def test_the_same_seed_gives_the_same_bytes(dallme, reviews: Path, tmp_path: Pat
 def test_a_second_run_embeds_nothing(dallme, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dallme.embedders.hashing import HashingEmbedder
 
-    assert dallme("distill", reviews, "--output", tmp_path / "one", "--per-class", 3, *QUICK)[0] == 0
+    assert dallme("distill", reviews, "--output", tmp_path / "one", "--per-class", 3, "--no-report", *QUICK)[0] == 0
+    assert not (tmp_path / "one" / "report.html").exists()
     embedded: list[str] = []
     original = HashingEmbedder._embed
 

