@@ -31,7 +31,7 @@ LAYERS = (
     {"readers", "embedders", "store", "condensers", "decoders", "classifiers", "demo_data", "manifest", "tables"},
     {"baselines"},
     {"distilled"},
-    {"distiller", "planning"},
+    {"distiller", "doctor", "planning"},
     {"evaluation", "audit", "exports"},
     {"experiments", "report"},
     {"review"},

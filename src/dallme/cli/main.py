@@ -17,6 +17,7 @@ from dallme.cli.curve import curve
 from dallme.cli.decode import decode
 from dallme.cli.demo import demo
 from dallme.cli.distill import distill
+from dallme.cli.doctor import doctor
 from dallme.cli.embed import embed
 from dallme.cli.evaluate import evaluate
 from dallme.cli.export import export
@@ -53,6 +54,7 @@ app.command()(export)
 app.command()(push)
 app.command()(review)
 app.command(name="list")(list_parts)
+app.command()(doctor)
 app.command()(demo)
 
 

