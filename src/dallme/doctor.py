@@ -68,16 +68,7 @@ def examine(store: Path, *, network: bool = False) -> list[Finding]:
     Returns:
         The findings, kind by kind.
     """
-    checks: list[Callable[[], Iterator[Finding]]] = [
-        _system,
-        lambda: _store(store),
-        _packages,
-        _parts,
-        _extras,
-        _models,
-        _settings,
-    ]
-    found = [finding for check in checks for finding in check()]
+    found = [*_system(), *_store(store), *_packages(), *_parts(), *_extras(), *_models(), *_settings()]
     return [*found, _hub()] if network else found
 
 

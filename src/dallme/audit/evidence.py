@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dallme.audit.reopening import reopen
 from dallme.classifiers.embedding_lr import linear_probe
-from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
-from dallme.errors import InputError, ModelNotFoundError
+from dallme.data import LabelledTexts, LabelledVectors
+from dallme.errors import InputError
 from dallme.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from dallme.distilled import DistilledDataset
     from dallme.distilled.lineage import RowId
-    from dallme.embedders.base import Embedder
 
 #: Rows that the probe is trained on; more change its judgement of a text very little.
 PROBE_ROWS = 20_000
@@ -140,52 +140,10 @@ def gather(
     from dallme.distiller import Distiller
 
     plain = Evidence(distilled, source)
-    configuration = distilled.manifest.get("configuration", {})
-    named, prompt = configuration.get("embedder"), configuration.get("prompt")
-    if embedder is None and named is None:
+    found = reopen(distilled.manifest, embedder)
+    if found is None:
         return plain
-    found = _find(named) if embedder is None else embedder
+    prompt = distilled.manifest.get("configuration", {}).get("prompt")
     distiller = Distiller(per_class=1, embedder=found, prompt=prompt, store=store, progress=progress or SilentProgress())
-    if named is not None:  # else the set was made of ready vectors, and nothing says of which
-        _check_same(distilled.manifest.get("embedder"), distiller.resolved_embedder.fingerprint(prompt))
     vectors = distiller.embed(source)
     return Evidence(distilled, source, vectors, distiller.embed_texts(distilled.texts))
-
-
-def _find(name: str) -> Embedder:
-    """The embedder that the manifest names."""
-    from dallme.embedders.resolve import resolve
-
-    try:
-        return resolve(name)
-    except ModelNotFoundError as error:
-        raise ModelNotFoundError(
-            f"expected the embedder {name!r}, with which the texts were made, could not find it: {error}; "
-            "name it, or its folder, with --embedder"
-        ) from error
-
-
-def _check_same(made_with: Mapping[str, Any] | None, found: Fingerprint) -> None:
-    """Checks that an embedder gives the vectors of the manifest's.
-
-    The number format follows the machine and moves a vector by next to nothing. A model may be called by its folder here and
-    by its Hub id there, as long as its weights are known.
-    """
-    if made_with is None:
-        return
-    passed_over = {"precision"} if found.weights == "unknown" else {"precision", "model"}
-    differing = [
-        f"{field} {_short(made_with[field])}, not {_short(value)}"
-        for field, value in asdict(found).items()
-        if field not in passed_over and field in made_with and made_with[field] != value
-    ]
-    if differing:
-        raise InputError(
-            f"expected the vectors of {made_with.get('model')!r}, with which the texts were made ({'; '.join(differing)}), "
-            f"found those of {found.model!r}; name the same embedder, with the same options, with --embedder"
-        )
-
-
-def _short(value: Any) -> str:
-    """A value for a message; of a hash the beginning."""
-    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else repr(value)
