@@ -243,6 +243,20 @@ def dpc_table(results: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def teaching_table(results: dict[str, Any]) -> str:
+    """Accuracy, seconds and sentences of each variant on each data set."""
+    names = list(results["data"])
+    tables = [data["table"] for data in results["data"].values()]
+    body = []
+    for rows in zip(*tables, strict=True):
+        means = [sum(row["accuracy"]) / len(row["accuracy"]) for row in rows]
+        cells = [
+            f"{mean:.3f} ({row['seconds']:.0f} s, {row['sentences_a_text']:.1f})" for mean, row in zip(means, rows, strict=True)
+        ]
+        body.append([rows[0]["variant"], *cells])
+    return table(["in brackets: seconds to decode, sentences of a text", *(TITLES[name] for name in names)], body)
+
+
 def evaluation_speed(results: dict[str, Any]) -> str:
     """Seconds of networks and of the linear table."""
     networks, linear = results["networks"], results["linear_table"]
@@ -315,6 +329,11 @@ def more() -> list[str]:
             "SST-2 beside DiLM's published sets (`dpc_sst2.py`)",
             "Five sets a method; the transformer as DPC trains it, networks as the paper does; all 1,821 test rows.",
             dpc_table,
+        ),
+        "teaching": (
+            "The parts of the teaching decoder (`teaching.py`)",
+            "Mean accuracy of logistic regression, linear SVM and naive Bayes on the whole test sets, two seeds, one run.",
+            teaching_table,
         ),
         "evaluation_speed": (
             "Seconds of evaluation (`evaluation_speed.py`)",

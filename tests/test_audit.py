@@ -14,13 +14,13 @@ import pytest
 
 from dallme.audit.auditing import Thresholds, audit
 from dallme.audit.copying import Phrases, words_of
-from dallme.audit.evidence import gather
+from dallme.audit.evidence import Evidence, gather
 from dallme.audit.perplexity import perplexity_of
 from dallme.audit.personal import Scanner
 from dallme.audit.readability import measure
 from dallme.audit.reopening import check_same
-from dallme.data import Fingerprint, LabelledTexts
-from dallme.distilled import DistilledDataset
+from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
+from dallme.distilled import DistilledDataset, Lineage
 from dallme.distilled.card_audit import check_audit, parse_audit
 from dallme.distiller import Distiller
 from dallme.embedders.hashing import HashingEmbedder
@@ -96,6 +96,8 @@ def scanner() -> Scanner:
         ("Call (212) 555-0187 now.", "PHONE_NUMBER", "(212) 555-0187"),
         ("Card 4111 1111 1111 1111 was used.", "CREDIT_CARD", "4111 1111 1111 1111"),
         ("Pay to GB82WEST12345698765432.", "IBAN_CODE", "GB82WEST12345698765432"),
+        ("My number is 536-90-4399.", "US_SSN", "536-90-4399"),
+        ("At 00:1B:44:11:3A:B7 now.", "MAC_ADDRESS", "00:1B:44:11:3A:B7"),
         ("From 192.168.13.7 again.", "IP_ADDRESS", "192.168.13.7"),
         ("See https://jane:secret@example.org/x now.", "URL_WITH_PASSWORD", "https://jane:secret@example.org"),
     ],
@@ -107,6 +109,7 @@ def test_personal_data_is_found(scanner: Scanner, text: str, kind: str, found: s
 def test_what_is_not_personal_is_left_alone(scanner: Scanner) -> None:
     assert scanner.scan("In 1999, 25,000 people saw all 2 hours and 15 minutes at $12.50 each; 10/10!") == []
     assert scanner.scan("Card 4111 1111 1111 1112 is none.") == []
+    assert scanner.scan("order 536904399 came") == []  # nine digits may be anything
     assert scanner.scan("reach me at nobody@nowhere.invalidtld") == []
     assert scanner.name.startswith("presidio-analyzer ")
 
@@ -197,6 +200,31 @@ def test_a_wrong_label_is_seen(tmp_path: Path) -> None:
     assert found["texts"][1]["label_confidence"] < 0.5
 
 
+def test_planted_rows_are_seen_by_their_tight_cluster() -> None:
+    # Four clusters of twenty rows and one of three; the rows of the third and the last are nearly alike.
+    sizes, noise = (20, 20, 20, 20, 3), (1.0, 0.8, 0.1, 1.2, 0.0)
+    cluster = np.repeat(np.arange(5), sizes)
+    vectors = np.random.default_rng(0).normal(size=(83, 4)).astype(np.float32) * np.array(noise, dtype=np.float32)[cluster, None]
+    labels, names = np.zeros(83, dtype=np.int64), {0: "good"}
+    source = LabelledTexts([f"row {row}" for row in range(83)], labels, names, np.arange(83))
+    lineage = tuple(Lineage("nearest", tuple(np.flatnonzero(cluster == text).tolist())) for text in range(5))
+    distilled = DistilledDataset(tuple("abcde"), labels[:5], names, np.array(sizes, dtype=float), lineage)
+    embedded = LabelledVectors(vectors, labels, Fingerprint("given", "unknown", 4))
+    found = audit(Evidence(distilled, source, embedded, vectors[:5])).as_dict()
+    assert found["summary"]["tight_clusters"] == [2]
+    assert found["notes"][-1] == (
+        "the 20 source rows behind text 2 are nearly alike, as planted or copied rows are; "
+        "look at them before you trust its label"
+    )
+    rows = vectors[cluster == 1].astype(np.float64)
+    spread = np.sqrt(((rows - rows.mean(axis=0)) ** 2).sum(axis=1)).mean()
+    assert found["texts"][1]["spread"] == pytest.approx(spread)
+    assert found["texts"][4]["spread"] == 0
+    without = audit(Evidence(distilled, source)).as_dict()
+    assert without["summary"]["tight_clusters"] == []
+    assert without["texts"][1]["spread"] is None
+
+
 @pytest.mark.parametrize("thresholds", [{"max_copied_span": 0}, {"min_cluster": -1}, {"min_cluster": 1.5}])
 def test_thresholds_are_checked(thresholds: dict[str, int]) -> None:
     with pytest.raises(InputError, match=r"expected (max_copied_span|min_cluster) to be a whole number of at least 1, found"):
@@ -228,6 +256,11 @@ def test_an_embedder_that_is_given_may_make_other_vectors() -> None:
     own = gather(distilled, source, embedder=HashingEmbedder(dimension=64)).own
     assert own is not None
     assert own.shape == (2, 64)
+    distilled, source = _made_with(HashingEmbedder(dimension=64))
+    other = distilled.manifest["embedder"] | {"weights": "of another model"}
+    own = gather(replace(distilled, manifest=distilled.manifest | {"embedder": other}), source, embedder="hashing").own
+    assert own is not None
+    assert own.shape == (2, 256)  # as it is: the options are those of another model
 
 
 def test_the_number_format_and_the_place_of_a_model_make_no_other_vectors() -> None:

@@ -32,6 +32,10 @@ CONTAMINATION = 13
 #: Source rows below which a cluster counts as small where no threshold is given: a text may then be about a few people.
 SMALL_CLUSTER = 5
 
+#: A cluster is tight if its spread is at most this share of the median of all. Unspoilt clusters of IMDB and AG-News lie at .73
+#: and above, 250 rows of one planted sentence at .30.
+TIGHT = 0.5
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -125,6 +129,16 @@ class Audit:
         return [given == said for given, said in zip(own, predicted, strict=True)]
 
     @property
+    def tight(self) -> list[int]:
+        """Texts whose source rows are nearly alike, as planted or copied rows are; a few rows may be so by chance."""
+        spread, members = self.evidence.spread, np.array(self.members)
+        if spread is None or not (members >= SMALL_CLUSTER).any():
+            return []
+        large = members >= SMALL_CLUSTER
+        found: list[int] = np.flatnonzero(large & (spread <= TIGHT * np.median(spread[large]))).tolist()
+        return found
+
+    @property
     def failures(self) -> list[str]:
         """What breaks a threshold, a sentence each; empty if nothing does."""
         most, least = self.thresholds.max_copied_span, self.thresholds.min_cluster
@@ -149,6 +163,7 @@ class Audit:
                 "copied_5grams": float(np.mean([copied.share_of_grams(5) for copied in self.copied])) if self.copied else 0.0,
                 "min_cluster": min(self.members, default=0),
                 "small_clusters": [index for index, members in enumerate(self.members) if members < small],
+                "tight_clusters": self.tight,
                 "contamination": _contamination_document(self.contamination),
                 "near_duplicates": [
                     {"first": first, "second": second, "cosine": cosine} for first, second, cosine in self.near_duplicates
@@ -160,18 +175,26 @@ class Audit:
             },
             "thresholds": asdict(self.thresholds),
             "failures": self.failures,
-            "notes": list(self.notes),
+            "notes": [*self.notes, *map(self._note_of_tight, self.tight)],
         }
+
+    def _note_of_tight(self, index: int) -> str:
+        return (
+            f"the {self.members[index]:,} source rows behind text {index} are nearly alike, as planted or copied rows are; "
+            "look at them before you trust its label"
+        )
 
     def _entries(self) -> Iterator[dict[str, Any]]:
         distilled, source = self.evidence.distilled, self.evidence.source
         confidence, agrees, predicted = self.evidence.confidence, self.agrees, self.predicted
+        spread = self.evidence.spread
         for index, (copied, members) in enumerate(zip(self.copied, self.members, strict=True)):
             row = None if copied.row is None else source.row_ids[copied.row : copied.row + 1].tolist()[0]
             yield {
                 "copied_span": {"words": copied.longest, "row": row, "text": distilled.texts[index][copied.start : copied.end]},
                 "copied_5grams": copied.share_of_grams(5),
                 "members": members,
+                "spread": None if spread is None else float(spread[index]),
                 "label_confidence": None if confidence is None else float(confidence[index]),
                 "label_agrees": None if agrees is None else agrees[index],
                 "predicted": None if predicted is None else predicted[index],

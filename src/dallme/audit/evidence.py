@@ -90,6 +90,19 @@ class Evidence:
         return chosen
 
     @cached_property
+    def spread(self) -> np.ndarray | None:
+        """Mean Euclidean distance of the rows of each text's cluster to their mean, float64 of shape (m,); None without vectors.
+
+        0 for a text without rows.
+        """
+        if self.vectors is None:
+            return None
+        clusters = [self.vectors.vectors[rows].astype(np.float64) for rows in self.members]
+        return np.array(
+            [np.linalg.norm(rows - rows.mean(axis=0), axis=1).mean() if len(rows) else 0.0 for rows in clusters], dtype=np.float64
+        )
+
+    @cached_property
     def classes(self) -> np.ndarray:
         """The ids of all classes of the source and the set, in their order."""
         return np.union1d(self.source.labels, self.distilled.labels)

@@ -30,16 +30,19 @@ def reopen(manifest: Mapping[str, Any], embedder: Any = None) -> Embedder | None
     """
     configuration = manifest.get("configuration", {})
     named, made_with = configuration.get("embedder"), manifest.get("embedder")
+    prompt = configuration.get("prompt")
     if embedder is not None:
         found = resolve(embedder)
-        return _with_options(found, made_with) if isinstance(embedder, str) and made_with is not None else found
+        if isinstance(embedder, str) and made_with and _fingerprint(found, prompt, 1).weights == made_with["weights"]:
+            return _with_options(found, made_with)  # the same model, found elsewhere
+        return found
     if named is None:
         return None
     found = _find(named)
     if made_with is None:  # nothing says which vectors they were
         return found
     found = _with_options(found, made_with)
-    check_same(made_with, _fingerprint(found, configuration.get("prompt"), made_with["dimension"]))
+    check_same(made_with, _fingerprint(found, prompt, made_with["dimension"]))
     return found
 
 
