@@ -298,7 +298,7 @@ def test_unknown_embedder_offline(dallme, reviews: Path, tmp_path: Path, monkeyp
 
 
 def test_unknown_verb_and_role(dallme) -> None:
-    fails(dallme("destill"), "destill", "distill, evaluate", "compare, curve", "list, demo")
+    fails(dallme("destill"), "destill", "distill, evaluate", "compare, curve", "list, doctor, demo")
     fails(dallme("list", "decoder"), "unknown role 'decoder'", "decoders")
 
 

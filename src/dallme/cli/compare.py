@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dallme.cli import decoders, options
+from dallme.cli import completion, decoders, options
 from dallme.cli.distill import DEFAULT_CLASSIFIERS, show_comparison
 from dallme.cli.output import print_json, print_notes
 from dallme.cli.progress import make_progress
@@ -23,7 +23,11 @@ def compare(
     allocation: options.Allocation = "equal",
     methods: Annotated[
         str | None,
-        typer.Option("--methods", help="Comma-separated baselines and decoders; by default random,nearest,DECODER,full."),
+        typer.Option(
+            "--methods",
+            help="Comma-separated baselines and decoders; by default random,nearest,DECODER,full.",
+            autocompletion=completion.parts("baselines", "decoders", several=True),
+        ),
     ] = None,
     candidates: Annotated[
         list[str] | None,

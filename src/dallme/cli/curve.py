@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dallme.cli import options
+from dallme.cli import completion, options
 from dallme.cli.distill import DEFAULT_CLASSIFIERS
 from dallme.cli.output import print_json, print_notes, print_table
 from dallme.cli.progress import make_progress
@@ -29,7 +29,12 @@ def curve(
         str | None, typer.Option("--ratios", help="Comma-separated shares of the rows, in (0, 1], in place of --budgets.")
     ] = None,
     methods: Annotated[
-        str | None, typer.Option("--methods", help="Comma-separated baselines and decoders; by default DECODER,nearest,random.")
+        str | None,
+        typer.Option(
+            "--methods",
+            help="Comma-separated baselines and decoders; by default DECODER,nearest,random.",
+            autocompletion=completion.parts("baselines", "decoders", several=True),
+        ),
     ] = None,
     classifiers: options.Classifiers = DEFAULT_CLASSIFIERS,
     runs: options.Runs = 1,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dallme.cli import options
+from dallme.cli import completion, options
 from dallme.cli.output import print_json, print_notes
 from dallme.cli.progress import make_progress
 from dallme.errors import InputError, OutputError
@@ -23,7 +23,16 @@ _FORMATS = "; ".join(f"{export.name}: {export.summary}" for export in EXPORTS)
 
 def export(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="A folder that distill wrote.")],
-    name: Annotated[str, typer.Option("--format", "--export", metavar="NAME", help=f"The format. {_FORMATS}.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            "--export",
+            metavar="NAME",
+            help=f"The format. {_FORMATS}.",
+            autocompletion=completion.words(*(export.name for export in EXPORTS)),
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", help="File to write; by default the name of the format, in the working directory.")
     ] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dallme.cli import completion
 from dallme.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -34,11 +35,20 @@ DropBadRows = Annotated[bool, typer.Option("--drop-bad-rows", help="Leave out ro
 PerClass = Annotated[int | None, typer.Option("--per-class", help="Texts per class.")]
 Ratio = Annotated[float | None, typer.Option("--ratio", help="Texts as a share of the rows, in (0, 1].")]
 Total = Annotated[int | None, typer.Option("--total", help="Texts in all.")]
-Allocation = Annotated[str, typer.Option("--allocation", help="How a total is divided: equal, proportional or sqrt.")]
+Allocation = Annotated[
+    str,
+    typer.Option(
+        "--allocation",
+        help="How a total is divided: equal, proportional or sqrt.",
+        autocompletion=completion.words("equal", "proportional", "sqrt"),
+    ),
+]
 Embedder = Annotated[
     str,
     typer.Option(
-        "--embedder", help="A sentence-transformers model (Hub id or folder), openai:MODEL, ...; see: dallme list embedders."
+        "--embedder",
+        help="A sentence-transformers model (Hub id or folder), openai:MODEL, ...; see: dallme list embedders.",
+        autocompletion=completion.parts("embedders"),
     ),
 ]
 Prompt = Annotated[str | None, typer.Option("--prompt", help="Task-specific prompt put before each text when it is embedded.")]
@@ -57,15 +67,26 @@ UnknownWords = Annotated[
     str | None,
     typer.Option("--unknown-words", help="glove: a text of words it does not know is an error, or a zero vector with: zero."),
 ]
-Condenser = Annotated[str, typer.Option("--condenser", help="See: dallme list condensers.")]
-Decoder = Annotated[str, typer.Option("--decoder", help="See: dallme list decoders.")]
+Condenser = Annotated[
+    str, typer.Option("--condenser", help="See: dallme list condensers.", autocompletion=completion.parts("condensers"))
+]
+Decoder = Annotated[
+    str, typer.Option("--decoder", help="See: dallme list decoders.", autocompletion=completion.parts("decoders"))
+]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens of a distilled text.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
 Store = Annotated[
     Path | None,
     typer.Option("--store", help="Folder that keeps embeddings; by default DALLME_STORE, or the user's cache folder."),
 ]
-Classifiers = Annotated[str, typer.Option("--classifiers", help="Comma-separated; see: dallme list classifiers.")]
+Classifiers = Annotated[
+    str,
+    typer.Option(
+        "--classifiers",
+        help="Comma-separated; see: dallme list classifiers.",
+        autocompletion=completion.parts("classifiers", several=True),
+    ),
+]
 Runs = Annotated[int, typer.Option("--runs", help="Runs with different seeds; mean and deviation are reported.")]
 Sets = Annotated[
     int | None,
@@ -74,7 +95,9 @@ Sets = Annotated[
 Protocol = Annotated[
     str | None,
     typer.Option(
-        "--protocol", help="paper: 10 sets, learning rates chosen on held-out rows; dpc: 5 sets x 20 models, 200 steps."
+        "--protocol",
+        help="paper: 10 sets, learning rates chosen on held-out rows; dpc: 5 sets x 20 models, 200 steps.",
+        autocompletion=completion.words("paper", "dpc"),
     ),
 ]
 Models = Annotated[int | None, typer.Option("--models", help="Models that a neural classifier trains on each set.")]

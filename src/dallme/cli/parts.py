@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dallme import registry
-from dallme.cli import options
+from dallme.cli import completion, options
 from dallme.cli.output import print_json, print_table
 from dallme.errors import UnknownNameError
 
@@ -16,7 +16,9 @@ KINDS = (*registry.ROLES, "experiments")
 
 
 def list_parts(
-    role: Annotated[str | None, typer.Argument(metavar="[ROLE]", help=f"One of: {', '.join(KINDS)}.")] = None,
+    role: Annotated[
+        str | None, typer.Argument(metavar="[ROLE]", help=f"One of: {', '.join(KINDS)}.", autocompletion=completion.words(*KINDS))
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """List the embedders, condensers, decoders, classifiers, baselines and experiments.

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dallme.cli import options
+from dallme.cli import completion, options
 from dallme.cli.output import print_json, print_notes, print_table
 from dallme.cli.progress import make_progress
 
@@ -15,7 +15,14 @@ from dallme.cli.progress import make_progress
 def probe(
     source: options.Source,
     test: options.Test,
-    embedder: Annotated[str, typer.Option("--embedder", help="Comma-separated embedders to compare.")] = "all-MiniLM-L6-v2",
+    embedder: Annotated[
+        str,
+        typer.Option(
+            "--embedder",
+            help="Comma-separated embedders to compare.",
+            autocompletion=completion.parts("embedders", several=True),
+        ),
+    ] = "all-MiniLM-L6-v2",
     base_url: options.BaseUrl = None,
     budget_usd: options.BudgetUsd = None,
     unknown_words: options.UnknownWords = None,

@@ -149,6 +149,9 @@ def _compute_in_pool(waiting: deque[tuple[str, Cell]], workspace: Workspace, job
                 while waiting and len(running) < jobs and not broken:
                     running[pool.submit(_compute_in_worker, *waiting[0])] = waiting[0][1]
                     waiting.popleft()
+                    # A pool begins to watch a process that it has just started when something else happens to it; one that
+                    # dies before that would be noticed only when another cell is done.
+                    pool.submit(os.getpid)
             except BrokenProcessPool:
                 broken = True
             for future in wait(running, return_when=FIRST_COMPLETED).done:
