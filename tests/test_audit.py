@@ -137,7 +137,10 @@ def test_perplexity_tells_language_from_noise(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(language, "load_causal", lru_cache(language.load_causal))
     plain = perplexity_of(["The film was good and the actors were great."], "smollm2")
     noise = perplexity_of(["film The and great good were was actors the."], "smollm2")
+    assert plain is not None
+    assert noise is not None
     assert 1 < plain < 200 < noise
+    assert perplexity_of([], "smollm2") is None
 
 
 # The whole

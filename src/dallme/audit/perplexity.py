@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dallme.progress import Progress, SilentProgress
 
 
-def perplexity_of(texts: Sequence[str], model: str, *, limit: int = 512, progress: Progress | None = None) -> float:
+def perplexity_of(texts: Sequence[str], model: str, *, limit: int = 512, progress: Progress | None = None) -> float | None:
     """Perplexity of texts under a causal model: the exponential of the mean negative log-likelihood of a token.
 
     Each text is read on its own, its first token after nothing where the model has a token to begin with, and not at all
@@ -21,7 +21,7 @@ def perplexity_of(texts: Sequence[str], model: str, *, limit: int = 512, progres
         progress: Where to show progress.
 
     Returns:
-        The perplexity; NaN if no text has a token to predict.
+        The perplexity; None if no text has a token to predict.
 
     Raises:
         DallmeError: If the model cannot be loaded.
@@ -44,4 +44,4 @@ def perplexity_of(texts: Sequence[str], model: str, *, limit: int = 512, progres
                 total -= float(scores.gather(1, batch[0, 1:, None]).sum())
                 tokens += len(ids) - 1
             task.advance()
-    return math.exp(total / tokens) if tokens else math.nan
+    return math.exp(total / tokens) if tokens else None
