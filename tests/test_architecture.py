@@ -29,7 +29,7 @@ LAYERS = (
     {"validation"},
     {"data", "budget", "registry", "models"},
     {"readers", "embedders", "store", "condensers", "decoders", "classifiers", "demo_data", "manifest", "tables"},
-    {"baselines"},
+    {"baselines", "ordering"},
     {"distilled"},
     {"distiller", "doctor", "planning"},
     {"evaluation", "audit", "exports"},

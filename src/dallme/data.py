@@ -30,6 +30,7 @@ class LabelledTexts:
         row_ids: What the source calls each row, of shape (n,): its number from 0, or the value of its id column.
         source: Where the texts are from, for messages and the manifest.
         notes: What the reader wants the user to know, such as duplicate or skipped rows.
+        given: The digest of the order in which the source gives the rows, if this is another one; else blank.
     """
 
     texts: Sequence[str]
@@ -38,6 +39,7 @@ class LabelledTexts:
     row_ids: np.ndarray
     source: str = "memory"
     notes: tuple[str, ...] = ()
+    given: str = ""
 
     def __post_init__(self) -> None:
         """Checks that all columns have the same length and that every label has a name."""
@@ -69,6 +71,11 @@ class LabelledTexts:
             digest.update(len(encoded).to_bytes(8, "little"))
             digest.update(encoded)
         return digest.hexdigest()
+
+    @property
+    def source_digest(self) -> str:
+        """The digest of the texts and labels in the order in which the source gives them, by which it is known again."""
+        return self.given or self.digest
 
     def take(self, rows: Sequence[int] | np.ndarray) -> LabelledTexts:
         """The texts at the given positions, in that order."""

@@ -20,6 +20,7 @@ from dallme.embedders.base import Embedder, count_words
 from dallme.embedders.resolve import resolve
 from dallme.errors import InputError
 from dallme.manifest import Clock, build_manifest
+from dallme.ordering import canonical_order, in_order, is_identity
 from dallme.progress import Progress, SilentProgress
 from dallme.readers import read
 from dallme.store import EmbeddingStore, embed_with_store
@@ -31,7 +32,7 @@ class Distillation:
     """What one run made.
 
     Attributes:
-        context: The source texts, their vectors and what else the decoder saw.
+        context: The source texts, their vectors and what else the decoder saw, the rows in the canonical order.
         prototypes: The condensed vectors.
         distilled: The texts.
     """
@@ -127,8 +128,10 @@ class Distiller:
         clock = Clock()
         self.allocate(texts)  # a budget that cannot be met is to fail before the embedding
         with clock.lap("embed"):
+            if vectors is None:
+                texts = in_order(texts, canonical_order(texts))  # now, so that the vectors need not be put in order later
             embedded = self.embed(texts) if vectors is None else self.adopt(texts, vectors)
-        context = self.context(texts, embedded, with_embedder=vectors is None)
+            context = self.context(texts, embedded, with_embedder=vectors is None)
         with clock.lap("condense"):
             prototypes = self.condense(context)
         with clock.lap("decode"):
@@ -188,7 +191,15 @@ class Distiller:
         return LabelledVectors(checked, texts.labels, Fingerprint("given", "unknown", checked.shape[1], normalized=False))
 
     def context(self, texts: LabelledTexts, vectors: LabelledVectors, *, with_embedder: bool = True) -> Context:
-        """What the decoder may use; without an embedder tokens are words and signs."""
+        """What the decoder may use; without an embedder tokens are words and signs.
+
+        The rows come to stand in the :func:`~dallme.ordering.canonical_order`, so that a shuffled source makes the same texts.
+        Positions of rows, as in the members of prototypes, count in that order; row ids go with their rows.
+        """
+        order = canonical_order(texts, vectors.vectors)
+        if not is_identity(order):
+            texts = in_order(texts, order)
+            vectors = LabelledVectors(vectors.vectors[order], texts.labels, vectors.fingerprint)
         embedder = self.resolved_embedder if with_embedder else None
         count_tokens = embedder.count_tokens if embedder else count_words
         return Context(texts, vectors, count_tokens, self.max_tokens, embedder, self.progress)

@@ -49,7 +49,7 @@ def build_manifest(
         "configuration": configuration,
         "data": {
             "source": _public_name(texts.source),
-            "sha256": texts.digest,
+            "sha256": texts.source_digest,
             "rows": len(texts),
             "classes": {texts.label_names[label]: count for label, count in texts.class_counts.items()},
             "notes": list(texts.notes),

@@ -48,11 +48,11 @@ class Evidence:
             InputError: If it is another one.
         """
         made_from = self.distilled.manifest.get("data", {}).get("sha256")
-        if made_from is not None and made_from != self.source.digest:
+        if made_from is not None and made_from != self.source.source_digest:
             data = self.distilled.manifest["data"]
             raise InputError(
                 f"expected the source that the texts were distilled from, {data.get('source')!r} of {data.get('rows'):,} rows "
-                f"(SHA-256 {made_from[:12]}…), found {len(self.source):,} other rows ({self.source.digest[:12]}…); "
+                f"(SHA-256 {made_from[:12]}…), found {len(self.source):,} other rows ({self.source.source_digest[:12]}…); "
                 "read it with the same column options"
             )
 

@@ -131,6 +131,7 @@ def curve(
     with clock.lap("embed"):
         embedded = distiller.embed(texts) if vectors is None else distiller.adopt(texts, vectors)
     context = distiller.context(texts, embedded, with_embedder=vectors is None)
+    texts = context.source
     scores: dict[tuple[str, str], list[Score]] = {(method, name): [] for method in names for name in classifiers}
     total = (len(steps) * len(names) + 1) * len(classifiers)
     with clock.lap("rest"), distiller.progress.task("curve", total=total) as task:
