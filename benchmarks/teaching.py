@@ -21,7 +21,7 @@ PER_CLASS = {"imdb": 10, "ag_news": 30, "sst2": 20}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "extractive": ("extractive", {}),
     "teaching": ("teaching", {}),
-    "teaching, never written anew": ("teaching", {"rounds": 0}),
+    "teaching, written anew once": ("teaching", {"rounds": 1}),
     "teaching, written anew three times": ("teaching", {"rounds": 3}),
     "teaching, sentences of two words or more": ("teaching", {"min_words": 2}),
     "teaching, sentences of eight words or more": ("teaching", {"min_words": 8}),
