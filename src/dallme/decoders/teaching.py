@@ -36,8 +36,9 @@ class TeachingDecoder(Decoder):
     both scaled to a mean of 1, where u(w) counts how often the texts of this class have used w so far. The best sentence
     that still fits is taken, for each text in turn; after every few sentences the students are trained and asked again. With
     `rounds` each text is then taken out and written anew against what the others leave to learn, and the new one is kept if the
-    students do no worse on rows that were held out; that has gained nothing so far and takes long. Choosing the data from which a known learner learns best is machine teaching (Zhu 2015,
-    "Machine Teaching: An Inverse Problem to Machine Learning and an Approach Toward Optimal Education").
+    students do no worse on rows that were held out; that has gained nothing so far and takes long. Choosing the data from
+    which a known learner learns best is machine teaching (Zhu 2015, "Machine Teaching: An Inverse Problem to Machine Learning
+    and an Approach Toward Optimal Education").
 
     Prefer it to ``extractive``, which fixes the worth of words once, unless there are many hundreds of texts.
 
