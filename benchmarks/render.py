@@ -152,17 +152,6 @@ def million_table(results: dict[str, Any]) -> str:
     )
 
 
-def probe_table(results: dict[str, Any]) -> str:
-    """Table 2: ours and the paper's."""
-    ours = {name: {row["embedder"]: row for row in data["embedders"]} for name, data in results["data"].items()}
-    body = []
-    for embedder, row in ours["imdb"].items():
-        body.append([embedder, str(row["dimension"]), f"{row['accuracy']:.3f}", f"{ours['ag_news'][embedder]['accuracy']:.3f}"])
-    for embedder, row in results["paper"].items():
-        body.append([f"{embedder} (the paper)", str(row["dimension"]), f"{row['imdb']:.3f}", f"{row['ag_news']:.3f}"])
-    return table(["embedder", "dimension", "IMDB", "AG-News"], body)
-
-
 def faults_table(results: dict[str, Any]) -> str:
     """What a faulty service and a kill cost, and the paper's example of a price."""
     run, example = results["faults"], results["paper_example"]
@@ -228,17 +217,6 @@ def honest_table(results: dict[str, Any]) -> str:
         tested = "; ".join(f"{group}: {rows:,} test rows, {sets} sets" for group, (rows, sets) in sizes.items())
         texts = next(iter(groups.values()))["table"]["methods"][0]["texts"]
         parts.append(f"{TITLES[name]}, {texts} texts ({tested})\n")
-        parts.append(table(["", *(SHORT.get(classifier, classifier) for classifier in classifiers)], body))
-    return "\n".join(parts)
-
-
-def dpc_table(results: dict[str, Any]) -> str:
-    """SST-2 at three sizes, with DiLM's sets."""
-    parts = []
-    for size, groups in sorted(results["data"].items(), key=lambda item: int(item[0])):
-        classifiers, rows = _joined(groups)
-        body = [[method, *(cells.get(classifier, "") for classifier in classifiers)] for method, cells in rows.items()]
-        parts.append(f"{size} texts a class\n")
         parts.append(table(["", *(SHORT.get(classifier, classifier) for classifier in classifiers)], body))
     return "\n".join(parts)
 
@@ -325,11 +303,6 @@ def more() -> list[str]:
             "steps, more than the others on IMDB (40); the caution on the constants of `extractive` above holds here and below.",
             honest_table,
         ),
-        "dpc_sst2": (
-            "SST-2 beside DiLM's published sets (`dpc_sst2.py`)",
-            "Five sets a method; the transformer as DPC trains it, networks as the paper does; all 1,821 test rows.",
-            dpc_table,
-        ),
         "teaching": (
             "The parts of the teaching decoder (`teaching.py`)",
             "Mean accuracy of logistic regression, linear SVM and naive Bayes on the whole test sets, two seeds, one run.",
@@ -358,11 +331,6 @@ def more() -> list[str]:
             report_table,
         ),
         "million": ("A million texts (`million.py`)", "Hashing embedder, 256 dimensions, 4 classes.", million_table),
-        "table2": (
-            "Linear probes (`table2.py`)",
-            "Accuracy of logistic regression on the vectors of the full data.",
-            probe_table,
-        ),
     }
     parts = []
     for name, (title, caption, draw) in sections.items():

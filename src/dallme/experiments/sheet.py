@@ -140,10 +140,30 @@ def pool(numbers: Sequence[Number | None]) -> Number | None:
 
 
 def measure_cells(experiment: Experiment, edition: Edition, rows: Sequence[Row]) -> list[Measured]:
-    """The cells of an edition in their order, each with the result of the last row of its configuration."""
+    """The cells of an edition in their order, each with the result of the last row of its configuration.
+
+    To a result is added, as ``recovered``, its accuracy as a share of the full data's where that has been run: the recovered
+    accuracy of section 5.2.
+    """
     results = {json.dumps(row.config, sort_keys=True): row.result for row in rows}
     cells = make_cells(experiment, edition)
-    return [Measured(cell, results.get(json.dumps(cell.config(), sort_keys=True))) for cell in cells]
+    measured = [Measured(cell, results.get(json.dumps(cell.config(), sort_keys=True))) for cell in cells]
+    full = {
+        (found.cell["data"], found.cell["classifier"]): found.result["accuracy"]
+        for found in measured
+        if found.cell["method"] == "full" and found.result and found.result.get("accuracy")
+    }
+    return [_with_recovered(found, full.get((found.cell["data"], found.cell["classifier"]))) for found in measured]
+
+
+def _with_recovered(measured: Measured, full: float | None) -> Measured:
+    """The same with its accuracy as a share of the full data's; as it is where one of the two is missing."""
+    result = measured.result
+    if result is None or full is None or result.get("accuracy") is None:
+        return measured
+    spread = result.get("accuracy_std")
+    recovered = {"recovered": result["accuracy"] / full, "recovered_std": None if spread is None else spread / full}
+    return Measured(measured.cell, {**result, **recovered})
 
 
 def mean_of(measured: Sequence[Measured], measure: str) -> Number | None:
