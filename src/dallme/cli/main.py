@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -73,6 +74,7 @@ def run() -> None:
         logging.getLogger(library).setLevel(logging.ERROR)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_status())
 
 
@@ -111,5 +113,10 @@ def _fail(message: str) -> int:
 
 
 def _interrupted() -> int:
-    print("interrupted; the same command continues where this one stopped", file=sys.stderr)
+    print("interrupted; the same command continues where this one stopped (train-inverter with --resume)", file=sys.stderr)
     return 130
+
+
+def _terminate(number: int, frame: object) -> None:
+    """Ends as an error does, so that nothing half-written stays."""
+    raise SystemExit(128 + number)

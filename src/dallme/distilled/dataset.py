@@ -144,8 +144,10 @@ class DistilledDataset:
 
         Raises:
             InputError: If it is no such folder.
+            OutputError: If it was being overwritten when the process was killed, and cannot be written to now.
         """
         place = Path(path)
+        folder.finish(place)
         if not (place / TABLE).is_file() or not (place / MANIFEST).is_file():
             raise InputError(f"expected a folder with {TABLE} and {MANIFEST}, as dallme writes them, found none at {str(path)!r}")
         try:
