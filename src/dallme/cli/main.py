@@ -101,7 +101,7 @@ def _status() -> int:
         return 0
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
-            return _fail(f"expected to read and write files, could not: {error}")
+            return _fail(f"expected to read and write files, could not: {error}; make room, or see to the permissions")
         raise
     except MemoryError:
         return _fail("expected enough memory, found too little; use a smaller source or a faster embedder")
