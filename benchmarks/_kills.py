@@ -1,4 +1,4 @@
-"""What kills `dallme`: at a random time, at a random change to the file system, by a full disk or a folder it may not write to."""
+"""What kills `dallme`: a signal at a random time or at a random change to the file system; and disks that are full."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,10 +129,8 @@ class Zygote:
 
 
 def _kill(pid: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def left_over(work: Path) -> list[str]:

@@ -273,22 +273,19 @@ class Review(Victim):
             answered = done + 1
 
 
-def victims(epochs: int = 20) -> list[Victim]:
+def victims(steps: int = 12) -> list[Victim]:
     """All of them."""
     common = ["--embedder", "hashing", "--store", "store"]
     distill = ["distill", "source.csv", "--per-class", "3", "--max-tokens", "24", *common, "--output", "out"]
-    train = ["train-inverter", "source.csv", "--preset", "tiny", "--steps", str(epochs), "--batch-size", "8", "--drafts", "8"]
-    train += ["--max-tokens", "12", "--save-every", "4", "--device", "cpu", *common, "--output", "inverter", "--resume"]
+    train = ["train-inverter", "source.csv", "--preset", "tiny", "--steps", str(steps), "--batch-size", "8", "--drafts", "8"]
+    train += ["--max-tokens", "12", "--save-every", "3", "--device", "cpu", *common, "--output", "inverter", "--resume"]
+    reproduce = ["reproduce", "toy.toml", "--data", ".", "--store", "store"]
     return [
-        Distill("distill", distill, "out"),
+        Distill("distill", [*distill, "--no-report"], "out"),
         Distill("distill --overwrite", [*distill, "--overwrite"], "out"),
         Victim("embed", ["embed", "source.csv", *common, "--output", "vectors.parquet"], "vectors.parquet", rows=4000),
         Train("train-inverter", train, "inverter"),
-        Reproduce(
-            "reproduce",
-            ["reproduce", "toy.toml", "--data", ".", "--store", "store", "--output", "results"],
-            "results/offline/toy",
-        ),
+        Reproduce("reproduce", [*reproduce, "--output", "results"], "results/offline/toy"),
         Review("review", ["review", "out", "--no-browser", "--port", "0", "--json"], "out"),
     ]
 
@@ -307,32 +304,36 @@ class Trial:
     missed: int = 0
     losses: list[str] = field(default_factory=list)
 
+    def count(self, moment: Moment, ended: Ended, work: Path) -> None:
+        """Counts a kill, and looks whether a process that was asked to end has done so in order."""
+        if not ended.status:
+            self.missed += 1
+            return
+        self.kills.append(moment)
+        if ended.status > 0 and "Traceback" in ended.told:
+            self.losses.append(f"{moment}: a traceback: {ended.told[-300:]}")
+        if ended.status > 0 and (found := [name for name in left_over(work) if name != "inverter.partial"]):
+            self.losses.append(f"{moment}: it could clean up and left {found}")
+
 
 def interrupt(victim: Victim, zygote: Zygote, work: Path, moments: list[Moment]) -> Trial:
     """Kills a victim at each of the moments, one run after the other, and lets it end."""
-    trial = Trial()
+    trial, last = Trial(), Ended(0, 0, "")
     victim.prepare(work)
-    last: Ended | None = None
     for moment in [*moments, None]:
         if victim.is_done(work):
             break
         try:
             last = victim.run(zygote, work, moment.job if moment else {})
-            if moment and last.status:
-                trial.kills.append(moment)
-                if "Traceback" in last.told and moment.signal == "SIGTERM":
-                    trial.losses.append(f"{moment}: a traceback: {last.told[-300:]}")
-                if last.status > 0 and (found := [name for name in left_over(work) if name != "inverter.partial"]):
-                    trial.losses.append(f"{moment}: it could clean up and left {found}")
-            elif moment:
-                trial.missed += 1
+            if moment:
+                trial.count(moment, last, work)
             if wrong := victim.problem(work):
                 trial.losses.append(f"{moment}: {wrong}")
         except Exception as error:
             trial.losses.append(f"{moment}: {type(error).__name__}: {error}")
     if not victim.is_done(work):
-        trial.losses.append(f"{moments}: the result differs from an uninterrupted run's; {last.told[-300:] if last else ''}")
-    elif found := [name for name in left_over(work)]:
+        trial.losses.append(f"{moments}: the result differs from an uninterrupted run's; {last.told[-300:]}")
+    elif found := left_over(work):
         # All was done, and the process was killed when it had still to tidy up: the next run does.
         victim.run(zygote, work, {})
         again = [*victim.argv, *([] if "--overwrite" in victim.argv else ["--overwrite"])]

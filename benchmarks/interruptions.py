@@ -1,7 +1,7 @@
 """Interrupts `dallme` in every way at random points, and looks whether anything is lost, half-written or different afterwards.
 
-python benchmarks/interruptions.py                        # all of it, some twenty minutes; writes interruptions.json
-python benchmarks/interruptions.py --trials 1 --only embed  # a try; prints what would be written
+Without options all verbs are interrupted, and interruptions.json is written. ``--only embed`` measures one verb, in the place
+of what was measured of it before; ``--trials 1`` makes a try, which is only printed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from _common import write
+from _common import HERE, write
 from _kills import Ended, Moment, Zygote, left_over, small_disk
 from _victims import Victim, interrupt, victims
 
 #: Trials of each victim: those that take long have fewer.
-TRIALS = {"distill": 18, "distill --overwrite": 16, "embed": 32, "train-inverter": 18, "reproduce": 36, "review": 30}
+TRIALS = {"distill": 20, "distill --overwrite": 10, "embed": 32, "train-inverter": 14, "reproduce": 36, "review": 30}
 
 #: Kills of a trial at most.
 KILLS = 3
@@ -161,17 +161,22 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"skipped": str(error)}
 
 
+def keep(verb: str, found: dict[str, Any]) -> None:
+    """Writes what was found out about a verb beside the others."""
+    path = HERE / "interruptions.json"
+    known = (json.loads(path.read_text())["verbs"] if path.exists() else {}) | {verb: found}
+    write("interruptions", {"verbs": {name: known[name] for name in TRIALS if name in known}})
+
+
 def main() -> None:
     """Runs everything and writes the results."""
     parser = argparse.ArgumentParser()
-    parser.add_argument(
-        "--trials", type=int, help="trials of each kind; by default some ten to twenty, and the results are written"
-    )
+    parser.add_argument("--trials", type=int, help="trials of each kind; the results are printed and not written")
     parser.add_argument("--only", nargs="*", help="names of verbs")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     zygotes = [Zygote(), Zygote()]
-    zygote, rng, results = zygotes[0], random.Random(options.seed), {}
+    zygote, rng = zygotes[0], random.Random(options.seed)
     with tempfile.TemporaryDirectory() as place:
         os.chmod(place, 0o755)
         for number, victim in enumerate(victims()):
@@ -193,12 +198,11 @@ def main() -> None:
                 "reproduce": ["results/offline/toy/rows.jsonl", "store/results/*/*.json"],
             }.get(victim.name, []):
                 found.setdefault("damaged", {})[what] = damaged(victim, zygote, root, what, 3 * few, rng)
-            results[victim.name] = found
             print(victim.name, json.dumps(found, indent=1), flush=True)
+            if options.trials is None:
+                keep(victim.name, found)
     for each in zygotes:
         each.close()
-    if options.trials is None and not options.only:
-        write("interruptions", {"seed": options.seed, "verbs": results})
 
 
 if __name__ == "__main__":
