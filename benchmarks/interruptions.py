@@ -23,7 +23,7 @@ from _kills import Ended, Moment, Zygote, left_over, small_disk
 from _victims import Victim, interrupt, victims
 
 #: Trials of each victim: those that take long have fewer.
-TRIALS = {"distill": 20, "distill --overwrite": 10, "embed": 32, "train-inverter": 14, "reproduce": 36, "review": 30}
+TRIALS = {"distill": 20, "distill --overwrite": 6, "embed": 32, "train-inverter": 6, "reproduce": 36, "review": 30}
 
 #: Kills of a trial at most.
 KILLS = 3
@@ -184,7 +184,7 @@ def main() -> None:
                 continue
             root = Path(place) / str(number)
             victim.learn(zygote, root / "learn")
-            many, few = options.trials or TRIALS[victim.name], options.trials or 5
+            many, few = options.trials or TRIALS[victim.name], options.trials or (5 if TRIALS[victim.name] >= 20 else 2)
             found: dict[str, Any] = {"seconds": round(victim.seconds, 2), "changes": victim.changes}
             found["killed"] = killed(victim, zygote, root, many, rng)
             if victim.name != "review":

@@ -308,7 +308,9 @@ def interruptions_table(results: dict[str, Any]) -> str:
     body, kills, lost = [], 0, 0
     for verb, found in results["verbs"].items():
         by_kind = found["killed"]["by_kind"]
-        signals = [sum(count for kind, count in by_kind.items() if kind.startswith(name)) for name in ("SIGKILL", "SIGTERM", "Ctrl")]
+        signals = [
+            sum(count for kind, count in by_kind.items() if kind.startswith(name)) for name in ("SIGKILL", "SIGTERM", "Ctrl")
+        ]
         disk, both = found.get("full_disk", {}), found.get("two_at_once", {})
         damage = list(found.get("damaged", {}).values())
         parts = [found["killed"], disk, found.get("read_only", {}), both, *damage]
@@ -326,7 +328,18 @@ def interruptions_table(results: dict[str, Any]) -> str:
                 str(losses),
             ]
         )
-    head = ["", "results", "SIGKILL", "SIGTERM", "Ctrl-C", "full disk: refused", "read-only", "damaged files", "two at once", "losses"]
+    head = [
+        "",
+        "results",
+        "SIGKILL",
+        "SIGTERM",
+        "Ctrl-C",
+        "full disk: refused",
+        "read-only",
+        "damaged files",
+        "two at once",
+        "losses",
+    ]
     return f"{kills} kills, {lost} losses.\n\n" + table(head, body)
 
 
@@ -380,11 +393,12 @@ def more() -> list[str]:
         ),
         "interruptions": (
             "Interruptions (`interruptions.py`)",
-            "Each result was made by up to four processes: those before the last were killed at a random time, or at a random change\n"
-            "to the file system. A loss is a result that differs in a byte from an uninterrupted run's (times apart), a folder that is\n"
-            "neither as before nor whole after a kill, a save that was answered and is gone, anything left over at the end, or an error\n"
-            "without its line. Full disk: runs refused for lack of room, and right once there was room. Damaged files: one kept file\n"
-            "cut short or with a flipped bit. Two at once, with one output and one store: processes that ended well / were refused.",
+            "Each result was made by up to four processes: those before the last were killed at a random time, or at a random\n"
+            "change to the file system. A loss is a result that differs in a byte from an uninterrupted run's (times apart), a\n"
+            "folder that is neither as before nor whole after a kill, a save that was answered and is gone, anything left over\n"
+            "at the end, or an error without its line. Full disk: runs refused for lack of room, and right once there was room.\n"
+            "Damaged files: one kept file cut short or with a flipped bit. Two at once, with one output and one store:\n"
+            "processes that ended well / were refused.",
             interruptions_table,
         ),
         "report": (

@@ -473,6 +473,17 @@ def test_an_overwriting_that_was_killed_is_done_by_the_next_reader(
     assert _entries(tmp_path) == {"out/mine": b"mine"} | {f"out/{name}": content for name, content in CONTENT.items()}
 
 
+def test_a_flipped_bit_of_the_table_is_noticed(tmp_path: Path) -> None:
+    texts = tuple(f"text {number}" for number in range(50))
+    rows = tuple(Lineage("nearest") for _ in texts)
+    place = DistilledDataset(texts, np.zeros(50, np.int64), {0: "a"}, np.ones(50), rows).save(tmp_path / "out")
+    whole = (place / "train.parquet").read_bytes()
+    position = 200  # among the texts
+    (place / "train.parquet").write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+    with pytest.raises(InputError, match="found files that cannot be read"):
+        DistilledDataset.load(place)
+
+
 def test_what_a_killed_writer_left_does_not_count_and_goes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     for left in (out / ".out.x1.partial", tmp_path / ".out.x2.partial"):
