@@ -281,6 +281,46 @@ def report_table(results: dict[str, Any]) -> str:
     return table(head, body)
 
 
+def interruptions_table(results: dict[str, Any]) -> str:
+    """How often each verb was interrupted in which way, and what was lost."""
+    body, kills, lost = [], 0, 0
+    for verb, found in results["verbs"].items():
+        by_kind = found["killed"]["by_kind"]
+        signals = [
+            sum(count for kind, count in by_kind.items() if kind.startswith(name)) for name in ("SIGKILL", "SIGTERM", "Ctrl")
+        ]
+        disk, both = found.get("full_disk", {}), found.get("two_at_once", {})
+        damage = list(found.get("damaged", {}).values())
+        parts = [found["killed"], disk, found.get("read_only", {}), both, *damage]
+        losses = sum(len(part.get("losses", [])) for part in parts)
+        kills, lost = kills + sum(signals), lost + losses
+        body.append(
+            [
+                verb,
+                str(found["killed"]["trials"]),
+                *map(str, signals),
+                f"{disk['refused']} of {disk['trials']}" if "refused" in disk else "",
+                "refused" if found.get("read_only", {}).get("message") else "",
+                str(sum(part["trials"] for part in damage)) if damage else "",
+                f"{both.get('done', 0)} / {both.get('refused', 0)}" if both else "",
+                str(losses),
+            ]
+        )
+    head = [
+        "",
+        "results",
+        "SIGKILL",
+        "SIGTERM",
+        "Ctrl-C",
+        "full disk: refused",
+        "read-only",
+        "damaged files",
+        "two at once",
+        "losses",
+    ]
+    return f"{kills} kills, {lost} losses.\n\n" + table(head, body)
+
+
 #: What a reader must know to judge the table.
 CAVEAT = (
     "How to read it: the constants of `extractive` (whole clusters, the kind of word weights, how fast a used word loses its\n"
@@ -323,6 +363,16 @@ def more() -> list[str]:
             "A faulty service (`openai_faults.py`)",
             "A server of OpenAI's protocol on loopback; the client is killed with kill -9 in the middle and started again.",
             faults_table,
+        ),
+        "interruptions": (
+            "Interruptions (`interruptions.py`)",
+            "Each result was made by up to four processes: those before the last were killed at a random time, or at a random\n"
+            "change to the file system. A loss is a result that differs in a byte from an uninterrupted run's (times apart), a\n"
+            "folder that is neither as before nor whole after a kill, a save that was answered and is gone, anything left over\n"
+            "at the end, or an error without its line. Full disk: runs refused for lack of room, and right once there was room.\n"
+            "Damaged files: one kept file cut short or with a flipped bit. Two at once, with one output and one store:\n"
+            "processes that ended well / were refused.",
+            interruptions_table,
         ),
         "report": (
             "The page (`report.py`)",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +121,26 @@ def test_what_was_made_is_known_again_by_the_source_as_it_is_given() -> None:
         assert source.texts[row_id] == text
     assert isinstance(context.vectors, LabelledVectors)
     assert (context.vectors.vectors == HashingEmbedder().embed(context.source.texts)).all()
+
+
+def test_threads_processes_and_the_hashing_of_strings_change_no_byte(tmp_path: Path) -> None:
+    import pandas as pd
+
+    pd.DataFrame({"text": TEXTS, "label": LABELS}).to_csv(tmp_path / "source.csv", index=False)
+    tables = []
+    for threads, salt in (("1", "1"), ("2", "2")):
+        output = tmp_path / threads
+        command = [
+            sys.executable,
+            "-c",
+            "from dallme.cli.main import run; run()",
+            "distill",
+            str(tmp_path / "source.csv"),
+            "--output",
+            str(output),
+        ]
+        command += ["--per-class", "4", "--embedder", "hashing", "--store", str(tmp_path / f"store{threads}"), "--no-report"]
+        given = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+        subprocess.run(command, check=True, env=os.environ | given | {"PYTHONHASHSEED": salt}, capture_output=True)
+        tables.append((output / TABLE).read_bytes())
+    assert tables[0] == tables[1]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -409,7 +411,10 @@ def test_a_full_disk_leaves_everything_as_it_was(
     monkeypatch.setattr(folder, "write_new", full)
     with pytest.raises(OutputError) as caught:
         folder.write(out, CONTENT, overwrite=True)
-    assert str(caught.value) == f"expected to write 2 files to {str(out)!r}, could not: the disk is full; nothing was written"
+    assert str(caught.value) == (
+        f"expected to write 2 files to {str(out)!r}, could not: the disk is full; nothing was written; "
+        "make room or choose another folder"
+    )
     assert out.exists() == (before is not None)
     assert _entries(tmp_path) == {f"out/{name}": content for name, content in (before or {}).items()}
     assert [path for path in tmp_path.rglob("*") if path.is_dir()] == ([] if before is None else [out])
@@ -417,21 +422,77 @@ def test_a_full_disk_leaves_everything_as_it_was(
 
 def test_of_two_writers_at_once_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, write = tmp_path / "out", folder.write_new
-    places = []
+    refusals: list[OutputError] = []
+
+    def second() -> None:
+        try:
+            folder.write(out, {"a.txt": b"second", "b.txt": b"second"}, overwrite=False)
+        except OutputError as error:
+            refusals.append(error)
+
+    other = threading.Thread(target=second)
 
     def interrupted(path: Path, content: bytes) -> None:
-        """While the first writer works, a second one writes the same folder."""
+        """While the first writer works, a second one wants to write the same folder."""
+        if not other.ident:
+            other.start()
+            other.join(timeout=0.2)
+            assert other.is_alive()  # it waits
         write(path, content)
-        if not places:
-            places.append(path.parent)
-            folder.write(out, {"a.txt": b"second", "b.txt": b"second"}, overwrite=False)
-        places.append(path.parent)
 
     monkeypatch.setattr(folder, "write_new", interrupted)
-    with pytest.raises(OutputError, match="nothing was written"):
-        folder.write(out, CONTENT, overwrite=False)
-    assert len(set(places)) == 2  # each has a place of its own
-    assert _entries(tmp_path) == {"out/a.txt": b"second", "out/b.txt": b"second"}
+    folder.write(out, CONTENT, overwrite=False)
+    other.join()
+    assert "expected an empty or missing folder" in str(refusals[0])
+    assert _entries(tmp_path) == {f"out/{name}": content for name, content in CONTENT.items()}
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_an_overwriting_that_was_killed_is_done_by_the_next_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Once all is written, it is put in its place whatever happens: the files that stood there are never mixed with it."""
+    out = tmp_path / "out"
+    out.mkdir()
+    for name, content in {"a.txt": b"old a", "audit.json": b"old", "mine": b"mine"}.items():
+        (out / name).write_bytes(content)
+    moved: list[str] = []
+
+    def killed(*paths: Path) -> None:
+        if len(moved) == steps:
+            raise KeyboardInterrupt
+        moved.append(str(paths[0]))
+        replace(*paths)
+
+    replace = os.replace
+    with monkeypatch.context() as patched:
+        patched.setattr(folder.os, "replace", killed)
+        with contextlib.suppress(KeyboardInterrupt):
+            folder.write(out, CONTENT, overwrite=True, outdated=["audit.json"])
+    folder.finish(out)
+    assert _entries(tmp_path) == {"out/mine": b"mine"} | {f"out/{name}": content for name, content in CONTENT.items()}
+
+
+def test_a_flipped_bit_of_the_table_is_noticed(tmp_path: Path) -> None:
+    texts = tuple(f"text {number}" for number in range(50))
+    rows = tuple(Lineage("nearest") for _ in texts)
+    place = DistilledDataset(texts, np.zeros(50, np.int64), {0: "a"}, np.ones(50), rows).save(tmp_path / "out")
+    whole = (place / "train.parquet").read_bytes()
+    position = 200  # among the texts
+    (place / "train.parquet").write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+    with pytest.raises(InputError, match="found files that cannot be read"):
+        DistilledDataset.load(place)
+
+
+def test_what_a_killed_writer_left_does_not_count_and_goes(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for left in (out / ".out.x1.partial", tmp_path / ".out.x2.partial"):
+        left.mkdir(parents=True)
+        (left / "a.txt").write_bytes(b"half")
+    folder.check(out, overwrite=False)
+    folder.write(out, CONTENT, overwrite=False)
+    assert _entries(tmp_path) == {f"out/{name}": content for name, content in CONTENT.items()}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 # The manifest

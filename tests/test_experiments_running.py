@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -158,8 +159,8 @@ def test_the_last_row_of_a_key_wins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damaged",
-    [b'{"key": "a1b2', b"\xff\xfe", b"[1]", b'{"key": "a"}', ROW.line().replace(b'"a1b2c3d4e5"', b"7").strip()],
-    ids=["half", "no text", "no object", "keys missing", "wrong type"],
+    [b'{"key": "a1b2', b"\xff\xfe", b"[1]", b'{"key": "a"}', b'{"key": 7}', ROW.line().replace(b"0.5", b"0.7").strip()],
+    ids=["half", "no text", "no object", "keys missing", "wrong type", "a flipped bit"],
 )
 def test_a_damaged_line_is_left_out_and_told_of(tmp_path: Path, damaged: bytes) -> None:
     file = RowFile(tmp_path / ROWS, Notes())
@@ -168,6 +169,25 @@ def test_a_damaged_line_is_left_out_and_told_of(tmp_path: Path, damaged: bytes) 
     file.append(replace(ROW, key="b"))  # closes the line first
     assert file.load() == [ROW, replace(ROW, key="b")]
     assert file.progress.lines == [f"{file.path}: line 2 is damaged and left out; its cell is computed again"] * 2  # type: ignore[attr-defined]
+
+
+def test_a_line_of_an_earlier_version_has_no_checksum(tmp_path: Path) -> None:
+    file = RowFile(tmp_path / ROWS)
+    file.path.write_bytes(json.dumps(asdict(ROW)).encode() + b"\n")
+    assert file.load() == [ROW]
+
+
+def test_a_row_for_which_there_is_no_room_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = RowFile(tmp_path / ROWS)
+    file.append(ROW)
+    with monkeypatch.context() as patched:
+        patched.setattr("dallme.experiments.rows.os.fsync", full)
+        with pytest.raises(OutputError, match=r"cannot write results to .*: No space left on device; make room or choose"):
+            file.append(replace(ROW, key="b"))
+    assert file.path.read_bytes() == ROW.line()
 
 
 def test_a_whole_last_line_needs_no_end(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 from dallme.cli.main import app
 from dallme.decoders.vec2text.bases import EOS, Preset, find_preset, make_base, train_tokenizer
+from dallme.decoders.vec2text.checkpoint import Checkpoints
 from dallme.decoders.vec2text.config import InverterConfig
 from dallme.decoders.vec2text.dataset import Batches, Corpus, Drafts, draw_passages, encode, make_corpus, pad, split_texts
 from dallme.decoders.vec2text.folder import load
@@ -189,6 +191,36 @@ def test_a_checkpoint_is_kept_from_other_trainings(tmp_path: Path) -> None:
         train_inverter(TEXTS, EMBEDDER, output, steps=7, noise=0.1, save_every=2, resume=True, **FAST)
     train_inverter(TEXTS[:20], EMBEDDER, output, steps=1, correct=False, overwrite=True, **FAST)
     assert InverterConfig.read(output).training["texts"] == 19
+
+
+@pytest.mark.parametrize("name", ["options.json", "state.safetensors", "drafts.safetensors"])
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_damaged_checkpoint_is_noticed_and_made_again(plain: Path, tmp_path: Path, name: str, cut: bool) -> None:
+    output, notes = tmp_path / "inverter", Notes()
+    with pytest.raises(Killed):
+        train_inverter(TEXTS, EMBEDDER, output, steps=40, save_every=8, progress=Killer("corrector", 9), **FAST)
+    path = tmp_path / "inverter.partial" / name
+    content = bytearray(path.read_bytes())
+    if cut:
+        del content[len(content) // 2 :]
+    else:
+        content[len(content) // 2] ^= 128
+    path.write_bytes(content)
+    train_inverter(TEXTS, EMBEDDER, output, steps=40, save_every=8, resume=True, progress=notes, **FAST)
+    assert "is damaged (" in notes.lines[0]
+    assert notes.lines[0].endswith("; the training begins anew")
+    assert contents(output) == contents(plain)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_two_trainings_do_not_share_their_checkpoints(tmp_path: Path) -> None:
+    output = tmp_path / "inverter"
+    with Checkpoints(tmp_path / "inverter.partial").alone():
+        for options in ({"resume": True}, {"overwrite": True}, {}):
+            with pytest.raises(OutputError, match="inverter.partial' for this training alone, found another that writes there"):
+                train_inverter(TEXTS, EMBEDDER, output, steps=1, **options, **FAST)
+    train_inverter(TEXTS[:20], EMBEDDER, output, steps=1, correct=False, **FAST)
+    assert [path.name for path in tmp_path.iterdir()] == ["inverter"]
 
 
 # What is refused

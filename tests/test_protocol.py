@@ -162,6 +162,19 @@ def test_a_damaged_file_counts_as_none(tmp_path: Path, content: bytes) -> None:
     assert len(FITS) == 2
 
 
+def test_a_flipped_digit_counts_as_none(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    kept = train_and_test(Plain(), rows(6), rows(4), seed=0, results=store)
+    (file,) = tmp_path.rglob("*.json")
+    content = json.loads(file.read_text())
+    assert store.get(file.stem) == kept
+    file.write_text(json.dumps(content | {"accuracy": 0.75}))
+    assert store.get(file.stem) is None
+    del content["crc32"]  # as earlier versions wrote it
+    file.write_text(json.dumps(content))
+    assert store.get(file.stem) == kept
+
+
 def test_an_accuracy_out_of_range_counts_as_none(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     found = train_and_test(Plain(), rows(6), rows(4), seed=0)

@@ -303,17 +303,31 @@ def test_a_file_in_the_place_of_the_folder_is_a_clear_error(tmp_path):
         reopened(tmp_path / "store")
 
 
-def test_old_temporary_files_are_cleared_and_young_ones_kept(tmp_path):
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_temporary_files_of_killed_processes_are_cleared_and_those_of_running_ones_kept(tmp_path):
+    import fcntl
+
     table = filled(tmp_path, batches=1)
-    old, young = (table.folder / name for name in ("a.arrow.1.tmp", "b.arrow.2.tmp"))
-    for path in (old, young):
+    dead, written, users = (table.folder / name for name in ("a.arrow.0123abcd.tmp", "b.arrow.4567cdef.tmp", "notes.tmp"))
+    for path in (dead, written, users):
         path.write_bytes(b"half a shard")
-    os.utime(old, (time.time() - 7200,) * 2)
-    reopened(tmp_path)
-    assert old.exists()  # reading changes nothing
+    with written.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as its writer does
+        reopened(tmp_path)
+        assert dead.exists()  # reading changes nothing
+        reopened(tmp_path).append(batch(1), vectors_of(batch(1)))
+        assert [path.exists() for path in (dead, written, users)] == [False, True, True]
+    reopened(tmp_path).append(batch(2), vectors_of(batch(2)))
+    assert not written.exists()
+
+
+def test_a_damaged_fingerprint_is_written_anew(tmp_path):
+    table = filled(tmp_path, batches=1)
+    path = table.folder / "fingerprint.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:10])
     reopened(tmp_path).append(batch(1), vectors_of(batch(1)))
-    assert not old.exists()
-    assert young.exists()
+    assert path.read_bytes() == whole
 
 
 def test_a_killed_writer_loses_nothing_that_it_reported(tmp_path):

@@ -130,8 +130,9 @@ class Distiller:
         with clock.lap("embed"):
             if vectors is None:
                 texts = in_order(texts, canonical_order(texts))  # now, so that the vectors need not be put in order later
-            embedded = self.embed(texts) if vectors is None else self.adopt(texts, vectors)
-            context = self.context(texts, embedded, with_embedder=vectors is None)
+                context = self._context(texts, self.embed(texts), self.resolved_embedder)
+            else:
+                context = self.context(texts, self.adopt(texts, vectors), with_embedder=False)
         with clock.lap("condense"):
             prototypes = self.condense(context)
         with clock.lap("decode"):
@@ -200,7 +201,9 @@ class Distiller:
         if not is_identity(order):
             texts = in_order(texts, order)
             vectors = LabelledVectors(vectors.vectors[order], texts.labels, vectors.fingerprint)
-        embedder = self.resolved_embedder if with_embedder else None
+        return self._context(texts, vectors, self.resolved_embedder if with_embedder else None)
+
+    def _context(self, texts: LabelledTexts, vectors: LabelledVectors, embedder: Embedder | None) -> Context:
         count_tokens = embedder.count_tokens if embedder else count_words
         return Context(texts, vectors, count_tokens, self.max_tokens, embedder, self.progress)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -73,6 +74,7 @@ def run() -> None:
         logging.getLogger(library).setLevel(logging.ERROR)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_status())
 
 
@@ -99,7 +101,7 @@ def _status() -> int:
         return 0
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
-            return _fail(f"expected to read and write files, could not: {error}")
+            return _fail(f"expected to read and write files, could not: {error}; make room, or see to the permissions")
         raise
     except MemoryError:
         return _fail("expected enough memory, found too little; use a smaller source or a faster embedder")
@@ -111,5 +113,10 @@ def _fail(message: str) -> int:
 
 
 def _interrupted() -> int:
-    print("interrupted; the same command continues where this one stopped", file=sys.stderr)
+    print("interrupted; the same command continues where this one stopped (train-inverter with --resume)", file=sys.stderr)
     return 130
+
+
+def _terminate(number: int, frame: object) -> None:
+    """Ends as an error does, so that nothing half-written stays."""
+    raise SystemExit(128 + number)

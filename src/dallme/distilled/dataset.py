@@ -130,7 +130,7 @@ class DistilledDataset:
             readme: The dataset card.
         """
         table = pa.BufferOutputStream()
-        pq.write_table(self.to_arrow(), table, compression="zstd")
+        pq.write_table(self.to_arrow(), table, compression="zstd", write_page_checksum=True)
         return {
             TABLE: table.getvalue().to_pybytes(),
             # A file name that is no valid Unicode may stand in it.
@@ -144,14 +144,18 @@ class DistilledDataset:
 
         Raises:
             InputError: If it is no such folder.
+            OutputError: If it was being overwritten when the process was killed, and cannot be written to now.
         """
         place = Path(path)
+        folder.finish(place)
         if not (place / TABLE).is_file() or not (place / MANIFEST).is_file():
             raise InputError(f"expected a folder with {TABLE} and {MANIFEST}, as dallme writes them, found none at {str(path)!r}")
         try:
-            table = pq.read_table(place / TABLE)
+            table = pq.read_table(place / TABLE, page_checksum_verification=True)
             manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
             columns = table.to_pydict()
+            texts, labels = tuple(columns["text"]), np.array(columns["label"], dtype=np.int64)
+            weights = np.array(columns["weight"], dtype=np.float64)
             lineage = tuple(
                 Lineage(
                     decoder=columns["decoder"][row],
@@ -169,12 +173,11 @@ class DistilledDataset:
             names = {int(label): name for label, name in known.items()} or dict(
                 sorted(zip(columns["label"], columns["label_text"], strict=True))
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise InputError(
                 f"expected a distilled dataset in {str(path)!r}, found files that cannot be read: {error}"
             ) from error
-        labels, weights = np.array(columns["label"], dtype=np.int64), np.array(columns["weight"], dtype=np.float64)
-        return cls(tuple(columns["text"]), labels, names, weights, lineage, manifest)
+        return cls(texts, labels, names, weights, lineage, manifest)
 
     def push_to_hub(
         self,

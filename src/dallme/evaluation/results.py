@@ -16,7 +16,7 @@ from sklearn.metrics import f1_score
 from dallme.classifiers.base import Classifier
 from dallme.classifiers.neural.training import NeuralClassifier
 from dallme.data import LabelledTexts
-from dallme.durable import replace_file
+from dallme.durable import checksum, replace_file
 from dallme.progress import Progress, SilentProgress
 
 
@@ -56,8 +56,11 @@ class ResultStore:
         """The result that is kept under a key, or None."""
         try:
             found = json.loads(self._path(key).read_bytes())
+            known = found.pop("crc32", None)  # those of earlier versions have none
+            if known is not None and known != checksum(json.dumps(found).encode()):
+                return None
             result = Result(float(found["accuracy"]), float(found["macro_f1"]), float(found["seconds"]), str(found["when"]))
-        except (OSError, ValueError, TypeError, KeyError):  # not there, or damaged
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):  # not there, or damaged
             return None
         return result if 0 <= result.accuracy <= 1 and 0 <= result.macro_f1 <= 1 else None
 
@@ -66,7 +69,8 @@ class ResultStore:
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, json.dumps(asdict(result)).encode())
+            content = asdict(result)
+            replace_file(path, json.dumps(content | {"crc32": checksum(json.dumps(content).encode())}).encode())
         except OSError as error:
             self.progress.note(f"a result cannot be kept in {self.folder}: {error.strerror or error}; it is made anew next time")
 

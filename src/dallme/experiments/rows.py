@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -11,12 +12,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dallme.durable import sync_folder
+from dallme.durable import checksum, sweep, sync_folder
 from dallme.errors import InputError, OutputError
 from dallme.progress import Progress, SilentProgress
 
 #: Name of the file with the rows of an experiment.
 ROWS = "rows.jsonl"
+
+#: Name of the checksum at the end of a line; lines of earlier versions have none.
+_CHECKSUM = "crc32"
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,13 @@ class Row:
     when: str
 
     def line(self) -> bytes:
-        """The row as one line of JSON, with its end.
+        """The row as one line of JSON, with a checksum and its end.
 
         Raises:
             TypeError: If it holds something that JSON has no word for.
             ValueError: If it holds NaN or infinity.
         """
-        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        return _dump(asdict(self) | {_CHECKSUM: checksum(_dump(asdict(self)))}) + b"\n"
 
     @classmethod
     def parse(cls, line: bytes) -> Row:
@@ -60,6 +64,8 @@ class Row:
         content = json.loads(line)
         if not isinstance(content, dict):
             raise ValueError(f"expected an object, found {type(content).__name__}")
+        if (known := content.pop(_CHECKSUM, None)) is not None and known != checksum(_dump(content)):
+            raise ValueError("wrong checksum")
         try:
             row = cls(**content)
         except TypeError as error:  # a key is missing, or one too many
@@ -67,6 +73,10 @@ class Row:
         if not (isinstance(row.key, str) and isinstance(row.config, dict) and isinstance(row.result, dict)):
             raise ValueError("expected a key, a config and a result")
         return row
+
+
+def _dump(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
 
 
 @dataclass(frozen=True)
@@ -112,17 +122,22 @@ class RowFile:
         """Writes one row and waits until it is on the disk; a half line that a kill left is closed first.
 
         Raises:
-            OutputError: If it cannot be written.
+            OutputError: If it cannot be written; nothing of it is left.
         """
         try:
             self._make_folder()
-            with self.path.open("ab+") as file:
+            with self.path.open("ab+", buffering=0) as file:
                 end = file.seek(0, os.SEEK_END)
                 file.seek(max(end - 1, 0))
                 unfinished = file.read() not in (b"", b"\n")
-                file.write(b"\n" + row.line() if unfinished else row.line())
-                file.flush()
-                os.fsync(file.fileno())
+                content = b"\n" + row.line() if unfinished else row.line()
+                try:
+                    if file.write(content) < len(content):  # as much as there was room for
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(end)
+                    raise
             if not end:
                 sync_folder(self.path.parent)
         except OSError as error:
@@ -148,6 +163,7 @@ class RowFile:
             file = self.path.open("ab")
         except OSError as error:
             raise self._unwritable(error) from None
+        sweep(self.path.parent)
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -45,7 +45,9 @@ def write_vectors(path: Path, vectors: np.ndarray, source: LabelledTexts) -> Non
     try:
         replace_file(path, _npy(vectors) if path.suffix.lower() == ".npy" else _parquet(vectors, source))
     except OSError as error:
-        raise OutputError(f"expected to write vectors to {str(path)!r}, could not: {error.strerror or error}") from error
+        raise OutputError(
+            f"expected to write vectors to {str(path)!r}, could not: {error.strerror or error}; make room or choose another file"
+        ) from error
 
 
 def _npy(vectors: np.ndarray) -> bytes:

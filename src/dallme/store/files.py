@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from pathlib import Path
 
 import pyarrow as pa
 
-from dallme.durable import TEMPORARY, replace_file, sync_folder
+from dallme.durable import replace_file, sync_folder
 from dallme.errors import StoreError
-
-#: Seconds after which a temporary file is taken for the remains of a killed process.
-STALE_SECONDS = 3600
 
 
 def write_file(path: Path, content: bytes | pa.Buffer) -> None:
@@ -23,7 +19,7 @@ def write_file(path: Path, content: bytes | pa.Buffer) -> None:
         StoreError: If it cannot be written; nothing of it is left.
     """
     try:
-        replace_file(path, content)
+        replace_file(path, content, tidy=False)  # a table is swept as a whole
     except OSError as error:
         raise StoreError(
             f"cannot write to the embedding store {path.parent}: {error.strerror or error}; make room or choose another folder"
@@ -31,7 +27,7 @@ def write_file(path: Path, content: bytes | pa.Buffer) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder, with those above it, and clears what killed processes left in it more than an hour ago.
+    """Makes a folder, with those above it.
 
     Raises:
         StoreError: If it cannot be made.
@@ -43,10 +39,6 @@ def make_folder(folder: Path) -> None:
     for parent in (folder.parent, folder.parent.parent):
         with contextlib.suppress(OSError):  # folders above the store may belong to somebody else
             sync_folder(parent)
-    for path in list_files(folder, TEMPORARY):
-        with contextlib.suppress(OSError):  # another process was faster
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                path.unlink()
 
 
 def list_files(folder: Path, ending: str) -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dallme.data import Fingerprint
+from dallme.durable import sweep
 from dallme.errors import StoreError
 from dallme.store.files import list_files, make_folder, write_file
 from dallme.store.keys import KeyIndex, check_keys
@@ -244,11 +245,13 @@ class VectorTable:
         self.notes.append(f"embedding store: {path} is damaged ({error}) and was set aside; its texts are embedded again")
 
     def _prepare(self) -> None:
-        """Makes the folder and its fingerprint, and clears what killed processes left."""
+        """Makes the folder and its fingerprint, anew if that is damaged, and clears what killed processes left."""
         if self._prepared:
             return
         make_folder(self.folder)
+        sweep(self.folder)
         description = self.folder / "fingerprint.json"
-        if not description.exists():
-            write_file(description, json.dumps(asdict(self.fingerprint), indent=2, sort_keys=True).encode() + b"\n")
+        content = json.dumps(asdict(self.fingerprint), indent=2, sort_keys=True).encode() + b"\n"
+        if not (description.is_file() and description.read_bytes() == content):
+            write_file(description, content)
         self._prepared = True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dallme.decoders.vec2text.dataset import Drafts
-from dallme.durable import replace_file
+from dallme.durable import alone_in, checksum, replace_file, sweep
 from dallme.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -50,18 +51,51 @@ class Checkpoints:
 
     folder: Path
 
-    def open(self, options: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
-        """Makes the folder, or checks that the one that is there belongs to the same training.
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Makes the folder, and keeps other processes from training there while the block runs.
 
         Raises:
-            InputError: If it was made with other options.
-            OutputError: If it is there and `resume` does not say to go on with it, or it cannot be written.
+            OutputError: If another process does, or it cannot be made.
         """
-        path = self.folder / _OPTIONS
-        if self.folder.exists() and overwrite and not resume:
-            shutil.rmtree(self.folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"expected to write checkpoints to {str(self.folder)!r}, could not: {error.strerror}; "
+                "make room or choose another folder"
+            ) from error
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(alone_in(self.folder, wait=False))
+            except BlockingIOError:
+                raise OutputError(
+                    f"expected {str(self.folder)!r} for this training alone, found another that writes there; "
+                    "wait for it to end or choose another folder"
+                ) from None
+            yield
+
+    def open(self, options: Mapping[str, Any], *, resume: bool, overwrite: bool) -> list[str]:
+        """Begins a training, or checks that the one whose checkpoints are there is the same.
+
+        Checkpoints that are damaged are removed: what they held is trained again.
+
+        Returns:
+            What the user should know.
+
+        Raises:
+            InputError: If they were made with other options.
+            OutputError: If they are there and `resume` does not say to go on with them, or the folder cannot be written.
+        """
+        sweep(self.folder)
+        path, notes = self.folder / _OPTIONS, []
+        if overwrite and not resume:
+            self._clear()
         if path.exists() and not resume:
             raise OutputError(f"expected no training under way, found {str(self.folder)!r}; go on with --resume, or --overwrite")
+        if path.exists() and (damage := self._damage()):
+            self._clear()
+            notes = [f"the checkpoint in {self.folder} is damaged ({damage}); the training begins anew"]
         if path.exists():
             before = json.loads(path.read_text(encoding="utf-8"))
             changed = [
@@ -74,12 +108,9 @@ class Checkpoints:
                     f"expected the options of the interrupted training in {str(self.folder)!r}, found others: "
                     f"{', '.join(changed)}; give the same, or --overwrite without --resume"
                 )
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"expected to write checkpoints to {str(self.folder)!r}, could not: {error.strerror}") from error
+            return notes
         self._write(_OPTIONS, json.dumps(options, indent=2, sort_keys=True).encode())
+        return notes
 
     def save(self, state: State, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Keeps weights, the optimizer's state and where the training is, in one file and in one step.
@@ -94,7 +125,9 @@ class Checkpoints:
             tensors[f"weight/{name}"] = parameter.detach().cpu()
             for kind, value in optimizer.state.get(parameter, {}).items():
                 tensors[f"{kind}/{name}"] = value.cpu()
-        self._write(_STATE, save(tensors, metadata={"state": json.dumps(vars(state))}))
+        known = {"state": json.dumps(vars(state))}
+        arrays = {name: _bytes(tensor) for name, tensor in tensors.items()}
+        self._write(_STATE, save(tensors, metadata=known | {"crc32": _checksum(arrays, known["state"])}))
 
     def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> State | None:
         """Puts the last checkpoint's weights, and its optimizer's state, back; None if there is no checkpoint."""
@@ -121,7 +154,8 @@ class Checkpoints:
 
         lengths = np.array([len(row) for row in drafts.ids], dtype=np.int64)
         arrays = {"rows": drafts.rows, "vectors": drafts.vectors, "lengths": lengths, "ids": np.concatenate(drafts.ids)}
-        self._write(_DRAFTS, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        self._write(_DRAFTS, save(arrays, metadata={"crc32": _checksum(arrays)}))
 
     def drafts(self) -> Drafts | None:
         """The texts that the corrector learns from, or None if they are still to be written."""
@@ -137,6 +171,28 @@ class Checkpoints:
         """Removes the folder, after the inverter was written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _clear(self) -> None:
+        """Removes the checkpoints, the options first: without them there is no training to go on with."""
+        for name in (_OPTIONS, _STATE, _DRAFTS):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _damage(self) -> str:
+        """What is wrong with the files; nothing if they hold what was written to them."""
+        from safetensors import SafetensorError
+
+        try:
+            json.loads((self.folder / _OPTIONS).read_text(encoding="utf-8"))
+            stage = 1
+            if (self.folder / _STATE).exists():
+                stage = State(**json.loads(_verify(self.folder / _STATE))).stage
+            if (self.folder / _DRAFTS).exists():
+                _verify(self.folder / _DRAFTS)
+            elif stage == 2:
+                return f"{_DRAFTS} is missing"
+        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+            return (str(error) or type(error).__name__).splitlines()[0]
+        return ""
+
     def _write(self, name: str, content: bytes) -> None:
         try:
             replace_file(self.folder / name, content)
@@ -145,6 +201,34 @@ class Checkpoints:
                 f"expected to write a checkpoint to {str(self.folder)!r}, could not: {error.strerror or error}; "
                 "make room, then --resume"
             ) from error
+
+
+def _verify(path: Path) -> str:
+    """Reads a file and compares it with its checksum; the state that it holds, if it does.
+
+    Raises:
+        ValueError: If it holds something else than was written to it.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        known = file.metadata() or {}
+        arrays = {name: _bytes(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+    if known.get("crc32") != _checksum(arrays, known.get("state", "")):
+        raise ValueError(f"{path.name} has a wrong checksum")
+    return str(known.get("state", ""))
+
+
+def _checksum(arrays: Mapping[str, np.ndarray], state: str = "") -> str:
+    return checksum(state.encode(), *(part for name in sorted(arrays) for part in (name.encode(), arrays[name].data)))
+
+
+def _bytes(tensor: torch.Tensor) -> np.ndarray:
+    """The bytes of a tensor, uint8."""
+    import torch
+
+    found: np.ndarray = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+    return found
 
 
 def _trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

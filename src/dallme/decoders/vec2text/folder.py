@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dallme.decoders.vec2text.bases import wrap_tokenizer
 from dallme.decoders.vec2text.config import FILE, InverterConfig
-from dallme.durable import sync_folder, write_new
+from dallme.durable import alone_in, sync_folder, write_new
 from dallme.errors import InputError, OutputError
 from dallme.models.devices import find_device
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from dallme.decoders.vec2text.model import InverterModel
 
 WEIGHTS = "model.safetensors"
+
+#: Endings of a folder that is being written, and of one that it replaces.
+_NEW, _OLD = ".new", ".old"
 _MODEL, _TOKENIZER, _SPECIAL, _CARD = "config.json", "tokenizer.json", "special_tokens.json", "README.md"
 
 
@@ -133,7 +137,7 @@ def _storable(value: torch.Tensor) -> torch.Tensor:
 
 
 def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool = False) -> None:
-    """Writes a folder that is there whole or not at all.
+    """Writes a folder that is there whole or not at all; other processes that write beside it wait meanwhile.
 
     Raises:
         OutputError: If there is one already, or the disk is full.
@@ -141,25 +145,39 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool = Fa
     staged: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent))
-        for name, content in files.items():
-            write_new(staged / name, content)
-        staged.chmod(0o755)
-        check_new(path, overwrite=overwrite)
-        if path.exists():
-            old = staged.with_suffix(".old")
-            os.replace(path, old)
-            os.replace(staged, path)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(staged, path)
-        sync_folder(path.parent)
+        with alone_in(path.parent) as locked:
+            if locked:
+                _sweep(path, _NEW)
+            staged = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_NEW, dir=path.parent))
+            for name, content in files.items():
+                write_new(staged / name, content)
+            staged.chmod(0o755)
+            sync_folder(staged)
+            check_new(path, overwrite=overwrite)
+            if path.exists():
+                old = staged.with_suffix(_OLD)
+                os.replace(path, old)
+                os.replace(staged, path)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.replace(staged, path)
+            sync_folder(path.parent)
+            if locked:
+                _sweep(path, _OLD)  # a process that was killed between the two steps above leaves one
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
-        raise OutputError(f"expected to write an inverter to {str(path)!r}, could not: {reason}") from error
+        raise OutputError(
+            f"expected to write an inverter to {str(path)!r}, could not: {reason}; make room, then --resume"
+        ) from error
     finally:
         if staged is not None:
             shutil.rmtree(staged, ignore_errors=True)
+
+
+def _sweep(path: Path, ending: str) -> None:
+    """Removes what killed processes left beside an inverter."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{ending}"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def check_new(path: Path, *, overwrite: bool) -> None:

@@ -185,8 +185,9 @@ def train_inverter(
     training += draw_passages(training, chosen.passages, chosen.seed)
     record = asdict(chosen) | {"embedder": fingerprint.digest, "data": _digest(training)}
     checkpoints = Checkpoints(output.with_name(f"{output.name}.partial"))
-    checkpoints.open(record, resume=resume, overwrite=overwrite)
-    with torch.random.fork_rng():
+    with checkpoints.alone(), torch.random.fork_rng():
+        for note in checkpoints.open(record, resume=resume, overwrite=overwrite):
+            progress.note(note)
         torch.manual_seed(chosen.seed)
         language_model, tokenizer, kind = make_base(str(chosen.base), training, embedder, preset=preset)
         model = InverterModel(language_model, kind, fingerprint.dimension, preset.pseudo_tokens)
@@ -199,20 +200,20 @@ def train_inverter(
         progress.note(_describe(model, corpus, chosen))
         stages = Stages(model, tokenizer, corpus, held, embedder.embed, checkpoints, chosen, progress)
         scores, history = stages.run()
-    config = InverterConfig(
-        embedder=name or embedder.name,
-        fingerprint=fingerprint,
-        base=str(chosen.base),
-        kind=kind,
-        pseudo_tokens=preset.pseudo_tokens,
-        max_tokens=chosen.max_tokens,
-        corrects=chosen.correct,
-        training=_training_record(source, corpus, held, chosen, history),
-        scores=scores,
-    )
-    _merge(model)
-    save(output, model, tokenizer, config, overwrite=overwrite)
-    checkpoints.close()
+        config = InverterConfig(
+            embedder=name or embedder.name,
+            fingerprint=fingerprint,
+            base=str(chosen.base),
+            kind=kind,
+            pseudo_tokens=preset.pseudo_tokens,
+            max_tokens=chosen.max_tokens,
+            corrects=chosen.correct,
+            training=_training_record(source, corpus, held, chosen, history),
+            scores=scores,
+        )
+        _merge(model)
+        save(output, model, tokenizer, config, overwrite=overwrite)
+        checkpoints.close()
     return config
 
 

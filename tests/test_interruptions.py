@@ -1,0 +1,77 @@
+"""Real processes, killed on the way, on a full disk, or beside each other: a small version of `benchmarks/interruptions.py`."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+if sys.platform == "win32":
+    pytest.skip("processes are forked, which Windows cannot", allow_module_level=True)
+
+from _kills import SIGNALS, Moment, Zygote, small_disk
+from _victims import Victim, interrupt, victims
+from interruptions import damaged, full_disk
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    started = Zygote()
+    yield started
+    started.close()
+
+
+def victim_of(name: str) -> Victim:
+    (found,) = (victim for victim in victims() if victim.name == name)
+    found.rows = min(found.rows, 1600)
+    return found
+
+
+@pytest.mark.parametrize(("name", "kills"), [("embed", 3), ("reproduce", 4), ("distill --overwrite", 2), ("review", 2)])
+def test_what_was_killed_again_and_again_gives_the_same_in_the_end(zygote: Zygote, tmp_path: Path, name: str, kills: int) -> None:
+    victim, rng = victim_of(name), random.Random(7)
+    victim.learn(zygote, tmp_path / "learn")
+    signals = [*SIGNALS] * kills
+    moments = [
+        Moment("change", signals[number], {"at": rng.randint(1, victim.changes), "signal": SIGNALS[signals[number]]})
+        for number in range(kills)
+    ]
+    trial = interrupt(victim, zygote, tmp_path / "work", moments)
+    assert trial.losses == []
+    assert len(trial.kills) + trial.missed >= 1
+
+
+def test_a_full_disk_is_told_of_and_leaves_nothing(zygote: Zygote, tmp_path: Path) -> None:
+    try:
+        with small_disk(tmp_path / "try", 2**20):
+            pass
+    except PermissionError as error:
+        pytest.skip(f"no small disk to fill: {error}")
+    victim = victim_of("embed")
+    victim.learn(zygote, tmp_path / "learn")
+    found = full_disk(victim, zygote, tmp_path, 2, random.Random(1))
+    assert found["losses"] == []
+    assert found["refused"]
+    assert all("make room" in message for message in found["messages"])
+
+
+def test_of_a_damaged_store_only_the_damaged_part_is_made_again(zygote: Zygote, tmp_path: Path) -> None:
+    victim = victim_of("embed")
+    victim.learn(zygote, tmp_path / "learn")
+    found = damaged(victim, zygote, tmp_path, "store/*/*.arrow", 2, random.Random(0))
+    assert found == {"trials": 2, "told": 2, "other_files_kept": 2, "losses": []}
+
+
+def test_the_harness_sees_a_result_that_differs(zygote: Zygote, tmp_path: Path) -> None:
+    """What it counts as a loss is one: here the source is another."""
+    victim = victim_of("embed")
+    victim.learn(zygote, tmp_path / "learn")
+    victim.rows -= 1
+    assert "differs from an uninterrupted run's" in interrupt(victim, zygote, tmp_path / "work", []).losses[-1]
