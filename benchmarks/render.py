@@ -331,6 +331,18 @@ CAVEAT = (
 )
 
 
+def fuzz_table(results: dict[str, Any]) -> str:
+    """What the fuzzer did to the readers."""
+    row = [
+        f"{results['seconds']:,}",
+        *(f"{results[name]:,}" for name in ("executions", "read", "refused", "deaths")),
+        str(len(results["found"])),
+        f"{len(results['found_once_and_mended'])} ({', '.join(results['found_once_and_mended'])})",
+    ]
+    head = ["seconds", "files", "read", "refused", "ends of the process", "defects left", "defects found before and mended"]
+    return table(head, [row])
+
+
 def more() -> list[str]:
     """The sections whose benchmarks have been run."""
     sections = {
@@ -379,6 +391,13 @@ def more() -> list[str]:
             "Made with the map by UMAP on one thread, its compilation included, without the embedding and the probe; opened\n"
             "from disk in headless Chromium with the network cut, medians.",
             report_table,
+        ),
+        "fuzz_readers": (
+            "Broken files (`fuzz_readers.py`)",
+            "Atheris mutates small files of each kind and reads them; anything but an error in one line, a file that takes ten\n"
+            "seconds, or a row that is neither used nor reported counts as a defect. What broke a reader once is read again by\n"
+            "`tests/test_bad_input.py`.",
+            fuzz_table,
         ),
         "million": ("A million texts (`million.py`)", "Hashing embedder, 256 dimensions, 4 classes.", million_table),
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dallme.readers.rows import Column, Rows, declared_classes, from_table, readable_as
+from dallme.readers.rows import Column, Rows, declared_classes, readable_as
 
 
 def read_parquet(path: Path, name: str, compression: str | None) -> Rows:
@@ -25,12 +25,13 @@ def read_parquet(path: Path, name: str, compression: str | None) -> Rows:
     with readable_as("Parquet", name):
         file = pq.ParquetFile(_unpacked(path, compression) if compression else path)
         schema = file.schema_arrow
+        names = tuple(schema.names)
 
     def load(column: str) -> Column:
         with readable_as("Parquet", name):
             return file.read(columns=[column]).column(column)
 
-    return Rows(name, file.metadata.num_rows, tuple(schema.names), load, classes=declared_classes(schema))
+    return Rows(name, file.metadata.num_rows, names, load, classes=declared_classes(schema))
 
 
 def read_arrow(path: Path, name: str, compression: str | None) -> Rows:
@@ -49,7 +50,16 @@ def read_arrow(path: Path, name: str, compression: str | None) -> Rows:
         is_file = source.read(6) == b"ARROW1"
         source.seek(0)
         opener: Callable[..., pa.RecordBatchFileReader] = pa.ipc.open_file if is_file else pa.ipc.open_stream
-        return from_table(name, opener(source).read_all())
+        table = opener(source).read_all()
+        names = tuple(table.column_names)
+
+    def load(column: str) -> Column:
+        found = table.column(column)
+        with readable_as("Arrow", name):
+            found.validate(full=True)  # Arrow trusts the offsets in a file; wrong ones lead out of its memory
+        return found
+
+    return Rows(name, table.num_rows, names, load, classes=declared_classes(table.schema))
 
 
 def _unpacked(path: Path, compression: str) -> pa.BufferReader:

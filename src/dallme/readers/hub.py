@@ -7,6 +7,7 @@ import re
 from dallme.errors import InputError
 from dallme.readers.memory import from_dataset
 from dallme.readers.rows import Rows
+from dallme.validation import check_hub_address
 
 #: Names that `load_dataset` takes for file formats; it would read whatever lies in the working directory.
 _FORMATS = (
@@ -34,7 +35,7 @@ def read_hub(name: str) -> Rows:
         name: Such as ``fancyzhx/ag_news`` or ``glue:sst2@validation``; the split is ``train`` if none is named.
 
     Raises:
-        InputError: If it is no such name or the dataset cannot be loaded.
+        InputError: If it is no such name, the dataset cannot be loaded, or would have to come unencrypted.
     """
     parts = _NAME.fullmatch(name)
     if parts is None or parts["id"] in _FORMATS:
@@ -42,6 +43,7 @@ def read_hub(name: str) -> Rows:
             f"{name!r}: expected a file, a folder or the id of a Hugging Face dataset (owner/name), found none of them"
         )
     dataset, config, split = parts["id"], parts["config"], parts["split"] or "train"
+    check_hub_address()
     from datasets import load_dataset  # here, as it is slow to import
 
     try:

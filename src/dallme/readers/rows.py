@@ -70,7 +70,7 @@ def readable_as(kind: str, name: str) -> Iterator[None]:
     """Turns what goes wrong inside the block while a file is read into one :class:`InputError` that names the file."""
     try:
         yield
-    except (OSError, EOFError, pa.ArrowException) as error:
+    except (OSError, EOFError, UnicodeDecodeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{name}: cannot be read as {kind} (is the file damaged or misnamed?): {reason}") from None
 
@@ -99,7 +99,11 @@ def declared_classes(schema: pa.Schema) -> dict[str, dict[int, str]]:
         return {
             column: dict(enumerate(feature["names"]))
             for column, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and _are_names(feature.get("names"))
         }
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return {}  # metadata that another program wrote; the columns are read all the same
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
