@@ -176,7 +176,7 @@ def test_the_linear_classifiers_do_not_disturb_each_other() -> None:
 @pytest.mark.parametrize("name", _MODELS)
 def test_training_texts_without_words_are_an_error(name: str) -> None:
     with pytest.raises(InputError) as caught:
-        _make(name).fit(["😀 !", "x y"], np.array([0, 1]), seed=0)
+        _make(name).fit(["- !", "x y"], np.array([0, 1]), seed=0)
     assert str(caught.value) == (
         "expected a word of two letters or more in at least one of 2 training texts, found none; "
         "use the classifier embedding-lr for such texts"

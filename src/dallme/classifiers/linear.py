@@ -16,6 +16,7 @@ from sklearn.svm import LinearSVC
 
 from dallme.classifiers.base import Classifier, FittedClassifier
 from dallme.errors import InputError
+from dallme.text import words
 
 
 @lru_cache(maxsize=2)
@@ -25,10 +26,10 @@ def _count_words(texts: tuple[str, ...]) -> tuple[csr_matrix, dict[str, int]]:
     Counting takes most of the time and depends on the texts alone, so the last two sets (the full data and the test set) are
     kept: every classifier and every candidate set is judged on the same ones.
     """
-    vectorizer = CountVectorizer(dtype=np.float64)
+    vectorizer = CountVectorizer(tokenizer=words, token_pattern=None, dtype=np.float64)
     try:
         return vectorizer.fit_transform(texts), vectorizer.vocabulary_
-    except ValueError:  # scikit-learn's words have two letters or more, and none of the texts has one
+    except ValueError:  # words have two letters or more, and none of the texts has one
         return csr_matrix((len(texts), 0)), {}
 
 

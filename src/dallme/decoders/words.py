@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
 from dallme.errors import InputError
-from dallme.text import clean
+from dallme.text import clean, words
 
 #: Rows on which :class:`Teachability` scores a set of texts.
 SCORED_ROWS = 4000
@@ -47,24 +47,24 @@ class WordWeights:
         """
         if len(np.unique(labels)) < 2:
             raise InputError("expected texts of at least two classes, found one; no word tells it from another")
-        vectorizer = CountVectorizer(token_pattern=_pattern(texts), dtype=np.float32)
+        vectorizer = CountVectorizer(tokenizer=_tokenizer(texts), token_pattern=None, dtype=np.float32)
         counts = vectorizer.fit_transform(clean(text) for text in texts)
         shared = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]) > 1)
         if shared.size:
             counts = counts[:, shared]
-            words = vectorizer.get_feature_names_out()[shared]
-            vectorizer = CountVectorizer(vocabulary=words, token_pattern=vectorizer.token_pattern, dtype=np.float32)
+            kept = vectorizer.get_feature_names_out()[shared]
+            vectorizer = CountVectorizer(vocabulary=kept, tokenizer=vectorizer.tokenizer, token_pattern=None, dtype=np.float32)
         machine = LinearSVC(C=0.1, random_state=int(rng.integers(2**31)))
         machine.fit(TfidfTransformer().fit_transform(counts), labels)
         weights = machine.coef_ if len(machine.classes_) > 2 else np.vstack([-machine.coef_, machine.coef_])
         return cls(vectorizer, counts, weights.astype(np.float32), machine.classes_)
 
 
-def _pattern(texts: Sequence[str]) -> str:
-    """Words of two letters or more, as scikit-learn's vectorizers read them; single signs where no text has such a word."""
-    for pattern in (r"(?u)\b\w\w+\b", r"(?u)\S"):
-        if any(re.search(pattern, clean(text)) for text in texts):
-            return pattern
+def _tokenizer(texts: Sequence[str]) -> Callable[[str], list[str]]:
+    """What finds words as the linear classifiers read them; single signs where no text has such a word."""
+    for tokenizer in (words, re.compile(r"\S").findall):
+        if any(tokenizer(clean(text)) for text in texts):
+            return tokenizer
     raise InputError(f"expected words in at least one of {len(texts)} texts, found nothing but HTML")
 
 
