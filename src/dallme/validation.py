@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -114,3 +117,38 @@ def check_texts(texts: Sequence[Any], *, what: str = "texts") -> list[str]:
         if problem := text_problem(text):
             raise InputError(f"{what}: row {row} {problem}")
     return checked
+
+
+def is_private_line(address: str) -> bool:
+    """Whether nobody on the way can read or change what goes to an address: ``https``, or a server on this machine.
+
+    A name is not looked up: ``localhost`` alone is taken for this machine.
+    """
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_hub_address() -> None:
+    """Checks that models and data come from the Hugging Face Hub, or from a mirror of it, over TLS.
+
+    Raises:
+        InputError: If ``HF_ENDPOINT`` names another machine without ``https``: whoever stands between could change the
+            weights and read the token.
+    """
+    address = os.environ.get("HF_ENDPOINT", "").strip()
+    if address and not is_private_line(address):
+        host = address.partition("@")[2] or address.partition("://")[2] or address  # without a password
+        raise InputError(
+            "expected an address that begins with https:// in HF_ENDPOINT, found another for "
+            f"{host.partition('/')[0]!r}; models, data and your token must not travel unencrypted: give its https address, "
+            "or reach it through a tunnel to localhost"
+        )

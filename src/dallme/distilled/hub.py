@@ -14,6 +14,7 @@ from dallme.distilled import card
 from dallme.distilled.card_audit import check_audit, parse_audit
 from dallme.distilled.terms import make_terms
 from dallme.errors import DallmeError, InputError
+from dallme.validation import check_hub_address
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -132,9 +133,14 @@ def _commit(api: HfApi, upload: Upload, *, private: bool, message: str, revision
 
 
 def _api(token: str | None) -> HfApi:
-    """The Hub's client; the address is read now, as the Hub's library reads it only when it is imported."""
+    """The Hub's client; the address is read now, as the Hub's library reads it only when it is imported.
+
+    Raises:
+        InputError: If it would be reached unencrypted.
+    """
     from huggingface_hub import HfApi
 
+    check_hub_address()
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token)
 
 

@@ -32,7 +32,7 @@ from dallme.embedders.pacing import Pacer
 from dallme.embedders.pricing import Ledger, Price, is_price, price_of
 from dallme.embedders.prompts import prefix_for
 from dallme.errors import InputError, MissingDependencyError, ServiceError
-from dallme.validation import check_positive
+from dallme.validation import check_positive, is_private_line
 
 #: Dimensions of OpenAI's models.
 DIMENSIONS = {"text-embedding-3-large": 3072, "text-embedding-3-small": 1536, "text-embedding-ada-002": 1536}
@@ -174,7 +174,9 @@ class OpenAIEmbedder(Embedder):
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the texts embedded so far."""
-        return (f"{self.name}: {note_of_cut(self._cut[0], self.token_limit)}",) if self._cut[0] else ()
+        cut = (f"{self.name}: {note_of_cut(self._cut[0], self.token_limit)}",) if self._cut[0] else ()
+        open_line = f"{self.name}: texts went unencrypted to {urlsplit(self.address).netloc}"
+        return cut if is_private_line(self.address) else (*cut, open_line)
 
     def prepare(self, texts: Sequence[str], prompt: str | None = None) -> Prepared:
         """What would be sent for texts.

@@ -12,6 +12,7 @@ import numpy as np
 
 from dallme.embedders import tokens
 from dallme.errors import InputError
+from dallme.validation import is_private_line
 
 #: Where OpenAI answers.
 ADDRESS = "https://api.openai.com/v1"
@@ -130,11 +131,17 @@ def read_key(address: str) -> str:
     """The key of the environment; other services than OpenAI's may need none.
 
     Raises:
-        InputError: If it is missing, or cannot be one.
+        InputError: If it is missing, cannot be one, or would travel unencrypted.
     """
     key = os.environ.get("OPENAI_API_KEY", "").strip()
     if not key and address == ADDRESS:
         raise InputError("expected a key in the environment variable OPENAI_API_KEY, found none; set it and run the same again")
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise InputError("expected a key of plain letters and signs in OPENAI_API_KEY, found others; was it copied whole?")
+    if key and not is_private_line(address):
+        raise InputError(
+            "expected base_url to begin with https:// where a key is sent along, found http:// for "
+            f"{urlsplit(address).hostname!r}; "
+            "give its https address, reach it through a tunnel to localhost, or unset OPENAI_API_KEY if that server needs none"
+        )
     return key or NO_KEY

