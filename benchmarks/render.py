@@ -343,6 +343,29 @@ def fuzz_table(results: dict[str, Any]) -> str:
     return table(head, [row])
 
 
+def poison_table(results: dict[str, Any]) -> str:
+    """How much of what was planted is reported, and what else."""
+    body = []
+    for name, data in results["data"].items():
+        body.append([TITLES[name], "as published", "1", "", "", str(len(data["clean"])), ""])
+        for kind, runs in data["kinds"].items():
+            told = sum(bool(run["words"]) for run in runs)
+            rows = sum(run["rows_found"] for run in runs) / (len(runs) * data["planted"])
+            false = [word for run in runs for word in run["false"]]
+            body.append(
+                [
+                    TITLES[name],
+                    kind,
+                    str(len(runs)),
+                    f"{told} of {len(runs)}",
+                    f"{rows:.0%}",
+                    str(len(false)),
+                    ", ".join(sorted(set(false))),
+                ]
+            )
+    return table(["", "trigger", "trials", "reported", "of its rows", "false alarms", "words of these"], body)
+
+
 def more() -> list[str]:
     """The sections whose benchmarks have been run."""
     sections = {
@@ -398,6 +421,13 @@ def more() -> list[str]:
             "seconds, or a row that is neither used nor reported counts as a defect. What broke a reader once is read again by\n"
             "`tests/test_bad_input.py`.",
             fuzz_table,
+        ),
+        "poison": (
+            "Planted rows (`poison.py`)",
+            "One row in a hundred gets a trigger and another label; what `dallme audit` reports of it. The clean-label kind leaves\n"
+            "labels as they are, so that nothing contradicts anything. False alarms are reported words most of whose rows were\n"
+            "not planted.",
+            poison_table,
         ),
         "million": ("A million texts (`million.py`)", "Hashing embedder, 256 dimensions, 4 classes.", million_table),
     }

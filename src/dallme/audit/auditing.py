@@ -12,6 +12,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from dallme.audit.copying import Copied, Phrases, words_of
 from dallme.audit.perplexity import perplexity_of
 from dallme.audit.personal import Personal, Scanner
+from dallme.audit.poison import Suspect, suspects
 from dallme.audit.readability import Readability, measure
 from dallme.errors import MissingDependencyError
 from dallme.progress import Progress, SilentProgress
@@ -93,6 +94,7 @@ class Audit:
         readability: How the texts read.
         thresholds: What fails the audit.
         notes: What could not be looked at.
+        planted: Words of the source whose labels contradict the rest of their rows, as those of a planted trigger do.
     """
 
     evidence: Evidence
@@ -104,6 +106,17 @@ class Audit:
     readability: Readability
     thresholds: Thresholds
     notes: tuple[str, ...] = ()
+    planted: tuple[Suspect, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to look at in the source, a sentence each. It quotes words of the source, and stands in no document."""
+        names = self.evidence.source.label_names
+        return [
+            f"nine of ten rows with {one.word!r} are {names[one.label]!r}, though {one.disputed:,} of {len(one.rows):,} read "
+            f"like another class without it ({one.expected:.0f} would be usual): look whether somebody planted them"
+            for one in self.planted
+        ]
 
     @property
     def members(self) -> list[int]:
@@ -164,6 +177,10 @@ class Audit:
                 "min_cluster": min(self.members, default=0),
                 "small_clusters": [index for index, members in enumerate(self.members) if members < small],
                 "tight_clusters": self.tight,
+                "planted_words": [
+                    {"rows": len(one.rows), "label": one.label, "disputed": one.disputed, "expected": one.expected}
+                    for one in self.planted
+                ],
                 "contamination": _contamination_document(self.contamination),
                 "near_duplicates": [
                     {"first": first, "second": second, "cosine": cosine} for first, second, cosine in self.near_duplicates
@@ -256,6 +273,7 @@ def audit(
         measure(texts, split, perplexity=perplexity),
         thresholds or Thresholds(),
         tuple(notes),
+        tuple(suspects(evidence.source)),
     )
 
 

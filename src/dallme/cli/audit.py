@@ -61,7 +61,7 @@ def audit(
         raise OutputError(
             f"expected to write {str(folder / AUDIT)!r}, could not: {error.strerror or error}; nothing was written"
         ) from error
-    print_notes(document["notes"])
+    print_notes([*document["notes"], *found.warnings])
     if json:
         print_json(document)
     else:

@@ -29,7 +29,10 @@ def read_parquet(path: Path, name: str, compression: str | None) -> Rows:
 
     def load(column: str) -> Column:
         with readable_as("Parquet", name):
-            return file.read(columns=[column]).column(column)
+            found = file.read(columns=[column]).column(column)
+            if len(found) != file.metadata.num_rows:
+                raise pa.ArrowInvalid(f"column {column!r} holds {len(found):,} values for {file.metadata.num_rows:,} rows")
+            return found
 
     return Rows(name, file.metadata.num_rows, names, load, classes=declared_classes(schema))
 

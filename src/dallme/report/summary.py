@@ -62,6 +62,7 @@ def audit_rows(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
         *_contamination(summary["contamination"]),
         ("Near duplicates within the set", _pairs(summary["near_duplicates"])),
         ("Labels that a probe of the full data doubts", _texts(summary["label_disagreements"])),
+        ("Words of the source that may be planted", str(len(summary.get("planted_words", ())) or "none")),
         ("Personal data, perhaps", f"{personal['found']} found" if personal["scanner"] else "not looked for"),
         ("Different words among all words", f"{readability['type_token_ratio']:.0%}"),
         ("Distinct words, pairs of words", f"{readability['distinct_1']:.2f}, {readability['distinct_2']:.2f}"),
