@@ -347,22 +347,13 @@ def poison_table(results: dict[str, Any]) -> str:
     """How much of what was planted is reported, and what else."""
     body = []
     for name, data in results["data"].items():
-        body.append([TITLES[name], "as published", "1", "", "", str(len(data["clean"])), ""])
+        body.append([TITLES[name], "as published", "1", "", "", str(len(data["clean"])), ", ".join(data["clean"])])
         for kind, runs in data["kinds"].items():
-            told = sum(bool(run["words"]) for run in runs)
+            told = f"{sum(bool(run['words']) for run in runs)} of {len(runs)}"
             rows = sum(run["rows_found"] for run in runs) / (len(runs) * data["planted"])
             false = [word for run in runs for word in run["false"]]
-            body.append(
-                [
-                    TITLES[name],
-                    kind,
-                    str(len(runs)),
-                    f"{told} of {len(runs)}",
-                    f"{rows:.0%}",
-                    str(len(false)),
-                    ", ".join(sorted(set(false))),
-                ]
-            )
+            words = ", ".join(sorted(set(false)))
+            body.append([TITLES[name], kind, str(len(runs)), told, f"{rows:.0%}", str(len(false)), words])
     return table(["", "trigger", "trials", "reported", "of its rows", "false alarms", "words of these"], body)
 
 
@@ -424,9 +415,9 @@ def more() -> list[str]:
         ),
         "poison": (
             "Planted rows (`poison.py`)",
-            "One row in a hundred gets a trigger and another label; what `dallme audit` reports of it. The clean-label kind leaves\n"
-            "labels as they are, so that nothing contradicts anything. False alarms are reported words most of whose rows were\n"
-            "not planted.",
+            "One row in a hundred gets a trigger and another label; what `dallme audit` reports of it. The clean-label kind\n"
+            "leaves labels as they are, so that nothing contradicts anything. False alarms are reported words most of whose rows\n"
+            "were not planted.",
             poison_table,
         ),
         "million": ("A million texts (`million.py`)", "Hashing embedder, 256 dimensions, 4 classes.", million_table),
