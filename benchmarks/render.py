@@ -416,8 +416,8 @@ def more() -> list[str]:
         "poison": (
             "Planted rows (`poison.py`)",
             "One row in a hundred gets a trigger and another label; what `dallme audit` reports of it. The clean-label kind\n"
-            "leaves labels as they are, so that nothing contradicts anything. False alarms are reported words most of whose rows\n"
-            "were not planted.",
+            "leaves labels as they are, so that nothing contradicts anything. False alarms are reported words most of whose\n"
+            "rows were not planted.",
             poison_table,
         ),
         "million": ("A million texts (`million.py`)", "Hashing embedder, 256 dimensions, 4 classes.", million_table),
