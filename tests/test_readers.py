@@ -667,7 +667,7 @@ def test_repeated_texts_are_kept_and_told() -> None:
     assert data.notes == ("3 of 5 rows repeat the text of an earlier row; 1 texts come with different labels",)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.tuples(

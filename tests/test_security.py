@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
@@ -223,6 +223,7 @@ def test_no_key_is_in_any_file_or_output(tmp_path: Path) -> None:
 # Spreadsheets
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.text(max_size=6), st.text(st.sampled_from("'=+-@\t\r\n＝x "), max_size=6)), min_size=3, max_size=3))
 def test_a_table_runs_nothing_and_loses_nothing(texts: list[str]) -> None:
     texts = [text if text.strip() else "x" for text in (text.replace("\0", "") for text in texts)]
