@@ -151,7 +151,7 @@ class Moment:
         """A random one for a process that takes so long and changes the file system so often."""
         name = rng.choice(["SIGKILL", "SIGKILL", "SIGTERM", "Ctrl-C"])
         if rng.random() < 0.5:
-            return cls("time", name, {"after": rng.uniform(0.02, 1) * seconds, "number": SIGNALS[name]})
+            return cls("time", name, {"after": rng.uniform(0.02, 0.9) * seconds, "number": SIGNALS[name]})
         return cls("change", name, {"at": rng.randint(1, max(changes, 1)), "signal": SIGNALS[name]})
 
 

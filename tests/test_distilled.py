@@ -473,6 +473,24 @@ def test_an_overwriting_that_was_killed_is_done_by_the_next_reader(
     assert _entries(tmp_path) == {"out/mine": b"mine"} | {f"out/{name}": content for name, content in CONTENT.items()}
 
 
+def test_an_interrupted_overwriting_is_done_before_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    folder.write(out, {"a.txt": b"old a"}, overwrite=False)
+    pressed: list[Path] = []
+
+    def interrupted(*paths: Path) -> None:
+        if not pressed:
+            pressed.append(paths[0])
+            raise KeyboardInterrupt
+        replace(*paths)
+
+    replace = os.replace
+    monkeypatch.setattr(folder.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        folder.write(out, CONTENT, overwrite=True)
+    assert _entries(tmp_path) == {f"out/{name}": content for name, content in CONTENT.items()}
+
+
 def test_a_flipped_bit_of_the_table_is_noticed(tmp_path: Path) -> None:
     texts = tuple(f"text {number}" for number in range(50))
     rows = tuple(Lineage("nearest") for _ in texts)

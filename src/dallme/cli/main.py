@@ -75,7 +75,11 @@ def run() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_status())
+    try:
+        status = _status()
+    except KeyboardInterrupt:  # before the command began, or while it was ending
+        status = _interrupted()
+    sys.exit(status)
 
 
 def _status() -> int:

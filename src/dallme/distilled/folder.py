@@ -85,9 +85,13 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
             if exists:
                 write_new(staged / _OUTDATED, json.dumps(sorted(set(outdated) - set(files))).encode())
                 sync_folder(staged)
-                os.rename(staged, target / COMMITTED)
-                sync_folder(target)
-                _finish(target)
+                try:
+                    os.rename(staged, target / COMMITTED)
+                    sync_folder(target)
+                    _finish(target)
+                except BaseException:
+                    _finish(target)  # whoever interrupts: what is committed is put in its place
+                    raise
             else:
                 staged.chmod(0o777 & ~_umask())
                 sync_folder(staged)
