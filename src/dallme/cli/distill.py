@@ -48,6 +48,8 @@ def distill(
     max_tokens: options.MaxTokens = 128,
     seed: options.Seed = 0,
     store: options.Store = None,
+    engine: options.Engine = "local",
+    address: options.Address = None,
     classifiers: options.Classifiers = DEFAULT_CLASSIFIERS,
     no_report: NoReport = False,
     overwrite: options.Overwrite = False,
@@ -60,10 +62,12 @@ def distill(
     from dallme.budget import Budget
     from dallme.distilled import folder
     from dallme.evaluation.protocol import check_classifiers, make_classifiers
+    from dallme.scale.resolve import make_engine
 
     folder.check(output, overwrite=overwrite)
     Budget(per_class, ratio, total, allocation)  # what is wrong with it is to be said before anything is loaded
     judge_names = check_classifiers(options.split_names(classifiers))
+    workers = make_engine(engine, address)
 
     from dallme.distiller import Distiller
     from dallme.evaluation.compare import compare
@@ -86,6 +90,7 @@ def distill(
         max_tokens=max_tokens,
         seed=seed,
         store=options.store_folder(store),
+        engine=workers,
         progress=progress,
     )
     judges = make_classifiers(judge_names, distiller) if test else {}

@@ -9,7 +9,7 @@ import numpy as np
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context, Decoder
 from dallme.decoders.nearest import nearest_unused
-from dallme.decoders.pools import Pool, Sieve, special_tokens
+from dallme.decoders.pools import Pool, Sieve, gather_pools, special_tokens
 from dallme.decoders.words import Teachability, WordWeights
 from dallme.validation import check_positive
 
@@ -59,10 +59,8 @@ class ExtractiveDecoder(Decoder):
             index = {int(label): row for row, label in enumerate(words.classes)}
             task.advance()
             sieve = Sieve(self.candidates, self.min_words, self.max_words, self.language)
-            pools = []
-            for members, label in zip(prototypes.members, prototypes.labels.tolist(), strict=True):
-                pools.append(Pool.gather(members, useful[index[label]], words, sieve, context))
-                task.advance()
+            places = np.searchsorted(words.classes, prototypes.labels)
+            pools = gather_pools(prototypes.members, places, useful, words, sieve, context, task)
             judge = Teachability(words, context.vectors.labels, rng) if draws > 1 else None
             best, best_score = [DecodedText("")], -1.0
             for draw in range(draws):

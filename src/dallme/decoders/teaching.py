@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix, vstack
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context, Decoder
 from dallme.decoders.nearest import nearest_unused
-from dallme.decoders.pools import Pool, Sieve, special_tokens
+from dallme.decoders.pools import Pool, Sieve, gather_pools, special_tokens
 from dallme.decoders.students import Students
 from dallme.decoders.words import WordWeights
 from dallme.progress import Task
@@ -64,10 +64,7 @@ class TeachingDecoder(Decoder):
             labels = np.searchsorted(words.classes, prototypes.labels)
             task.advance()
             sieve = Sieve(self.candidates, self.min_words, self.max_words, self.language)
-            pools = []
-            for members, label in zip(prototypes.members, labels.tolist(), strict=True):
-                pools.append(Pool.gather(members, useful[label], words, sieve, context))
-                task.advance()
+            pools = gather_pools(prototypes.members, labels, useful, words, sieve, context, task)
             students = None
             if len(np.unique(labels)) >= 2 and len(labels) <= TAUGHT_TEXTS:
                 students = Students(words.counts, np.searchsorted(words.classes, context.vectors.labels), rng)
