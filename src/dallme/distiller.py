@@ -120,7 +120,7 @@ class Distiller:
         Raises:
             InputError: If the source, the vectors or the budget cannot be used.
         """
-        texts = read(source, labels, text_column=text_column, label_column=label_column)
+        texts = read(source, labels, text_column=text_column, label_column=label_column, engine=self.resolved_engine)
         return self.run(texts, vectors=vectors).distilled
 
     def run(self, texts: LabelledTexts, *, vectors: Any = None) -> Distillation:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dallme.cli import decoders, options
-from dallme.cli.output import print_json, print_notes, print_table
+from dallme.cli.output import clean_output, print_json, print_notes, print_table
 from dallme.cli.progress import make_progress
 
 if TYPE_CHECKING:
@@ -95,10 +95,12 @@ def distill(
     )
     judges = make_classifiers(judge_names, distiller) if test else {}
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
-    texts = read(source, **columns, id_column=id_column)
+    with clean_output(workers):
+        texts = read(source, **columns, id_column=id_column, engine=workers)
     held_out = read(test, **columns, like=texts) if test else None
     print_notes([*texts.notes, *(held_out.notes if held_out else ())])
-    distillation = distiller.run(texts)
+    with clean_output(workers):
+        distillation = distiller.run(texts)
     distilled, comparison = distillation.distilled, None
     if held_out is not None:
         methods = dict.fromkeys(["random", "nearest", decoder, "full"])

@@ -32,6 +32,9 @@ class Engine(Protocol):
             The position of a piece and its result, as soon as it is there, in any order; each position once.
         """
 
+    def close(self) -> None:
+        """Gives back what it holds; the next :meth:`map` takes it again."""
+
 
 class LocalEngine:
     """Works in this process, on one piece after the other."""
@@ -44,6 +47,9 @@ class LocalEngine:
         """Calls `work` with each piece, in order."""
         for place, piece in enumerate(pieces):
             yield place, work(piece)
+
+    def close(self) -> None:
+        """Holds nothing."""
 
 
 def in_order(results: Iterable[tuple[int, Result]]) -> list[Result]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,11 +24,14 @@ _DEPTH = 2
 #: Seconds after which it is looked whether the cluster has become larger.
 _LOOK = 1.0
 
+#: Seconds in which a cluster has to answer.
+_PATIENCE = 10.0
+
 #: How often a piece is given out whose worker dies, and how many workers may in turn fail to start.
 _ATTEMPTS = 4
 
 
-@dataclass(frozen=True)
+@dataclass
 class RayEngine:
     """Works in worker processes of a Ray cluster, one for each core, or for each GPU where the work gains from one.
 
@@ -45,6 +49,7 @@ class RayEngine:
 
     address: str | None = None
     cpus: int = 1
+    _joined: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Checks the options; nothing is started."""
@@ -72,8 +77,17 @@ class RayEngine:
         finally:
             pool.close()
 
+    def close(self) -> None:
+        """Leaves the cluster if this engine joined it; one that was started for it ends."""
+        if self._joined:
+            import ray
+
+            ray.shutdown()
+            self._joined = False
+
     def _connect(self) -> None:
         """Joins the cluster, unless this process is in one already."""
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # held back, its messages would come after all else was said
         import ray
 
         if ray.is_initialized():
@@ -81,13 +95,25 @@ class RayEngine:
         address = self.address or os.environ.get("RAY_ADDRESS")
         own: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
         try:
+            _knock(address)
             ray.init(**own, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:  # all that ray.init is seen to raise
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        except (OSError, ValueError, RuntimeError) as error:  # all that ray.init is seen to raise
             raise ServiceError(
-                f"expected a Ray cluster at {address or 'this machine'}, could not join it: {reason}; "
+                f"expected a Ray cluster at {address or 'this machine'}, could not join it: {_first_line(error)}; "
                 "check the address, or start one with: ray start --head"
             ) from error
+        self._joined = True
+
+
+def _knock(address: str | None) -> None:
+    """Opens a connection to ``HOST:PORT`` and closes it: Ray ends the whole process where nobody answers.
+
+    Raises:
+        OSError: If nobody answers.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
 
 
 class _Worker:
@@ -210,7 +236,7 @@ class _Pool:
             if self._failed_starts >= _ATTEMPTS and not self._load:
                 raise ServiceError(
                     f"expected workers with dallme {dallme.__version__} on the Ray cluster, {self._failed_starts} could not "
-                    f"start: {_first_line(error)}; install the same dallme on every machine"
+                    f"start: {_last_line(error)}; install the same dallme, and what else the parts need, on every machine"
                 ) from error
             return
         if version != dallme.__version__:
@@ -269,3 +295,8 @@ def _sendable(thing: Any) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _last_line(error: Exception) -> str:
+    """What a traceback ends with."""
+    return str(error).strip().splitlines()[-1].strip()
