@@ -68,9 +68,9 @@ class Condenser(ABC):
             InputError: If a class of the budget has fewer rows than prototypes wanted.
         """
         check_seed(seed)
-        rows = rows_of_classes(vectors.labels)
+        rows = {label: vectors.rows_of(label) for label in budget}
         for label, count in budget.items():
-            found = len(rows.get(label, ()))
+            found = len(rows[label])
             if check_positive(count, f"prototypes of class {label}") > found:
                 raise InputError(f"expected at least {count} rows in class {label}, found {found}; ask for fewer texts")
         groups = _share_out(budget, rows)
@@ -123,13 +123,6 @@ def _share_out(budget: Mapping[int, int], rows: Mapping[int, np.ndarray]) -> lis
         groups[-1].append(label)
         size += len(rows[label])
     return groups
-
-
-def rows_of_classes(labels: np.ndarray) -> dict[int, np.ndarray]:
-    """The positions of the rows of each class, ascending, by the class's id, from the labels of shape (n,)."""
-    order = np.argsort(labels, kind="stable")
-    ids, starts = np.unique(labels[order], return_index=True)
-    return dict(zip(ids.tolist(), np.split(order, starts[1:]), strict=True))
 
 
 def _assemble(vectors: np.ndarray, labels: list[int], clusters: list[tuple[np.ndarray, Cluster]]) -> Prototypes:

@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from dallme.data import DecodedText
 from dallme.decoders.base import Context, TokenCounter
-from dallme.decoders.words import WordWeights
+from dallme.decoders.words import WordWeights, Worth, row_of
 from dallme.progress import Task
 from dallme.scale.base import in_order
 from dallme.text import clean, sentences
@@ -98,7 +98,7 @@ class Pool:
 def gather_pools(
     members: Sequence[np.ndarray],
     labels: np.ndarray,
-    weights: np.ndarray,
+    weights: Worth,
     words: WordWeights,
     sieve: Sieve,
     context: Context,
@@ -117,7 +117,7 @@ def gather_pools(
     """
     texts, groups = context.source.texts, _share_out(members, labels)
     clusters = ([(members[place], [texts[row] for row in members[place].tolist()]) for place in group] for group in groups)
-    pieces = ((weights[labels[group[0]]], found) for group, found in zip(groups, clusters, strict=True))
+    pieces = ((row_of(weights, int(labels[group[0]])), found) for group, found in zip(groups, clusters, strict=True))
     work = _Gathering(words.vectorizer, sieve, context.count_tokens, special_tokens(context))
     gathered: list[tuple[int, list[Pool]]] = []
     for place, pools in context.engine.map(work, pieces):

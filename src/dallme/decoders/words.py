@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -19,6 +20,12 @@ from dallme.text import clean
 #: Rows on which :class:`Teachability` scores a set of texts.
 SCORED_ROWS = 4000
 
+#: Rows times classes up to which a support vector machine is trained for each class: their time grows with that product.
+MACHINE_ROWS = 20_000_000
+
+#: What each word is worth for each class, of shape (classes, w): sparse where there are so many classes that it has to be.
+Worth: TypeAlias = "np.ndarray | csr_matrix"
+
 
 @dataclass(frozen=True, eq=False)
 class WordWeights:
@@ -27,25 +34,30 @@ class WordWeights:
     Attributes:
         vectorizer: Turns texts into word counts.
         counts: Word counts of the source texts, of shape (n, w).
-        weights: Weight of each word for each class, float32 of shape (classes, w); negative where it speaks against it.
+        weights: Weight of each word for each class, float32 of shape (classes, w); negative where it speaks against it. With many
+            classes it is sparse and holds what speaks for them alone.
         classes: Class ids, in the order of the rows of `weights`.
     """
 
     vectorizer: CountVectorizer
     counts: csr_matrix
-    weights: np.ndarray
+    weights: Worth
     classes: np.ndarray
 
     @classmethod
     def learn(cls, texts: Sequence[str], labels: np.ndarray, rng: np.random.Generator) -> WordWeights:
         """Fits a linear support vector machine over TF-IDF, one class against the rest.
 
+        With more than :data:`MACHINE_ROWS` rows times classes the weight of a word is its mean TF-IDF in the class minus that
+        in all rows (Rocchio 1971, "Relevance Feedback in Information Retrieval"), which takes one pass over the rows.
+
         Words that stand in one text only are left out where that leaves any: they cannot teach anything about other texts.
 
         Raises:
             InputError: If there is one class only, or nothing but HTML in the texts.
         """
-        if len(np.unique(labels)) < 2:
+        classes, places = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
             raise InputError("expected texts of at least two classes, found one; no word tells it from another")
         vectorizer = CountVectorizer(token_pattern=_pattern(texts), dtype=np.float32)
         counts = vectorizer.fit_transform(clean(text) for text in texts)
@@ -54,10 +66,34 @@ class WordWeights:
             counts = counts[:, shared]
             words = vectorizer.get_feature_names_out()[shared]
             vectorizer = CountVectorizer(vocabulary=words, token_pattern=vectorizer.token_pattern, dtype=np.float32)
-        machine = LinearSVC(C=0.1, random_state=int(rng.integers(2**31)))
-        machine.fit(TfidfTransformer().fit_transform(counts), labels)
-        weights = machine.coef_ if len(machine.classes_) > 2 else np.vstack([-machine.coef_, machine.coef_])
-        return cls(vectorizer, counts, weights.astype(np.float32), machine.classes_)
+        tfidf, seed = TfidfTransformer().fit_transform(counts), int(rng.integers(2**31))
+        if len(labels) * len(classes) > MACHINE_ROWS:
+            return cls(vectorizer, counts, _centroids(tfidf, places, len(classes)), classes)
+        machine = LinearSVC(C=0.1, random_state=seed).fit(tfidf, labels)
+        weights = machine.coef_ if len(classes) > 2 else np.vstack([-machine.coef_, machine.coef_])
+        return cls(vectorizer, counts, weights.astype(np.float32), classes)
+
+    @property
+    def useful(self) -> Worth:
+        """The weights that speak for a class, 0 elsewhere; of the shape and kind of `weights`."""
+        return self.weights if isinstance(self.weights, csr_matrix) else np.maximum(self.weights, 0)
+
+
+def row_of(worth: Worth, place: int) -> np.ndarray:
+    """What each word is worth for the class at `place`, of shape (w,)."""
+    row: np.ndarray = worth[[place]].toarray()[0] if isinstance(worth, csr_matrix) else worth[place]
+    return row
+
+
+def _centroids(tfidf: csr_matrix, places: np.ndarray, count: int) -> csr_matrix:
+    """By how much the mean of each class exceeds that of all rows, where it does; sparse, float32 of shape (count, w)."""
+    sizes = np.bincount(places, minlength=count)
+    ones = (1 / sizes[places]).astype(np.float32)
+    means = csr_matrix((ones, (places, np.arange(len(places)))), shape=(count, len(places))) @ tfidf
+    overall = np.asarray(tfidf.mean(axis=0), dtype=np.float32).ravel()
+    means.data = np.maximum(means.data - overall[means.indices], 0)
+    means.eliminate_zeros()
+    return means
 
 
 def _pattern(texts: Sequence[str]) -> str:
