@@ -14,8 +14,8 @@ def make_texts(rows: int, classes: int | None = None, seed: int = 0) -> tuple[li
 
     Args:
         rows: Number of texts.
-        classes: Classes to divide them into, alike in size: each real class is divided into parts that share no sentence.
-            None keeps the four of the data.
+        classes: Classes to divide them into, alike in size: each has its own part of the sentences of a real class, of
+            at least 20, some of which it shares with its neighbours where there are not enough. None keeps the real ones.
         seed: Seed of the draws.
 
     Returns:
@@ -29,10 +29,13 @@ def make_texts(rows: int, classes: int | None = None, seed: int = 0) -> tuple[li
     rng = np.random.default_rng(seed)
     count = classes or len(pools)
     labels = np.arange(rows) % count
+    of_one = -(-count // len(pools))  # parts of a real class
     parts: list[list[str]] = []
     for label in range(count):
         pool = pools[label % len(pools)]
-        parts.append(pool[label // len(pools) :: -(-count // len(pools))])
+        size = max(20, len(pool) // of_one)
+        start = label // len(pools) * len(pool) // of_one
+        parts.append([pool[place % len(pool)] for place in range(start, start + size)])
     first, second = rng.random(rows), rng.random(rows)
     texts = []
     for label, one, two in zip(labels.tolist(), first.tolist(), second.tolist(), strict=True):
