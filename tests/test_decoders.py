@@ -468,6 +468,20 @@ def test_many_classes_are_told_apart(films: Context, decoder: Decoder, monkeypat
     assert decoded == decoder.decode(prototypes, films, seed=0)
 
 
+def test_words_of_a_large_source_are_learned_from_some_rows_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_weights, "LEARNED_ROWS", 100)
+    labels = np.repeat([3, 5, 9], [380, 600, 20])
+    texts = [f"common word{row % 7} class{label}" for row, label in enumerate(labels.tolist())]
+    words = WordWeights.learn(texts, labels, np.random.default_rng(0))
+    assert np.unique(labels[words.rows], return_counts=True)[1].tolist() == [38, 60, 10]
+    assert (np.diff(words.rows) > 0).all()
+    assert words.counts.shape[0] == 108
+    assert np.argmax(words.weights, axis=1).tolist() == [
+        words.vectorizer.get_feature_names_out().tolist().index(f"class{label}") for label in (3, 5, 9)
+    ]
+    assert Teachability(words, labels, np.random.default_rng(0)).score(texts[:1] + texts[-1:], np.array([3, 9])) > 0.4
+
+
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 300, 5000])
 def test_values_are_looked_at_from_the_largest_down(size: int) -> None:
     values = np.random.default_rng(size).integers(size, size=size).astype(np.float32)  # many are equal

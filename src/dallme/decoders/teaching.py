@@ -70,7 +70,7 @@ class TeachingDecoder(Decoder):
             pools = gather_pools(prototypes.members, labels, useful, words, sieve, context, task)
             limit, scale = context.max_tokens - special_tokens(context), max(float(useful.mean()), 1e-12)
             if len(np.unique(labels)) >= 2 and len(labels) <= TAUGHT_TEXTS and np.prod(useful.shape) <= TAUGHT_NUMBERS:
-                students = Students(words.counts, np.searchsorted(words.classes, context.vectors.labels), rng)
+                students = Students(words.counts, np.searchsorted(words.classes, context.vectors.labels[words.rows]), rng)
                 prior = np.stack([row_of(useful, place) for place in range(useful.shape[0])]) / scale
                 desk = _Desk(pools, labels, prior, limit, students)
                 desk.write(task)

@@ -23,6 +23,10 @@ SCORED_ROWS = 4000
 #: Rows times classes up to which a support vector machine is trained for each class: their time grows with that product.
 MACHINE_ROWS = 20_000_000
 
+#: Rows that weights are learned from at most, and how many of each class are among them where it has so many: the time and
+#: memory of learning grow with them, what is learned hardly does.
+LEARNED_ROWS, LEAST_ROWS = 500_000, 10
+
 #: What each word is worth for each class, of shape (classes, w): sparse where there are so many classes that it has to be.
 Worth: TypeAlias = "np.ndarray | csr_matrix"
 
@@ -33,13 +37,16 @@ class WordWeights:
 
     Attributes:
         vectorizer: Turns texts into word counts.
-        counts: Word counts of the source texts, of shape (n, w).
+        rows: Positions of the source texts that the weights were learned from, ascending, int64 of shape (n,); all of them, up to
+            :data:`LEARNED_ROWS`.
+        counts: Word counts of those texts, of shape (n, w).
         weights: Weight of each word for each class, float32 of shape (classes, w); negative where it speaks against it. With many
             classes it is sparse and holds what speaks for them alone.
         classes: Class ids, in the order of the rows of `weights`.
     """
 
     vectorizer: CountVectorizer
+    rows: np.ndarray
     counts: csr_matrix
     weights: Worth
     classes: np.ndarray
@@ -60,7 +67,9 @@ class WordWeights:
         if len(classes) < 2:
             raise InputError("expected texts of at least two classes, found one; no word tells it from another")
         vectorizer = CountVectorizer(token_pattern=_pattern(texts), dtype=np.float32)
-        counts = vectorizer.fit_transform(clean(text) for text in texts)
+        rows = _drawn(places, rng)
+        labels, places = labels[rows], places[rows]
+        counts = vectorizer.fit_transform(clean(texts[row]) for row in rows.tolist())
         shared = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]) > 1)
         if shared.size:
             counts = counts[:, shared]
@@ -68,10 +77,10 @@ class WordWeights:
             vectorizer = CountVectorizer(vocabulary=words, token_pattern=vectorizer.token_pattern, dtype=np.float32)
         tfidf, seed = TfidfTransformer().fit_transform(counts), int(rng.integers(2**31))
         if len(labels) * len(classes) > MACHINE_ROWS:
-            return cls(vectorizer, counts, _centroids(tfidf, places, len(classes)), classes)
+            return cls(vectorizer, rows, counts, _centroids(tfidf, places, len(classes)), classes)
         machine = LinearSVC(C=0.1, random_state=seed).fit(tfidf, labels)
         weights = machine.coef_ if len(classes) > 2 else np.vstack([-machine.coef_, machine.coef_])
-        return cls(vectorizer, counts, weights.astype(np.float32), classes)
+        return cls(vectorizer, rows, counts, weights.astype(np.float32), classes)
 
     @property
     def useful(self) -> Worth:
@@ -83,6 +92,18 @@ def row_of(worth: Worth, place: int) -> np.ndarray:
     """What each word is worth for the class at `place`, of shape (w,)."""
     row: np.ndarray = worth[[place]].toarray()[0] if isinstance(worth, csr_matrix) else worth[place]
     return row
+
+
+def _drawn(places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Positions of the rows to learn from, ascending: all, or some of each class; from the class of each, of shape (n,)."""
+    if len(places) <= LEARNED_ROWS:
+        return np.arange(len(places))
+    order = rng.permutation(len(places))
+    order = order[np.argsort(places[order], kind="stable")]  # class by class, within each at random
+    sizes = np.bincount(places)
+    ranks = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    wanted = np.maximum(LEAST_ROWS, sizes * (LEARNED_ROWS / len(places)))
+    return np.sort(order[ranks < np.repeat(wanted, sizes)])
 
 
 def _centroids(tfidf: csr_matrix, places: np.ndarray, count: int) -> csr_matrix:
@@ -111,9 +132,9 @@ class Teachability:
     """
 
     def __init__(self, words: WordWeights, labels: np.ndarray, rng: np.random.Generator) -> None:
-        """Draws the rows to score on."""
-        rows = np.sort(rng.permutation(len(labels))[:SCORED_ROWS])
-        self._counts, self._labels, self._vectorizer = words.counts[rows], labels[rows], words.vectorizer
+        """Draws the rows to score on, of those that the words were learned from; `labels` are those of all rows."""
+        rows = np.sort(rng.permutation(len(words.rows))[:SCORED_ROWS])
+        self._counts, self._labels, self._vectorizer = words.counts[rows], labels[words.rows[rows]], words.vectorizer
 
     def score(self, texts: Sequence[str], labels: np.ndarray) -> float:
         """Mean accuracy, between 0 and 1, of the two classifiers trained on the texts; 0 if the texts teach nothing."""
