@@ -403,7 +403,7 @@ def more() -> list[str]:
         ),
         "million": (
             "How time and memory grow (`million.py`)",
-            "Texts of two sentences of AG-News rows; embedding into an empty store, k-centroid, the teaching decoder, 64 tokens.\n"
+            "Texts of two sentences of AG-News rows; an empty store, k-centroid, the teaching decoder, 64 tokens.\n"
             "The cores were shared with other work, which stretches the seconds by the clock and hardly the CPU seconds.",
             million_table,
         ),
