@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -29,29 +30,50 @@ from dallme.scale.ray_engine import RayEngine
 PER_CLASS = 10
 
 
-def cpu_seconds() -> float:
-    """What this process and all that it started have worked so far."""
-    found = 0.0
-    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
-        with contextlib.suppress(psutil.Error):
-            found += sum(process.cpu_times()[:4])
-    return found
+class Meter:
+    """What this process and all that it starts work, looked at twice a second: of a worker that is ended nothing is left after."""
+
+    def __enter__(self) -> Meter:
+        self._worked: dict[int, float] = {}
+        self._ended = threading.Event()
+        self._look()
+        self._before = self.seconds
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._look()
+        self.seconds = sum(self._worked.values()) - self._before
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.5):
+            self._look()
+
+    def _look(self) -> None:
+        for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                self._worked[process.pid] = sum(process.cpu_times()[:2])
+        self.seconds = sum(self._worked.values())
 
 
 def measure(texts: LabelledTexts, engine: Engine) -> dict[str, Any]:
     """One run; seconds by stage and the hash of what it wrote."""
-    started, worked = time.perf_counter(), cpu_seconds()
+    started = time.perf_counter()
     distiller = Distiller(
         per_class=PER_CLASS, embedder="hashing", decoder="extractive", decoder_options={"draws": 1}, engine=engine
     )
-    distilled = distiller.run(texts).distilled
-    seconds, cpu = time.perf_counter() - started, cpu_seconds() - worked
+    with Meter() as meter:
+        distilled = distiller.run(texts).distilled
+    seconds = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as folder:
         distilled.save(Path(folder) / "set")
         digest = hashlib.sha256((Path(folder) / "set" / "train.parquet").read_bytes()).hexdigest()
     return {
         "seconds": {**distilled.manifest["seconds"], "all": round(seconds, 2)},
-        "cpu_seconds": round(cpu, 2),
+        "cpu_seconds": round(meter.seconds, 2),
         "sha256": digest,
     }
 

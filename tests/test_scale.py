@@ -26,6 +26,7 @@ from dallme.decoders.vec2text.fit import find_inverter
 from dallme.decoders.vec2text.inverter import Inverter
 from dallme.distiller import Distiller
 from dallme.embedders.base import EncoderEmbedder, TextError
+from dallme.embedders.glove import GloVeEmbedder
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.errors import DallmeError, InputError, MissingDependencyError, ServiceError, UnknownNameError
@@ -175,8 +176,6 @@ def test_nothing_of_ray_is_loaded_before_it_is_asked_for() -> None:
 def test_an_embedder_travels_without_its_weights() -> None:
     import copy
 
-    from dallme.embedders.glove import GloVeEmbedder
-
     embedder = GloVeEmbedder()
     embedder.tally[:] = 5
     assert embedder.__dict__.keys() > {"tally"}
@@ -281,10 +280,16 @@ def test_work_that_kills_every_worker_is_given_up(cluster: Any) -> None:
         list(RayEngine().map(die, range(4)))
 
 
+def test_a_cluster_without_room(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dallme.scale.ray_engine._ROOM", 2)
+    with pytest.raises(ServiceError, match="expected room for a worker of 64 cores on the Ray cluster, found none in 2 seconds"):
+        list(RayEngine(cpus=64).map(str, range(3)))
+
+
 def test_what_the_work_has_to_say_arrives(cluster: Any) -> None:
     texts = [*TEXTS[:30], "zxqv"]
     with pytest.raises(TextError, match=r"row 30 \('zxqv'\) has no word, stop words aside, that glove:6B.50d knows"):
-        Distiller(per_class=1, embedder="glove", engine="ray").distill(texts, [*LABELS[:30], "bad"], vectors=None)
+        embed_with_store(GloVeEmbedder(), texts, engine=RayEngine(), chunk=10)
 
 
 def test_what_cannot_travel_is_named(cluster: Any) -> None:

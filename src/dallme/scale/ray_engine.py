@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,9 @@ _LOOK = 1.0
 
 #: Seconds in which a cluster has to answer.
 _PATIENCE = 10.0
+
+#: Seconds in which it has to have room for a worker; one that makes machines as they are wanted takes minutes.
+_ROOM = 600.0
 
 #: How often a piece is given out whose worker dies, and how many workers may in turn fail to start.
 _ATTEMPTS = 4
@@ -171,10 +175,18 @@ class _Pool:
         with _sendable(self.work):
             self._kept = ray.put(self.work)
         self._waiting = self._next()
+        begun = time.monotonic()
         while self._waiting is not None or self._running:
             self._grow()
             self._share_out()
             done, _ = ray.wait([*self._running, *self._starting], num_returns=1, timeout=_LOOK)
+            if self._load:
+                begun = time.monotonic()
+            elif time.monotonic() - begun > _ROOM:
+                raise ServiceError(
+                    f"expected room for a worker of {self.cpus} cores on the Ray cluster, found none in {_ROOM:.0f} seconds; "
+                    "wait until other work on it is done, or ask for workers of fewer cores"
+                )
             for ref in done:
                 if ref in self._starting:
                     self._started(ref)
