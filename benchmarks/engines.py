@@ -31,7 +31,7 @@ PER_CLASS = 10
 
 
 class Meter:
-    """What this process and all that it starts work, looked at twice a second: of a worker that is ended nothing is left after."""
+    """What this process and all that it starts work, looked at twice a second: an ended worker leaves nothing to look at."""
 
     def __enter__(self) -> Meter:
         self._worked: dict[int, float] = {}
