@@ -404,7 +404,8 @@ def more() -> list[str]:
         "million": (
             "How time and memory grow (`million.py`)",
             "Texts of two sentences of AG-News rows; an empty store, k-centroid, the teaching decoder, 64 tokens.\n"
-            "The cores were shared with other work, which stretches the seconds by the clock and hardly the CPU seconds.",
+            "The cores were shared with other work, which stretches the seconds by the clock and hardly the CPU seconds.\n"
+            "The cases by rows were measured while the decoder still wrote each text anew once (`rounds=1`).",
             million_table,
         ),
         "engines": (
