@@ -1,62 +1,84 @@
-"""A million short texts through the hashing embedder into the store, out of it again, and to k-means: time and peak memory.
+"""How time and memory grow: up to a million texts, ten thousand classes and a hundred thousand prototypes, on one machine.
 
-Run: python benchmarks/million.py [--rows 1000000]
+Each case runs in a process of its own: embed, condense, decode, trace. Run: python benchmarks/million.py [--case NAME ...]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import subprocess
+import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from _common import HERE, peak_memory_gb, write
+from _synthetic import make_texts
+from dallme.distiller import Distiller
+from dallme.readers import read
 
-from _common import peak_memory_gb, write
-from dallme.condensers.k_centroid import KCentroid
-from dallme.data import LabelledVectors
-from dallme.embedders.hashing import HashingEmbedder
-from dallme.store import EmbeddingStore, embed_with_store
+ROWS = (62_500, 250_000, 1_000_000)
 
-WORDS = 5_000
-CLASSES = 4
-PER_CLASS = 25
+#: Name to rows, classes (None: the four of the data), texts a class, embedder, decoder.
+CASES: dict[str, tuple[int, int | None, int, str, str]] = {
+    **{f"hashing, {rows:,} rows": (rows, None, 25, "hashing", "teaching") for rows in ROWS},
+    **{f"glove, {rows:,} rows": (rows, None, 25, "glove", "teaching") for rows in ROWS},
+    "10,000 classes x 2 texts": (100_000, 10_000, 2, "hashing", "teaching"),
+    "100,000 prototypes": (200_000, 1_000, 100, "hashing", "teaching"),
+}
 
 
-def make_texts(rows: int) -> tuple[list[str], np.ndarray]:
-    """Texts of eight words, all different; each class prefers its own part of the words."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(CLASSES, size=rows)
-    words = (rng.zipf(1.3, size=(rows, 7)) * CLASSES + labels[:, None]) % WORDS
-    return [f"t{row} " + " ".join(f"w{word}" for word in line) for row, line in enumerate(words.tolist())], labels
+def measure(name: str) -> dict[str, Any]:
+    """One case: seconds by stage, CPU seconds of all its threads, and peak memory before it and at its end."""
+    rows, classes, per_class, embedder, decoder = CASES[name]
+    texts = read(*make_texts(rows, classes))
+    before, started, worked = peak_memory_gb(), time.perf_counter(), time.process_time()
+    with tempfile.TemporaryDirectory() as store:
+        distiller = Distiller(per_class=per_class, embedder=embedder, decoder=decoder, max_tokens=64, store=store)
+        distilled = distiller.run(texts).distilled
+    return {
+        "rows": rows,
+        "classes": classes or 4,
+        "texts": len(distilled),
+        "embedder": embedder,
+        "decoder": decoder,
+        "seconds": {**distilled.manifest["seconds"], "all": round(time.perf_counter() - started, 2)},
+        "cpu_seconds": round(time.process_time() - worked, 2),
+        "peak_memory_gb": {"texts": before, "all": peak_memory_gb()},
+    }
+
+
+def growth(cases: dict[str, Any]) -> dict[str, float]:
+    """CPU time at the most rows over that at the fewest, as a share of what n log n would allow; by kind of case."""
+    found = {}
+    for kind in ("hashing", "glove"):
+        few, many = (cases.get(f"{kind}, {rows:,} rows") for rows in (ROWS[0], ROWS[-1]))
+        if few and many:
+            allowed = many["rows"] * math.log(many["rows"]) / (few["rows"] * math.log(few["rows"]))
+            found[kind] = round(many["cpu_seconds"] / few["cpu_seconds"] / allowed, 3)
+    return found
 
 
 def main() -> None:
-    """Measures each stage."""
+    """Measures the cases asked for, and keeps those measured before."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    rows = parser.parse_args().rows
-    texts, labels = make_texts(rows)
-    embedder = HashingEmbedder()
-    stages: dict[str, Any] = {"texts": {"peak_memory_gb": peak_memory_gb()}}
-
-    def stage(name: str, started: float) -> None:
-        stages[name] = {"seconds": round(time.perf_counter() - started, 2), "peak_memory_gb": peak_memory_gb()}
-        print(name, stages[name], flush=True)
-
-    with tempfile.TemporaryDirectory() as folder:
-        store = EmbeddingStore(folder)
-        started = time.perf_counter()
-        embed_with_store(embedder, texts, store=store)
-        stage("embed into the store", started)
-        started = time.perf_counter()
-        vectors = embed_with_store(embedder, texts, store=store)
-        stage("read from the store", started)
-        started = time.perf_counter()
-        labelled = LabelledVectors(vectors, labels, embedder.fingerprint())
-        prototypes = KCentroid().condense(labelled, dict.fromkeys(range(CLASSES), PER_CLASS), seed=0)
-        stage("condense", started)
-    write("million", {"rows": rows, "dimension": embedder.dimension, "prototypes": len(prototypes), "stages": stages})
+    parser.add_argument("--case", action="append", choices=list(CASES))
+    parser.add_argument("--here", action="store_true", help="measure one case in this process and print it")
+    options = parser.parse_args()
+    if options.here:
+        print(json.dumps(measure(options.case[0])))
+        return
+    path = HERE / "million.json"
+    before = json.loads(path.read_text()).get("cases", {}) if path.exists() and options.case else {}
+    for name in options.case or CASES:
+        command = [sys.executable, str(Path(__file__)), "--here", "--case", name]
+        before[name] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        print(name, before[name], flush=True)
+        cases = {case: before[case] for case in CASES if case in before}
+        write("million", {"cases": cases, "time_over_n_log_n": growth(cases)})
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in
 LAYERS = (
     {"errors", "progress", "text", "durable"},
     {"validation"},
-    {"data", "budget", "registry", "models"},
+    {"data", "budget", "registry", "models", "scale"},
     {"readers", "embedders", "store", "condensers", "decoders", "classifiers", "demo_data", "manifest", "tables"},
     {"baselines", "ordering"},
     {"distilled"},

@@ -13,14 +13,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import TfidfTransformer
 
 from dallme import registry
 from dallme.data import DecodedText, LabelledTexts, LabelledVectors, Prototypes
+from dallme.decoders import nearest, teaching
+from dallme.decoders import words as word_weights
 from dallme.decoders.base import Context, Decoder
 from dallme.decoders.extractive import ExtractiveDecoder, _cover
 from dallme.decoders.nearest import NearestDecoder, first_sentences
 from dallme.decoders.pools import Pool, Sieve, special_tokens
-from dallme.decoders.words import Teachability, WordWeights
+from dallme.decoders.teaching import TeachingDecoder
+from dallme.decoders.words import Teachability, WordWeights, row_of
 from dallme.embedders.base import count_words
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
@@ -440,6 +444,48 @@ def test_words_speak_for_their_class() -> None:
     assert awful[0] > 0 > awful[1]
     assert great[0] < 0 < great[1]
     np.testing.assert_array_equal(words.weights[0], -words.weights[1])
+
+
+def test_with_many_classes_words_weigh_by_what_the_mean_of_a_class_exceeds_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_weights, "MACHINE_ROWS", 5)
+    texts, labels = ["aa aa", "aa bb", "bb bb", "bb cc", "cc aa"], np.array([4, 4, 2, 2, 9])
+    words = WordWeights.learn(texts, labels, np.random.default_rng(0))
+    tfidf = TfidfTransformer().fit_transform(words.counts).toarray()
+    means = np.array([tfidf[labels == label].mean(axis=0) for label in (2, 4, 9)])
+    assert isinstance(words.weights, csr_matrix)
+    assert words.classes.tolist() == [2, 4, 9]
+    np.testing.assert_allclose(words.useful.toarray(), np.maximum(means - tfidf.mean(axis=0), 0), atol=1e-6)
+    np.testing.assert_array_equal(row_of(words.weights, 1), words.weights.toarray()[1])
+
+
+@pytest.mark.parametrize("decoder", [ExtractiveDecoder(draws=3), TeachingDecoder()])
+def test_many_classes_are_told_apart(films: Context, decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_weights, "MACHINE_ROWS", 1)
+    monkeypatch.setattr(teaching, "TAUGHT_NUMBERS", 1)
+    prototypes = _prototypes(films, [[0, 1, 2], [6, 7, 8]])
+    decoded = decoder.decode(prototypes, films, seed=0)
+    _check(decoded, prototypes, films)
+    assert decoded == decoder.decode(prototypes, films, seed=0)
+
+
+def test_words_of_a_large_source_are_learned_from_some_rows_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_weights, "LEARNED_ROWS", 100)
+    labels = np.repeat([3, 5, 9], [380, 600, 20])
+    texts = [f"common word{row % 7} class{label}" for row, label in enumerate(labels.tolist())]
+    words = WordWeights.learn(texts, labels, np.random.default_rng(0))
+    assert np.unique(labels[words.rows], return_counts=True)[1].tolist() == [38, 60, 10]
+    assert (np.diff(words.rows) > 0).all()
+    assert words.counts.shape[0] == 108
+    assert np.argmax(words.weights, axis=1).tolist() == [
+        words.vectorizer.get_feature_names_out().tolist().index(f"class{label}") for label in (3, 5, 9)
+    ]
+    assert Teachability(words, labels, np.random.default_rng(0)).score(texts[:1] + texts[-1:], np.array([3, 9])) > 0.4
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 300, 5000])
+def test_values_are_looked_at_from_the_largest_down(size: int) -> None:
+    values = np.random.default_rng(size).integers(size, size=size).astype(np.float32)  # many are equal
+    assert list(nearest._descending(values)) == np.argsort(-values, kind="stable").tolist()
 
 
 def test_three_classes_have_three_rows_of_weights() -> None:

@@ -66,7 +66,13 @@ def test_python(page: Path, reviews: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_pages_that_show_nothing_to_run_are_few() -> None:
-    assert {page.name for page in PAGES if not blocks(page, "console")} == {"api.md", "faq.md", "good-texts.md", "method.md"}
+    assert {page.name for page in PAGES if not blocks(page, "console")} == {
+        "api.md",
+        "faq.md",
+        "good-texts.md",
+        "method.md",
+        "scale.md",
+    }
 
 
 def test_what_readme_promises_is_written(reviews: Path) -> None:

@@ -474,7 +474,7 @@ def test_dropout_reaches_the_model() -> None:
     language_model, _, kind = make_base("scratch", TEXTS, EMBEDDER, preset=find_preset("tiny"))
     language_model.extra = torch.nn.Dropout(0.5)
     model = InverterModel(language_model, kind, EMBEDDER.dimension, 4)
-    _prepare(model, TrainingOptions(dropout=0.25, device="cpu"))
+    _prepare(model, TrainingOptions(dropout=0.25), torch.device("cpu"))
     assert model.language_model.extra.p == 0.25
 
 

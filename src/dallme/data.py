@@ -140,8 +140,15 @@ class LabelledVectors:
     @cached_property
     def class_counts(self) -> dict[int, int]:
         """Class id to number of vectors, in the order of the ids."""
-        ids, counts = np.unique(self.labels, return_counts=True)
-        return dict(zip(ids.tolist(), counts.tolist(), strict=True))
+        return {label: len(rows) for label, rows in self._rows.items()}
+
+    def rows_of(self, label: int) -> np.ndarray:
+        """The positions of the vectors of a class, ascending, int64 of shape (k,); empty if it has none."""
+        return self._rows.get(label, np.empty(0, dtype=np.int64))
+
+    @cached_property
+    def _rows(self) -> dict[int, np.ndarray]:
+        return rows_of_classes(self.labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,3 +199,10 @@ class DecodedText:
     sentences: tuple[str, ...] = field(default=())
     rows: tuple[int, ...] = field(default=())
     label_agrees: bool | None = None
+
+
+def rows_of_classes(labels: np.ndarray) -> dict[int, np.ndarray]:
+    """The positions of the rows of each class, ascending, by the class's id, from the labels of shape (n,)."""
+    order = np.argsort(labels, kind="stable")
+    ids, starts = np.unique(labels[order], return_index=True)
+    return dict(zip(ids.tolist(), np.split(order, starts[1:]), strict=True))

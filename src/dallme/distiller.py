@@ -23,6 +23,8 @@ from dallme.manifest import Clock, build_manifest
 from dallme.ordering import canonical_order, in_order, is_identity
 from dallme.progress import Progress, SilentProgress
 from dallme.readers import read
+from dallme.scale.base import Engine
+from dallme.scale.resolve import make_engine
 from dallme.store import EmbeddingStore, embed_with_store
 from dallme.validation import check_positive, check_seed, check_vectors
 
@@ -61,6 +63,8 @@ class Distiller:
         max_tokens: Most tokens of a distilled text, by the embedder's tokenizer, special tokens included.
         seed: Seed of every random choice.
         store: Folder that keeps vectors, so that no text is embedded twice; None keeps none.
+        engine: Where the work is done: ``local``, ``ray``, or an engine such as
+            :class:`~dallme.scale.ray_engine.RayEngine`. The result is the same.
         progress: Where to show progress.
 
     Example:
@@ -82,6 +86,7 @@ class Distiller:
     max_tokens: int = 128
     seed: int = 0
     store: str | Path | None = None
+    engine: str | Engine = field(default="local", compare=False)
     progress: Progress = field(default_factory=SilentProgress, compare=False)
 
     def __post_init__(self) -> None:
@@ -89,7 +94,7 @@ class Distiller:
         check_positive(self.max_tokens, "max_tokens")
         check_seed(self.seed)
         self.budget  # noqa: B018 - a wrong budget is to fail now, not after the embedding
-        self.resolved_condenser, self.resolved_decoder  # noqa: B018 - and so is an unknown name
+        self.resolved_condenser, self.resolved_decoder, self.resolved_engine  # noqa: B018 - and so is an unknown name
 
     def distill(
         self,
@@ -115,7 +120,7 @@ class Distiller:
         Raises:
             InputError: If the source, the vectors or the budget cannot be used.
         """
-        texts = read(source, labels, text_column=text_column, label_column=label_column)
+        texts = read(source, labels, text_column=text_column, label_column=label_column, engine=self.resolved_engine)
         return self.run(texts, vectors=vectors).distilled
 
     def run(self, texts: LabelledTexts, *, vectors: Any = None) -> Distillation:
@@ -161,6 +166,11 @@ class Distiller:
         decoder: Decoder = _part("decoders", self.decoder, Decoder, self.decoder_options)
         return decoder
 
+    @cached_property
+    def resolved_engine(self) -> Engine:
+        """The engine itself."""
+        return make_engine(self.engine)
+
     def embed(self, texts: LabelledTexts) -> LabelledVectors:
         """Embeds the texts, taking from the store what it holds."""
         return LabelledVectors(self.embed_texts(texts.texts), texts.labels, self.resolved_embedder.fingerprint(self.prompt))
@@ -168,7 +178,9 @@ class Distiller:
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embeds texts, taking from the store what it holds; float32 of shape (n, d)."""
         store = None if self.store is None else EmbeddingStore(self.store)
-        return embed_with_store(self.resolved_embedder, texts, prompt=self.prompt, store=store, progress=self.progress)
+        return embed_with_store(
+            self.resolved_embedder, texts, prompt=self.prompt, store=store, progress=self.progress, engine=self.resolved_engine
+        )
 
     def allocate(self, texts: LabelledTexts) -> dict[int, int]:
         """Class id to number of texts. A text that stands twice in a class counts once: it can be distilled once."""
@@ -180,7 +192,9 @@ class Distiller:
     def condense(self, context: Context) -> Prototypes:
         """Condenses the vectors of the source to as many prototypes as the budget says."""
         budget = self.allocate(context.source)
-        return self.resolved_condenser.condense(context.vectors, budget, seed=self.seed, progress=self.progress)
+        return self.resolved_condenser.condense(
+            context.vectors, budget, seed=self.seed, progress=self.progress, engine=self.resolved_engine
+        )
 
     def adopt(self, texts: LabelledTexts, vectors: Any) -> LabelledVectors:
         """Takes ready vectors in place of embedding.
@@ -205,7 +219,7 @@ class Distiller:
 
     def _context(self, texts: LabelledTexts, vectors: LabelledVectors, embedder: Embedder | None) -> Context:
         count_tokens = embedder.count_tokens if embedder else count_words
-        return Context(texts, vectors, count_tokens, self.max_tokens, embedder, self.progress)
+        return Context(texts, vectors, count_tokens, self.max_tokens, embedder, self.progress, self.resolved_engine)
 
     def _describe(
         self, prototypes: Prototypes, decoded: list[DecodedText], context: Context, seconds: dict[str, float]

@@ -24,8 +24,9 @@ _EXTRAS = {
     "map": ("the map of a report by UMAP in place of PCA", ("umap",)),
     "plot": ("plots of curves and figures", ("matplotlib",)),
     "polars": ("polars frames as sources", ("polars",)),
+    "ray": ("--engine ray", ("ray",)),
     "review": ("dallme review", ("starlette", "uvicorn")),
-    "vec2text": ("BLEU of an inverter", ("sacrebleu",)),
+    "vec2text": ("BLEU of an inverter, and its training on several devices", ("sacrebleu", "accelerate")),
 }
 
 #: Variables that hold secrets: whether they are set is told, never to what.

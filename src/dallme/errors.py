@@ -7,10 +7,15 @@ exits with status 2. Anything else that escapes is a bug.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class DallmeError(Exception):
     """Base of every error that dallme raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Lets an error cross from one process to another, whatever its constructor takes."""
+        return _restore, (type(self), self.args, self.__dict__)
 
 
 class InputError(DallmeError, ValueError):
@@ -51,3 +56,10 @@ class ServiceError(DallmeError):
 
 class BudgetError(DallmeError):
     """The next request could cost more than the user allows."""
+
+
+def _restore(kind: type[DallmeError], args: tuple[Any, ...], attributes: dict[str, Any]) -> DallmeError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error

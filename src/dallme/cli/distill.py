@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dallme.cli import decoders, options
-from dallme.cli.output import print_json, print_notes, print_table
+from dallme.cli.output import clean_output, print_json, print_notes, print_table
 from dallme.cli.progress import make_progress
 
 if TYPE_CHECKING:
+    from dallme.data import LabelledTexts
     from dallme.distilled import DistilledDataset
     from dallme.distiller import Distillation, Distiller
 
@@ -48,6 +49,8 @@ def distill(
     max_tokens: options.MaxTokens = 128,
     seed: options.Seed = 0,
     store: options.Store = None,
+    engine: options.Engine = "local",
+    address: options.Address = None,
     classifiers: options.Classifiers = DEFAULT_CLASSIFIERS,
     no_report: NoReport = False,
     overwrite: options.Overwrite = False,
@@ -60,16 +63,15 @@ def distill(
     from dallme.budget import Budget
     from dallme.distilled import folder
     from dallme.evaluation.protocol import check_classifiers, make_classifiers
+    from dallme.scale.resolve import make_engine
 
     folder.check(output, overwrite=overwrite)
     Budget(per_class, ratio, total, allocation)  # what is wrong with it is to be said before anything is loaded
     judge_names = check_classifiers(options.split_names(classifiers))
 
     from dallme.distiller import Distiller
-    from dallme.evaluation.compare import compare
     from dallme.readers import read
 
-    progress = make_progress()
     model = options.configure_embedder(
         embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price, unknown_words=unknown_words
     )
@@ -86,18 +88,19 @@ def distill(
         max_tokens=max_tokens,
         seed=seed,
         store=options.store_folder(store),
-        progress=progress,
+        engine=make_engine(engine, address),
+        progress=make_progress(),
     )
     judges = make_classifiers(judge_names, distiller) if test else {}
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
-    texts = read(source, **columns, id_column=id_column)
-    held_out = read(test, **columns, like=texts) if test else None
-    print_notes([*texts.notes, *(held_out.notes if held_out else ())])
-    distillation = distiller.run(texts)
+    with clean_output(distiller.resolved_engine):
+        texts = read(source, **columns, id_column=id_column, engine=distiller.resolved_engine)
+        held_out = read(test, **columns, like=texts) if test else None
+        print_notes([*texts.notes, *(held_out.notes if held_out else ())])
+        distillation = distiller.run(texts)
     distilled, comparison = distillation.distilled, None
     if held_out is not None:
-        methods = dict.fromkeys(["random", "nearest", decoder, "full"])
-        comparison = compare(distiller, distillation, held_out, list(methods), judges).as_dict()
+        comparison = _compare(distiller, distillation, held_out, decoder, judges)
         distilled = distilled.with_comparison(comparison)
     distilled.save(output, overwrite=overwrite, beside={} if no_report else report_of(distilled, distillation, distiller))
     if json:
@@ -106,6 +109,16 @@ def distill(
         print(f"{len(texts):,} rows → {len(distilled):,} texts in {output}")
         if comparison:
             show_comparison(comparison)
+
+
+def _compare(
+    distiller: Distiller, distillation: Distillation, held_out: LabelledTexts, decoder: str, judges: dict[str, Any]
+) -> dict[str, Any]:
+    """The honest table: the new set beside random texts, the nearest real ones and all."""
+    from dallme.evaluation.compare import compare
+
+    methods = dict.fromkeys(["random", "nearest", decoder, "full"])
+    return compare(distiller, distillation, held_out, list(methods), judges).as_dict()
 
 
 def report_of(distilled: DistilledDataset, distillation: Distillation, distiller: Distiller) -> dict[str, bytes]:

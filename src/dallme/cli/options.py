@@ -79,6 +79,20 @@ Store = Annotated[
     Path | None,
     typer.Option("--store", help="Folder that keeps embeddings; by default DALLME_STORE, or the user's cache folder."),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="Where the work is done: local, or ray, on the machines of a Ray cluster.",
+        autocompletion=completion.words("local", "ray"),
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="The Ray cluster, such as HOST:6379; by default RAY_ADDRESS, else one is started on this machine."
+    ),
+]
 Classifiers = Annotated[
     str,
     typer.Option(

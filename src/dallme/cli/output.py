@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dallme.scale.base import Engine
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -37,3 +41,16 @@ def print_notes(notes: Sequence[str]) -> None:
     """Prints notes on standard error, one line each, what is said several times once."""
     for note in dict.fromkeys(notes):
         print(f"note: {note}", file=sys.stderr)
+
+
+@contextmanager
+def clean_output(engine: Engine) -> Iterator[None]:
+    """Keeps what a remote engine has to say, such as that a worker died, off standard output; leaves it at the end."""
+    if not engine.remote:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        try:
+            yield
+        finally:
+            engine.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,11 +55,14 @@ def train_inverter(
     """Train an inverter on the texts of SOURCE: it writes a text for a vector of the embedder.
 
     Example: dallme train-inverter reviews.csv --embedder all-MiniLM-L6-v2 --minutes 60 --output inverter
+
+    On several GPUs: accelerate launch --multi_gpu $(which dallme) train-inverter reviews.csv ...
     """
     from dallme.decoders.vec2text.folder import check_new
     from dallme.decoders.vec2text.training import TrainingOptions
     from dallme.decoders.vec2text.training import train_inverter as train
     from dallme.embedders.resolve import resolve
+    from dallme.progress import SilentProgress
     from dallme.readers import read
     from dallme.store import EmbeddingStore, embed_with_store
 
@@ -86,13 +90,16 @@ def train_inverter(
     services = {"base_url": base_url, "dimensions": dimensions, "budget_usd": budget_usd, "price": price}
     model = resolve(options.configure_embedder(embedder, **services, unknown_words=unknown_words))  # type: ignore[arg-type]
     texts = read(source, text_column=text_column, drop_bad_rows=drop_bad_rows, labelled=False)
-    print_notes(texts.notes)
-    progress = make_progress()
+    first = os.environ.get("RANK", "0") == "0"  # of several processes one speaks
+    print_notes(texts.notes if first else [])
+    progress = make_progress() if first else SilentProgress()
     kept = EmbeddingStore(options.store_folder(store))
     embed = partial(embed_with_store, model, store=kept, progress=progress)
     config = train(
         texts, model, output, name=embedder, embed=embed, resume=resume, overwrite=overwrite, progress=progress, **chosen
     )
+    if not first:
+        return
     if json:
         print_json({"output": str(output), "training": config.training, "scores": config.scores})
         return

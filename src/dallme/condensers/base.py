@@ -11,7 +11,11 @@ import numpy as np
 from dallme.data import LabelledVectors, Prototypes
 from dallme.errors import InputError
 from dallme.progress import Progress, SilentProgress
+from dallme.scale.base import Engine, LocalEngine
 from dallme.validation import check_positive, check_seed
+
+#: Rows that make a piece of work: classes of fewer are condensed several at a time.
+PIECE_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +43,13 @@ class Condenser(ABC):
     """
 
     def condense(
-        self, vectors: LabelledVectors, budget: Mapping[int, int], *, seed: int, progress: Progress | None = None
+        self,
+        vectors: LabelledVectors,
+        budget: Mapping[int, int],
+        *,
+        seed: int,
+        progress: Progress | None = None,
+        engine: Engine | None = None,
     ) -> Prototypes:
         """Condenses class by class.
 
@@ -48,6 +58,7 @@ class Condenser(ABC):
             budget: Class id to number of prototypes.
             seed: Seed of every random choice.
             progress: Where to show progress.
+            engine: Where the classes are condensed; by default here.
 
         Returns:
             Prototypes in the order of the class ids, the heaviest of a class first. Every row is a member of exactly
@@ -57,25 +68,61 @@ class Condenser(ABC):
             InputError: If a class of the budget has fewer rows than prototypes wanted.
         """
         check_seed(seed)
-        labels, clusters = [], []
+        rows = {label: vectors.rows_of(label) for label in budget}
+        for label, count in budget.items():
+            found = len(rows[label])
+            if check_positive(count, f"prototypes of class {label}") > found:
+                raise InputError(f"expected at least {count} rows in class {label}, found {found}; ask for fewer texts")
+        groups = _share_out(budget, rows)
+        pieces = ([(label, vectors.vectors[rows[label]], budget[label]) for label in group] for group in groups)
+        work = _Condensing(self, seed)
+        condensed: dict[int, list[Cluster]] = {}
         with (progress or SilentProgress()).task("condense", total=len(budget)) as task:
-            for label, count in budget.items():
-                rows = np.flatnonzero(vectors.labels == label)
-                if check_positive(count, f"prototypes of class {label}") > len(rows):
-                    raise InputError(f"expected at least {count} rows in class {label}, found {len(rows)}; ask for fewer texts")
-                # One generator per class, so that a class condenses the same whatever other classes there are.
-                found = self._condense_class(vectors.vectors[rows], count, np.random.default_rng([seed, label & 0xFFFFFFFF]))
-                clusters += [
-                    (rows, cluster)
-                    for cluster in sorted(found, key=lambda cluster: (-cluster.weight, int(cluster.members.min())))
-                ]
-                labels += [label] * len(found)
-                task.advance()
-        return _assemble(vectors.vectors, labels, clusters)
+            for _, found_clusters in (engine or LocalEngine()).map(work, pieces):
+                condensed |= found_clusters
+                task.advance(len(found_clusters))
+        labels = [label for label in budget for _ in condensed[label]]
+        return _assemble(vectors.vectors, labels, [(rows[label], cluster) for label in budget for cluster in condensed[label]])
 
     @abstractmethod
     def _condense_class(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> list[Cluster]:
         """Condenses one class: vectors of shape (k, d), k >= count, to exactly `count` clusters that share out all rows."""
+
+
+@dataclass(frozen=True)
+class _Condensing:
+    """Condenses some classes, here or in a worker.
+
+    Attributes:
+        condenser: What condenses.
+        seed: Seed of every random choice.
+    """
+
+    condenser: Condenser
+    seed: int
+
+    def __call__(self, classes: list[tuple[int, np.ndarray, int]]) -> dict[int, list[Cluster]]:
+        """The clusters of each class, the heaviest first, from its id, its vectors and the number of prototypes."""
+        found = {}
+        for label, vectors, count in classes:
+            # One generator per class, so that a class condenses the same whatever other classes there are.
+            rng = np.random.default_rng([self.seed, label & 0xFFFFFFFF])
+            clusters = self.condenser._condense_class(vectors, count, rng)
+            found[label] = sorted(clusters, key=lambda cluster: (-cluster.weight, int(cluster.members.min())))
+        return found
+
+
+def _share_out(budget: Mapping[int, int], rows: Mapping[int, np.ndarray]) -> list[list[int]]:
+    """Classes that are condensed as one piece of work: a large one alone, small ones together."""
+    groups: list[list[int]] = []
+    size = PIECE_ROWS
+    for label in budget:
+        if size >= PIECE_ROWS:
+            groups.append([])
+            size = 0
+        groups[-1].append(label)
+        size += len(rows[label])
+    return groups
 
 
 def _assemble(vectors: np.ndarray, labels: list[int], clusters: list[tuple[np.ndarray, Cluster]]) -> Prototypes:

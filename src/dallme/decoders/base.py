@@ -12,6 +12,7 @@ from dallme.data import DecodedText, LabelledTexts, LabelledVectors, Prototypes
 from dallme.embedders.base import Embedder
 from dallme.errors import InputError
 from dallme.progress import Progress, SilentProgress
+from dallme.scale.base import Engine, LocalEngine
 from dallme.validation import check_positive, check_seed
 
 TokenCounter = Callable[[Sequence[str]], np.ndarray]
@@ -28,6 +29,7 @@ class Context:
         max_tokens: Most tokens that a decoded text may have.
         embedder: The embedder, or None where the user handed over vectors.
         progress: Where to show progress.
+        engine: Where work that can be shared out is done.
     """
 
     source: LabelledTexts
@@ -36,6 +38,7 @@ class Context:
     max_tokens: int = 128
     embedder: Embedder | None = None
     progress: Progress = field(default_factory=SilentProgress)
+    engine: Engine = field(default_factory=LocalEngine)
 
     def __post_init__(self) -> None:
         """Checks that texts and vectors belong together."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
-from dallme.data import DecodedText, Prototypes
+from dallme.data import DecodedText, Prototypes, rows_of_classes
 from dallme.decoders.base import Context, Decoder
 from dallme.decoders.nearest import nearest_unused
-from dallme.decoders.pools import Pool, Sieve, special_tokens
-from dallme.decoders.words import Teachability, WordWeights
+from dallme.decoders.pools import Pool, Sieve, gather_pools, special_tokens
+from dallme.decoders.words import Teachability, WordWeights, Worth, row_of
 from dallme.validation import check_positive
 
 #: With more texts than this, one draw is made: scoring a set trains classifiers on it, and large sets differ little.
@@ -55,19 +56,16 @@ class ExtractiveDecoder(Decoder):
         draws = check_positive(self.draws, "draws") if len(prototypes) <= SCORED_TEXTS else 1
         with context.progress.task("decode", total=1 + len(prototypes) + draws) as task:
             words = WordWeights.learn(context.source.texts, context.vectors.labels, rng)
-            useful = np.maximum(words.weights, 0)
-            index = {int(label): row for row, label in enumerate(words.classes)}
+            useful = words.useful
             task.advance()
             sieve = Sieve(self.candidates, self.min_words, self.max_words, self.language)
-            pools = []
-            for members, label in zip(prototypes.members, prototypes.labels.tolist(), strict=True):
-                pools.append(Pool.gather(members, useful[index[label]], words, sieve, context))
-                task.advance()
+            places = np.searchsorted(words.classes, prototypes.labels)
+            pools = gather_pools(prototypes.members, places, useful, words, sieve, context, task)
             judge = Teachability(words, context.vectors.labels, rng) if draws > 1 else None
             best, best_score = [DecodedText("")], -1.0
             for draw in range(draws):
-                noise = rng.standard_normal(useful.shape, dtype=np.float32) if draw else np.float32(0)
-                drawn = self._draw(prototypes, pools, useful * np.exp(np.float32(self.scale) * noise), index, context)
+                scaled = _scaled(useful, self.scale, rng) if draw else useful
+                drawn = self._draw(prototypes, pools, scaled, rows_of_classes(places), context)
                 score = judge.score([decoded.text for decoded in drawn], prototypes.labels) if judge else 0.0
                 if score > best_score:
                     best, best_score = drawn, score
@@ -75,24 +73,33 @@ class ExtractiveDecoder(Decoder):
         return best
 
     def _draw(
-        self, prototypes: Prototypes, pools: list[Pool], weights: np.ndarray, index: dict[int, int], context: Context
+        self, prototypes: Prototypes, pools: list[Pool], worth: Worth, places: dict[int, np.ndarray], context: Context
     ) -> list[DecodedText]:
-        """Writes one text for each prototype; what a class has used counts for its later texts."""
-        used = np.zeros_like(weights)
-        taken_sentences: dict[int, set[str]] = {label: set() for label in index}
-        taken_texts: dict[int, set[str]] = {label: set() for label in index}
+        """Writes one text for each prototype, class by class; what a class has used counts for its later texts."""
         limit = context.max_tokens - special_tokens(context)
-        decoded = []
-        for pool, label, vector in zip(pools, prototypes.labels.tolist(), prototypes.vectors, strict=True):
-            row = index[label]
-            chosen = _cover(pool, weights[row], used[row], limit, taken_sentences[label])
-            text = pool.join(chosen, context)
-            if not text.text or text.text in taken_texts[label]:
-                text = nearest_unused(vector, label, taken_texts[label], context, self.language)
-            taken_texts[label].add(text.text)
-            taken_sentences[label].update(text.sentences)
-            decoded.append(text)
-        return decoded
+        decoded: dict[int, DecodedText] = {}
+        for row, texts in places.items():
+            weights = row_of(worth, row)
+            used = np.zeros_like(weights)
+            taken_sentences, taken_texts = set[str](), set[str]()
+            for place in texts.tolist():
+                chosen = _cover(pools[place], weights, used, limit, taken_sentences)
+                text = pools[place].join(chosen, context)
+                if not text.text or text.text in taken_texts:
+                    label, vector = int(prototypes.labels[place]), prototypes.vectors[place]
+                    text = nearest_unused(vector, label, taken_texts, context, self.language)
+                taken_texts.add(text.text)
+                taken_sentences.update(text.sentences)
+                decoded[place] = text
+        return [decoded[place] for place in range(len(pools))]
+
+
+def _scaled(worth: Worth, scale: float, rng: np.random.Generator) -> Worth:
+    """The same with each number scaled at random."""
+    if isinstance(worth, csr_matrix):
+        return csr_matrix((_scaled(worth.data, scale, rng), worth.indices, worth.indptr), shape=worth.shape)
+    scaled: np.ndarray = worth * np.exp(np.float32(scale) * rng.standard_normal(worth.shape, dtype=np.float32))
+    return scaled
 
 
 def _cover(pool: Pool, weights: np.ndarray, used: np.ndarray, limit: int, taken: set[str]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,9 +42,9 @@ def nearest_unused(vector: np.ndarray, label: int, taken: set[str], context: Con
     Raises:
         InputError: If the class has no other text left.
     """
-    rows = np.flatnonzero(context.vectors.labels == label)
-    similarity = context.vectors.vectors[rows] @ vector
-    for row in rows[np.argsort(-similarity, kind="stable")].tolist():
+    rows = context.vectors.rows_of(label)
+    for place in _descending(context.vectors.vectors[rows] @ vector):
+        row = int(rows[place])
         decoded = first_sentences(context.source.texts[row], row, context.max_tokens, context.count_tokens, language)
         if decoded is not None and decoded.text not in taken:
             taken.add(decoded.text)
@@ -52,6 +53,16 @@ def nearest_unused(vector: np.ndarray, label: int, taken: set[str], context: Con
         f"expected at least {len(taken) + 1} different texts in class {context.source.label_names[label]!r} once they are freed "
         f"of HTML and cut to {context.max_tokens} tokens, found {len(taken)}; ask for fewer texts or more tokens"
     )
+
+
+def _descending(values: np.ndarray) -> Iterator[int]:
+    """Positions of the values, the largest first, equals in their order; a few are sorted at a time, as few are looked at."""
+    given, count = 0, 16
+    while given < len(values):
+        top = np.flatnonzero(values >= np.partition(values, -count)[-count]) if count < len(values) else np.arange(len(values))
+        order = top[np.argsort(-values[top], kind="stable")]
+        yield from order[given:].tolist()
+        given, count = len(order), 16 * count
 
 
 def first_sentences(text: str, row: int, max_tokens: int, count_tokens: TokenCounter, language: str) -> DecodedText | None:

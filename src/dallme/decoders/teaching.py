@@ -7,17 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from dallme.data import DecodedText, Prototypes
+from dallme.data import DecodedText, Prototypes, rows_of_classes
 from dallme.decoders.base import Context, Decoder
 from dallme.decoders.nearest import nearest_unused
-from dallme.decoders.pools import Pool, Sieve, special_tokens
+from dallme.decoders.pools import Pool, Sieve, gather_pools, special_tokens
 from dallme.decoders.students import Students
-from dallme.decoders.words import WordWeights
+from dallme.decoders.words import WordWeights, row_of
 from dallme.progress import Task
 from dallme.validation import check_positive
 
 #: With more texts than this the students are not asked: training them again and again would take too long.
 TAUGHT_TEXTS = 1000
+
+#: Nor are they with more classes times words than this, since their answer has as many numbers.
+TAUGHT_NUMBERS = 50_000_000
 
 #: Sentences between two questions to the students, and the most questions while the texts are first written.
 _STRIDE, _QUESTIONS = 4, 200
@@ -60,32 +63,35 @@ class TeachingDecoder(Decoder):
         rounds = check_positive(self.rounds, "rounds", least=0) if len(prototypes) <= TAUGHT_TEXTS else 0
         with context.progress.task("decode", total=1 + (2 + rounds) * len(prototypes)) as task:
             words = WordWeights.learn(context.source.texts, context.vectors.labels, rng)
-            useful = np.maximum(words.weights, 0)
+            useful = words.useful
             labels = np.searchsorted(words.classes, prototypes.labels)
             task.advance()
             sieve = Sieve(self.candidates, self.min_words, self.max_words, self.language)
-            pools = []
-            for members, label in zip(prototypes.members, labels.tolist(), strict=True):
-                pools.append(Pool.gather(members, useful[label], words, sieve, context))
-                task.advance()
-            students = None
-            if len(np.unique(labels)) >= 2 and len(labels) <= TAUGHT_TEXTS:
-                students = Students(words.counts, np.searchsorted(words.classes, context.vectors.labels), rng)
-            desk = _Desk(pools, labels, useful, context.max_tokens - special_tokens(context), students)
-            desk.write(task)
-            for _ in range(rounds if students else 0):
-                for text in rng.permutation(len(pools)).tolist():
-                    desk.rewrite(text)
-                    task.advance()
-        return self._join(prototypes, desk, context)
+            pools = gather_pools(prototypes.members, labels, useful, words, sieve, context, task)
+            limit, scale = context.max_tokens - special_tokens(context), max(float(useful.mean()), 1e-12)
+            if len(np.unique(labels)) >= 2 and len(labels) <= TAUGHT_TEXTS and np.prod(useful.shape) <= TAUGHT_NUMBERS:
+                students = Students(words.counts, np.searchsorted(words.classes, context.vectors.labels[words.rows]), rng)
+                prior = np.stack([row_of(useful, place) for place in range(useful.shape[0])]) / scale
+                desk = _Desk(pools, labels, prior, limit, students)
+                desk.write(task)
+                for _ in range(rounds):
+                    for text in rng.permutation(len(pools)).tolist():
+                        desk.rewrite(text)
+                        task.advance()
+                return self._join(prototypes, pools, desk.chosen, context)
+            chosen: dict[int, list[int]] = {}
+            for label, places in rows_of_classes(labels).items():  # without students no class knows of another
+                prior = row_of(useful, label)[None] / scale
+                desk = _Desk([pools[place] for place in places], np.zeros_like(places), prior, limit, None)
+                desk.write(task)
+                chosen |= dict(zip(places.tolist(), desk.chosen, strict=True))
+        return self._join(prototypes, pools, [chosen[place] for place in range(len(pools))], context)
 
-    def _join(self, prototypes: Prototypes, desk: _Desk, context: Context) -> list[DecodedText]:
+    def _join(self, prototypes: Prototypes, pools: list[Pool], sentences: list[list[int]], context: Context) -> list[DecodedText]:
         """Joins the sentences of each text; the nearest row stands in for an empty text or one that its class has."""
         taken: dict[int, set[str]] = {int(label): set() for label in prototypes.labels}
         decoded = []
-        for pool, chosen, label, vector in zip(
-            desk.pools, desk.chosen, prototypes.labels.tolist(), prototypes.vectors, strict=True
-        ):
+        for pool, chosen, label, vector in zip(pools, sentences, prototypes.labels.tolist(), prototypes.vectors, strict=True):
             text = pool.join(chosen, context)
             if not text.text or text.text in taken[label]:
                 text = nearest_unused(vector, label, taken[label], context, self.language)
@@ -102,13 +108,12 @@ class _Desk:
         chosen: Positions in its pool of the sentences of each text, in the order of choice.
     """
 
-    def __init__(self, pools: list[Pool], labels: np.ndarray, useful: np.ndarray, limit: int, students: Students | None) -> None:
+    def __init__(self, pools: list[Pool], labels: np.ndarray, prior: np.ndarray, limit: int, students: Students | None) -> None:
         self.pools = pools
         self.chosen: list[list[int]] = [[] for _ in pools]
         self._labels, self._students = labels, students
-        self._prior = useful / max(float(useful.mean()), 1e-12)
-        self._worth = self._prior
-        self._used = np.zeros_like(useful)
+        self._worth = self._prior = prior
+        self._used = np.zeros_like(prior)
         self._limit = limit
         self._free = [pool.tokens <= limit for pool in pools]
         self._left = np.full(len(pools), limit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -19,6 +20,16 @@ from dallme.text import clean, words
 #: Rows on which :class:`Teachability` scores a set of texts.
 SCORED_ROWS = 4000
 
+#: Rows times classes up to which a support vector machine is trained for each class: their time grows with that product.
+MACHINE_ROWS = 20_000_000
+
+#: Rows that weights are learned from at most, and how many of each class are among them where it has so many: the time and
+#: memory of learning grow with them, what is learned hardly does.
+LEARNED_ROWS, LEAST_ROWS = 500_000, 10
+
+#: What each word is worth for each class, of shape (classes, w): sparse where there are so many classes that it has to be.
+Worth: TypeAlias = "np.ndarray | csr_matrix"
+
 
 @dataclass(frozen=True, eq=False)
 class WordWeights:
@@ -26,38 +37,84 @@ class WordWeights:
 
     Attributes:
         vectorizer: Turns texts into word counts.
-        counts: Word counts of the source texts, of shape (n, w).
-        weights: Weight of each word for each class, float32 of shape (classes, w); negative where it speaks against it.
+        rows: Positions of the source texts that the weights were learned from, ascending, int64 of shape (n,); all of them, up to
+            :data:`LEARNED_ROWS`.
+        counts: Word counts of those texts, of shape (n, w).
+        weights: Weight of each word for each class, float32 of shape (classes, w); negative where it speaks against it. With many
+            classes it is sparse and holds what speaks for them alone.
         classes: Class ids, in the order of the rows of `weights`.
     """
 
     vectorizer: CountVectorizer
+    rows: np.ndarray
     counts: csr_matrix
-    weights: np.ndarray
+    weights: Worth
     classes: np.ndarray
 
     @classmethod
     def learn(cls, texts: Sequence[str], labels: np.ndarray, rng: np.random.Generator) -> WordWeights:
         """Fits a linear support vector machine over TF-IDF, one class against the rest.
 
+        With more than :data:`MACHINE_ROWS` rows times classes the weight of a word is its mean TF-IDF in the class minus that
+        in all rows (Rocchio 1971, "Relevance Feedback in Information Retrieval"), which takes one pass over the rows.
+
         Words that stand in one text only are left out where that leaves any: they cannot teach anything about other texts.
 
         Raises:
             InputError: If there is one class only, or nothing but HTML in the texts.
         """
-        if len(np.unique(labels)) < 2:
+        classes, places = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
             raise InputError("expected texts of at least two classes, found one; no word tells it from another")
         vectorizer = CountVectorizer(tokenizer=_tokenizer(texts), token_pattern=None, dtype=np.float32)
-        counts = vectorizer.fit_transform(clean(text) for text in texts)
+        rows = _drawn(places, rng)
+        labels, places = labels[rows], places[rows]
+        counts = vectorizer.fit_transform(clean(texts[row]) for row in rows.tolist())
         shared = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]) > 1)
         if shared.size:
             counts = counts[:, shared]
             kept = vectorizer.get_feature_names_out()[shared]
             vectorizer = CountVectorizer(vocabulary=kept, tokenizer=vectorizer.tokenizer, token_pattern=None, dtype=np.float32)
-        machine = LinearSVC(C=0.1, random_state=int(rng.integers(2**31)))
-        machine.fit(TfidfTransformer().fit_transform(counts), labels)
-        weights = machine.coef_ if len(machine.classes_) > 2 else np.vstack([-machine.coef_, machine.coef_])
-        return cls(vectorizer, counts, weights.astype(np.float32), machine.classes_)
+        tfidf, seed = TfidfTransformer().fit_transform(counts), int(rng.integers(2**31))
+        if len(labels) * len(classes) > MACHINE_ROWS:
+            return cls(vectorizer, rows, counts, _centroids(tfidf, places, len(classes)), classes)
+        machine = LinearSVC(C=0.1, random_state=seed).fit(tfidf, labels)
+        weights = machine.coef_ if len(classes) > 2 else np.vstack([-machine.coef_, machine.coef_])
+        return cls(vectorizer, rows, counts, weights.astype(np.float32), classes)
+
+    @property
+    def useful(self) -> Worth:
+        """The weights that speak for a class, 0 elsewhere; of the shape and kind of `weights`."""
+        return self.weights if isinstance(self.weights, csr_matrix) else np.maximum(self.weights, 0)
+
+
+def row_of(worth: Worth, place: int) -> np.ndarray:
+    """What each word is worth for the class at `place`, of shape (w,)."""
+    row: np.ndarray = worth[[place]].toarray()[0] if isinstance(worth, csr_matrix) else worth[place]
+    return row
+
+
+def _drawn(places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Positions of the rows to learn from, ascending: all, or some of each class; from the class of each, of shape (n,)."""
+    if len(places) <= LEARNED_ROWS:
+        return np.arange(len(places))
+    order = rng.permutation(len(places))
+    order = order[np.argsort(places[order], kind="stable")]  # class by class, within each at random
+    sizes = np.bincount(places)
+    ranks = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    wanted = np.maximum(LEAST_ROWS, sizes * (LEARNED_ROWS / len(places)))
+    return np.sort(order[ranks < np.repeat(wanted, sizes)])
+
+
+def _centroids(tfidf: csr_matrix, places: np.ndarray, count: int) -> csr_matrix:
+    """By how much the mean of each class exceeds that of all rows, where it does; sparse, float32 of shape (count, w)."""
+    sizes = np.bincount(places, minlength=count)
+    ones = (1 / sizes[places]).astype(np.float32)
+    means = csr_matrix((ones, (places, np.arange(len(places)))), shape=(count, len(places))) @ tfidf
+    overall = np.asarray(tfidf.mean(axis=0), dtype=np.float32).ravel()
+    means.data = np.maximum(means.data - overall[means.indices], 0)
+    means.eliminate_zeros()
+    return means
 
 
 def _tokenizer(texts: Sequence[str]) -> Callable[[str], list[str]]:
@@ -75,9 +132,9 @@ class Teachability:
     """
 
     def __init__(self, words: WordWeights, labels: np.ndarray, rng: np.random.Generator) -> None:
-        """Draws the rows to score on."""
-        rows = np.sort(rng.permutation(len(labels))[:SCORED_ROWS])
-        self._counts, self._labels, self._vectorizer = words.counts[rows], labels[rows], words.vectorizer
+        """Draws the rows to score on, of those that the words were learned from; `labels` are those of all rows."""
+        rows = np.sort(rng.permutation(len(words.rows))[:SCORED_ROWS])
+        self._counts, self._labels, self._vectorizer = words.counts[rows], labels[words.rows[rows]], words.vectorizer
 
     def score(self, texts: Sequence[str], labels: np.ndarray) -> float:
         """Mean accuracy, between 0 and 1, of the two classifiers trained on the texts; 0 if the texts teach nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -62,9 +63,11 @@ class Embedder(ABC):
         chunk: Texts that are handed over at once where a store keeps the vectors.
         spent_usd: What the calls so far have cost, in US dollars.
         argument: The option that ``NAME:ARGUMENT`` gives, or None if the name takes no argument.
+        travels: Whether other processes may embed as well; not where one process counts what is spent.
     """
 
     chunk: ClassVar[int] = 512
+    travels: ClassVar[bool] = True
     spent_usd: float = 0.0
     argument: ClassVar[str | None] = None
 
@@ -130,6 +133,19 @@ class Embedder(ABC):
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the texts embedded so far, a line each."""
         return ()
+
+    @property
+    def tally(self) -> np.ndarray:
+        """What :attr:`notes` are made of, to be added to where other processes embed; int64 of shape (k,), often empty."""
+        return np.empty(0, dtype=np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: the options alone, since weights load on first use."""
+        return {
+            name: value
+            for name, value in self.__dict__.items()
+            if not isinstance(getattr(type(self), name, None), cached_property)
+        }
 
     def find(self) -> None:  # noqa: B027 - most have nothing to look for
         """Looks for the model without loading it, so that one that is nowhere is noticed early.

@@ -84,7 +84,7 @@ class GloVeEmbedder(Embedder):
     @property
     def word_counts(self) -> tuple[int, int]:
         """How many known and how many unknown words the texts embedded so far had; stop words are neither."""
-        known, unknown = self._tally.tolist()
+        known, unknown = self.tally.tolist()
         return known, unknown
 
     @property
@@ -113,7 +113,7 @@ class GloVeEmbedder(Embedder):
                 )
             vectors[start : start + len(batch)] = self._mean(rows, counts)
             vectors[start + empty] = 0
-            self._tally[:] += len(rows), unknown
+            self.tally[:] += len(rows), unknown
         return vectors
 
     def _find_words(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, int]:
@@ -152,7 +152,8 @@ class GloVeEmbedder(Embedder):
         return _Lookup(self._words)
 
     @cached_property
-    def _tally(self) -> np.ndarray:
+    def tally(self) -> np.ndarray:
+        """Known and unknown words so far, int64 of shape (2,)."""
         return np.zeros(2, dtype=np.int64)
 
 

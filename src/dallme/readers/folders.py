@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 from dallme.errors import InputError
 from dallme.readers.files import read_file, split_suffix
 from dallme.readers.rows import Column, Rows
+from dallme.scale.base import Engine, LocalEngine, in_order
 
 #: Word in a file name to the split that it means, as the library `datasets` has them.
 _SPLIT_WORDS = {
@@ -19,11 +21,14 @@ _SPLIT_WORDS = {
     **dict.fromkeys(("test", "testing", "testset", "eval", "evaluation"), "test"),
 }
 
+#: Formats of which columns are read when they are asked for: there is nothing to share out.
+_COLUMNAR = (".parquet", ".arrow", ".feather")
+
 #: Files that describe the data, and hold none.
 _DESCRIPTIONS = ("manifest.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 
 
-def read_folder(folder: Path, name: str, split: str | None) -> Rows:
+def read_folder(folder: Path, name: str, split: str | None, engine: Engine | None = None) -> Rows:
     """Opens the data files of a folder, in the order of their names.
 
     If a file name holds a word such as train, test or validation, files belong to splits, and one split is read.
@@ -32,6 +37,7 @@ def read_folder(folder: Path, name: str, split: str | None) -> Rows:
         folder: The folder; if it holds no data file itself, those of the folders in it are read.
         name: What the user calls it.
         split: The split to read, or None for ``train`` where there are splits.
+        engine: Where files are parsed, as far as its workers find them; by default here.
 
     Raises:
         InputError: If there is no data file or no such split, or if the files have different columns.
@@ -46,7 +52,7 @@ def read_folder(folder: Path, name: str, split: str | None) -> Rows:
     source = name if split is None and chosen is None else f"{name}@{chosen}"
     others = [str(file.relative_to(folder)) for file in splits.get(None, ()) if chosen is not None]
     notes = (f"left out files of {name} that are not named for a split: {', '.join(others)}",) if others else ()
-    return _joined(source, name, folder, splits[chosen], notes)
+    return _joined(source, name, folder, splits[chosen], notes, engine or LocalEngine())
 
 
 def data_files(folder: Path) -> list[Path]:
@@ -80,7 +86,7 @@ def _choose_split(splits: dict[str | None, list[Path]], name: str, split: str | 
     raise InputError(f"{name}: expected files of the split {wanted!r}, found none; {choices}")
 
 
-def _joined(source: str, name: str, folder: Path, files: list[Path], notes: tuple[str, ...]) -> Rows:
+def _joined(source: str, name: str, folder: Path, files: list[Path], notes: tuple[str, ...], engine: Engine) -> Rows:
     stems: dict[Path, Path] = {}
     for file in files:
         stem = file.with_name(split_suffix(file.name)[0])
@@ -89,7 +95,7 @@ def _joined(source: str, name: str, folder: Path, files: list[Path], notes: tupl
                 f"{source}: expected each file once, found {stems[stem].name} and {file.name}, the same name in two formats; "
                 "read one of them"
             )
-    opened = [read_file(file, str(Path(name) / file.relative_to(folder))) for file in files]
+    opened = _opened([(file, str(Path(name) / file.relative_to(folder))) for file in files], engine)
     head = opened[0]
     for rows in opened[1:]:
         if set(rows.names) != set(head.names):
@@ -110,6 +116,24 @@ def _joined(source: str, name: str, folder: Path, files: list[Path], notes: tupl
         notes=notes,
         names_hint=head.names_hint,
     )
+
+
+def _opened(files: list[tuple[Path, str]], engine: Engine) -> list[Rows]:
+    """The rows of each file, given with what the user calls it; what has to be parsed as a whole may be so elsewhere."""
+    parsed: dict[Path, Rows | None] = {}
+    if engine.remote:
+        texts = [(file.resolve(), name) for file, name in files if split_suffix(file.name)[1] not in _COLUMNAR]
+        parsed = dict(zip((file for file, _ in texts), in_order(engine.map(_parsed, texts)), strict=True))
+    return [parsed.get(file.resolve()) or read_file(file, name) for file, name in files]
+
+
+def _parsed(file: tuple[Path, str]) -> Rows | None:
+    """The rows of a file with all columns in memory, fit to travel; None where there is no such file on a worker."""
+    path, name = file
+    if not path.is_file():
+        return None
+    rows = read_file(path, name)
+    return replace(rows, load={column: rows.load(column) for column in rows.names}.__getitem__)
 
 
 def _concatenated(columns: list[Column]) -> Column:

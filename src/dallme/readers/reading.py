@@ -15,6 +15,7 @@ from dallme.readers.folders import read_folder
 from dallme.readers.hub import read_hub
 from dallme.readers.memory import read_object, read_sequence
 from dallme.readers.rows import Rows
+from dallme.scale.base import Engine
 
 
 def read(
@@ -27,6 +28,7 @@ def read(
     drop_bad_rows: bool = False,
     like: LabelledTexts | None = None,
     labelled: bool = True,
+    engine: Engine | None = None,
 ) -> LabelledTexts:
     """Reads labelled texts from whatever holds them.
 
@@ -45,6 +47,7 @@ def read(
         id_column: Column with an id of each row, all different; by default rows are numbered from 0.
         drop_bad_rows: Leaves out rows without a usable text or label, with a note, in place of an error.
         labelled: Whether labels are needed. If not, a source without a column for them is one class without a name.
+        engine: Where the files of a folder are parsed; by default here.
         like: Data whose class ids and names the labels are to have, such as the training data of a test set.
 
     Returns:
@@ -54,14 +57,14 @@ def read(
         InputError: If the source is not there or cannot be read, if its columns are not found, if rows are unusable, or if
             the labels are no classes, fewer than two (without `like`), or not those of `like`.
     """
-    rows = _open(source, labels)
+    rows = _open(source, labels, engine)
     return build(
         rows, choose(rows, text_column, label_column, id_column, labelled=labelled), drop_bad_rows=drop_bad_rows, like=like
     )
 
 
-def _open(source: Any, labels: Any) -> Rows:
-    rows = _open_path(source) if isinstance(source, (str, Path)) else read_object(source)
+def _open(source: Any, labels: Any, engine: Engine | None) -> Rows:
+    rows = _open_path(source, engine) if isinstance(source, (str, Path)) else read_object(source)
     if rows is None:
         return read_sequence(source, labels)
     if labels is not None:
@@ -72,7 +75,7 @@ def _open(source: Any, labels: Any) -> Rows:
     return rows
 
 
-def _open_path(source: str | Path) -> Rows:
+def _open_path(source: str | Path, engine: Engine | None) -> Rows:
     """A file, a folder, a split of a folder, or the name of a dataset of the Hub."""
     name = str(source)
     if not name.strip():
@@ -80,12 +83,12 @@ def _open_path(source: str | Path) -> Rows:
     # os.path, as unlike Path it takes any string without an error.
     path = os.path.expanduser(name)
     if os.path.isdir(path):
-        return read_folder(Path(path), name, None)
+        return read_folder(Path(path), name, None, engine)
     if os.path.exists(path):
         return read_file(Path(path), name)
     base, _, split = path.rpartition("@")
     if os.path.isdir(base):
-        return read_folder(Path(base), name.rpartition("@")[0], split)
+        return read_folder(Path(base), name.rpartition("@")[0], split, engine)
     if os.path.exists(base):
         raise InputError(f"{name}: expected a folder before '@{split}', found a file; a file has no splits")
     is_split = bool(base) and not split_suffix(split)[1]

@@ -95,6 +95,7 @@ class Vec2TextDecoder(Decoder):
             start="hypothesis" if starts is None else [start.text for start in starts],
             seed=int(rng.integers(2**32)),
             progress=context.progress,
+            engine=context.engine,
         )
         probe = _fit_probe(space.vectors, context.vectors.labels[space.rows])
         chosen = Chooser(inverter, context, prototypes, space.targets, probe, self.language).choose(decoded, starts, rng)

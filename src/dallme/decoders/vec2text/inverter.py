@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from dallme.embedders.resolve import resolve
 from dallme.errors import InputError
 from dallme.models.devices import find_device, find_precision
 from dallme.progress import Progress, SilentProgress
+from dallme.scale.base import Engine, in_order
 from dallme.validation import check_positive, check_seed, check_vectors
 
 if TYPE_CHECKING:
@@ -140,6 +142,7 @@ class Inverter:
         start: str | Sequence[str] = "hypothesis",
         seed: int = 0,
         progress: Progress | None = None,
+        engine: Engine | None = None,
     ) -> list[Decoded]:
         """Decodes vectors: writes texts, and corrects them as long as they get nearer.
 
@@ -150,6 +153,7 @@ class Inverter:
             start: ``hypothesis``, or n texts to correct.
             seed: Seed of the draws.
             progress: Where to show progress.
+            engine: Where it is done; by default here. Some hundred vectors at a time go to a worker.
 
         Returns:
             The nearest text for each vector, with the others that were held at the end.
@@ -157,10 +161,36 @@ class Inverter:
         Raises:
             InputError: If the vectors are of another dimension, or the inverter cannot correct and is asked to.
         """
+        progress = progress or SilentProgress()
+        if engine is not None and engine.remote and len(vectors) > ROWS:
+            return self._shared_out(vectors, steps, beam, start, seed, progress, engine)
         decoded: list[Decoded] = []
-        for states in self._chunks(vectors, steps, beam, start, seed, progress or SilentProgress()):
+        for states in self._chunks(vectors, steps, beam, start, seed, progress):
             decoded += states[-1]
         return decoded
+
+    def _shared_out(
+        self, vectors: Any, steps: int, beam: int, start: str | Sequence[str], seed: int, progress: Progress, engine: Engine
+    ) -> list[Decoded]:
+        """What :meth:`decode` gives, some rows on each worker."""
+        checked, starts = self._checked(vectors, steps, beam, start, seed)
+        slices = [slice(first, first + ROWS) for first in range(0, len(checked), ROWS)]
+        pieces = ((rows.start, checked[rows], None if starts is None else starts[rows]) for rows in slices)
+        found: list[tuple[int, list[Decoded]]] = []
+        with progress.task("decode", total=len(checked)) as task:
+            for place, decoded in engine.map(_Decoding(self, steps, beam, seed), pieces, accelerated=True):
+                found.append((place, decoded))
+                task.advance(len(decoded))
+        return [decoded for part in in_order(found) for decoded in part]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: the weights from wherever they are, the embedder without its own."""
+        return {
+            "config": self.config,
+            "model": self.model if self.model.device.type == "cpu" else deepcopy(self.model).cpu(),
+            "tokenizer": self.tokenizer,
+            "own_embedder": self.own_embedder,
+        }
 
     def trajectory(
         self, vectors: Any, *, steps: int, beam: int = 4, seed: int = 0, progress: Progress | None = None
@@ -177,13 +207,7 @@ class Inverter:
         self, vectors: Any, steps: int, beam: int, start: str | Sequence[str], seed: int, progress: Progress, keep: bool = False
     ) -> Iterator[list[list[Decoded]]]:
         """Decodes some rows at a time; of their states all are kept, or the last."""
-        checked = check_vectors(vectors, dimension=self.config.fingerprint.dimension)
-        check_positive(beam, "beam")
-        check_seed(seed)
-        self.check_steps(steps)
-        starts = self._check_start(start, len(checked))
-        if starts is not None and steps == 0:
-            raise InputError("expected at least 1 step to correct given texts, found 0")
+        checked, starts = self._checked(vectors, steps, beam, start, seed)
         with progress.task("decode", total=len(checked) * (steps + 1)) as task:
             for first in range(0, len(checked), ROWS):
                 rows = slice(first, first + ROWS)
@@ -193,6 +217,19 @@ class Inverter:
                     states = [*states, state] if keep else [state]
                     task.advance(len(state))
                 yield states
+
+    def _checked(
+        self, vectors: Any, steps: int, beam: int, start: str | Sequence[str], seed: int
+    ) -> tuple[np.ndarray, list[str] | None]:
+        """The vectors, and the texts to start from, if all that was asked for can be done."""
+        checked = check_vectors(vectors, dimension=self.config.fingerprint.dimension)
+        check_positive(beam, "beam")
+        check_seed(seed)
+        self.check_steps(steps)
+        starts = self._check_start(start, len(checked))
+        if starts is not None and steps == 0:
+            raise InputError("expected at least 1 step to correct given texts, found 0")
+        return checked, starts
 
     def check_steps(self, steps: int) -> None:
         """Checks a number of correction steps.
@@ -252,3 +289,27 @@ class Inverter:
         found = self.model.generate(tensor(targets[rows]), **current, max_new_tokens=self.config.max_tokens, **drawn)
         texts: list[str] = self.tokenizer.batch_decode(found.cpu(), skip_special_tokens=True)
         return [text.replace("\ufffd", "").strip() for text in texts]
+
+
+@dataclass(eq=False)
+class _Decoding:
+    """Decodes some rows on a worker.
+
+    Attributes:
+        inverter: What decodes.
+        steps: Correction steps at most.
+        beam: Texts that are held.
+        seed: Seed of the draws.
+    """
+
+    inverter: Inverter
+    steps: int
+    beam: int
+    seed: int
+
+    def __call__(self, piece: tuple[int, np.ndarray, list[str] | None]) -> list[Decoded]:
+        """What is written for rows, given the number of the first, their vectors and the texts to start from."""
+        first, vectors, starts = piece
+        self.inverter.model.to(find_device("auto"))
+        states = trajectory(self.inverter, vectors, steps=self.steps, beam=self.beam, starts=starts, seed=self.seed, first=first)
+        return [*states][-1]

@@ -16,6 +16,7 @@ from dallme.decoders.vec2text.checkpoint import Checkpoints, State
 from dallme.decoders.vec2text.dataset import Batches, Corpus, Drafts, Embed, encode, pad
 from dallme.decoders.vec2text.measures import Measures, measure
 from dallme.decoders.vec2text.model import InverterModel
+from dallme.decoders.vec2text.processes import Processes
 from dallme.models.devices import find_precision
 from dallme.progress import Progress
 
@@ -59,6 +60,7 @@ class Stages:
         checkpoints: Where to keep what is done.
         options: The options, resolved.
         progress: Where to show progress.
+        processes: Those that train.
     """
 
     model: InverterModel
@@ -69,6 +71,7 @@ class Stages:
     checkpoints: Checkpoints
     options: TrainingOptions
     progress: Progress
+    processes: Processes
 
     def run(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Trains what is still to be trained.
@@ -82,14 +85,16 @@ class Stages:
         if self.options.correct:
             begun = time.perf_counter()
             if state.stage == 1:
-                drafts = self.checkpoints.drafts() or self._write_drafts()
-                state = State(stage=2, seconds=time.perf_counter() - begun, history=state.history)
+                drafts, seconds = self.processes.shared(
+                    lambda: (self.checkpoints.drafts() or self._write_drafts(), time.perf_counter() - begun)
+                )
+                state = State(stage=2, seconds=seconds, history=state.history)
             else:
                 found = self.checkpoints.drafts()
                 assert found is not None  # they are written before the stage begins
                 drafts = found
             state = self._stage(state, drafts)
-        return self._scores(), state.history
+        return self.processes.shared(self._scores), state.history
 
     def _stage(self, state: State, drafts: Drafts | None) -> State:
         """Trains from a state to the end of its stage; the state that stands there."""
@@ -101,42 +106,57 @@ class Stages:
         if state.step:
             self.checkpoints.restore(self.model, optimizer)
         batches = Batches(self.corpus, options.batch_size, options.seed, drafts, options.noise, options.mix, self.model.pad_id)
+        wrapped = self.processes.wrap(self.model)
         begun = time.perf_counter() - state.seconds
         with self.progress.task(_NAMES[state.stage], self._units(state.stage)) as task:
             task.advance(self._done(state))
             self.model.train()
             while (before := self._share(state)) < 1 and not self._converged(state):
                 shown = self._done(state)
-                state.loss += self._step(batches.at(state.step), optimizer, parameters, state, before)
+                own = self._step(wrapped, batches.at(state.step), optimizer, parameters, state, before)
+                loss, state.seconds = self.processes.agreed(own, time.perf_counter() - begun)
+                state.loss += loss
                 state.step += 1
-                state.seconds = time.perf_counter() - begun
                 task.advance(self._done(state) - shown)
                 if state.step == ESTIMATED:
                     self._estimate(state)
                 if int(min(self._share(state), 1.0) * MEASUREMENTS) > int(before * MEASUREMENTS):
                     self._measure(state, corrected=drafts is not None)
                 if state.step % options.save_every == 0:
-                    self.checkpoints.save(state, self.model, optimizer)
+                    self._save(state, optimizer)
         self.model.eval()
-        self.checkpoints.save(state, self.model, optimizer)
+        self._save(state, optimizer)
         return state
 
+    def _save(self, state: State, optimizer: torch.optim.Optimizer) -> None:
+        self.processes.shared(lambda: self.checkpoints.save(state, self.model, optimizer))
+
     def _step(
-        self, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer, parameters: list[Any], state: State, share: float
-    ) -> float:
-        """One step; the loss before it."""
+        self,
+        model: torch.nn.Module,
+        batch: dict[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        parameters: list[Any],
+        state: State,
+        share: float,
+    ) -> Tensor:
+        """One step; the loss before it, as much of it as this process has to say."""
         assert self.options.learning_rate is not None
         for group in optimizer.param_groups:
             group["lr"] = self.options.learning_rate * min((share + 1e-3) / WARMUP, (1 - share) / (1 - WARMUP))
-        torch.manual_seed(int(np.random.default_rng([self.options.seed, state.stage, 4, state.step]).integers(2**62)))  # dropout
+        rank = [self.processes.rank] if self.processes.rank else []  # the first draws what one process would draw
+        drawn = np.random.default_rng([self.options.seed, state.stage, 4, state.step, *rank])
+        torch.manual_seed(int(drawn.integers(2**62)))  # dropout
         device = self.model.device
+        part, counts = self.processes.part_of(batch)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._bfloat16):
-            loss = self.model(**{name: value.to(device) for name, value in batch.items()})
+            loss: Any = model(**{name: value.to(device) for name, value in part.items()}) * counts
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        return float(loss.detach())
+        lost: Tensor = loss.detach()
+        return lost
 
     @property
     def _bfloat16(self) -> bool:
@@ -177,6 +197,12 @@ class Stages:
 
     def _measure(self, state: State, *, corrected: bool) -> None:
         """Measures on held-out texts, notes it, and begins a new mean of the losses."""
+        state.history.append(self.processes.shared(lambda: self._measured(state, corrected=corrected)))
+        state.loss = 0.0
+        self.model.train()
+
+    def _measured(self, state: State, *, corrected: bool) -> dict[str, Any]:
+        """What is measured, as the history has it."""
         self.model.eval()
         rows = slice(0, MEASURED)
         vectors = self.held.vectors[rows]
@@ -184,17 +210,13 @@ class Stages:
         steps = state.step - sum(entry["steps"] for entry in state.history if entry["stage"] == state.stage)
         loss, held_out = state.loss / steps, self._held_out_loss(rows)
         scores = {name: round(value, 4) for name, value in found.as_dict().items() if name in _SHOWN and value is not None}
-        state.history.append(
-            {"stage": state.stage, "steps": steps, "loss": round(loss, 4), "held_out_loss": round(held_out, 4)} | scores
-        )
-        state.loss = 0.0
         self.progress.note(
             f"{_NAMES[state.stage]} step {state.step:,}: loss {loss:.3f}, held-out {held_out:.3f}, "
             + ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
         )
         for text, original in list(zip(texts, self.held.texts[rows], strict=True))[:SAMPLES]:
             self.progress.note(f"  {original!r} -> {text!r}")
-        self.model.train()
+        return {"stage": state.stage, "steps": steps, "loss": round(loss, 4), "held_out_loss": round(held_out, 4)} | scores
 
     @torch.no_grad()
     def _held_out_loss(self, rows: slice) -> float:

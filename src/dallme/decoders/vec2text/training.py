@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,13 @@ from dallme.decoders.vec2text.folder import check_new, save
 from dallme.decoders.vec2text.stages import Stages
 from dallme.embedders.base import Embedder
 from dallme.errors import InputError
-from dallme.models.devices import check_device, find_device
+from dallme.models.devices import check_device
 from dallme.progress import Progress, SilentProgress
 from dallme.validation import check_positive, check_seed
 
 if TYPE_CHECKING:
+    import torch
+
     from dallme.decoders.vec2text.model import InverterModel
 
 #: Share of a training that the hypothesizer gets where the time is given and a corrector is wanted.
@@ -175,30 +178,34 @@ def train_inverter(
     import torch
 
     from dallme.decoders.vec2text.model import InverterModel
+    from dallme.decoders.vec2text.processes import Processes
 
     output, chosen = Path(output), TrainingOptions(**options).resolved()
     check_new(output, overwrite=overwrite)
-    preset, progress = find_preset(chosen.preset), progress or SilentProgress()
+    processes = Processes.join(chosen.device)
+    preset, progress = find_preset(chosen.preset), progress if progress and processes.first else SilentProgress()
     fingerprint = embedder.fingerprint()
     source, rows = (texts.source, texts.texts) if isinstance(texts, LabelledTexts) else ("memory", texts)
     training, held_out = split_texts(rows, chosen.seed)
     training += draw_passages(training, chosen.passages, chosen.seed)
     record = asdict(chosen) | {"embedder": fingerprint.digest, "data": _digest(training)}
     checkpoints = Checkpoints(output.with_name(f"{output.name}.partial"))
-    with checkpoints.alone(), torch.random.fork_rng():
-        for note in checkpoints.open(record, resume=resume, overwrite=overwrite):
+    with ExitStack() as stack, torch.random.fork_rng():
+        processes.shared(lambda: stack.enter_context(checkpoints.alone()))
+        for note in processes.shared(lambda: checkpoints.open(record, resume=resume, overwrite=overwrite)):
             progress.note(note)
         torch.manual_seed(chosen.seed)
         language_model, tokenizer, kind = make_base(str(chosen.base), training, embedder, preset=preset)
         model = InverterModel(language_model, kind, fingerprint.dimension, preset.pseudo_tokens)
-        _prepare(model, chosen)
+        _prepare(model, chosen, processes.device)
         assert chosen.max_tokens is not None
-        corpus, held = (
-            make_corpus(part, tokenizer, model.eos_id, chosen.max_tokens, embed or embedder.embed)
-            for part in (training, held_out)
-        )
+        with processes.in_turn():
+            corpus, held = (
+                make_corpus(part, tokenizer, model.eos_id, chosen.max_tokens, embed or embedder.embed)
+                for part in (training, held_out)
+            )
         progress.note(_describe(model, corpus, chosen))
-        stages = Stages(model, tokenizer, corpus, held, embedder.embed, checkpoints, chosen, progress)
+        stages = Stages(model, tokenizer, corpus, held, embedder.embed, checkpoints, chosen, progress, processes)
         scores, history = stages.run()
         config = InverterConfig(
             embedder=name or embedder.name,
@@ -212,19 +219,25 @@ def train_inverter(
             scores=scores,
         )
         _merge(model)
-        save(output, model, tokenizer, config, overwrite=overwrite)
-        checkpoints.close()
+        processes.shared(lambda: _finish(output, model, tokenizer, config, checkpoints, overwrite=overwrite))
     return config
 
 
-def _prepare(model: InverterModel, options: TrainingOptions) -> None:
+def _finish(
+    output: Path, model: InverterModel, tokenizer: Any, config: InverterConfig, checkpoints: Checkpoints, *, overwrite: bool
+) -> None:
+    """Writes the inverter and removes what it could have been resumed from."""
+    save(output, model, tokenizer, config, overwrite=overwrite)
+    checkpoints.close()
+
+
+def _prepare(model: InverterModel, options: TrainingOptions, device: torch.device) -> None:
     """Sets the dropout, adds adapters if asked for, and moves the model to its device."""
     import torch
 
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = options.dropout
-    device = find_device(options.device)
     if device.type == "cpu":  # where plain attention over these short texts is half as fast again as torch's own
         model.language_model.set_attn_implementation("eager")
     if options.lora_rank is not None:
