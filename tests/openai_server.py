@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dallme.embedders.base import Embedder
-from dallme.embedders.tokens import count_tokens
+from dallme.services.tokens import count_tokens
 
 #: What can go wrong by chance.
 FAULTS = ("429", "429-after", "500", "503", "drop", "truncate", "delay")

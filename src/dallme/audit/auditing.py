@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
-from dallme.audit.copying import Copied, Phrases, words_of
 from dallme.audit.perplexity import perplexity_of
 from dallme.audit.personal import Personal, Scanner
 from dallme.audit.poison import Suspect, suspects
 from dallme.audit.readability import Readability, measure
+from dallme.copying import Copied, Phrases, words_of
 from dallme.errors import MissingDependencyError
 from dallme.progress import Progress, SilentProgress
 from dallme.text import clean, sentences
