@@ -25,8 +25,8 @@ TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in
 
 #: Rooms from the ground up. A room imports itself and the rooms of the layers below it.
 LAYERS = (
-    {"errors", "progress", "text", "durable", "copying"},
-    {"validation"},
+    {"errors", "progress", "text", "durable"},
+    {"validation", "copying"},
     {"data", "budget", "registry", "models", "services"},
     {"readers", "embedders", "store", "condensers", "decoders", "classifiers", "demo_data", "manifest", "tables"},
     {"baselines", "ordering"},
