@@ -70,6 +70,11 @@ def compare(
     beam: decoders.Beam = None,
     start: decoders.Start = None,
     align: decoders.Align = False,
+    drafts: decoders.Drafts = None,
+    examples: decoders.Examples = None,
+    temperature: decoders.Temperature = None,
+    max_copied_span: decoders.MaxCopiedSpan = None,
+    output_price: decoders.OutputPrice = None,
     max_tokens: options.MaxTokens = 128,
     seed: options.Seed = 0,
     store: options.Store = None,
@@ -97,9 +102,20 @@ def compare(
         full_runs=full_runs,
         full_steps=full_steps,
     )
-    model = options.configure_embedder(
-        embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price, unknown_words=unknown_words
+    own = decoders.configure_decoder(
+        decoder,
+        steps=decoder_steps,
+        beam=beam,
+        start=start,
+        align=align,
+        drafts=drafts,
+        examples=examples,
+        temperature=temperature,
+        max_copied_span=max_copied_span,
+        output_price=output_price,
     )
+    services: dict[str, Any] = {"base_url": base_url, "dimensions": dimensions, "budget_usd": budget_usd, "price": price}
+    model, decoder_options = decoders.share_service(embedder, decoder, own, unknown_words=unknown_words, **services)
     distiller = Distiller(
         per_class=per_class,
         ratio=ratio,
@@ -108,7 +124,7 @@ def compare(
         embedder=model,
         condenser=condenser,
         decoder=decoder,
-        decoder_options=decoders.configure_decoder(decoder, steps=decoder_steps, beam=beam, start=start, align=align),
+        decoder_options=decoder_options,
         prompt=prompt,
         max_tokens=max_tokens,
         seed=seed,
@@ -121,11 +137,11 @@ def compare(
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
     texts = read(source, **columns)
     held_out = read(test, **columns, like=texts)
-    own = {"text_column": candidate_text_column, "label_column": candidate_label_column}
-    ready = {name: [read(part, **columns | own, like=texts) for part in _sets_at(name)] for name in candidates or ()}
+    theirs = {"text_column": candidate_text_column, "label_column": candidate_label_column}
+    ready = {name: [read(part, **columns | theirs, like=texts) for part in _sets_at(name)] for name in candidates or ()}
     print_notes([*texts.notes, *held_out.notes, *(note for sets in ready.values() for part in sets for note in part.notes)])
     results = options.result_store(store, distiller.progress, no_cache=no_cache)
-    run = distiller.run(texts)
+    run = distiller.run(texts, test=held_out)
     found = compare_methods(distiller, run, held_out, wanted, judges, candidates=ready, protocol=plan, results=results).as_dict()
     print_json(found) if json else show_comparison(found)
 

@@ -3,25 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dallme import registry
+from dallme.cli import options
 from dallme.errors import InputError
 
+if TYPE_CHECKING:
+    from dallme.embedders.base import Embedder
+
 DecoderSteps = Annotated[int | None, typer.Option("--decoder-steps", help="vec2text: correction steps, 5 by default.")]
-Beam = Annotated[int | None, typer.Option("--beam", help="vec2text: texts held for each prototype, 4 by default.")]
+Beam = Annotated[int | None, typer.Option("--beam", help="vec2text, search: texts held for each prototype, 4 by default.")]
 Start = Annotated[
     str | None, typer.Option("--start", help="vec2text: what is corrected: nearest (real text, the default) or hypothesis.")
 ]
 Align = Annotated[
     bool, typer.Option("--align", help="vec2text: map the vectors into the inverter's space, if it is of another embedder.")
 ]
+Drafts = Annotated[
+    int | None, typer.Option("--drafts", help="llm: texts written for each prototype, of which one is kept; 4 by default.")
+]
+Examples = Annotated[int | None, typer.Option("--examples", help="llm: rows that the model is shown, 4 by default.")]
+Temperature = Annotated[float | None, typer.Option("--temperature", help="llm, search: how freely the model writes.")]
+MaxCopiedSpan = Annotated[
+    int | None,
+    typer.Option("--max-copied-span", help="llm, search: most words in a row that a text may share with one source row."),
+]
+OutputPrice = Annotated[
+    float | None,
+    typer.Option("--output-price", help="llm: US dollars per million tokens written, beside --price."),
+]
 
 
 def configure_decoder(
-    name: str, *, steps: int | None = None, beam: int | None = None, start: str | None = None, align: bool = False
+    name: str,
+    *,
+    steps: int | None = None,
+    beam: int | None = None,
+    start: str | None = None,
+    align: bool = False,
+    drafts: int | None = None,
+    examples: int | None = None,
+    temperature: float | None = None,
+    max_copied_span: int | None = None,
+    output_price: float | None = None,
 ) -> dict[str, Any]:
     """The options that were given, as the decoder's own.
 
@@ -31,6 +58,11 @@ def configure_decoder(
         beam: ``--beam``.
         start: ``--start``.
         align: ``--align``.
+        drafts: ``--drafts``.
+        examples: ``--examples``.
+        temperature: ``--temperature``.
+        max_copied_span: ``--max-copied-span``.
+        output_price: ``--output-price``.
 
     Raises:
         InputError: If the decoder has no such option.
@@ -40,13 +72,69 @@ def configure_decoder(
         "--beam": ("beam", beam),
         "--start": ("start", start),
         "--align": ("align", align or None),
+        "--drafts": ("drafts", drafts),
+        "--examples": ("examples", examples),
+        "--temperature": ("temperature", temperature),
+        "--max-copied-span": ("max_copied_span", max_copied_span),
+        "--output-price": ("output_price", output_price),
     }
     given = {option: field for option, field in found.items() if field[1] is not None}
     if not given:
         return {}
-    part, _ = registry.split("decoders", name)
-    takes = {field.name for field in fields(part.load())}
+    takes = decoder_takes(name)
     for option, (field, _) in given.items():
         if field not in takes:
             raise InputError(f"expected no {option} with the decoder {name!r}, which has no such option")
     return dict(given.values())
+
+
+def decoder_takes(name: str) -> set[str]:
+    """The names of the options of a decoder."""
+    part, _ = registry.split("decoders", name)
+    return {field.name for field in fields(part.load())}
+
+
+def share_service(
+    embedder: str,
+    decoder: str,
+    decoder_options: dict[str, Any],
+    *,
+    base_url: str | None,
+    dimensions: int | None,
+    budget_usd: float | None,
+    price: float | None,
+    unknown_words: str | None,
+) -> tuple[str | Embedder, dict[str, Any]]:
+    """Gives the options of a service to the embedder, the decoder, or both: whichever calls one.
+
+    Args:
+        embedder: The embedder, as it was named.
+        decoder: The decoder, as it was named.
+        decoder_options: Options that the decoder has already.
+        base_url: ``--base-url``.
+        dimensions: ``--dimensions``.
+        budget_usd: ``--budget-usd``.
+        price: ``--price``.
+        unknown_words: ``--unknown-words``.
+
+    Returns:
+        The embedder, and all options of the decoder.
+
+    Raises:
+        InputError: If neither has such an option, or if one amount of money is given for two services.
+    """
+    own = {"base_url": base_url, "max_usd": budget_usd, "price": price}
+    if all(value is None for value in own.values()) or "base_url" not in decoder_takes(decoder):
+        shared = {"base_url": base_url, "budget_usd": budget_usd, "price": price}
+        return options.configure_embedder(embedder, dimensions=dimensions, unknown_words=unknown_words, **shared), decoder_options  # type: ignore[arg-type]
+    both = "base_url" in options.embedder_takes(embedder)
+    if both and (budget_usd is not None or price is not None):
+        raise InputError(
+            f"expected --budget-usd and --price for one service, found two, {embedder!r} and {decoder!r}; embed first, with "
+            "dallme embed and a budget of its own, then distil from the store; prices of several models go into the file that "
+            "DALLME_PRICES names"
+        )
+    model = options.configure_embedder(
+        embedder, base_url=base_url if both else None, dimensions=dimensions, unknown_words=unknown_words
+    )
+    return model, decoder_options | {name: value for name, value in own.items() if value is not None}

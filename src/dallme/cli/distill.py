@@ -45,6 +45,11 @@ def distill(
     beam: decoders.Beam = None,
     start: decoders.Start = None,
     align: decoders.Align = False,
+    drafts: decoders.Drafts = None,
+    examples: decoders.Examples = None,
+    temperature: decoders.Temperature = None,
+    max_copied_span: decoders.MaxCopiedSpan = None,
+    output_price: decoders.OutputPrice = None,
     max_tokens: options.MaxTokens = 128,
     seed: options.Seed = 0,
     store: options.Store = None,
@@ -70,9 +75,20 @@ def distill(
     from dallme.readers import read
 
     progress = make_progress()
-    model = options.configure_embedder(
-        embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price, unknown_words=unknown_words
+    own = decoders.configure_decoder(
+        decoder,
+        steps=decoder_steps,
+        beam=beam,
+        start=start,
+        align=align,
+        drafts=drafts,
+        examples=examples,
+        temperature=temperature,
+        max_copied_span=max_copied_span,
+        output_price=output_price,
     )
+    services: dict[str, Any] = {"base_url": base_url, "dimensions": dimensions, "budget_usd": budget_usd, "price": price}
+    model, decoder_options = decoders.share_service(embedder, decoder, own, unknown_words=unknown_words, **services)
     distiller = Distiller(
         per_class=per_class,
         ratio=ratio,
@@ -81,7 +97,7 @@ def distill(
         embedder=model,
         condenser=condenser,
         decoder=decoder,
-        decoder_options=decoders.configure_decoder(decoder, steps=decoder_steps, beam=beam, start=start, align=align),
+        decoder_options=decoder_options,
         prompt=prompt,
         max_tokens=max_tokens,
         seed=seed,
@@ -93,7 +109,7 @@ def distill(
     texts = read(source, **columns, id_column=id_column)
     held_out = read(test, **columns, like=texts) if test else None
     print_notes([*texts.notes, *(held_out.notes if held_out else ())])
-    distillation = distiller.run(texts)
+    distillation = distiller.run(texts, test=held_out)
     distilled, comparison = distillation.distilled, None
     if held_out is not None:
         methods = dict.fromkeys(["random", "nearest", decoder, "full"])

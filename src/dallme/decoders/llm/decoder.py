@@ -54,7 +54,8 @@ class LLMDecoder(Decoder):
         examples: Rows of the cluster that the model is shown; 0 shows none.
         keywords: Words of the cluster that the model is told; 0 tells none.
         temperature: How freely the model writes.
-        max_copied_span: Longest run of words that a draft may share with one source row; None reports it only.
+        max_copied_span: Longest run of words that a draft may share with one source row, since small models copy what they
+            are shown; None takes any and reports it.
         max_usd: Most US dollars to spend; a request that could exceed it is not sent.
         price: US dollars per million tokens read; by default see :mod:`dallme.services.pricing`.
         output_price: US dollars per million tokens written.
@@ -75,7 +76,7 @@ class LLMDecoder(Decoder):
     examples: int = 4
     keywords: int = 12
     temperature: float = 0.9
-    max_copied_span: int | None = None
+    max_copied_span: int | None = 12
     max_usd: float | None = None
     price: float | None = None
     output_price: float | None = None
