@@ -461,9 +461,8 @@ def test_smollm2_writes_texts(films: Context) -> None:
 def films_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DALLME_STORE", str(tmp_path / "store"))
     path = tmp_path / "films.csv"
-    path.write_text(
-        "text,label\n" + "".join(f'"{text}",{name}\n' for name, own in (("good", FILMS), ("bad", FLOPS)) for text in own)
-    )
+    rows = [(text, "good") for text in FILMS] + [(text, "bad") for text in FLOPS]
+    path.write_text("text,label\n" + "".join(f'"{text}",{label}\n' for text, label in rows))
     return path
 
 
@@ -493,7 +492,7 @@ def test_the_command_line_plans_and_distils(
     assert server.requests == 8
     found = json.loads((tmp_path / "out" / "manifest.json").read_text())["decoding"]
     read, written = found["tokens"]["read"], found["tokens"]["written"]
-    assert abs(read - plan["read"]) < 0.3 * read  # estimated
+    assert abs(read - plan["read"]) < 0.4 * read  # estimated
     assert written <= 192
     assert "longest run of words" in capsys.readouterr().err
 
@@ -503,7 +502,7 @@ def test_the_command_line_plans_and_distils(
     [
         (
             ["--decoder", "llm:m", "--embedder", "openai:m", "--budget-usd", "1"],
-            "expected --budget-usd and --price for one service",
+            "--budget-usd and --price for one service",
         ),
         (["--decoder", "nearest", "--base-url", "http://localhost/v1"], "expected no --base-url with the embedder"),
         (["--decoder", "nearest", "--drafts", "2"], "expected no --drafts with the decoder 'nearest'"),

@@ -236,8 +236,8 @@ class Distiller:
         """Puts the texts together with where they are from and how they were made."""
         source = context.source
         own = self.embed_texts([text.text for text in decoded]) if context.embedder else None
-        lineage = trace(prototypes, decoded, source.row_ids, own, self._name(self.decoder))
         findings = dict(context.findings)  # another decoder may be given the same context later
+        lineage = trace(prototypes, decoded, source.row_ids, own, findings.pop("decoder", self._name(self.decoder)))
         cost = (context.embedder.spent_usd if context.embedder else 0.0) + findings.get("cost_usd", 0.0)
         manifest = build_manifest(self._configuration(context.embedder), source, context.vectors.fingerprint, seconds, cost)
         if findings:

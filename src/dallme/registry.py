@@ -72,6 +72,7 @@ PARTS = (
     Part("decoders", "nearest", "nearest", "NearestDecoder", "the real text nearest to the prototype"),
     Part("decoders", "vec2text", "vec2text.decoder", "Vec2TextDecoder",
          "a model that writes texts from vectors and corrects them; vec2text:FOLDER of an inverter that train-inverter made"),
+    Part("decoders", "auto", "auto", "AutoDecoder", "the one of several decoders whose texts teach most about held-out rows; auto:NAME,NAME,..."),
     Part("decoders", "llm", "llm.decoder", "LLMDecoder",
          "a language model behind OpenAI's chat protocol, llm:MODEL, with --base-url any server of it; probes choose among its drafts",
          packages=("openai", "toktok"), extra="openai"),

@@ -34,7 +34,8 @@ class Context:
         test: Rows that the texts are to be tested on. No decoder may learn from them: the audit of written texts alone reads
             them.
         answers: Folder that keeps what a service answered, so that nothing is paid for twice; None keeps nothing.
-        findings: What the decoder wants the manifest to tell, ready for JSON; ``cost_usd`` in it is added to the cost.
+        findings: What the decoder wants the manifest to tell, ready for JSON; ``cost_usd`` in it is added to the cost, and
+            ``decoder`` is the name that the lineage tells, where another decoder wrote the texts.
     """
 
     source: LabelledTexts
