@@ -69,8 +69,8 @@ class ChatServer(OpenAIServer):
 
 def words_of_the_prompt(prompt: str, most: int, temperature: float, seed: int) -> tuple[str, str]:
     """Writes three short sentences of the words that a prompt names, drawn by the seed."""
-    line = next((line for line in prompt.splitlines() if "words like: " in line), "words like: nothing, much.")
-    words = line.split("words like: ")[1].strip(" .").split(", ")
+    line = next((line for line in prompt.splitlines() if "these words: " in line), "these words: nothing, much.")
+    words = line.split("these words: ")[1].strip(" .").split(", ")
     rng = np.random.default_rng(seed)
     drawn = [" ".join(rng.choice(words, size=4)) for _ in range(3)]
     return " ".join(f"{sentence.capitalize()}." for sentence in drawn), "stop"

@@ -20,10 +20,10 @@ from chat_server import ChatServer, SmolLM2, kept_answers, words_of_the_prompt
 from dallme.cli.main import _status
 from dallme.data import LabelledTexts, Prototypes
 from dallme.decoders.base import Context
+from dallme.decoders.briefs import Brief, best_words, messages
 from dallme.decoders.llm.answers import Answer, AnswerStore, key_of, parse
 from dallme.decoders.llm.asking import Order, usage_of
 from dallme.decoders.llm.decoder import LLMDecoder
-from dallme.decoders.llm.prompts import Brief, best_words, messages
 from dallme.decoders.words import WordWeights
 from dallme.decoders.written import tidy
 from dallme.distiller import Distiller
@@ -74,13 +74,13 @@ def test_a_request_names_the_class_its_words_and_its_rows() -> None:
     assert messages(brief, 8) == [
         {
             "role": "user",
-            "content": 'Write one new text that belongs to the class "very good", of at most 6 words.\n'
-            "Such texts have words like: great, lovely.\n"
+            "content": 'Write one new text of the kind "very good", of at most 6 words.\n'
+            "Use some of these words: great, lovely.\n"
             "Real texts of this kind, not to be copied:\n- A fine film indeed, with friends.\n- Short.\n"
             "Answer with the new text alone.",
         }
     ]
-    assert "words like" not in messages(Brief("x"), 8)[0]["content"]
+    assert "these words" not in messages(Brief("x"), 8)[0]["content"]
     assert "Real texts" not in messages(Brief("x"), 8)[0]["content"]
     assert "- A fine film\n" in messages(Brief("x", (), ("A fine film indeed", "b")), 4)[0]["content"]  # shown as long as wanted
 
@@ -107,7 +107,7 @@ def test_what_is_sent_is_what_was_announced(server: ChatServer, films: Context, 
     assert films.findings["requests"] == {"sent": 12, "kept": 0}
     body = next(body for body in server.bodies if "class 5" in body["messages"][0]["content"])
     assert (body["model"], body["max_tokens"], body["temperature"]) == ("small", 24, 0.9)
-    assert 'the class "class 5"' in body["messages"][0]["content"]
+    assert 'the kind "class 5"' in body["messages"][0]["content"]
     assert len({body["seed"] for body in server.bodies}) == 12
     assert server.keys == {"Bearer none"}
 
@@ -143,7 +143,7 @@ def test_the_draft_nearest_in_class_and_meaning_is_kept(films: Context) -> None:
 
     with ChatServer(writer=writer) as server:
         prototypes = make_prototypes(films, ([0, 1], [6, 7]))
-        decoded = client(server, drafts=16).decode(prototypes, films, seed=0)
+        decoded = client(server, drafts=16, max_copied_span=None).decode(prototypes, films, seed=0)
     assert [text.text for text in decoded] == [good, bad]
     assert films.findings["drafts"]["repeated"] == 28  # two of each prototype's sixteen differ
 

@@ -76,6 +76,8 @@ PARTS = (
     Part("decoders", "llm", "llm.decoder", "LLMDecoder",
          "a language model behind OpenAI's chat protocol, llm:MODEL, with --base-url any server of it; probes choose among its drafts",
          packages=("openai", "toktok"), extra="openai"),
+    Part("decoders", "search", "search.decoder", "SearchDecoder",
+         "a language model proposes, the embedder chooses what is near the prototype; search:MODEL, nothing of the source is copied"),
     Part("classifiers", "logistic-regression", "linear", "LogisticRegressionClassifier", "logistic regression over TF-IDF", ("lr",)),
     Part("classifiers", "linear-svm", "linear", "LinearSVMClassifier", "linear support vector machine over TF-IDF", ("svm",)),
     Part("classifiers", "naive-bayes", "linear", "NaiveBayesClassifier", "multinomial naive Bayes over TF-IDF", ("nb",)),

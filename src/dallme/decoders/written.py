@@ -14,7 +14,7 @@ from dallme.data import DecodedText
 from dallme.decoders.base import Context
 from dallme.decoders.nearest import first_sentences
 from dallme.embedders.base import TextError
-from dallme.text import clean
+from dallme.text import clean, sentences
 from dallme.validation import text_problem
 
 #: What models put around a text that they were asked for: a fence, a label, an introduction, quotes.
@@ -24,6 +24,8 @@ _INTRODUCTION = re.compile(
 )
 _QUOTES = (('"', '"'), ("“", "”"), ("'", "'"), ("«", "»"))
 
+_WHOLE = re.compile(r"[.!?…。！？][\"”’')\]]*$")
+
 
 def tidy(text: str) -> str:
     """A model's answer without what it puts around the text: fences, an introduction, one pair of quotes, markup."""
@@ -32,6 +34,17 @@ def tidy(text: str) -> str:
         if len(text) > 2 and text.startswith(first) and text.endswith(last) and first not in text[1:-1]:
             text = text[1:-1]
     return clean(text)
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text ends as a sentence does."""
+    return _WHOLE.search(text) is not None
+
+
+def without_half_sentence(text: str, language: str) -> str:
+    """A tidy text without its last sentence, if that has no end and is not the only one."""
+    parts = sentences(text, language)
+    return " ".join(parts[:-1]) if len(parts) > 1 and not is_whole(parts[-1]) else text
 
 
 def cut(text: str, context: Context, language: str) -> DecodedText | None:

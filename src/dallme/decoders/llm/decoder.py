@@ -11,12 +11,12 @@ import numpy as np
 
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context, Decoder
+from dallme.decoders.briefs import Brief, messages
 from dallme.decoders.drafting import Drafts
-from dallme.decoders.llm.answers import AnswerStore
+from dallme.decoders.llm.answers import Answer, AnswerStore
 from dallme.decoders.llm.asking import Desk, Order
-from dallme.decoders.llm.prompts import Brief, messages
 from dallme.decoders.nearest import nearest_unused
-from dallme.decoders.written import audit_written, copied_spans, note_of_audit
+from dallme.decoders.written import audit_written, copied_spans, note_of_audit, tidy, without_half_sentence
 from dallme.errors import InputError
 from dallme.services.addresses import check_address, find_address, find_caps
 from dallme.services.asking import Service, make_client
@@ -136,7 +136,7 @@ class LLMDecoder(Decoder):
             places = [place for place, text in enumerate(chosen) if text is None for _ in range(self.drafts)]
             if places:
                 answers = desk.fill([self.order(briefs[place], context.max_tokens, int(rng.integers(2**31))) for place in places])
-                drafts.add(places, [answer.text for answer in answers])
+                drafts.add(places, [self._read(answer) for answer in answers])
                 chosen = drafts.choose()
         decoded = copied_spans(self._complete(chosen, prototypes, context), context)
         used = self._ledger.used.minus(before)
@@ -153,6 +153,10 @@ class LLMDecoder(Decoder):
     def order(self, brief: Brief, max_tokens: int, seed: int) -> Order:
         """The request for one draft."""
         return Order(tuple(messages(brief, max_tokens)), max_tokens, self.temperature, seed)
+
+    def _read(self, answer: Answer) -> str:
+        """The text of an answer, without a sentence that was cut off."""
+        return without_half_sentence(tidy(answer.text), self.language) if answer.finish == "length" else answer.text
 
     def _complete(self, chosen: Sequence[DecodedText | None], prototypes: Prototypes, context: Context) -> list[DecodedText]:
         """The chosen texts, and the nearest real text where there is none."""

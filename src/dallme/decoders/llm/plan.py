@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dallme.data import LabelledTexts
+from dallme.decoders.briefs import Brief
 from dallme.decoders.llm.asking import usage_of
-from dallme.decoders.llm.prompts import Brief
 from dallme.services.pricing import Usage
 
 if TYPE_CHECKING:

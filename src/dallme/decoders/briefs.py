@@ -1,4 +1,4 @@
-"""What a language model is told about a cluster: its class, its key words, a few of its rows."""
+"""What a language model is told about a cluster: its class, its key words and, if it may see them, a few of its rows."""
 
 from __future__ import annotations
 
@@ -50,10 +50,15 @@ class Brief:
 
 
 def best_words(words: WordWeights, members: np.ndarray, label: int, count: int) -> tuple[str, ...]:
-    """The words of the largest weight for the class times share of the cluster's rows that have them, the best first."""
+    """The best words of a cluster: by weight for the class, share of its rows with them, and inverse document frequency.
+
+    The three are multiplied; the best word comes first, and words that do not speak for the class are left out.
+    """
     row = int(np.searchsorted(words.classes, label))
     share = np.asarray((words.counts[members] > 0).mean(axis=0)).ravel()
-    worth = np.maximum(words.weights[row], 0) * share
+    rows = np.bincount(words.counts.indices, minlength=words.counts.shape[1])
+    rarity = np.log((1 + words.counts.shape[0]) / (1 + rows))
+    worth = np.maximum(words.weights[row], 0) * share * rarity
     order = np.argsort(-worth, kind="stable")[:count]
     names = words.vectorizer.get_feature_names_out()
     return tuple(str(names[place]) for place in order.tolist() if worth[place] > 0)
@@ -67,9 +72,9 @@ def messages(brief: Brief, max_tokens: int) -> list[dict[str, str]]:
         max_tokens: Most tokens of the text.
     """
     most = max(3, int(max_tokens * WORDS_A_TOKEN))
-    parts = [f'Write one new text that belongs to the class "{brief.label}", of at most {most} words.']
+    parts = [f'Write one new text of the kind "{brief.label}", of at most {most} words.']
     if brief.keywords:
-        parts.append(f"Such texts have words like: {', '.join(brief.keywords)}.")
+        parts.append(f"Use some of these words: {', '.join(brief.keywords)}.")
     if brief.examples:
         shown = "\n".join(f"- {first_words(text, most)}" for text in brief.examples)
         parts.append(f"Real texts of this kind, not to be copied:\n{shown}")
