@@ -91,31 +91,12 @@ def compare(
     from dallme.readers import read
 
     _check_columns(candidates, candidate_text_column, candidate_label_column)
-    plan = options.make_protocol(
-        protocol,
-        runs=runs,
-        models=models,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        steps=steps,
-        batch_size=batch_size,
-        full_runs=full_runs,
-        full_steps=full_steps,
-    )
-    own = decoders.configure_decoder(
-        decoder,
-        steps=decoder_steps,
-        beam=beam,
-        start=start,
-        align=align,
-        drafts=drafts,
-        examples=examples,
-        temperature=temperature,
-        max_copied_span=max_copied_span,
-        output_price=output_price,
-    )
-    services: dict[str, Any] = {"base_url": base_url, "dimensions": dimensions, "budget_usd": budget_usd, "price": price}
-    model, decoder_options = decoders.share_service(embedder, decoder, own, unknown_words=unknown_words, **services)
+    training = {"learning_rate": learning_rate, "epochs": epochs, "steps": steps, "batch_size": batch_size}
+    plan = options.make_protocol(protocol, runs=runs, models=models, full_runs=full_runs, full_steps=full_steps, **training)  # type: ignore[arg-type]
+    services = {"base_url": base_url, "dimensions": dimensions, "budget_usd": budget_usd, "price": price}
+    steering = {"steps": decoder_steps, "beam": beam, "start": start, "align": align, "output_price": output_price}
+    writing = {"drafts": drafts, "examples": examples, "temperature": temperature, "max_copied_span": max_copied_span}
+    model, own = decoders.configure(embedder, decoder, steering | writing, services | {"unknown_words": unknown_words})
     distiller = Distiller(
         per_class=per_class,
         ratio=ratio,
@@ -124,7 +105,7 @@ def compare(
         embedder=model,
         condenser=condenser,
         decoder=decoder,
-        decoder_options=decoder_options,
+        decoder_options=own,
         prompt=prompt,
         max_tokens=max_tokens,
         seed=seed,

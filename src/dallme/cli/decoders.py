@@ -94,28 +94,16 @@ def decoder_takes(name: str) -> set[str]:
     return {field.name for field in fields(part.load())}
 
 
-def share_service(
-    embedder: str,
-    decoder: str,
-    decoder_options: dict[str, Any],
-    *,
-    base_url: str | None,
-    dimensions: int | None,
-    budget_usd: float | None,
-    price: float | None,
-    unknown_words: str | None,
+def configure(
+    embedder: str, decoder: str, options_given: dict[str, Any], services: dict[str, Any]
 ) -> tuple[str | Embedder, dict[str, Any]]:
-    """Gives the options of a service to the embedder, the decoder, or both: whichever calls one.
+    """The embedder and the options of the decoder; those of a service go to whichever of the two asks one, or to both.
 
     Args:
         embedder: The embedder, as it was named.
         decoder: The decoder, as it was named.
-        decoder_options: Options that the decoder has already.
-        base_url: ``--base-url``.
-        dimensions: ``--dimensions``.
-        budget_usd: ``--budget-usd``.
-        price: ``--price``.
-        unknown_words: ``--unknown-words``.
+        options_given: As :func:`configure_decoder` takes them.
+        services: ``base_url``, ``dimensions``, ``budget_usd``, ``price`` and ``unknown_words``, None for those not given.
 
     Returns:
         The embedder, and all options of the decoder.
@@ -123,18 +111,19 @@ def share_service(
     Raises:
         InputError: If neither has such an option, or if one amount of money is given for two services.
     """
-    own = {"base_url": base_url, "max_usd": budget_usd, "price": price}
-    if all(value is None for value in own.values()) or "base_url" not in decoder_takes(decoder):
-        shared = {"base_url": base_url, "budget_usd": budget_usd, "price": price}
-        return options.configure_embedder(embedder, dimensions=dimensions, unknown_words=unknown_words, **shared), decoder_options  # type: ignore[arg-type]
+    own = configure_decoder(decoder, **options_given)
+    shared = {name: services[name] for name in ("base_url", "budget_usd", "price") if services[name] is not None}
+    if not shared or "base_url" not in decoder_takes(decoder):
+        return options.configure_embedder(embedder, **services), own
     both = "base_url" in options.embedder_takes(embedder)
-    if both and (budget_usd is not None or price is not None):
+    if both and set(shared) - {"base_url"}:
         raise InputError(
             f"expected --budget-usd and --price for one service, found two, {embedder!r} and {decoder!r}; embed first, with "
             "dallme embed and a budget of its own, then distil from the store; prices of several models go into the file that "
             "DALLME_PRICES names"
         )
-    model = options.configure_embedder(
-        embedder, base_url=base_url if both else None, dimensions=dimensions, unknown_words=unknown_words
+    left = {name: services[name] for name in ("dimensions", "unknown_words")} | (
+        {"base_url": services["base_url"]} if both else {}
     )
-    return model, decoder_options | {name: value for name, value in own.items() if value is not None}
+    names = {"budget_usd": "max_usd"}
+    return options.configure_embedder(embedder, **left), own | {names.get(name, name): value for name, value in shared.items()}

@@ -74,21 +74,10 @@ def distill(
     from dallme.evaluation.compare import compare
     from dallme.readers import read
 
-    progress = make_progress()
-    own = decoders.configure_decoder(
-        decoder,
-        steps=decoder_steps,
-        beam=beam,
-        start=start,
-        align=align,
-        drafts=drafts,
-        examples=examples,
-        temperature=temperature,
-        max_copied_span=max_copied_span,
-        output_price=output_price,
-    )
-    services: dict[str, Any] = {"base_url": base_url, "dimensions": dimensions, "budget_usd": budget_usd, "price": price}
-    model, decoder_options = decoders.share_service(embedder, decoder, own, unknown_words=unknown_words, **services)
+    services = {"base_url": base_url, "dimensions": dimensions, "budget_usd": budget_usd, "price": price}
+    steering = {"steps": decoder_steps, "beam": beam, "start": start, "align": align, "output_price": output_price}
+    writing = {"drafts": drafts, "examples": examples, "temperature": temperature, "max_copied_span": max_copied_span}
+    model, own = decoders.configure(embedder, decoder, steering | writing, services | {"unknown_words": unknown_words})
     distiller = Distiller(
         per_class=per_class,
         ratio=ratio,
@@ -97,12 +86,12 @@ def distill(
         embedder=model,
         condenser=condenser,
         decoder=decoder,
-        decoder_options=decoder_options,
+        decoder_options=own,
         prompt=prompt,
         max_tokens=max_tokens,
         seed=seed,
         store=options.store_folder(store),
-        progress=progress,
+        progress=make_progress(),
     )
     judges = make_classifiers(judge_names, distiller) if test else {}
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}

@@ -52,9 +52,15 @@ def plan(
     from dallme.readers import read
     from dallme.store import EmbeddingStore
 
-    services: dict[str, Any] = {"base_url": base_url, "dimensions": dimensions, "budget_usd": None, "price": price}
-    own = decoders.configure_decoder(decoder or "nearest", drafts=drafts, examples=examples, output_price=output_price)
-    named, own = decoders.share_service(embedder, decoder or "nearest", own, unknown_words=unknown_words, **services)
+    services = {
+        "base_url": base_url,
+        "dimensions": dimensions,
+        "budget_usd": None,
+        "price": price,
+        "unknown_words": unknown_words,
+    }
+    writing_options = {"drafts": drafts, "examples": examples, "output_price": output_price}
+    named, own = decoders.configure(embedder, decoder or "nearest", writing_options, services)
     model = resolve(named)
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
     texts = read(source, **columns, labelled=decoder is not None)
