@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chat_server import ChatServer, SmolLM2, kept_answers, words_of_the_prompt
+from chat_server import ChatServer, kept_answers, words_of_the_prompt
 from dallme.cli.main import _status
 from dallme.data import LabelledTexts, Prototypes
 from dallme.decoders.base import Context
@@ -174,11 +174,11 @@ def test_ready_vectors_and_one_class_need_no_probe(server: ChatServer, films: Co
     "fault", ["429", "429-after", "500", "503", "drop", "truncate", "half-json", "no-choices", "nonsense", "number"]
 )
 def test_what_fails_in_passing_is_asked_again(fault: str, server: ChatServer, films: Context, prototypes: Prototypes) -> None:
-    direct = client(server).decode(prototypes, replace(films, answers=None), seed=0)
+    direct = client(server, drafts=1).decode(prototypes, replace(films, answers=None), seed=0)
     server.script = deque([fault] * 3)
-    assert client(server).decode(prototypes, fresh(films), seed=0) == direct
-    assert server.requests == 16 + 16 + 3
-    assert len(kept_answers(films.answers)) == 16
+    assert client(server, drafts=1).decode(prototypes, fresh(films), seed=0) == direct
+    assert server.requests == 4 + 4 + 3
+    assert len(kept_answers(films.answers)) == 4
 
 
 def test_a_service_that_keeps_failing_is_an_error_and_failures_are_not_kept(
@@ -442,18 +442,6 @@ def test_a_missing_key_is_told_before_anything_is_sent(films: Context, prototype
         LLMDecoder().decode(prototypes, films, seed=0)
 
 
-@pytest.mark.slow
-def test_smollm2_writes_texts(films: Context) -> None:
-    context = replace(films, max_tokens=30)
-    prototypes = make_prototypes(context, ([0, 1, 2], [6, 7, 8]))
-    with ChatServer(writer=SmolLM2()) as server:
-        decoded = client(server, drafts=2, examples=2, keywords=4).decode(prototypes, context, seed=0)
-        assert server.requests == 4
-    check_contract(decoded, prototypes, context, written=True)
-    assert all(not text.rows for text in decoded)
-    assert len({text.text for text in decoded}) == 2
-
-
 # The command line
 
 
@@ -492,7 +480,7 @@ def test_the_command_line_plans_and_distils(
     assert server.requests == 8
     found = json.loads((tmp_path / "out" / "manifest.json").read_text())["decoding"]
     read, written = found["tokens"]["read"], found["tokens"]["written"]
-    assert abs(read - plan["read"]) < 0.4 * read  # estimated
+    assert 0.7 * read < plan["read"] < 1.6 * read  # estimated: fewer words may speak for a class than are asked for
     assert written <= 192
     assert "longest run of words" in capsys.readouterr().err
 

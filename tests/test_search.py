@@ -19,7 +19,6 @@ from dallme.decoders.search.beams import Finder, Width
 from dallme.decoders.search.continuing import Continuing
 from dallme.decoders.search.decoder import SearchDecoder, _prompt
 from dallme.decoders.written import without_half_sentence
-from dallme.distiller import Distiller
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError
 from dallme.models.language import load_causal, load_tokenizer
@@ -177,19 +176,3 @@ def test_one_class_needs_no_probe(tiny: str) -> None:
     context = make_context(TEXTS, [4] * len(TEXTS), max_tokens=8)
     prototypes = make_prototypes(context, [range(10), range(10, 20)])
     check_contract(SearchDecoder(tiny).decode(prototypes, context, seed=0), prototypes, context, written=True)
-
-
-@pytest.mark.slow
-def test_smollm2_finds_texts() -> None:
-    texts = [
-        "The team won the game.",
-        "A fine match for the striker.",
-        "The bank raised its rates.",
-        "Shares of the oil firm fell.",
-    ]
-    options = {"beam": 2, "branch": 2}
-    distiller = Distiller(1, embedder="hashing", decoder="search", decoder_options=options, max_tokens=12)
-    distilled = distiller.distill(texts * 4, ["Sports", "Sports", "Business", "Business"] * 4)
-    assert len(set(distilled.texts)) == 2
-    assert all(lineage.copied_span is not None and lineage.copied_span <= 7 for lineage in distilled.lineage)
-    assert all((lineage.cosine or 0) > 0.1 for lineage in distilled.lineage)
