@@ -409,7 +409,8 @@ def more() -> list[str]:
             "Decoders that write (`writers.py`)",
             "One seed. The model of `llm`, behind a server on loopback, and of `search` is SmolLM2-135M on the processor: a\n"
             "small one, whose rows say little of large ones. `llm` has two drafts a text, asked one by one. Copied words are\n"
-            "the longest run shared with one source row. Seconds were taken on one thread of a busy machine.",
+            "the longest run shared with one source row. Taken on one thread of a busy machine, before rows were put in\n"
+            "canonical order, `teaching` writing each text anew once; a method without a row is not measured yet.",
             writers_table,
         ),
         "evaluation_speed": (
