@@ -256,6 +256,37 @@ def teaching_table(results: dict[str, Any]) -> str:
     return table(["in brackets: seconds to decode, sentences of a text", *(TITLES[name] for name in names)], body)
 
 
+def writers_table(results: dict[str, Any]) -> str:
+    """What classifiers learn from each decoder's texts, how near they are, what they copy; and why `auto` chose what it did."""
+    parts = []
+    for name, data in results["data"].items():
+        body = []
+        for row in data["table"]:
+            copied = f"{row['longest_copied_span']} ({row['mean_copied_span']:.1f})"
+            cells = [f"{accuracy:.3f}" for accuracy in row["accuracy"]]
+            body.append([row["method"], *cells, f"{row['cosine']:.3f}", copied, f"{row['seconds'] / data['texts']:.1f}"])
+        head = ["", *data["classifiers"], "cosine", "words copied, longest (mean)", "s a text"]
+        parts.append(
+            f"{TITLES[name]}: {data['rows']:,} rows → {data['texts']} texts of at most {results['max_tokens']} tokens; accuracy "
+            f"on all {data['test_rows']:,} test rows\n\n" + table(head, body)
+        )
+        auto = next((row["findings"]["auto"] for row in data["table"] if row["method"] == "auto"), None)
+        if auto:
+            told = ", ".join(f"`{each}` {scores['mean']:.3f}" for each, scores in auto["scores"].items())
+            parts.append(
+                f"`auto` chose `{auto['chosen']}`: mean accuracy on {auto['held_out_rows']:,} held-out rows was {told}.\n"
+            )
+        shown = [
+            f"- *{label}*: {text}"
+            for row in data["table"]
+            if row["method"] == "search"
+            for label, text in row["first_texts"].items()
+        ]
+        if shown:
+            parts.append("The first text of each class that `search` wrote:\n\n" + "\n".join(shown) + "\n")
+    return "\n".join(parts)
+
+
 def evaluation_speed(results: dict[str, Any]) -> str:
     """Seconds of networks and of the linear table."""
     networks, linear = results["networks"], results["linear_table"]
@@ -394,6 +425,14 @@ def more() -> list[str]:
             "The parts of the teaching decoder (`teaching.py`)",
             "Mean accuracy of logistic regression, linear SVM and naive Bayes on the whole test sets, two seeds, one run.",
             teaching_table,
+        ),
+        "writers": (
+            "Decoders that write (`writers.py`)",
+            "One seed. The model of `llm`, behind a server on loopback, and of `search` is SmolLM2-135M on the processor: a\n"
+            "small one, whose rows say little of large ones. `llm` has two drafts a text, asked one by one. Copied words are\n"
+            "the longest run shared with one source row. Taken on one thread of a busy machine, before rows were put in\n"
+            "canonical order, `teaching` writing each text anew once; a method without a row is not measured yet.",
+            writers_table,
         ),
         "evaluation_speed": (
             "Seconds of evaluation (`evaluation_speed.py`)",

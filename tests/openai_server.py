@@ -23,12 +23,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dallme.embedders.base import Embedder
-from dallme.embedders.tokens import count_tokens
+from dallme.services.tokens import count_tokens
 
 #: What can go wrong by chance.
 FAULTS = ("429", "429-after", "500", "503", "drop", "truncate", "delay")
 #: Which of these happen after the work was done, so that a service may charge for it.
 LOSING = ("drop", "truncate")
+
+#: Answers that come whole and make no sense.
+_SPOILT = ("half-json", "fewer", "twice", "nan", "ragged", "empty", "nonsense", "no-choices", "number")
 
 
 @dataclass
@@ -60,12 +63,13 @@ class OpenAIServer:
     paid: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     busiest: int = 0
+    path: str = "/v1/embeddings"
 
     def __enter__(self) -> OpenAIServer:
         self._random = random.Random(self.seed)
         self._lock, self._now = threading.Lock(), 0
         self._socket = socket.create_server(("127.0.0.1", 0))
-        app = Starlette(routes=[Route("/v1/embeddings", self._answer, methods=["POST"])])
+        app = Starlette(routes=[Route(self.path, self._answer, methods=["POST"])])
         config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
@@ -86,7 +90,7 @@ class OpenAIServer:
 
     async def _answer(self, request: Request) -> Response:
         body = json.loads(await request.body())
-        texts = body.pop("input")
+        texts = self._take(body)
         with self._lock:
             self.requests += 1
             self._now += 1
@@ -101,6 +105,11 @@ class OpenAIServer:
             with self._lock:
                 self._now -= 1
 
+    def _take(self, body: dict[str, Any]) -> list[str]:
+        """Takes what is to be answered out of a request."""
+        texts: list[str] = body.pop("input")
+        return texts
+
     def _next_fault(self) -> str:
         if self.script:
             return self.script.popleft()
@@ -114,8 +123,8 @@ class OpenAIServer:
             time.sleep(0.2)
         if fault == "hang":
             time.sleep(1.5)
-        answer = self._embed(texts, body)
-        content = json.dumps(_spoil(answer, fault))
+        answer = self._make(texts, body)
+        content = json.dumps(self._spoil(answer, fault))
         with self._lock:
             (self.lost if fault in (*LOSING, *_SPOILT) else self.paid).update(texts)
         if fault == "truncate":
@@ -126,7 +135,26 @@ class OpenAIServer:
             content = content[: len(content) // 2]
         return Response(content, media_type="application/json")
 
-    def _embed(self, texts: list[str], body: dict[str, Any]) -> dict[str, Any]:
+    def _spoil(self, answer: dict[str, Any], fault: str) -> Any:
+        """The answer, made wrong or merely unusual."""
+        data = answer["data"]
+        if fault == "reversed":
+            data.reverse()
+        elif fault == "fewer":
+            data.pop()
+        elif fault == "twice":
+            data[-1]["index"] = 0
+        elif fault == "nan":
+            data[0]["embedding"][0] = float("nan")
+        elif fault == "ragged":
+            data[-1]["embedding"].pop()
+        elif fault == "empty":
+            answer["data"] = []
+        elif fault == "no-usage":
+            del answer["usage"]
+        return "nonsense" if fault == "nonsense" else answer
+
+    def _make(self, texts: list[str], body: dict[str, Any]) -> dict[str, Any]:
         vectors = self.embedder.embed(texts)
         if body.get("dimensions"):
             vectors = vectors[:, : body["dimensions"]]
@@ -138,30 +166,6 @@ class OpenAIServer:
             "data": data,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
-
-
-#: Answers that come whole and make no sense.
-_SPOILT = ("half-json", "fewer", "twice", "nan", "ragged", "empty", "nonsense")
-
-
-def _spoil(answer: dict[str, Any], fault: str) -> Any:
-    """The answer, made wrong or merely unusual."""
-    data = answer["data"]
-    if fault == "reversed":
-        data.reverse()
-    elif fault == "fewer":
-        data.pop()
-    elif fault == "twice":
-        data[-1]["index"] = 0
-    elif fault == "nan":
-        data[0]["embedding"][0] = float("nan")
-    elif fault == "ragged":
-        data[-1]["embedding"].pop()
-    elif fault == "empty":
-        answer["data"] = []
-    elif fault == "no-usage":
-        del answer["usage"]
-    return "nonsense" if fault == "nonsense" else answer
 
 
 def _refusal(fault: str, texts: int, authorization: str) -> Response | None:

@@ -26,8 +26,8 @@ TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in
 #: Rooms from the ground up. A room imports itself and the rooms of the layers below it.
 LAYERS = (
     {"errors", "progress", "text", "durable"},
-    {"validation"},
-    {"data", "budget", "registry", "models", "scale"},
+    {"validation", "copying"},
+    {"data", "budget", "registry", "models", "scale", "services"},
     {"readers", "embedders", "store", "condensers", "decoders", "classifiers", "demo_data", "manifest", "tables"},
     {"baselines", "ordering"},
     {"distilled"},

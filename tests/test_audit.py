@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from dallme.audit.auditing import Thresholds, audit
-from dallme.audit.copying import Phrases, words_of
 from dallme.audit.evidence import Evidence, gather
 from dallme.audit.perplexity import perplexity_of
 from dallme.audit.personal import Scanner
 from dallme.audit.readability import measure
 from dallme.audit.reopening import check_same
+from dallme.copying import Phrases, words_of
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.distilled import DistilledDataset, Lineage
 from dallme.distilled.card_audit import check_audit, parse_audit

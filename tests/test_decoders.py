@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -16,7 +15,7 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfTransformer
 
 from dallme import registry
-from dallme.data import DecodedText, LabelledTexts, LabelledVectors, Prototypes
+from dallme.data import DecodedText
 from dallme.decoders import nearest, teaching
 from dallme.decoders import words as word_weights
 from dallme.decoders.base import Context, Decoder
@@ -26,80 +25,19 @@ from dallme.decoders.pools import Pool, Sieve, special_tokens
 from dallme.decoders.teaching import TeachingDecoder
 from dallme.decoders.words import Teachability, WordWeights, row_of
 from dallme.embedders.base import count_words
-from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 from dallme.errors import InputError
 from dallme.text import clean, sentences
-
-FILMS = [
-    "A warm and funny film.<br /><br />The cast is great, and so is the music.",
-    "I loved every minute of it. Great fun &amp; a great story.",
-    "A lovely story with a great cast. See it with friends!",
-    "Wonderful acting, wonderful music &lt;i&gt;and&lt;/i&gt; a clever plot.",
-    "The funny scenes are great. I would see this film again.",
-    "A clever and warm story about friends, with lovely music.",
-]
-FLOPS = [
-    "A dull and boring film.<br />The cast is awful, and so is the plot.",
-    "I hated every minute of it. A waste of time &amp; money.",
-    "An awful story with a boring cast. Avoid it at all costs!",
-    "Terrible acting, terrible music and a stupid plot.",
-    "The jokes are awful. I walked out of this boring film.",
-    "A stupid and dull story about nothing, with terrible music.",
-]
-
-
-def _count_with_two_special_tokens(texts: Sequence[str]) -> np.ndarray:
-    return count_words(texts) + 2
-
-
-def _context(
-    texts: Sequence[str],
-    labels: Sequence[int],
-    max_tokens: int = 128,
-    count_tokens: Callable[[Sequence[str]], np.ndarray] = count_words,
-) -> Context:
-    embedder, ids = HashingEmbedder(), np.array(labels)
-    source = LabelledTexts(list(texts), ids, {label: f"class {label}" for label in sorted(set(labels))}, np.arange(len(texts)))
-    vectors = LabelledVectors(embedder.embed(texts), ids, embedder.fingerprint())
-    return Context(source, vectors, count_tokens, max_tokens, embedder)
-
-
-def _prototypes(context: Context, clusters: Sequence[Sequence[int]], labels: Sequence[int] | None = None) -> Prototypes:
-    """The mean of each cluster of rows; its class is that of its first row."""
-    rows = [np.array(cluster) for cluster in clusters]
-    vectors = context.vectors.vectors
-    return Prototypes(
-        vectors=np.stack([vectors[cluster].mean(axis=0) for cluster in rows]),
-        labels=np.array([context.vectors.labels[cluster[0]] for cluster in rows] if labels is None else labels),
-        weights=np.array([float(len(cluster)) for cluster in rows]),
-        members=tuple(rows),
-        spread=np.zeros(len(rows)),
-    )
-
-
-def _check(decoded: list[DecodedText], prototypes: Prototypes, context: Context) -> None:
-    """All that the contract promises of decoded texts."""
-    assert len(decoded) == len(prototypes)
-    texts = [text.text for text in decoded]
-    assert (context.count_tokens(texts) <= context.max_tokens).all()
-    assert len(set(zip(texts, prototypes.labels.tolist(), strict=True))) == len(texts)
-    for text, label in zip(decoded, prototypes.labels.tolist(), strict=True):
-        assert text.text.strip()
-        assert clean(text.text) == text.text
-        assert not re.search(r"<br|<i>|&amp;|&lt;", text.text)
-        assert " ".join(text.sentences) == text.text
-        assert len(text.rows) == len(text.sentences)
-        for sentence, row in zip(text.sentences, text.rows, strict=True):
-            assert sentence in clean(context.source.texts[row])
-            assert context.vectors.labels[row] == label
-
+from decoder_cases import FILMS, FLOPS, check_contract, count_with_two_special_tokens, make_context, make_prototypes
 
 # The contract
 
 
-# vec2text needs a trained inverter and writes what is in no row; test_vec2text.py says what holds for it.
-@pytest.fixture(params=[name for name in registry.names("decoders") if name != "vec2text"])
+# What vec2text (which needs an inverter), llm (a server) and search write is in no row; their own tests say what holds for them.
+WRITERS = ("vec2text", "llm", "search")
+
+
+@pytest.fixture(params=[name for name in registry.names("decoders") if name not in WRITERS])
 def decoder(request: pytest.FixtureRequest) -> Decoder:
     made: Decoder = registry.make("decoders", request.param)
     return made
@@ -107,47 +45,47 @@ def decoder(request: pytest.FixtureRequest) -> Decoder:
 
 @pytest.fixture
 def films() -> Context:
-    return _context([*FILMS, *FLOPS], [5] * 6 + [2] * 6)
+    return make_context([*FILMS, *FLOPS], [5] * 6 + [2] * 6)
 
 
 INTERLEAVED = ([0, 1], [6, 7, 8], [2, 3], [9, 10], [4, 5], [11])
 
 
-@pytest.mark.parametrize("count_tokens", [count_words, _count_with_two_special_tokens])
+@pytest.mark.parametrize("count_tokens", [count_words, count_with_two_special_tokens])
 @pytest.mark.parametrize("max_tokens", [4, 12, 128])
 def test_decoded_texts_are_readable_short_and_traced(
     decoder: Decoder, films: Context, max_tokens: int, count_tokens: Callable[[Sequence[str]], np.ndarray]
 ) -> None:
     context = replace(films, max_tokens=max_tokens, count_tokens=count_tokens)
-    prototypes = _prototypes(context, INTERLEAVED)
-    _check(decoder.decode(prototypes, context, seed=0), prototypes, context)
+    prototypes = make_prototypes(context, INTERLEAVED)
+    check_contract(decoder.decode(prototypes, context, seed=0), prototypes, context)
 
 
 def test_texts_come_in_the_order_of_the_prototypes(decoder: Decoder, films: Context) -> None:
-    prototypes = _prototypes(films, INTERLEAVED)
+    prototypes = make_prototypes(films, INTERLEAVED)
     decoded = decoder.decode(prototypes, films, seed=0)
     for text, members in zip(decoded, prototypes.members, strict=True):
         assert set(text.rows) <= set(members.tolist())
 
 
 def test_as_many_texts_as_rows(decoder: Decoder, films: Context) -> None:
-    prototypes = _prototypes(films, [[row] for row in range(12)])
-    _check(decoder.decode(prototypes, films, seed=0), prototypes, films)
+    prototypes = make_prototypes(films, [[row] for row in range(12)])
+    check_contract(decoder.decode(prototypes, films, seed=0), prototypes, films)
 
 
 def test_prototypes_far_from_every_row(decoder: Decoder, films: Context) -> None:
-    prototypes = _prototypes(films, INTERLEAVED)
+    prototypes = make_prototypes(films, INTERLEAVED)
     prototypes = replace(prototypes, vectors=-prototypes.vectors)
-    _check(decoder.decode(prototypes, films, seed=0), prototypes, films)
+    check_contract(decoder.decode(prototypes, films, seed=0), prototypes, films)
 
 
 def test_the_same_seed_gives_the_same_texts(decoder: Decoder, films: Context) -> None:
-    prototypes = _prototypes(films, INTERLEAVED)
+    prototypes = make_prototypes(films, INTERLEAVED)
     assert decoder.decode(prototypes, films, seed=3) == decoder.decode(prototypes, films, seed=3)
 
 
 def test_the_input_is_left_as_it_is(decoder: Decoder, films: Context) -> None:
-    prototypes = _prototypes(films, INTERLEAVED)
+    prototypes = make_prototypes(films, INTERLEAVED)
     arrays = [films.vectors.vectors, films.vectors.labels, prototypes.vectors, *prototypes.members]
     before = [array.copy() for array in arrays]
     decoder.decode(prototypes, films, seed=0)
@@ -166,45 +104,45 @@ def test_html_emoji_and_chinese(decoder: Decoder) -> None:
         "这部电影非常难看我不喜欢。",
         "b",
     ]
-    context = _context(texts, [0] * 4 + [1] * 4)
+    context = make_context(texts, [0] * 4 + [1] * 4)
     for clusters in ([[0, 1, 2, 3], [4, 5, 6, 7]], [[0], [2], [1, 3], [4], [6], [5, 7]]):
-        prototypes = _prototypes(context, clusters)
-        _check(decoder.decode(prototypes, context, seed=0), prototypes, context)
+        prototypes = make_prototypes(context, clusters)
+        check_contract(decoder.decode(prototypes, context, seed=0), prototypes, context)
 
 
 def test_texts_without_words(decoder: Decoder) -> None:
-    context = _context(["😀 😀", "😡 😡", "😀 🎉", "! ! !"], [0, 1, 0, 1])
-    prototypes = _prototypes(context, [[0, 2], [1, 3]])
+    context = make_context(["😀 😀", "😡 😡", "😀 🎉", "! ! !"], [0, 1, 0, 1])
+    prototypes = make_prototypes(context, [[0, 2], [1, 3]])
     decoded = decoder.decode(prototypes, context, seed=0)
-    _check(decoded, prototypes, context)
+    check_contract(decoded, prototypes, context)
     assert "😀" in decoded[0].text
 
 
 def test_texts_that_share_no_word(decoder: Decoder) -> None:
     # The only words of several texts are in rows that no cluster holds: there is nothing to learn from the few texts.
     texts = ["alpha beta gamma delta", "film one two three", "film film four five", "epsilon zeta eta theta"]
-    context = _context(texts, [0, 0, 1, 1])
-    prototypes = _prototypes(context, [[0], [3]])
+    context = make_context(texts, [0, 0, 1, 1])
+    prototypes = make_prototypes(context, [[0], [3]])
     assert [text.text for text in decoder.decode(prototypes, context, seed=0)] == [texts[0], texts[3]]
 
 
 def test_prototypes_of_one_class_alone(decoder: Decoder, films: Context) -> None:
-    prototypes = _prototypes(films, [[0, 1, 2], [3, 4]])
-    _check(decoder.decode(prototypes, films, seed=0), prototypes, films)
+    prototypes = make_prototypes(films, [[0, 1, 2], [3, 4]])
+    check_contract(decoder.decode(prototypes, films, seed=0), prototypes, films)
 
 
 def test_repeated_rows_do_not_make_repeated_texts(decoder: Decoder) -> None:
-    context = _context([FILMS[3], FILMS[3], FILMS[5], *FLOPS], [0] * 3 + [1] * 6)
-    prototypes = _prototypes(context, [[0], [1], [3, 4], [5]])
+    context = make_context([FILMS[3], FILMS[3], FILMS[5], *FLOPS], [0] * 3 + [1] * 6)
+    prototypes = make_prototypes(context, [[0], [1], [3, 4], [5]])
     decoded = decoder.decode(prototypes, context, seed=0)
-    _check(decoded, prototypes, context)
+    check_contract(decoded, prototypes, context)
     assert decoded[1].text == FILMS[5]  # the cluster has no text of its own left
 
 
 def test_too_few_different_texts_is_an_error(decoder: Decoder) -> None:
-    context = _context([FILMS[3], f"<p>{FILMS[3]}", "<br />", *FLOPS], [0] * 3 + [1] * 6)
+    context = make_context([FILMS[3], f"<p>{FILMS[3]}", "<br />", *FLOPS], [0] * 3 + [1] * 6)
     with pytest.raises(InputError) as caught:
-        decoder.decode(_prototypes(context, [[0], [1], [3, 4], [5]]), context, seed=0)
+        decoder.decode(make_prototypes(context, [[0], [1], [3, 4], [5]]), context, seed=0)
     assert str(caught.value) == (
         "expected at least 2 different texts in class 'class 0' once they are freed of HTML and cut to 128 tokens, found 1; "
         "ask for fewer texts or more tokens"
@@ -212,13 +150,13 @@ def test_too_few_different_texts_is_an_error(decoder: Decoder) -> None:
 
 
 def test_a_limit_that_no_text_can_meet_is_an_error(decoder: Decoder, films: Context) -> None:
-    context = replace(films, max_tokens=2, count_tokens=_count_with_two_special_tokens)
+    context = replace(films, max_tokens=2, count_tokens=count_with_two_special_tokens)
     with pytest.raises(InputError, match="cut to 2 tokens, found 0; ask for fewer texts or more tokens"):
-        decoder.decode(_prototypes(context, [[0], [6]]), context, seed=0)
+        decoder.decode(make_prototypes(context, [[0], [6]]), context, seed=0)
 
 
 def test_prototypes_of_other_data_are_errors(decoder: Decoder, films: Context) -> None:
-    prototypes = _prototypes(films, INTERLEAVED)
+    prototypes = make_prototypes(films, INTERLEAVED)
     with pytest.raises(InputError) as caught:
         decoder.decode(replace(prototypes, vectors=prototypes.vectors[:, :7]), films, seed=0)
     assert str(caught.value) == (
@@ -241,11 +179,11 @@ def test_real_reviews_with_the_real_tokenizer(decoder: Decoder, minilm: Sentence
     table = pq.read_table(sorted(shared_data.glob("imdb/train*.parquet"))[0]).to_pydict()
     chosen = np.random.default_rng(0).permutation(len(table["text"]))[:60]
     texts, labels = [table["text"][row] for row in chosen], [int(table["label"][row]) for row in chosen]
-    context = _context(texts, labels, 128, minilm.count_tokens)
+    context = make_context(texts, labels, 128, minilm.count_tokens)
     clusters = [rows for label in (0, 1) for rows in np.array_split(np.flatnonzero(np.array(labels) == label), 3)]
-    prototypes = _prototypes(context, clusters)
+    prototypes = make_prototypes(context, clusters)
     decoded = decoder.decode(prototypes, context, seed=0)
-    _check(decoded, prototypes, context)
+    check_contract(decoded, prototypes, context)
     assert any("<br" in text for text in texts)
     assert np.mean(context.count_tokens([text.text for text in decoded])) > 40  # most of the limit is used
 
@@ -254,7 +192,7 @@ def test_real_reviews_with_the_real_tokenizer(decoder: Decoder, minilm: Sentence
 
 
 def test_nearest_takes_the_row_of_the_class_with_the_largest_cosine(films: Context) -> None:
-    prototypes = _prototypes(films, [[2, 3], [2], [8]])
+    prototypes = make_prototypes(films, [[2, 3], [2], [8]])
     prototypes = replace(prototypes, vectors=np.stack([films.vectors.vectors[row] for row in (2, 2, 8)]))
     decoded = NearestDecoder().decode(prototypes, films, seed=0)
     assert decoded[0].text == FILMS[2]
@@ -336,7 +274,7 @@ def test_no_sentences_cover_nothing() -> None:
 
 def test_special_tokens_are_counted_once(films: Context, minilm: SentenceTransformerEmbedder) -> None:
     assert special_tokens(films) == 0
-    assert special_tokens(replace(films, count_tokens=_count_with_two_special_tokens)) == 2
+    assert special_tokens(replace(films, count_tokens=count_with_two_special_tokens)) == 2
     assert special_tokens(replace(films, count_tokens=minilm.count_tokens)) == 2
 
 
@@ -354,8 +292,8 @@ def test_sentences_of_fitting_length_or_the_whole_text() -> None:
 def test_a_text_covers_what_tells_its_class_apart() -> None:
     rows = ["The weather was mild that day. A truly {} film it is.", "{} people made it, {} indeed.", "We went there by bus."]
     texts = [row.replace("{}", word) for word in ("great", "awful") for row in rows]
-    context = _context(texts, [1, 1, 1, 0, 0, 0])
-    decoded = ExtractiveDecoder(draws=1).decode(_prototypes(context, [[0, 1, 2], [3, 4, 5]]), context, seed=0)
+    context = make_context(texts, [1, 1, 1, 0, 0, 0])
+    decoded = ExtractiveDecoder(draws=1).decode(make_prototypes(context, [[0, 1, 2], [3, 4, 5]]), context, seed=0)
     assert decoded[0].sentences[0] in ("A truly great film it is.", "great people made it, great indeed.")
     assert decoded[1].sentences[0] in ("A truly awful film it is.", "awful people made it, awful indeed.")
     assert "The weather was mild that day." not in decoded[0].sentences[:2]
@@ -363,10 +301,10 @@ def test_a_text_covers_what_tells_its_class_apart() -> None:
 
 def test_no_sentence_is_used_twice_in_a_class(films: Context) -> None:
     # All clusters of a class hold the same rows: each takes what the ones before have left.
-    prototypes = _prototypes(films, [range(6), range(6), range(6), range(6, 12), range(6, 12)])
+    prototypes = make_prototypes(films, [range(6), range(6), range(6), range(6, 12), range(6, 12)])
     context = replace(films, max_tokens=20)
     decoded = ExtractiveDecoder().decode(prototypes, context, seed=0)
-    _check(decoded, prototypes, context)
+    check_contract(decoded, prototypes, context)
     for label in (2, 5):
         used = [
             sentence
@@ -378,16 +316,16 @@ def test_no_sentence_is_used_twice_in_a_class(films: Context) -> None:
 
 
 def test_a_cluster_whose_sentences_are_all_taken_gets_the_nearest_free_text(films: Context) -> None:
-    prototypes = _prototypes(films, [range(6), [0], range(6, 12)])
+    prototypes = make_prototypes(films, [range(6), [0], range(6, 12)])
     decoded = ExtractiveDecoder().decode(prototypes, films, seed=0)
     assert set(sentences(clean(FILMS[0]))) <= set(decoded[0].sentences)
-    assert decoded[1] == NearestDecoder().decode(_prototypes(films, [[0]]), films, seed=0)[0]
+    assert decoded[1] == NearestDecoder().decode(make_prototypes(films, [[0]]), films, seed=0)[0]
 
 
 def test_a_whole_text_that_is_taken_is_not_used_again() -> None:
     # The first cluster has no text of its own and takes that of the second, whose sentences are all too short.
-    context = _context(["<br />", "Too short. No.", "Another row with a longer sentence.", *FLOPS], [0] * 3 + [1] * 6)
-    prototypes = _prototypes(context, [[0], [1], [3, 4]])
+    context = make_context(["<br />", "Too short. No.", "Another row with a longer sentence.", *FLOPS], [0] * 3 + [1] * 6)
+    prototypes = make_prototypes(context, [[0], [1], [3, 4]])
     prototypes = replace(prototypes, vectors=context.vectors.vectors[[1, 1, 3]])
     decoded = ExtractiveDecoder().decode(prototypes, context, seed=0)
     assert [text.text for text in decoded[:2]] == ["Too short. No.", "Another row with a longer sentence."]
@@ -395,20 +333,20 @@ def test_a_whole_text_that_is_taken_is_not_used_again() -> None:
 
 def test_a_text_that_is_too_long_for_the_limit_is_cut(films: Context) -> None:
     context = replace(films, max_tokens=3)
-    decoded = ExtractiveDecoder().decode(_prototypes(context, [[0], [6]]), context, seed=0)
+    decoded = ExtractiveDecoder().decode(make_prototypes(context, [[0], [6]]), context, seed=0)
     assert [text.text for text in decoded] == ["A warm and", "A dull and"]
 
 
 def test_more_sentences_than_candidates(films: Context) -> None:
-    prototypes = _prototypes(films, [range(6), range(6, 12)])
+    prototypes = make_prototypes(films, [range(6), range(6, 12)])
     decoded = ExtractiveDecoder(candidates=2).decode(prototypes, films, seed=0)
-    _check(decoded, prototypes, films)
+    check_contract(decoded, prototypes, films)
     assert [len(text.sentences) for text in decoded] == [2, 2]
 
 
 def test_draws_are_deterministic_and_the_best_is_kept(films: Context) -> None:
     context = replace(films, max_tokens=20)
-    prototypes = _prototypes(context, [[0, 1, 2], [6, 7, 8]])
+    prototypes = make_prototypes(context, [[0, 1, 2], [6, 7, 8]])
     scores = []
     for draws in (1, 2, 8):
         decoder = ExtractiveDecoder(draws=draws, scale=2)
@@ -427,7 +365,7 @@ def test_draws_are_deterministic_and_the_best_is_kept(films: Context) -> None:
 @pytest.mark.parametrize("draws", [0, 1.5])
 def test_draws_are_checked(films: Context, draws: Any) -> None:
     with pytest.raises(InputError, match=f"expected draws to be a whole number of at least 1, found {draws}"):
-        ExtractiveDecoder(draws=draws).decode(_prototypes(films, [[0], [6]]), films, seed=0)
+        ExtractiveDecoder(draws=draws).decode(make_prototypes(films, [[0], [6]]), films, seed=0)
 
 
 # The words
@@ -462,9 +400,9 @@ def test_with_many_classes_words_weigh_by_what_the_mean_of_a_class_exceeds_that_
 def test_many_classes_are_told_apart(films: Context, decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(word_weights, "MACHINE_ROWS", 1)
     monkeypatch.setattr(teaching, "TAUGHT_NUMBERS", 1)
-    prototypes = _prototypes(films, [[0, 1, 2], [6, 7, 8]])
+    prototypes = make_prototypes(films, [[0, 1, 2], [6, 7, 8]])
     decoded = decoder.decode(prototypes, films, seed=0)
-    _check(decoded, prototypes, films)
+    check_contract(decoded, prototypes, films)
     assert decoded == decoder.decode(prototypes, films, seed=0)
 
 

@@ -120,8 +120,8 @@ def test_texts_for_classifiers(distilled: DistilledDataset) -> None:
 def test_a_pandas_frame(distilled: DistilledDataset) -> None:
     frame = distilled.to_pandas()
     assert list(frame.columns) == [
-        "text", "label", "label_text", "weight", "cosine", "label_agrees", "decoder",
-        "sentences", "sentence_rows", "nearest_rows", "member_rows",
+        "text", "label", "label_text", "weight", "cosine", "label_agrees", "copied_span", "copied_rows",
+        "decoder", "sentences", "sentence_rows", "nearest_rows", "member_rows",
     ]  # fmt: skip
     assert frame.label_text.tolist() == ["positive", "negative", "positive"]
     assert frame.weight.tolist() == [2.0, 1.0, 1.5]

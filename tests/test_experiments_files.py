@@ -14,7 +14,6 @@ import pytest
 from dallme import registry
 from dallme.classifiers.neural.training import NeuralClassifier
 from dallme.decoders.vec2text.bases import PRESETS
-from dallme.embedders.pricing import price_of
 from dallme.embedders.prompts import TEMPLATES
 from dallme.errors import InputError, UnknownNameError
 from dallme.experiments.cells import Cell, make_cells
@@ -22,6 +21,7 @@ from dallme.experiments.loading import experiment_names, load_experiment, parse_
 from dallme.experiments.sheet import make_sheet
 from dallme.experiments.spec import Edition, Experiment
 from dallme.models.word_vectors import HUB, WHEEL
+from dallme.services.pricing import price_of
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 NAMES = (

@@ -18,16 +18,16 @@ import numpy as np
 import pytest
 
 from dallme.distiller import Distiller
-from dallme.embedders import gathering
-from dallme.embedders.gathering import gather
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.embedders.openai_requests import MAX_TOKENS, pack, prepare
-from dallme.embedders.pacing import WINDOW, Pacer, backoff, retry_after
 from dallme.embedders.resolve import resolve
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
-from dallme.embedders.tokens import count_tokens, cut
 from dallme.errors import BudgetError, InputError, ServiceError
+from dallme.services import gathering
+from dallme.services.gathering import gather
+from dallme.services.pacing import WINDOW, Pacer, backoff, retry_after
+from dallme.services.tokens import count_tokens, cut
 from dallme.store import EmbeddingStore, embed_with_store, text_keys
 from openai_server import OpenAIServer
 
@@ -267,7 +267,7 @@ def test_caps_are_those_of_openai_only_there(monkeypatch: pytest.MonkeyPatch) ->
 def test_caps_hold_back_the_embedder(server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeTime()
     embedder = client(server, requests_per_minute=1, concurrency=1)
-    embedder._service._pacer = Pacer(1, None, clock)
+    embedder._service.pacer = Pacer(1, None, clock)
     monkeypatch.setattr(threading.Event, "wait", lambda self, seconds=None: clock.sleep(seconds) if seconds else True)
     list(embedder.embed_batches(TEXTS))
     assert clock.now == 2 * WINDOW

@@ -16,10 +16,10 @@ from dallme.embedders.base import EncoderEmbedder
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
-from dallme.embedders.tokens import count_tokens
 from dallme.errors import InputError
 from dallme.planning import make_plan
 from dallme.readers import read
+from dallme.services.tokens import count_tokens
 from dallme.store import EmbeddingStore, embed_with_store
 from openai_server import OpenAIServer
 

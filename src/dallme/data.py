@@ -193,12 +193,16 @@ class DecodedText:
         sentences: Its sentences, in order.
         rows: For each sentence the position of the source row it was taken from; empty if no row was copied.
         label_agrees: Whether a linear probe of the full data gives the text the prototype's label; None if none was asked.
+        copied_span: Words of the longest run that it shares with any one source row; None if nobody looked.
+        copied_row: Position of a row that holds that run; None if nobody looked, or no word is shared.
     """
 
     text: str
     sentences: tuple[str, ...] = field(default=())
     rows: tuple[int, ...] = field(default=())
     label_agrees: bool | None = None
+    copied_span: int | None = None
+    copied_row: int | None = None
 
 
 def rows_of_classes(labels: np.ndarray) -> dict[int, np.ndarray]:

@@ -104,6 +104,7 @@ class Distiller:
         vectors: Any = None,
         text_column: str | None = None,
         label_column: str | None = None,
+        test: LabelledTexts | None = None,
     ) -> DistilledDataset:
         """Distils a dataset: embed, condense, decode.
 
@@ -113,6 +114,7 @@ class Distiller:
             vectors: Ready vectors of shape (n, d), one a text; then no embedder is loaded.
             text_column: Name of the column with the texts, where it has no usual one.
             label_column: Name of the column with the classes, where it has no usual one.
+            test: Rows that the texts are to be tested on; decoders that write new texts tell what these share with them.
 
         Returns:
             The distilled texts with their lineage.
@@ -121,23 +123,24 @@ class Distiller:
             InputError: If the source, the vectors or the budget cannot be used.
         """
         texts = read(source, labels, text_column=text_column, label_column=label_column, engine=self.resolved_engine)
-        return self.run(texts, vectors=vectors).distilled
+        return self.run(texts, vectors=vectors, test=test).distilled
 
-    def run(self, texts: LabelledTexts, *, vectors: Any = None) -> Distillation:
+    def run(self, texts: LabelledTexts, *, vectors: Any = None, test: LabelledTexts | None = None) -> Distillation:
         """Distils texts that are read already, and keeps what lies between: vectors and prototypes.
 
         Args:
             texts: The source.
             vectors: Ready vectors of shape (n, d), one a text; then no embedder is loaded.
+            test: As in :meth:`distill`.
         """
         clock = Clock()
         self.allocate(texts)  # a budget that cannot be met is to fail before the embedding
         with clock.lap("embed"):
             if vectors is None:
                 texts = in_order(texts, canonical_order(texts))  # now, so that the vectors need not be put in order later
-                context = self._context(texts, self.embed(texts), self.resolved_embedder)
+                context = self._context(texts, self.embed(texts), self.resolved_embedder, test)
             else:
-                context = self.context(texts, self.adopt(texts, vectors), with_embedder=False)
+                context = self.context(texts, self.adopt(texts, vectors), with_embedder=False, test=test)
         with clock.lap("condense"):
             prototypes = self.condense(context)
         with clock.lap("decode"):
@@ -205,7 +208,14 @@ class Distiller:
         checked = check_vectors(vectors, rows=len(texts))
         return LabelledVectors(checked, texts.labels, Fingerprint("given", "unknown", checked.shape[1], normalized=False))
 
-    def context(self, texts: LabelledTexts, vectors: LabelledVectors, *, with_embedder: bool = True) -> Context:
+    def context(
+        self,
+        texts: LabelledTexts,
+        vectors: LabelledVectors,
+        *,
+        with_embedder: bool = True,
+        test: LabelledTexts | None = None,
+    ) -> Context:
         """What the decoder may use; without an embedder tokens are words and signs.
 
         The rows come to stand in the :func:`~dallme.ordering.canonical_order`, so that a shuffled source makes the same texts.
@@ -215,11 +225,25 @@ class Distiller:
         if not is_identity(order):
             texts = in_order(texts, order)
             vectors = LabelledVectors(vectors.vectors[order], texts.labels, vectors.fingerprint)
-        return self._context(texts, vectors, self.resolved_embedder if with_embedder else None)
+        return self._context(texts, vectors, self.resolved_embedder if with_embedder else None, test)
 
-    def _context(self, texts: LabelledTexts, vectors: LabelledVectors, embedder: Embedder | None) -> Context:
+    def _context(
+        self, texts: LabelledTexts, vectors: LabelledVectors, embedder: Embedder | None, test: LabelledTexts | None
+    ) -> Context:
         count_tokens = embedder.count_tokens if embedder else count_words
-        return Context(texts, vectors, count_tokens, self.max_tokens, embedder, self.progress, self.resolved_engine)
+        answers = None if self.store is None else Path(self.store) / "answers"
+        return Context(
+            texts,
+            vectors,
+            count_tokens,
+            self.max_tokens,
+            embedder,
+            self.progress,
+            self.resolved_engine,
+            prompt=self.prompt,
+            test=test,
+            answers=answers,
+        )
 
     def _describe(
         self, prototypes: Prototypes, decoded: list[DecodedText], context: Context, seconds: dict[str, float]
@@ -227,9 +251,12 @@ class Distiller:
         """Puts the texts together with where they are from and how they were made."""
         source = context.source
         own = self.embed_texts([text.text for text in decoded]) if context.embedder else None
-        lineage = trace(prototypes, decoded, source.row_ids, own, self._name(self.decoder))
-        cost = context.embedder.spent_usd if context.embedder else 0.0
+        findings = dict(context.findings)  # another decoder may be given the same context later
+        lineage = trace(prototypes, decoded, source.row_ids, own, findings.pop("decoder", self._name(self.decoder)))
+        cost = (context.embedder.spent_usd if context.embedder else 0.0) + findings.get("cost_usd", 0.0)
         manifest = build_manifest(self._configuration(context.embedder), source, context.vectors.fingerprint, seconds, cost)
+        if findings:
+            manifest["decoding"] = findings
         texts = tuple(text.text for text in decoded)
         return DistilledDataset(texts, prototypes.labels, source.label_names, prototypes.weights, lineage, manifest)
 

@@ -14,6 +14,7 @@ import numpy as np
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder
 from dallme.embedders.openai import OpenAIEmbedder
+from dallme.services.pricing import Usage
 from dallme.store import EmbeddingStore, text_keys
 from dallme.store.keys import KEY_BYTES
 from dallme.validation import check_positive, check_texts
@@ -138,7 +139,7 @@ def _plan_service(embedder: OpenAIEmbedder, texts: list[str], prompt: str | None
         "cut": prepared.cut,
         "token_limit": embedder.token_limit,
         "requests": requests,
-        "price_usd": None if price.usd_per_million is None else price.usd(tokens),
+        "price_usd": None if price.usd_per_million is None else price.usd(Usage(tokens)),
         "price_is": str(price),
         "seconds": minutes * 60 if caps else None,
         "seconds_are": f"at {' and '.join(caps)} a minute" if caps else "the speed of the service is not known",

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
-from dallme.audit.copying import Copied, Phrases, words_of
 from dallme.audit.perplexity import perplexity_of
 from dallme.audit.personal import Personal, Scanner
 from dallme.audit.poison import Suspect, suspects
 from dallme.audit.readability import Readability, measure
+from dallme.copying import Contamination, Copied, Phrases, words_of
 from dallme.errors import MissingDependencyError
 from dallme.progress import Progress, SilentProgress
 from dallme.text import clean, sentences
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
 #: Texts whose vectors have at least this cosine are near duplicates.
 NEAR_DUPLICATE = 0.95
-
-#: Words of a run that a text and a test row may not share: the length that tells contamination apart from chance (Brown et
-#: al. 2020, "Language Models are Few-Shot Learners", appendix C).
-CONTAMINATION = 13
 
 #: Source rows below which a cluster counts as small where no threshold is given: a text may then be about a few people.
 SMALL_CLUSTER = 5
@@ -58,26 +54,6 @@ class Thresholds:
         for name, value in asdict(self).items():
             if value is not None:
                 check_positive(value, name)
-
-
-@dataclass(frozen=True, eq=False)
-class Contamination:
-    """What the texts share with test rows.
-
-    Attributes:
-        rows: Test rows that were read.
-        exact: Texts that have the words of a test row, all of them in its order and no others.
-        copied: What each text shares with any test row.
-    """
-
-    rows: int
-    exact: tuple[int, ...]
-    copied: tuple[Copied, ...]
-
-    @property
-    def shared(self) -> list[int]:
-        """Texts that share a run of thirteen words with a test row."""
-        return [index for index, copied in enumerate(self.copied) if copied.longest >= CONTAMINATION]
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +157,7 @@ class Audit:
                     {"rows": len(one.rows), "label": one.label, "disputed": one.disputed, "expected": one.expected}
                     for one in self.planted
                 ],
-                "contamination": _contamination_document(self.contamination),
+                "contamination": None if self.contamination is None else self.contamination.as_dict(),
                 "near_duplicates": [
                     {"first": first, "second": second, "cosine": cosine} for first, second, cosine in self.near_duplicates
                 ],
@@ -247,12 +223,10 @@ def audit(
     """
     progress, texts = progress or SilentProgress(), evidence.distilled.texts
     phrases = Phrases(texts)
-    copied = _read(phrases, evidence.source.texts, "audit: source", progress)
+    copied = phrases.read(_cleaned(evidence.source.texts, "audit: source", progress))
     contamination = None
     if test is not None:
-        exact = {tuple(words_of(clean(row))) for row in test.texts}
-        equal = tuple(index for index, text in enumerate(texts) if tuple(words_of(text)) in exact)
-        contamination = Contamination(len(test), equal, tuple(_read(phrases, test.texts, "audit: test", progress)))
+        contamination = Contamination.find(phrases, _cleaned(test.texts, "audit: test", progress))
     notes = []
     if evidence.vectors is None:
         notes.append("labels were not checked, as there are no vectors; name an embedder with --embedder")
@@ -277,14 +251,12 @@ def audit(
     )
 
 
-def _read(phrases: Phrases, rows: Sequence[str], what: str, progress: Progress) -> list[Copied]:
-    def cleaned() -> Iterator[str]:
-        with progress.task(what, total=len(rows)) as task:
-            for row in rows:
-                yield clean(row)
-                task.advance()
-
-    return phrases.read(cleaned())
+def _cleaned(rows: Sequence[str], what: str, progress: Progress) -> Iterator[str]:
+    """The rows without markup, with progress."""
+    with progress.task(what, total=len(rows)) as task:
+        for row in rows:
+            yield clean(row)
+            task.advance()
 
 
 def _near_duplicates(evidence: Evidence) -> Iterator[tuple[int, int, float]]:
@@ -299,14 +271,3 @@ def _near_duplicates(evidence: Evidence) -> Iterator[tuple[int, int, float]]:
     cosines = unit @ unit.T
     for first, second in zip(*np.nonzero(np.triu(cosines >= NEAR_DUPLICATE, k=1)), strict=True):
         yield int(first), int(second), float(min(cosines[first, second], 1.0))
-
-
-def _contamination_document(found: Contamination | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    return {
-        "rows": found.rows,
-        "exact": list(found.exact),
-        "longest_span": max((copied.longest for copied in found.copied), default=0),
-        "shared_13grams": found.shared,
-    }

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from dallme.audit.copying import words_of
+from dallme.copying import words_of
 
 # Quotes and brackets may stand before the first and after the last sign.
 _BEGINS = re.compile(r"^[^\w]*(?:[^\W_a-z]|\d)")

@@ -70,6 +70,11 @@ def compare(
     beam: decoders.Beam = None,
     start: decoders.Start = None,
     align: decoders.Align = False,
+    drafts: decoders.Drafts = None,
+    examples: decoders.Examples = None,
+    temperature: decoders.Temperature = None,
+    max_copied_span: decoders.MaxCopiedSpan = None,
+    output_price: decoders.OutputPrice = None,
     max_tokens: options.MaxTokens = 128,
     seed: options.Seed = 0,
     store: options.Store = None,
@@ -86,20 +91,12 @@ def compare(
     from dallme.readers import read
 
     _check_columns(candidates, candidate_text_column, candidate_label_column)
-    plan = options.make_protocol(
-        protocol,
-        runs=runs,
-        models=models,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        steps=steps,
-        batch_size=batch_size,
-        full_runs=full_runs,
-        full_steps=full_steps,
-    )
-    model = options.configure_embedder(
-        embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price, unknown_words=unknown_words
-    )
+    training = {"learning_rate": learning_rate, "epochs": epochs, "steps": steps, "batch_size": batch_size}
+    plan = options.make_protocol(protocol, runs=runs, models=models, full_runs=full_runs, full_steps=full_steps, **training)  # type: ignore[arg-type]
+    services = {"base_url": base_url, "dimensions": dimensions, "budget_usd": budget_usd, "price": price}
+    steering = {"steps": decoder_steps, "beam": beam, "start": start, "align": align, "output_price": output_price}
+    writing = {"drafts": drafts, "examples": examples, "temperature": temperature, "max_copied_span": max_copied_span}
+    model, own = decoders.configure(embedder, decoder, steering | writing, services | {"unknown_words": unknown_words})
     distiller = Distiller(
         per_class=per_class,
         ratio=ratio,
@@ -108,7 +105,7 @@ def compare(
         embedder=model,
         condenser=condenser,
         decoder=decoder,
-        decoder_options=decoders.configure_decoder(decoder, steps=decoder_steps, beam=beam, start=start, align=align),
+        decoder_options=own,
         prompt=prompt,
         max_tokens=max_tokens,
         seed=seed,
@@ -121,11 +118,11 @@ def compare(
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
     texts = read(source, **columns)
     held_out = read(test, **columns, like=texts)
-    own = {"text_column": candidate_text_column, "label_column": candidate_label_column}
-    ready = {name: [read(part, **columns | own, like=texts) for part in _sets_at(name)] for name in candidates or ()}
+    theirs = {"text_column": candidate_text_column, "label_column": candidate_label_column}
+    ready = {name: [read(part, **columns | theirs, like=texts) for part in _sets_at(name)] for name in candidates or ()}
     print_notes([*texts.notes, *held_out.notes, *(note for sets in ready.values() for part in sets for note in part.notes)])
     results = options.result_store(store, distiller.progress, no_cache=no_cache)
-    run = distiller.run(texts)
+    run = distiller.run(texts, test=held_out)
     found = compare_methods(distiller, run, held_out, wanted, judges, candidates=ready, protocol=plan, results=results).as_dict()
     print_json(found) if json else show_comparison(found)
 

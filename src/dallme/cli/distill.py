@@ -46,6 +46,11 @@ def distill(
     beam: decoders.Beam = None,
     start: decoders.Start = None,
     align: decoders.Align = False,
+    drafts: decoders.Drafts = None,
+    examples: decoders.Examples = None,
+    temperature: decoders.Temperature = None,
+    max_copied_span: decoders.MaxCopiedSpan = None,
+    output_price: decoders.OutputPrice = None,
     max_tokens: options.MaxTokens = 128,
     seed: options.Seed = 0,
     store: options.Store = None,
@@ -72,9 +77,10 @@ def distill(
     from dallme.distiller import Distiller
     from dallme.readers import read
 
-    model = options.configure_embedder(
-        embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price, unknown_words=unknown_words
-    )
+    services = {"base_url": base_url, "dimensions": dimensions, "budget_usd": budget_usd, "price": price}
+    steering = {"steps": decoder_steps, "beam": beam, "start": start, "align": align, "output_price": output_price}
+    writing = {"drafts": drafts, "examples": examples, "temperature": temperature, "max_copied_span": max_copied_span}
+    model, own = decoders.configure(embedder, decoder, steering | writing, services | {"unknown_words": unknown_words})
     distiller = Distiller(
         per_class=per_class,
         ratio=ratio,
@@ -83,7 +89,7 @@ def distill(
         embedder=model,
         condenser=condenser,
         decoder=decoder,
-        decoder_options=decoders.configure_decoder(decoder, steps=decoder_steps, beam=beam, start=start, align=align),
+        decoder_options=own,
         prompt=prompt,
         max_tokens=max_tokens,
         seed=seed,
@@ -97,18 +103,18 @@ def distill(
         texts = read(source, **columns, id_column=id_column, engine=distiller.resolved_engine)
         held_out = read(test, **columns, like=texts) if test else None
         print_notes([*texts.notes, *(held_out.notes if held_out else ())])
-        distillation = distiller.run(texts)
-    distilled, comparison = distillation.distilled, None
-    if held_out is not None:
-        comparison = _compare(distiller, distillation, held_out, decoder, judges)
+        distillation = distiller.run(texts, test=held_out)
+    distilled = distillation.distilled
+    comparison = None if held_out is None else _compare(distiller, distillation, held_out, decoder, judges)
+    if comparison:
         distilled = distilled.with_comparison(comparison)
     distilled.save(output, overwrite=overwrite, beside={} if no_report else report_of(distilled, distillation, distiller))
     if json:
         print_json(_document(distilled, output, comparison))
-    else:
-        print(f"{len(texts):,} rows → {len(distilled):,} texts in {output}")
-        if comparison:
-            show_comparison(comparison)
+        return
+    print(f"{len(texts):,} rows → {len(distilled):,} texts in {output}")
+    if comparison:
+        show_comparison(comparison)
 
 
 def _compare(

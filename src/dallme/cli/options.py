@@ -53,7 +53,11 @@ Embedder = Annotated[
 ]
 Prompt = Annotated[str | None, typer.Option("--prompt", help="Task-specific prompt put before each text when it is embedded.")]
 BaseUrl = Annotated[
-    str | None, typer.Option("--base-url", help="Address of a server that speaks OpenAI's protocol; for openai:MODEL.")
+    str | None,
+    typer.Option(
+        "--base-url",
+        help="Address of a server that speaks OpenAI's protocol; for openai:MODEL and llm:MODEL.",
+    ),
 ]
 Dimensions = Annotated[int | None, typer.Option("--dimensions", help="Length of the vectors to ask a service for.")]
 BudgetUsd = Annotated[
@@ -206,16 +210,22 @@ def configure_embedder(
     if not given:
         return name
 
-    from dallme import registry
     from dallme.embedders.resolve import resolve
 
-    known = {called: part for part in registry.PARTS if part.role == "embedders" for called in (part.name, *part.aliases)}
-    part = known.get(name.partition(":")[0]) or registry.find("embedders", "sentence-transformer")
-    takes = {field.name for field in fields(part.load())}
+    takes = embedder_takes(name)
     unknown = [option for option, (field, _) in given.items() if field not in takes]
     if unknown and not lenient:
         raise InputError(f"expected no {unknown[0]} with the embedder {name!r}, which has no such option")
     return resolve(name, **{field: value for field, value in given.values() if field in takes})
+
+
+def embedder_takes(name: str) -> set[str]:
+    """The names of the options of the embedder that is meant by a name."""
+    from dallme import registry
+
+    known = {called: part for part in registry.PARTS if part.role == "embedders" for called in (part.name, *part.aliases)}
+    part = known.get(name.partition(":")[0]) or registry.find("embedders", "sentence-transformer")
+    return {field.name for field in fields(part.load())}
 
 
 def split_names(names: str) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +32,12 @@ class Context:
         embedder: The embedder, or None where the user handed over vectors.
         progress: Where to show progress.
         engine: Where work that can be shared out is done.
+        prompt: Task prompt that the vectors were made with.
+        test: Rows that the texts are to be tested on. No decoder may learn from them: the audit of written texts alone reads
+            them.
+        answers: Folder that keeps what a service answered, so that nothing is paid for twice; None keeps nothing.
+        findings: What the decoder wants the manifest to tell, ready for JSON; ``cost_usd`` in it is added to the cost, and
+            ``decoder`` is the name that the lineage tells, where another decoder wrote the texts.
     """
 
     source: LabelledTexts
@@ -39,12 +47,26 @@ class Context:
     embedder: Embedder | None = None
     progress: Progress = field(default_factory=SilentProgress)
     engine: Engine = field(default_factory=LocalEngine)
+    prompt: str | None = None
+    test: LabelledTexts | None = None
+    answers: Path | None = None
+    findings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks that texts and vectors belong together."""
         check_positive(self.max_tokens, "max_tokens")
         if len(self.source) != len(self.vectors):
             raise InputError(f"expected a vector for each text, found {len(self.vectors)} vectors for {len(self.source)} texts")
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeds texts as the source was embedded; float32 of shape (n, d), of length 1.
+
+        Raises:
+            InputError: If there is no embedder, or it can make nothing of a text.
+        """
+        if self.embedder is None:
+            raise InputError("expected an embedder to embed texts with, found none: the vectors were handed over")
+        return self.embedder.embed(texts, prompt=self.prompt)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,8 @@ class DistilledDataset:
             "weight": pa.array(self.weights, pa.float64()),
             "cosine": pa.array([row.cosine for row in self.lineage], pa.float32()),
             "label_agrees": pa.array([row.label_agrees for row in self.lineage], pa.bool_()),
+            "copied_span": pa.array([row.copied_span for row in self.lineage], pa.int64()),
+            "copied_rows": _id_lists([row.copied_rows for row in self.lineage]),
             "decoder": [row.decoder for row in self.lineage],
             "sentences": pa.array([row.sentences for row in self.lineage], pa.list_(pa.string())),
             "sentence_rows": _id_lists([row.sentence_rows for row in self.lineage]),
@@ -165,6 +167,8 @@ class DistilledDataset:
                     sentence_rows=tuple(columns["sentence_rows"][row]),
                     cosine=columns["cosine"][row],
                     label_agrees=columns["label_agrees"][row] if "label_agrees" in columns else None,
+                    copied_span=columns["copied_span"][row] if "copied_span" in columns else None,
+                    copied_rows=tuple(columns["copied_rows"][row]) if "copied_rows" in columns else (),
                 )
                 for row in range(table.num_rows)
             )

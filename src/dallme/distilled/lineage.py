@@ -24,6 +24,8 @@ class Lineage:
         sentence_rows: For each sentence the id of the source row it was taken from; empty if none was copied.
         cosine: Cosine of the text's own vector to the prototype, or None if there was no embedder to ask.
         label_agrees: Whether a linear probe of the full data gives the text its label, or None if the decoder asked none.
+        copied_span: Words of the longest run that the text shares with any one source row, or None if the decoder did not look.
+        copied_rows: Id of a row that holds that run; empty if the decoder did not look, or no word is shared.
     """
 
     decoder: str
@@ -33,6 +35,8 @@ class Lineage:
     sentence_rows: tuple[RowId, ...] = ()
     cosine: float | None = None
     label_agrees: bool | None = None
+    copied_span: int | None = None
+    copied_rows: tuple[RowId, ...] = ()
 
 
 def trace(
@@ -64,6 +68,8 @@ def trace(
             sentence_rows=tuple(ids[row] for row in text.rows),
             cosine=cosine,
             label_agrees=text.label_agrees,
+            copied_span=text.copied_span,
+            copied_rows=() if text.copied_row is None else (ids[text.copied_row],),
         )
         for members, text, cosine in zip(prototypes.members, decoded, cosines, strict=True)
     )

@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from time import sleep
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from dallme.data import Fingerprint
-from dallme.embedders import tokens
 from dallme.embedders.base import Embedder
-from dallme.embedders.gathering import gather
-from dallme.embedders.openai_requests import (
-    ADDRESS,
-    MAX_INPUTS,
-    MAX_TOKENS,
-    Prepared,
-    check_address,
-    note_of_cut,
-    pack,
-    prepare,
-    read_key,
-)
-from dallme.embedders.openai_service import Service
-from dallme.embedders.pacing import Pacer
-from dallme.embedders.pricing import Ledger, Price, is_price, price_of
+from dallme.embedders.openai_requests import MAX_INPUTS, MAX_TOKENS, Prepared, note_of_cut, pack, parse, prepare
 from dallme.embedders.prompts import prefix_for
-from dallme.errors import InputError, MissingDependencyError, ServiceError
+from dallme.errors import InputError, ServiceError
+from dallme.services import tokens
+from dallme.services.addresses import check_address, find_address, find_caps, public_name
+from dallme.services.asking import Request, Service, make_client
+from dallme.services.gathering import gather
+from dallme.services.pacing import Pacer
+from dallme.services.pricing import Ledger, Price, Usage, is_price, price_of
 from dallme.validation import check_positive, is_private_line
 
 #: Dimensions of OpenAI's models.
 DIMENSIONS = {"text-embedding-3-large": 3072, "text-embedding-3-small": 1536, "text-embedding-ada-002": 1536}
-#: What the first paid tier of OpenAI takes in a minute: requests, tokens.
-REQUESTS_PER_MINUTE, TOKENS_PER_MINUTE = 3000, 1_000_000
+#: What may help where a request is refused.
+_HINT = "the server may take fewer or shorter texts than it was sent (max_inputs, max_tokens), or no dimensions"
 
 
 @dataclass(frozen=True)
@@ -54,7 +43,7 @@ class OpenAIEmbedder(Embedder):
         base_url: Address of the service, by default the variable OPENAI_BASE_URL, else OpenAI's own.
         dimensions: Length of the vectors that is asked for; by default the model's own.
         max_usd: Most US dollars to spend; a request that could exceed it is not sent.
-        price: US dollars per million tokens; by default see :mod:`dallme.embedders.pricing`.
+        price: US dollars per million tokens; by default see :mod:`dallme.services.pricing`.
         max_tokens: Tokens read of a text, the rest is cut; by default 8,192 for OpenAI's models and no limit for others.
         max_inputs: Texts in one request, at most.
         requests_per_minute: Cap on requests; by default that of OpenAI's first paid tier there, and none elsewhere.
@@ -111,7 +100,7 @@ class OpenAIEmbedder(Embedder):
     @property
     def address(self) -> str:
         """Where requests go."""
-        return self.base_url or os.environ.get("OPENAI_BASE_URL") or ADDRESS
+        return find_address(self.base_url)
 
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
         """Model, address, dimension, prefix and tokens read.
@@ -122,10 +111,9 @@ class OpenAIEmbedder(Embedder):
 
     def fingerprint_of(self, dimension: int, prompt: str | None = None) -> Fingerprint:
         """The fingerprint of vectors of a given dimension, without asking the service."""
-        parts = urlsplit(self.address)
         return Fingerprint(
             model=self.name,
-            weights=f"{parts.netloc}{parts.path.rstrip('/')}/{self.model}",
+            weights=f"{public_name(self.address)}/{self.model}",
             dimension=dimension,
             prompt=self.prefix(prompt) or None,
             pooling="unknown",
@@ -159,8 +147,7 @@ class OpenAIEmbedder(Embedder):
     @property
     def caps(self) -> tuple[int | None, int | None]:
         """Requests and tokens a minute, None for no cap."""
-        defaults = (REQUESTS_PER_MINUTE, TOKENS_PER_MINUTE) if self.address == ADDRESS else (None, None)
-        return self.requests_per_minute or defaults[0], self.tokens_per_minute or defaults[1]
+        return find_caps(self.address, self.requests_per_minute, self.tokens_per_minute)
 
     @cached_property
     def resolved_price(self) -> Price:
@@ -176,7 +163,7 @@ class OpenAIEmbedder(Embedder):
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the texts embedded so far."""
         cut = (f"{self.name}: {note_of_cut(self._cut[0], self.token_limit)}",) if self._cut[0] else ()
-        open_line = f"{self.name}: texts went unencrypted to {urlsplit(self.address).netloc}"
+        open_line = f"{self.name}: texts went unencrypted to {public_name(self.address).partition('/')[0]}"
         return cut if is_private_line(self.address) else (*cut, open_line)
 
     def prepare(self, texts: Sequence[str], prompt: str | None = None) -> Prepared:
@@ -209,7 +196,17 @@ class OpenAIEmbedder(Embedder):
         yield from gather(ask, self.pack(prepared.tokens), self.concurrency)
 
     def _ask(self, texts: list[str], counts: np.ndarray, sleep: Any) -> np.ndarray:
-        vectors = self._service.ask(texts, int(counts.sum()), sleep)
+        create = self._service.client.embeddings.with_raw_response.create
+        request = {"model": self.model} | ({"dimensions": self.dimensions} if self.dimensions else {})
+        vectors = self._service.ask(
+            Request(
+                lambda: create(input=texts, encoding_format="float", **request),
+                lambda body: parse(body, len(texts)),
+                Usage(int(counts.sum())),
+                several=len(texts) > 1,
+            ),
+            sleep,
+        )
         expected = self.known_dimension
         if expected and vectors.shape[1] != expected:
             raise ServiceError(
@@ -234,14 +231,9 @@ class OpenAIEmbedder(Embedder):
 
     @cached_property
     def _service(self) -> Service:
-        try:
-            from openai import OpenAI
-        except ImportError:
-            raise MissingDependencyError("embedder 'openai'", "openai", "openai") from None
-        client = OpenAI(api_key=read_key(self.address), base_url=self.address, timeout=self.timeout, max_retries=0)
-        request = {"model": self.model} | ({"dimensions": self.dimensions} if self.dimensions else {})
+        client = make_client("embedder 'openai'", self.address, self.timeout)
         pacer = Pacer(*self.caps)
-        return Service(client, request, self._ledger, pacer, max_retries=self.max_retries, first_pause=self.first_pause)
+        return Service(client, self.model, "embeddings", _HINT, self._ledger, pacer, self.max_retries, self.first_pause)
 
     def __getstate__(self) -> dict[str, Any]:
         """The options alone: neither the client, which holds the key, nor the account travels to other processes."""

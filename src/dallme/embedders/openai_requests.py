@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from dallme.embedders import tokens
 from dallme.errors import InputError
-from dallme.validation import is_private_line
+from dallme.services import tokens
+from dallme.services.pricing import Usage
 
-#: Where OpenAI answers.
-ADDRESS = "https://api.openai.com/v1"
-#: What is sent as the key where none is needed.
-NO_KEY = "none"
 #: What the service takes: tokens of a text, texts of a request, tokens of a request.
 MAX_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS = 8192, 2048, 300_000
 #: Numbers of an answer, at most: as JSON text they take some 25 MB, and several answers are under way at a time.
@@ -81,7 +75,7 @@ def pack(counts: np.ndarray, max_inputs: int, dimension: int | None, max_tokens:
     return [np.arange(start, stop) for start, stop in zip(starts, [*starts[1:], len(counts)], strict=True)]
 
 
-def parse(body: bytes, rows: int) -> tuple[np.ndarray, int | None]:
+def parse(body: bytes, rows: int) -> tuple[np.ndarray, Usage | None]:
     """Reads an answer.
 
     Args:
@@ -110,38 +104,9 @@ def parse(body: bytes, rows: int) -> tuple[np.ndarray, int | None]:
     if not vectors.size or not np.isfinite(vectors).all():
         raise ValueError("vectors with NaN or infinity" if vectors.size else "empty vectors")
     charged = (answer.get("usage") or {}).get("prompt_tokens")
-    return vectors, int(charged) if charged else None
+    return vectors, Usage(int(charged)) if charged else None
 
 
 def note_of_cut(count: int, limit: int | None) -> str:
     """Says how many texts are longer than the limit."""
     return f"{count:,} {'text is' if count == 1 else 'texts are'} cut at {limit:,} tokens"
-
-
-def check_address(address: str) -> None:
-    """Raises InputError for what is no address, without showing it, and for one that could hold a secret."""
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError("expected base_url as http://HOST/PATH or https://HOST/PATH, such as http://localhost:8080/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise InputError("expected base_url without user, password and query; a key belongs in the environment: OPENAI_API_KEY")
-
-
-def read_key(address: str) -> str:
-    """The key of the environment; other services than OpenAI's may need none.
-
-    Raises:
-        InputError: If it is missing, cannot be one, or would travel unencrypted.
-    """
-    key = os.environ.get("OPENAI_API_KEY", "").strip()
-    if not key and address == ADDRESS:
-        raise InputError("expected a key in the environment variable OPENAI_API_KEY, found none; set it and run the same again")
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise InputError("expected a key of plain letters and signs in OPENAI_API_KEY, found others; was it copied whole?")
-    if key and not is_private_line(address):
-        raise InputError(
-            "expected base_url to begin with https:// where a key is sent along, found http:// for "
-            f"{urlsplit(address).hostname!r}; "
-            "give its https address, reach it through a tunnel to localhost, or unset OPENAI_API_KEY if that server needs none"
-        )
-    return key or NO_KEY

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from dallme.embedders.base import TextError, normalize
-from dallme.validation import text_problem
+from dallme.decoders import written
+from dallme.embedders.base import normalize
 
 #: A row whose best text did not get nearer for this many steps is done.
 PATIENCE = 2
@@ -177,10 +177,4 @@ def _hold(writer: Writer, rows: list[_Row], proposals: list[list[str]], beam: in
 
 def embed_usable(writer: Writer, texts: Sequence[str]) -> dict[str, np.ndarray]:
     """The vector of each text; texts that are blank, or that the embedder can make nothing of, are left out."""
-    left = [text for text in texts if text_problem(text) is None]
-    while left:
-        try:
-            return dict(zip(left, writer.embed(left), strict=True))
-        except TextError as error:
-            del left[error.row]
-    return {}
+    return written.embed_usable(writer.embed, texts)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+#: Words of a run that a text and a test row may not share: the length that tells contamination apart from chance (Brown et
+#: al. 2020, "Language Models are Few-Shot Learners", appendix C).
+CONTAMINATION = 13
 
 # Han and kana are written without spaces: each character counts as a word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
@@ -58,11 +63,11 @@ class Phrases:
         Args:
             texts: The few texts.
         """
-        self._texts = list(texts)
+        self.texts = list(texts)
         self._next: list[dict[str, int]] = [{}]
         self._link, self._length = [-1], [0]
         self._ends: list[list[int]] = []
-        for text in self._texts:
+        for text in self.texts:
             state, ends = 0, []
             for word in words_of(text):
                 state = self._extend(state, word)
@@ -98,7 +103,7 @@ class Phrases:
             # Whoever holds a run holds its endings, whole.
             if best[state] and parent > 0 and lengths[parent] > best[parent]:
                 best[parent], origin[parent] = lengths[parent], origin[state]
-        return [self._copied(index, best, origin) for index in range(len(self._texts))]
+        return [self._copied(index, best, origin) for index in range(len(self.texts))]
 
     def _copied(self, index: int, best: list[int], origin: list[int]) -> Copied:
         runs, rows = [], []
@@ -112,10 +117,10 @@ class Phrases:
             return Copied(lengths)
         last = int(np.argmax(lengths))
         # The words of the text as it is written: case-folding may change the number of letters, not of words.
-        places = [match.span() for match in _WORD.finditer(self._texts[index])]
+        places = [match.span() for match in _WORD.finditer(self.texts[index])]
         first = last - runs[last] + 1
         if len(places) != len(runs):
-            return Copied(lengths, rows[last], 0, len(self._texts[index]))
+            return Copied(lengths, rows[last], 0, len(self.texts[index]))
         return Copied(lengths, rows[last], places[first][0], places[last][1])
 
     def _extend(self, last: int, word: str) -> int:
@@ -148,3 +153,56 @@ class Phrases:
         self._link.append(0)
         self._length.append(length)
         return len(self._length) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Contamination:
+    """What a few texts share with test rows.
+
+    Attributes:
+        rows: Test rows that were read.
+        exact: Texts that have the words of a test row, all of them in its order and no others.
+        copied: What each text shares with any test row.
+    """
+
+    rows: int
+    exact: tuple[int, ...]
+    copied: tuple[Copied, ...]
+
+    @classmethod
+    def find(cls, phrases: Phrases, rows: Iterable[str]) -> Contamination:
+        """Reads test rows, one by one.
+
+        Args:
+            phrases: The texts.
+            rows: Test rows, without markup.
+        """
+        own: dict[tuple[str, ...], list[int]] = {}
+        for index, text in enumerate(phrases.texts):
+            own.setdefault(tuple(words_of(text)), []).append(index)
+        exact: set[int] = set()
+        count = 0
+
+        def watched() -> Iterator[str]:
+            nonlocal count
+            for row in rows:
+                count += 1
+                exact.update(own.get(tuple(words_of(row)), ()))
+                yield row
+
+        copied = phrases.read(watched())
+        return cls(count, tuple(sorted(exact)), tuple(copied))
+
+    @property
+    def shared(self) -> list[int]:
+        """Texts that share a run of thirteen words with a test row."""
+        return [index for index, copied in enumerate(self.copied) if copied.longest >= CONTAMINATION]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is written about it; no test row is quoted."""
+        return {
+            "rows": self.rows,
+            "exact": list(self.exact),
+            "longest_span": max((copied.longest for copied in self.copied), default=0),
+            "shared_13grams": self.shared,
+        }

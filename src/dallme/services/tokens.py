@@ -32,5 +32,5 @@ def _tokenizer() -> Any:
     try:
         import toktok
     except ImportError:
-        raise MissingDependencyError("embedder 'openai'", "toktok-rs", "openai") from None
+        raise MissingDependencyError("counting tokens for OpenAI's protocol", "toktok-rs", "openai") from None
     return toktok

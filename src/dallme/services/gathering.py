@@ -6,12 +6,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
 
 import numpy as np
 
-from dallme.embedders.pacing import Sleep
+from dallme.services.pacing import Sleep
 
-Ask = Callable[[np.ndarray, Sleep], np.ndarray]
+Answer = TypeVar("Answer")
 
 
 class TooManyTextsError(Exception):
@@ -22,7 +23,9 @@ class _StoppedError(Exception):
     """Another request failed for good while this one was waiting."""
 
 
-def gather(ask: Ask, batches: Sequence[np.ndarray], concurrency: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def gather(
+    ask: Callable[[np.ndarray, Sleep], Answer], batches: Sequence[np.ndarray], concurrency: int
+) -> Iterator[tuple[np.ndarray, Answer]]:
     """Asks for several batches at a time and hands each over as soon as it is answered.
 
     A new request is sent only after what was answered was taken by the caller, so that no more than `concurrency` answers
@@ -30,18 +33,18 @@ def gather(ask: Ask, batches: Sequence[np.ndarray], concurrency: int) -> Iterato
     waited for and handed over, since they are paid for, and then the failure is raised.
 
     Args:
-        ask: Embeds the texts at some positions; its second argument sleeps, and ends the work if another batch failed. Where it
-            raises :class:`TooManyTextsError`, the batches become smaller.
+        ask: Sends what stands at some positions, such as texts to embed; its second argument sleeps, and ends the work if
+            another batch failed. Where it raises :class:`TooManyTextsError`, the batches become smaller.
         batches: Positions of each batch.
         concurrency: Requests at a time.
 
     Yields:
-        Positions and vectors of each batch, in the order of the answers.
+        Positions and answer of each batch, in the order of the answers.
     """
     stop = threading.Event()
     failure: BaseException | None = None
     queue = _Queue(batches)
-    running: dict[Future[np.ndarray], np.ndarray] = {}
+    running: dict[Future[Answer], np.ndarray] = {}
 
     def sleep(seconds: float) -> None:
         if stop.wait(seconds):

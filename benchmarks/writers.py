@@ -1,0 +1,121 @@
+"""Decoders that write beside decoders that choose: what classifiers learn from their texts, how near these are, what they copy.
+
+The model of `llm` and `search` is SmolLM2-135M, for `llm` served on this machine by the server of the tests: a small model, whose
+figures say little of large ones.
+Run: python benchmarks/writers.py [--store FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from _common import HERE, data_folder, write
+
+sys.path.insert(0, str(HERE.parent / "tests"))
+
+#: Texts per class, and tokens of each at most.
+PER_CLASS, MAX_TOKENS = {"ag_news": 3, "sst2": 4}, 64
+#: Longest copied span of a set whose first texts are shown.
+SHOWN = 12
+CLASSIFIERS = ("logistic-regression", "linear-svm", "naive-bayes", "embedding-lr")
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "nearest": ("nearest", {}),
+    "extractive": ("extractive", {}),
+    "teaching": ("teaching", {}),
+    "vec2text": ("vec2text", {}),
+    "vec2text, from a hypothesis": ("vec2text", {"start": "hypothesis"}),
+    "auto": ("auto", {}),
+    "llm, no rows shown": ("llm:smollm2", {"examples": 0, "drafts": 2, "concurrency": 1, "timeout": 600.0}),
+    "llm, two rows shown": ("llm:smollm2", {"examples": 2, "drafts": 2, "concurrency": 1, "timeout": 600.0}),
+    "search": ("search", {}),
+}
+
+
+def measure(name: str, store: str, known: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every method on one data set, with one seed; gives what is known after each. What was measured before is kept."""
+    from chat_server import ChatServer, SmolLM2
+    from dallme.distiller import Distiller
+    from dallme.readers import read
+
+    source = read(data_folder() / name / "train.parquet")
+    test = read(data_folder() / name / "test.parquet", like=source)
+    distiller = Distiller(PER_CLASS[name], max_tokens=MAX_TOKENS, store=store)
+    vectors = distiller.embed(source)
+    prototypes = distiller.condense(distiller.context(source, vectors))
+    found = {"rows": len(source), "test_rows": len(test), "texts": len(prototypes), "classifiers": list(CLASSIFIERS)}
+    table = {row["method"]: row for row in known.get("table", [])}
+    for method, (decoder, options) in METHODS.items():
+        if method in table:
+            continue
+        with ChatServer(writer=SmolLM2()) if decoder.startswith("llm") else nullcontext() as server:
+            own = options | ({"base_url": server.url} if server else {})
+            made = replace(distiller, decoder=decoder, decoder_options=own, store=None)
+            context = replace(distiller.context(source, vectors, test=test), answers=None, findings={})
+            started = time.perf_counter()
+            decoded = made.resolved_decoder.decode(prototypes, context, seed=0)
+            seconds = time.perf_counter() - started
+        table[method] = {"method": method, "seconds": round(seconds, 1)} | judge(decoded, prototypes, context, test, distiller)
+        print(name, table[method], flush=True)
+        yield found | {"table": [table[each] for each in METHODS if each in table]}
+
+
+def judge(decoded: list[Any], prototypes: Any, context: Any, test: Any, distiller: Any) -> dict[str, Any]:
+    """What a set of texts is worth, how near it is, and what it copies."""
+    from dallme.data import LabelledTexts
+    from dallme.decoders.written import copied_spans
+    from dallme.embedders.base import normalize
+    from dallme.evaluation.judging import evaluate
+    from dallme.evaluation.protocol import make_classifiers
+
+    texts = [text.text for text in decoded]
+    written = LabelledTexts(texts, prototypes.labels, context.source.label_names, np.arange(len(texts)))
+    scores = evaluate(written, test, make_classifiers(CLASSIFIERS, distiller), seed=0)
+    cosines = np.einsum("ij,ij->i", context.embed(texts), normalize(prototypes.vectors))
+    spans = [text.copied_span or 0 for text in copied_spans(decoded, context)]
+    tokens = context.count_tokens(texts)
+    return {
+        "accuracy": [round(score.as_dict()["accuracy_mean"], 4) for score in scores],
+        "cosine": round(float(cosines.mean()), 3),
+        "longest_copied_span": max(spans),
+        "mean_copied_span": round(float(np.mean(spans)), 1),
+        "real_texts": sum(bool(text.rows) for text in decoded),
+        "tokens_a_text": round(float(tokens.mean()), 1),
+        "findings": {key: context.findings[key] for key in ("auto", "drafts") if key in context.findings},
+        # Texts of the data sets are not shown here, nor what copies them.
+        "first_texts": {}
+        if max(spans) > SHOWN
+        else {
+            context.source.label_names[label]: texts[int(np.flatnonzero(prototypes.labels == label)[0])]
+            for label in np.unique(prototypes.labels).tolist()
+        },
+    }
+
+
+def main() -> None:
+    """Runs the data sets; each result is written as soon as it is there, and a run that was interrupted goes on."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", type=Path, help="folder that keeps embeddings; a new one by default")
+    parser.add_argument("--again", action="store_true", help="measure again what the file holds already")
+    options = parser.parse_args()
+    path = HERE / "writers.json"
+    known = json.loads(path.read_text())["data"] if path.exists() and not options.again else {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in PER_CLASS:
+            for found in measure(name, str(options.store or folder), known.get(name, {})):
+                known[name] = found
+                write("writers", {"max_tokens": MAX_TOKENS, "data": known})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A language model behind OpenAI's chat protocol writes the texts; probes choose among its drafts."""
