@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dallme.decoders.vec2text.config import FILE
 from dallme.embedders.base import Embedder
 from dallme.errors import DallmeError, InputError, UnknownNameError
 from dallme.models.devices import quiet_loading
@@ -75,8 +77,9 @@ def make_base(base: str, texts: Sequence[str], embedder: Embedder, *, preset: Pr
 
     Args:
         base: ``scratch``: a small Llama with random weights; ``embedder``: the embedder's own transformer as a decoder, its
-            weights and the mean of its token vectors as a start; else a Hub id, a folder or ``smollm2``. The first two get a
-            tokenizer of their own, trained on the texts: cased, so that what the embedder does not see can be written.
+            weights and the mean of its token vectors as a start; ``vec2text`` or the folder of an inverter: the language model
+            of the one that comes with the package, or of that one; else a Hub id, a folder or ``smollm2``. The first two get
+            a tokenizer of their own, trained on the texts: cased, so that what the embedder does not see can be written.
         texts: What our own tokenizer is trained on.
         embedder: The embedder, for ``embedder``.
         preset: The size.
@@ -93,6 +96,8 @@ def make_base(base: str, texts: Sequence[str], embedder: Embedder, *, preset: Pr
         return _from_scratch(tokenizer, preset), tokenizer, "causal"
     if base == "embedder":
         return *_from_embedder(texts, embedder, preset), "causal"
+    if base == "vec2text" or (Path(base).expanduser() / FILE).is_file():
+        return _from_inverter(base)
     from transformers import AutoConfig
 
     place = find_model(base)
@@ -103,6 +108,15 @@ def make_base(base: str, texts: Sequence[str], embedder: Embedder, *, preset: Pr
         if getattr(model.config, name, None) is None:
             setattr(model.config, name, getattr(tokenizer, name) or tokenizer.eos_token_id)
     return model, tokenizer, "causal"
+
+
+def _from_inverter(base: str) -> tuple[Any, Any, str]:
+    """The language model of an inverter, which writes already; what its vectors were read with is left behind."""
+    from dallme.decoders.vec2text.fit import find_inverter
+    from dallme.decoders.vec2text.folder import load
+
+    model, tokenizer, config = load(find_inverter("" if base == "vec2text" else base), "cpu")
+    return model.language_model, tokenizer, config.kind
 
 
 def train_tokenizer(texts: Sequence[str], pieces: int) -> PreTrainedTokenizerFast:
