@@ -42,7 +42,7 @@ from dallme.store import EmbeddingStore, embed_with_store
 from dallme.text import sentences
 
 STEPS, BEAMS, TOKENS, GLOVE, ALIGNED_ROWS = (0, 1, 5, 10), (1, 4), 64, "glove:6B.50d", 100
-PERPLEXITY_ROWS, GROUPS = 100, ("texts", "from_nearest", "aligned")
+PERPLEXITY_ROWS, GROUPS = 50, ("texts", "from_nearest", "aligned", "own")
 PROGRESS = make_progress()
 
 
@@ -116,23 +116,36 @@ def encode_all(inverter: Inverter, texts: Sequence[str]) -> list[np.ndarray]:
     return encode(texts, inverter.tokenizer, inverter.model.eos_id, 10**6)
 
 
-def aligned(inverter: Inverter, known: Corpus, test: Corpus, own: Inverter | None) -> dict[str, Any]:
-    """GloVe vectors through the inverter of another embedder, and through one of their own."""
+def aligned(inverter: Inverter, known: Corpus, test: Corpus) -> dict[str, Any]:
+    """GloVe vectors through the inverter of another embedder."""
     glove = resolve(GLOVE, unknown="zero")
     vectors, targets = through_store(glove)(known.texts), through_store(glove)(test.texts[:ALIGNED_ROWS])
     alignment = fit_alignment(vectors, known.vectors, seed=0)
     result: dict[str, Any] = {"rows": ALIGNED_ROWS, "map_cosine": alignment.cosine, "map_chance": alignment.chance}
-    for name, used, decoded in (("aligned", inverter, alignment.map(targets)), ("own", own, targets)):
-        if used is not None:
-            texts = [each.text or "." for each in used.decode(decoded, steps=5, beam=4, progress=PROGRESS)]
-            made = glove.embed(texts)
-            result[name] = {
-                "cosine": float(np.mean(np.einsum("ij,ij->i", made, targets))),
-                "chance": float(np.mean(np.einsum("ij,ij->i", np.roll(made, 1, axis=0), targets))),
-                "bleu": measure(texts, test.texts[:ALIGNED_ROWS]).bleu,
-            }
+    result["aligned"] = glove_round_trip(inverter, alignment.map(targets), targets, test)
     print(result, flush=True)
     return result
+
+
+def glove_round_trip(used: Inverter, decoded: np.ndarray, targets: np.ndarray, test: Corpus) -> dict[str, Any]:
+    """Decodes vectors and compares GloVe's vectors of what is written with GloVe's vectors of the texts."""
+    texts = [each.text or "." for each in used.decode(decoded, steps=5, beam=4, progress=PROGRESS)]
+    made = resolve(GLOVE, unknown="zero").embed(texts)
+    found = {
+        "cosine": float(np.mean(np.einsum("ij,ij->i", made, targets))),
+        "chance": float(np.mean(np.einsum("ij,ij->i", np.roll(made, 1, axis=0), targets))),
+        "bleu": measure(texts, test.texts[:ALIGNED_ROWS]).bleu,
+    }
+    print(found, flush=True)
+    return found
+
+
+def own_glove(folder: Path, test: Corpus) -> dict[str, Any]:
+    """The same GloVe vectors through an inverter that was trained for GloVe."""
+    own = Inverter.load(folder, embedder=resolve(GLOVE, unknown="zero"))
+    targets = through_store(own.embedder)(test.texts[:ALIGNED_ROWS])
+    training = {name: own.config.training[name] for name in ("minutes", "noise", "dropout", "learning_rate", "seed", "texts")}
+    return glove_round_trip(own, targets, targets, test) | {"base": own.config.base, "training": training}
 
 
 def main() -> None:
@@ -164,20 +177,19 @@ def main() -> None:
             "label_of_the_texts_themselves": float(np.mean(probe.predict(test.vectors) == held_out.labels)),
         }
 
-    def glove() -> dict[str, Any]:
-        own = Inverter.load(options.glove_inverter) if options.glove_inverter else None
-        return {"aligned": aligned(inverter, known, test, own)}
-
     groups: dict[str, Callable[[], dict[str, Any]]] = {
         "texts": texts,
         "from_nearest": lambda: {"from_nearest": from_nearest(inverter, source.texts, known, test, options.beam_rows)},
-        "aligned": glove,
+        "aligned": lambda: {"aligned": aligned(inverter, known, test)},
+        "own": lambda: {"glove_inverter": own_glove(options.glove_inverter, test)},
     }
     path = HERE / "inversion.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
     for group in options.groups:
-        results |= groups[group]()
-        write("inversion", {name: value for name, value in results.items() if name != "machine"})
+        if group == "own" and options.glove_inverter is None:
+            continue
+        found = groups[group]()
+        before = json.loads(path.read_text()) if path.exists() else {}
+        write("inversion", {name: value for name, value in (before | found).items() if name != "machine"})
 
 
 if __name__ == "__main__":

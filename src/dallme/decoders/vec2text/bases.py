@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dallme.decoders.vec2text.config import FILE
+from dallme.decoders.vec2text.tokenizing import train_tokenizer
 from dallme.embedders.base import Embedder
 from dallme.errors import DallmeError, InputError, UnknownNameError
 from dallme.models.devices import quiet_loading
@@ -17,8 +18,6 @@ from dallme.models.locate import SENTENCE_TRANSFORMERS, locate
 
 if TYPE_CHECKING:
     import numpy as np
-    from transformers import PreTrainedTokenizerFast
-
 #: Bases that are no model of their own: a small one that knows nothing, and the embedder's own transformer.
 OWN_BASES = ("scratch", "embedder")
 
@@ -117,40 +116,6 @@ def _from_inverter(base: str) -> tuple[Any, Any, str]:
 
     model, tokenizer, config = load(find_inverter("" if base == "vec2text" else base), "cpu")
     return model.language_model, tokenizer, config.kind
-
-
-def train_tokenizer(texts: Sequence[str], pieces: int) -> PreTrainedTokenizerFast:
-    """Trains a cased byte-level BPE, which can write every text.
-
-    Args:
-        texts: What it is trained on.
-        pieces: Most pieces, the special ones (padding, begin, end) and the 256 bytes included.
-
-    Returns:
-        The tokenizer; it adds no special tokens by itself.
-    """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=pieces,
-        special_tokens=["<pad>", "<bos>", "<eos>"],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return wrap_tokenizer(tokenizer)
-
-
-def wrap_tokenizer(tokenizer: Any, pad: str = "<pad>", bos: str = "<bos>", eos: str = "<eos>") -> PreTrainedTokenizerFast:
-    """A tokenizer of ``tokenizers`` as transformers' own."""
-    from transformers import PreTrainedTokenizerFast
-
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=pad, bos_token=bos, eos_token=eos, clean_up_tokenization_spaces=False
-    )
 
 
 def _special_ids() -> dict[str, Any]:
