@@ -2,29 +2,36 @@
 
 - texts: BLEU, token F1, exact matches and cosine after 0, 1, 5 and 10 steps with beams of 1 and 4, beside the nearest of the
   18,060 training texts; and for how many a linear probe of the full data gives what was written the text's class.
-- from nearest: correction that starts at the nearest training text, which is kept where nothing written is nearer.
+- from nearest: correction that starts at the nearest training text and at texts joined from pieces of the nearest ones; the
+  perplexity of all of them under SmolLM2-135M beside that of the test texts.
 - aligned: GloVe vectors mapped into the inverter's space and decoded there; the cosine of GloVe's vectors of what was written to
   the vectors decoded, beside chance and, with --glove-inverter, an inverter that was trained for GloVe.
 
-Run: python benchmarks/inversion.py [INVERTER] [--rows 1000] [--beam-rows 1000] [--glove-inverter FOLDER]
+Groups that are not run stay in the JSON file as they are.
+
+Run: python benchmarks/inversion.py [INVERTER] [--rows 1000] [--beam-rows 1000] [--glove-inverter FOLDER] [--groups aligned]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from _common import data_folder, write
+from _common import HERE, data_folder, write
+from dallme.audit.perplexity import perplexity_of
 from dallme.cli.options import store_folder
 from dallme.cli.progress import make_progress
 from dallme.decoders.vec2text.alignment import fit_alignment
+from dallme.decoders.vec2text.assembly import assemble, pool_of
 from dallme.decoders.vec2text.checking import check_nearest, cut_corpus
-from dallme.decoders.vec2text.dataset import Corpus
+from dallme.decoders.vec2text.dataset import Corpus, encode
 from dallme.decoders.vec2text.fit import find_inverter
 from dallme.decoders.vec2text.inverter import Inverter
 from dallme.decoders.vec2text.measures import measure
@@ -32,8 +39,10 @@ from dallme.embedders.resolve import resolve
 from dallme.evaluation.tuning import sample
 from dallme.readers import read
 from dallme.store import EmbeddingStore, embed_with_store
+from dallme.text import sentences
 
 STEPS, BEAMS, TOKENS, GLOVE, ALIGNED_ROWS = (0, 1, 5, 10), (1, 4), 64, "glove:6B.50d", 100
+PERPLEXITY_ROWS, GROUPS = 50, ("texts", "from_nearest", "aligned", "own")
 PROGRESS = make_progress()
 
 
@@ -59,42 +68,84 @@ def decoded_texts(inverter: Inverter, test: Corpus, labels: np.ndarray, probe: A
     return found
 
 
-def from_nearest(inverter: Inverter, known: Corpus, test: Corpus, count: int) -> dict[str, Any]:
-    """Correction that starts at the nearest training text."""
-    near = (test.vectors[:count] @ known.vectors.T).argmax(axis=1)
-    starts = [known.texts[row] for row in near]
-    decoded = inverter.decode(test.vectors[:count], steps=5, beam=4, start=starts, progress=PROGRESS)
-    texts, cosines = [each.text for each in decoded], [each.cosine for each in decoded]
-    before = np.einsum("ij,ij->i", test.vectors[:count], known.vectors[near])
+def from_nearest(inverter: Inverter, source: Sequence[str], known: Corpus, test: Corpus, count: int) -> dict[str, Any]:
+    """Correction that starts at the nearest training text and at texts joined from pieces of the nearest ones."""
+    targets, started = test.vectors[:count], time.process_time()
+    order = np.argsort(-(targets @ known.vectors.T), axis=1, kind="stable")
+    starts = [known.texts[row] for row in order[:, 0]]
+    joined = assemble(
+        inverter,
+        targets,
+        [sentences(start) for start in starts],
+        [list(pool_of(source, rows)) for rows in order.tolist()],
+        count_tokens=lambda texts: np.array([len(row) for row in encode_all(inverter, texts)]),
+        max_tokens=TOKENS,
+        beam=4,
+    )
+    options = [
+        list(dict.fromkeys([" ".join(parts) for parts in found] + [start])) for found, start in zip(joined, starts, strict=True)
+    ]
+    first = inverter.decode(targets, steps=5, beam=4, start=options, progress=PROGRESS)
+    best = [" ".join(found[0]) for found in joined]
+    texts = [each.text for each in first]
+    before = np.einsum("ij,ij->i", targets, known.vectors[order[:, 0]])
+    between = np.einsum("ij,ij->i", targets, inverter.embed(best))
     result = {
         "steps": 5,
         "beam": 4,
         "nearest": measure(starts, test.texts[:count], before).as_dict(),
-        "corrected": measure(texts, test.texts[:count], cosines).as_dict(),
-        "kept_as_it_was": float(np.mean([text == start for text, start in zip(texts, starts, strict=True)])),
-        "samples": [list(each) for each in zip(test.texts[:5], starts[:5], texts[:5], strict=True)],
+        "joined": measure(best, test.texts[:count], between).as_dict(),
+        "corrected": measure(texts, test.texts[:count], [each.cosine for each in first]).as_dict(),
+        "pieces": float(np.mean([len(found[0]) for found in joined])),
+        "nearest_kept": float(np.mean([text == start for text, start in zip(texts, starts, strict=True)])),
+        "joined_kept": float(
+            np.mean([text in given and text != start for text, given, start in zip(texts, options, starts, strict=True)])
+        ),
+        "cpu_seconds": round(time.process_time() - started, 1),
+        "samples": [list(each) for each in zip(test.texts[:8], starts[:8], texts[:8], strict=True)],
     }
     print(result, flush=True)
-    return result
+    of = {"real": test.texts[:count], "nearest": starts, "joined": best, "corrected": texts}
+    found = {name: perplexity_of(rows[:PERPLEXITY_ROWS], "smollm2", progress=PROGRESS) for name, rows in of.items()}
+    print(found, flush=True)
+    return result | {"perplexity": found, "perplexity_rows": PERPLEXITY_ROWS}
 
 
-def aligned(inverter: Inverter, known: Corpus, test: Corpus, own: Inverter | None) -> dict[str, Any]:
-    """GloVe vectors through the inverter of another embedder, and through one of their own."""
+def encode_all(inverter: Inverter, texts: Sequence[str]) -> list[np.ndarray]:
+    """Tokens of texts by the inverter's tokenizer, their ends included."""
+    return encode(texts, inverter.tokenizer, inverter.model.eos_id, 10**6)
+
+
+def aligned(inverter: Inverter, known: Corpus, test: Corpus) -> dict[str, Any]:
+    """GloVe vectors through the inverter of another embedder."""
     glove = resolve(GLOVE, unknown="zero")
     vectors, targets = through_store(glove)(known.texts), through_store(glove)(test.texts[:ALIGNED_ROWS])
     alignment = fit_alignment(vectors, known.vectors, seed=0)
     result: dict[str, Any] = {"rows": ALIGNED_ROWS, "map_cosine": alignment.cosine, "map_chance": alignment.chance}
-    for name, used, decoded in (("aligned", inverter, alignment.map(targets)), ("own", own, targets)):
-        if used is not None:
-            texts = [each.text or "." for each in used.decode(decoded, steps=5, beam=4, progress=PROGRESS)]
-            made = glove.embed(texts)
-            result[name] = {
-                "cosine": float(np.mean(np.einsum("ij,ij->i", made, targets))),
-                "chance": float(np.mean(np.einsum("ij,ij->i", np.roll(made, 1, axis=0), targets))),
-                "bleu": measure(texts, test.texts[:ALIGNED_ROWS]).bleu,
-            }
+    result["aligned"] = glove_round_trip(inverter, alignment.map(targets), targets, test)
     print(result, flush=True)
     return result
+
+
+def glove_round_trip(used: Inverter, decoded: np.ndarray, targets: np.ndarray, test: Corpus) -> dict[str, Any]:
+    """Decodes vectors and compares GloVe's vectors of what is written with GloVe's vectors of the texts."""
+    texts = [each.text or "." for each in used.decode(decoded, steps=5, beam=4, progress=PROGRESS)]
+    made = resolve(GLOVE, unknown="zero").embed(texts)
+    found = {
+        "cosine": float(np.mean(np.einsum("ij,ij->i", made, targets))),
+        "chance": float(np.mean(np.einsum("ij,ij->i", np.roll(made, 1, axis=0), targets))),
+        "bleu": measure(texts, test.texts[:ALIGNED_ROWS]).bleu,
+    }
+    print(found, flush=True)
+    return found
+
+
+def own_glove(folder: Path, test: Corpus) -> dict[str, Any]:
+    """The same GloVe vectors through an inverter that was trained for GloVe."""
+    own = Inverter.load(folder, embedder=resolve(GLOVE, unknown="zero"))
+    targets = through_store(own.embedder)(test.texts[:ALIGNED_ROWS])
+    training = {name: own.config.training[name] for name in ("minutes", "noise", "dropout", "learning_rate", "seed", "texts")}
+    return glove_round_trip(own, targets, targets, test) | {"base": own.config.base, "training": training}
 
 
 def main() -> None:
@@ -104,6 +155,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1000, help="test texts, beam 1")
     parser.add_argument("--beam-rows", type=int, default=1000, help="test texts, beam 4 and from the nearest")
     parser.add_argument("--glove-inverter", type=Path)
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=GROUPS)
     options = parser.parse_args()
     inverter = Inverter.load(find_inverter(options.inverter))
     source = read(data_folder() / "ag_news" / "train.parquet")
@@ -112,20 +164,32 @@ def main() -> None:
     embed = through_store(inverter.embedder)
     known = cut_corpus(inverter, source.texts, embed, TOKENS)
     test = cut_corpus(inverter, held_out.texts, embed, TOKENS)
-    from sklearn.linear_model import LogisticRegression
 
-    probe = LogisticRegression(max_iter=1000, random_state=0).fit(embed(source.texts), source.labels)
-    nearest = check_nearest(known, test).measures.as_dict()
-    rows = {beam: options.rows if beam == 1 else options.beam_rows for beam in BEAMS}
-    results = {
-        "inverter": inverter.config.training | {"base": inverter.config.base},
-        "texts": decoded_texts(inverter, test, held_out.labels, probe, rows),
-        "nearest": nearest,
-        "label_of_the_texts_themselves": float(np.mean(probe.predict(test.vectors) == held_out.labels)),
-        "from_nearest": from_nearest(inverter, known, test, options.beam_rows),
-        "aligned": aligned(inverter, known, test, Inverter.load(options.glove_inverter) if options.glove_inverter else None),
+    def texts() -> dict[str, Any]:
+        from sklearn.linear_model import LogisticRegression
+
+        probe = LogisticRegression(max_iter=1000, random_state=0).fit(embed(source.texts), source.labels)
+        rows = {beam: options.rows if beam == 1 else options.beam_rows for beam in BEAMS}
+        return {
+            "inverter": inverter.config.training | {"base": inverter.config.base},
+            "texts": decoded_texts(inverter, test, held_out.labels, probe, rows),
+            "nearest": check_nearest(known, test).measures.as_dict(),
+            "label_of_the_texts_themselves": float(np.mean(probe.predict(test.vectors) == held_out.labels)),
+        }
+
+    groups: dict[str, Callable[[], dict[str, Any]]] = {
+        "texts": texts,
+        "from_nearest": lambda: {"from_nearest": from_nearest(inverter, source.texts, known, test, options.beam_rows)},
+        "aligned": lambda: {"aligned": aligned(inverter, known, test)},
+        "own": lambda: {"glove_inverter": own_glove(options.glove_inverter, test)},
     }
-    write("inversion", results)
+    path = HERE / "inversion.json"
+    for group in options.groups:
+        if group == "own" and options.glove_inverter is None:
+            continue
+        found = groups[group]()
+        before = json.loads(path.read_text()) if path.exists() else {}
+        write("inversion", {name: value for name, value in (before | found).items() if name != "machine"})
 
 
 if __name__ == "__main__":

@@ -310,12 +310,15 @@ def inversion_table(results: dict[str, Any]) -> str:
     near, aligned = results["from_nearest"], results["aligned"]
     body = [row(f"{each['steps']} steps, beam {each['beam']}", each) for each in results["texts"]]
     body += [row("nearest training text", results["nearest"]), row("nearest training text", near["nearest"])]
+    if "joined" in near:
+        body.append(row("joined from sentences of the nearest", near["joined"]))
+    kept = near["kept_as_it_was"] if "kept_as_it_was" in near else near["nearest_kept"]
     body.append(row(f"from it, {near['steps']} steps, beam {near['beam']}", near["corrected"]))
     head = ["", "texts", "BLEU", "token F1", "exact", "cosine", "label right"]
     mapped, written = (aligned["map_cosine"], aligned["map_chance"]), aligned["aligned"]
     return table(head, body) + (
         f"\nOf the texts themselves {results['label_of_the_texts_themselves']:.3f} have the right label by the same probe. "
-        f"From the nearest,\n{near['kept_as_it_was']:.0%} stay as they were. Aligned: {aligned['rows']} GloVe vectors, mapped "
+        f"From the nearest,\n{kept:.0%} stay as they were. Aligned: {aligned['rows']} GloVe vectors, mapped "
         f"into MiniLM's space with a mean cosine of\n{mapped[0]:.3f} to its own (chance {mapped[1]:.3f}); GloVe's vectors of "
         f"what was written have {written['cosine']:.3f} to those\nthat were decoded (chance {written['chance']:.3f}, BLEU "
         f"{written['bleu']:.1f}).\n"

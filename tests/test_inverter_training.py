@@ -17,13 +17,14 @@ from transformers import T5Config, T5ForConditionalGeneration
 from typer.testing import CliRunner
 
 from dallme.cli.main import app
-from dallme.decoders.vec2text.bases import EOS, Preset, find_preset, make_base, train_tokenizer
+from dallme.decoders.vec2text.bases import EOS, Preset, find_preset, make_base
 from dallme.decoders.vec2text.checkpoint import Checkpoints
 from dallme.decoders.vec2text.config import InverterConfig
 from dallme.decoders.vec2text.dataset import Batches, Corpus, Drafts, draw_passages, encode, make_corpus, pad, split_texts
 from dallme.decoders.vec2text.folder import load
 from dallme.decoders.vec2text.inverter import Inverter
 from dallme.decoders.vec2text.model import InverterModel
+from dallme.decoders.vec2text.tokenizing import train_tokenizer
 from dallme.decoders.vec2text.training import TrainingOptions, train_inverter
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder

@@ -104,10 +104,8 @@ def distill(
         held_out = read(test, **columns, like=texts) if test else None
         print_notes([*texts.notes, *(held_out.notes if held_out else ())])
         distillation = distiller.run(texts, test=held_out)
-    distilled = distillation.distilled
     comparison = None if held_out is None else _compare(distiller, distillation, held_out, decoder, judges)
-    if comparison:
-        distilled = distilled.with_comparison(comparison)
+    distilled = distillation.distilled.with_comparison(comparison) if comparison else distillation.distilled
     distilled.save(output, overwrite=overwrite, beside={} if no_report else report_of(distilled, distillation, distiller))
     if json:
         print_json(_document(distilled, output, comparison))

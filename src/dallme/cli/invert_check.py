@@ -56,7 +56,7 @@ def invert_check(
     known = read(source, **columns) if source else None
     print_notes([*held_out.notes, *(known.notes if known else ())])
     progress, table = make_progress(), EmbeddingStore(options.store_folder(store))
-    embed = partial(embed_with_store, loaded.embedder, store=table, progress=progress)
+    embed = partial(embed_with_store, loaded.embedder, prompt=loaded.config.prompt, store=table, progress=progress)
     drawn = np.sort(np.random.default_rng(seed).permutation(len(held_out))[:rows])
     corpus = cut_corpus(loaded, [held_out.texts[row] for row in drawn.tolist()], embed, max_tokens)
     found = check_inverter(loaded, corpus, steps=counts, beams=held, seed=seed, progress=progress)

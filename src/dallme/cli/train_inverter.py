@@ -21,7 +21,7 @@ def train_inverter(
     preset: Annotated[str, typer.Option("--preset", help="Size: tiny, small or base.")] = "small",
     base: Annotated[
         str | None,
-        typer.Option("--base", help="scratch, embedder, smollm2, a Hub id or a folder; by default the preset's."),
+        typer.Option("--base", help="scratch, embedder, vec2text, smollm2, a Hub id or a folder; by default the preset's."),
     ] = None,
     correct: Annotated[bool, typer.Option("--correct/--no-correct", help="Train the corrector as well.")] = True,
     minutes: Annotated[float | None, typer.Option("--minutes", help="Time of the training, after the embedding.")] = None,
@@ -38,6 +38,7 @@ def train_inverter(
     drafts: Annotated[int, typer.Option("--drafts", help="Most texts whose own hypotheses the corrector learns from.")] = 4_000,
     patience: Annotated[int, typer.Option("--patience", help="Measurements (ten a stage) without progress before it ends.")] = 4,
     save_every: Annotated[int, typer.Option("--save-every", help="Steps between checkpoints.")] = 200,
+    prompt: options.Prompt = None,
     text_column: options.TextColumn = None,
     drop_bad_rows: options.DropBadRows = False,
     base_url: options.BaseUrl = None,
@@ -80,6 +81,7 @@ def train_inverter(
         "mix",
         "dropout",
         "passages",
+        "prompt",
     )
     given = locals()
     chosen: dict[str, Any] = {
@@ -94,7 +96,7 @@ def train_inverter(
     print_notes(texts.notes if first else [])
     progress = make_progress() if first else SilentProgress()
     kept = EmbeddingStore(options.store_folder(store))
-    embed = partial(embed_with_store, model, store=kept, progress=progress)
+    embed = partial(embed_with_store, model, prompt=prompt, store=kept, progress=progress)
     config = train(
         texts, model, output, name=embedder, embed=embed, resume=resume, overwrite=overwrite, progress=progress, **chosen
     )

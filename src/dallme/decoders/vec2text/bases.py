@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dallme.decoders.vec2text.config import FILE
+from dallme.decoders.vec2text.tokenizing import train_tokenizer
 from dallme.embedders.base import Embedder
 from dallme.errors import DallmeError, InputError, UnknownNameError
 from dallme.models.devices import quiet_loading
@@ -15,8 +18,6 @@ from dallme.models.locate import SENTENCE_TRANSFORMERS, locate
 
 if TYPE_CHECKING:
     import numpy as np
-    from transformers import PreTrainedTokenizerFast
-
 #: Bases that are no model of their own: a small one that knows nothing, and the embedder's own transformer.
 OWN_BASES = ("scratch", "embedder")
 
@@ -75,8 +76,9 @@ def make_base(base: str, texts: Sequence[str], embedder: Embedder, *, preset: Pr
 
     Args:
         base: ``scratch``: a small Llama with random weights; ``embedder``: the embedder's own transformer as a decoder, its
-            weights and the mean of its token vectors as a start; else a Hub id, a folder or ``smollm2``. The first two get a
-            tokenizer of their own, trained on the texts: cased, so that what the embedder does not see can be written.
+            weights and the mean of its token vectors as a start; ``vec2text`` or the folder of an inverter: the language model
+            of the one that comes with the package, or of that one; else a Hub id, a folder or ``smollm2``. The first two get
+            a tokenizer of their own, trained on the texts: cased, so that what the embedder does not see can be written.
         texts: What our own tokenizer is trained on.
         embedder: The embedder, for ``embedder``.
         preset: The size.
@@ -93,6 +95,8 @@ def make_base(base: str, texts: Sequence[str], embedder: Embedder, *, preset: Pr
         return _from_scratch(tokenizer, preset), tokenizer, "causal"
     if base == "embedder":
         return *_from_embedder(texts, embedder, preset), "causal"
+    if base == "vec2text" or (Path(base).expanduser() / FILE).is_file():
+        return _from_inverter(base)
     from transformers import AutoConfig
 
     place = find_model(base)
@@ -105,38 +109,13 @@ def make_base(base: str, texts: Sequence[str], embedder: Embedder, *, preset: Pr
     return model, tokenizer, "causal"
 
 
-def train_tokenizer(texts: Sequence[str], pieces: int) -> PreTrainedTokenizerFast:
-    """Trains a cased byte-level BPE, which can write every text.
+def _from_inverter(base: str) -> tuple[Any, Any, str]:
+    """The language model of an inverter, which writes already; what its vectors were read with is left behind."""
+    from dallme.decoders.vec2text.fit import find_inverter
+    from dallme.decoders.vec2text.folder import load
 
-    Args:
-        texts: What it is trained on.
-        pieces: Most pieces, the special ones (padding, begin, end) and the 256 bytes included.
-
-    Returns:
-        The tokenizer; it adds no special tokens by itself.
-    """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=pieces,
-        special_tokens=["<pad>", "<bos>", "<eos>"],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return wrap_tokenizer(tokenizer)
-
-
-def wrap_tokenizer(tokenizer: Any, pad: str = "<pad>", bos: str = "<bos>", eos: str = "<eos>") -> PreTrainedTokenizerFast:
-    """A tokenizer of ``tokenizers`` as transformers' own."""
-    from transformers import PreTrainedTokenizerFast
-
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=pad, bos_token=bos, eos_token=eos, clean_up_tokenization_spaces=False
-    )
+    model, tokenizer, config = load(find_inverter("" if base == "vec2text" else base), "cpu")
+    return model.language_model, tokenizer, config.kind
 
 
 def _special_ids() -> dict[str, Any]:

@@ -52,19 +52,21 @@ class Chooser:
     probe: Any
     language: str
 
-    def choose(self, decoded: Sequence[Decoded], starts: Sequence[DecodedText] | None, rng: np.random.Generator) -> list[Choice]:
+    def choose(
+        self, decoded: Sequence[Decoded], starts: Sequence[Sequence[DecodedText]] | None, rng: np.random.Generator
+    ) -> list[Choice]:
         """One text for each prototype, none twice in a class.
 
         Args:
             decoded: What was written for each prototype.
-            starts: The real text that each was started from, which may be kept as well.
+            starts: The real texts, and those joined from them, that each was started from; one of them may be kept as well.
             rng: Seed of what is written in addition.
 
         Raises:
             InputError: If a class has neither a written nor a real text left.
         """
         texts = [[candidate.text for candidate in row.candidates] for row in decoded]
-        first = [None] * len(texts) if starts is None else list(starts)
+        first: Sequence[Sequence[DecodedText]] = [()] * len(texts) if starts is None else starts
         taken: dict[int, set[str]] = {int(label): set() for label in np.unique(self.prototypes.labels)}
         chosen = []
         for place, options in enumerate(self._choices(texts, first)):
@@ -76,14 +78,13 @@ class Chooser:
         return chosen
 
     def _choices(
-        self, texts: Sequence[Sequence[str]], starts: Sequence[DecodedText | None], places: Sequence[int] | None = None
+        self, texts: Sequence[Sequence[str]], starts: Sequence[Sequence[DecodedText]], places: Sequence[int] | None = None
     ) -> list[list[Choice]]:
         """Cuts texts to the limit, embeds what is left, and says how near and of which class it is."""
         places = range(len(texts)) if places is None else places
         cut = [{found.text: found for text in row if (found := self._cut(text))} for row in texts]
-        for options, start in zip(cut, starts, strict=True):
-            if start is not None:
-                options[start.text] = start
+        for options, given in zip(cut, starts, strict=True):
+            options.update({start.text: start for start in given})
         vectors = embed_usable(self.inverter, list(dict.fromkeys(text for options in cut for text in options)))
         classes = self._classes(vectors)
         directions = normalize(self.targets[list(places)])
@@ -118,11 +119,11 @@ class Chooser:
     def _more(self, place: int, seed: int) -> list[Choice]:
         target = normalize(self.targets[place : place + 1])
         texts = self.inverter.write(target, samples=MORE_SAMPLES, temperature=MORE_TEMPERATURE, seeds=[seed])
-        return self._choices(texts, [None], [place])[0]
+        return self._choices(texts, [()], [place])[0]
 
     def _real(self, place: int, used: set[str]) -> Choice:
         """The nearest real text, where nothing that can be used was written."""
         label = int(self.prototypes.labels[place])
         found = nearest_unused(self.prototypes.vectors[place], label, set(used), self.context, self.language)
-        choices = self._choices([[]], [found], [place])[0]
+        choices = self._choices([[]], [[found]], [place])[0]
         return choices[0] if choices else Choice(found, 0.0)  # the inverter's embedder may make nothing of it

@@ -31,6 +31,7 @@ class InverterConfig:
         corrects: Whether it was trained to correct texts; if not, only ``steps=0`` works.
         training: What it was trained on and how: for the card, not for the code.
         scores: What it reached on held-out texts.
+        prompt: Task-specific prompt that its texts were embedded with, and are embedded again with; a template's name or a text.
     """
 
     embedder: str
@@ -42,6 +43,7 @@ class InverterConfig:
     corrects: bool = False
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
+    prompt: str | None = None
 
     def misfits(self, fingerprint: Fingerprint) -> list[str]:
         """Why vectors of another embedder cannot be decoded; empty if they can.

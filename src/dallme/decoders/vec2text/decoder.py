@@ -10,12 +10,12 @@ import numpy as np
 
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context, Decoder
-from dallme.decoders.nearest import nearest_unused
 from dallme.decoders.vec2text.alignment import fit_alignment
 from dallme.decoders.vec2text.choosing import Choice, Chooser
 from dallme.decoders.vec2text.fit import check_fit, find_inverter
 from dallme.decoders.vec2text.inverter import Inverter
 from dallme.decoders.vec2text.self_test import self_test
+from dallme.decoders.vec2text.starting import real_starts
 from dallme.errors import InputError
 from dallme.validation import check_positive
 
@@ -48,8 +48,8 @@ class Vec2TextDecoder(Decoder):
         inverter: Folder of an inverter; blank for the one that comes with the package.
         steps: Correction steps at most; 0 writes from the vectors alone and needs the start ``hypothesis``.
         beam: Texts that are held for each prototype.
-        start: ``nearest``: correction starts at the nearest real text of the class, which is kept if nothing written is
-            nearer; ``hypothesis``: at texts written from the prototype alone.
+        start: ``nearest``: correction starts at the nearest real text of the class and at texts joined from pieces of the nearest
+            ones, which are kept if nothing written is nearer; ``hypothesis``: at texts written from the prototype alone.
         align: Whether an inverter of another embedder may be used: a linear map between the spaces is fitted on the source.
         self_test: Whether the inverter is tried on 20 source texts first.
         language: ISO 639-1 code, for finding the ends of sentences.
@@ -87,12 +87,14 @@ class Vec2TextDecoder(Decoder):
                     f"{found.texts} source texts, decoded and embedded again, have a mean cosine of {found.cosine:.3f} to their "
                     f"vectors (chance: {found.chance:.3f})"
                 )
-        starts = self._starts(prototypes, context)
+        starts = None
+        if self.start == "nearest":
+            starts = real_starts(prototypes, space.targets, inverter, context, beam=self.beam, language=self.language)
         decoded = inverter.decode(
             space.targets,
             steps=self.steps,
             beam=self.beam,
-            start="hypothesis" if starts is None else [start.text for start in starts],
+            start="hypothesis" if starts is None else [[text.text for text in texts] for texts in starts],
             seed=int(rng.integers(2**32)),
             progress=context.progress,
             engine=context.engine,
@@ -113,7 +115,7 @@ class Vec2TextDecoder(Decoder):
             return inverter, _Space(prototypes.vectors, vectors, vectors, np.arange(len(vectors)))
         if not self.align:
             check_fit(inverter.config, folder, context.vectors.fingerprint)
-        if context.embedder is not None and not inverter.config.misfits(context.embedder.fingerprint()):
+        if context.embedder is not None and not inverter.config.misfits(context.embedder.fingerprint(inverter.config.prompt)):
             inverter = replace(inverter, own_embedder=context.embedder)  # the same but for the prompt
         rows = np.sort(rng.permutation(len(vectors))[:ALIGNED_TEXTS])
         own = _embed(inverter, [context.source.texts[row] for row in rows.tolist()], context)
@@ -123,16 +125,6 @@ class Vec2TextDecoder(Decoder):
             f"have a mean cosine of {alignment.cosine:.3f} to their own vectors there (chance: {alignment.chance:.3f})"
         )
         return inverter, _Space(alignment.map(prototypes.vectors), alignment.map(vectors[rows]), own, rows)
-
-    def _starts(self, prototypes: Prototypes, context: Context) -> list[DecodedText] | None:
-        """The real text that each prototype is started from, none twice in a class."""
-        if self.start == "hypothesis":
-            return None
-        taken: dict[int, set[str]] = {int(label): set() for label in np.unique(prototypes.labels)}
-        return [
-            nearest_unused(vector, label, taken[label], context, self.language)
-            for vector, label in zip(prototypes.vectors, prototypes.labels.tolist(), strict=True)
-        ]
 
 
 def _embed(inverter: Inverter, texts: Sequence[str], context: Context) -> np.ndarray:
@@ -162,5 +154,5 @@ def _summary(chosen: Sequence[Choice]) -> str:
     if agree:
         parts.append(f"{np.mean(agree):.0%} of them have the prototype's label by a linear probe of the full data")
     if copied:
-        parts.append(f"{copied} are real texts, to which nothing better was written")
+        parts.append(f"{copied} are real texts, or joined from pieces of them, to which nothing better was written")
     return "; ".join(parts)

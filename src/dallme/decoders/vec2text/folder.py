@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dallme.decoders.vec2text.bases import wrap_tokenizer
 from dallme.decoders.vec2text.config import FILE, InverterConfig
+from dallme.decoders.vec2text.tokenizing import wrap_tokenizer
 from dallme.durable import alone_in, sync_folder, write_new
 from dallme.errors import InputError, OutputError
 from dallme.models.devices import find_device

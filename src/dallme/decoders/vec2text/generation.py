@@ -86,16 +86,13 @@ def write_tokens(
     Returns:
         int64 of shape (n * samples, at most t), the texts of one prefix together.
     """
-    from transformers import NoRepeatNGramLogitsProcessor
-
-    forbid = NoRepeatNGramLogitsProcessor(NO_REPEAT)
     count, limit, device = len(prefix) * samples, draw.noise.shape[1], prefix.device
     reader = (_Causal if kind == "causal" else _Seq2Seq)(model, prefix, mask, samples)
     written = torch.full((count, limit), pad, dtype=torch.long, device=device)
     rows, alive = torch.arange(count, device=device), torch.ones(count, dtype=torch.bool, device=device)
     stops = torch.tensor(list(ends), device=device)
     for step in range(limit):
-        scores = forbid(written[rows, :step], reader.scores)
+        scores = _forbid_repeats(written[rows, :step], reader.scores)
         chosen = torch.where(alive, draw.choose(scores, rows, step), pad)
         written[rows, step] = chosen
         alive = alive & ~torch.isin(chosen, stops)
@@ -107,6 +104,21 @@ def write_tokens(
             rows, alive, chosen = rows[kept], alive[kept], chosen[kept]
         reader.read(chosen)
     return written
+
+
+def _forbid_repeats(written: Tensor, scores: Tensor) -> Tensor:
+    """Scores without the words that would write a sequence of :data:`NO_REPEAT` words again.
+
+    Args:
+        written: Words so far, int64 of shape (r, s).
+        scores: Of the next word, of shape (r, words).
+    """
+    if written.shape[1] < NO_REPEAT:
+        return scores
+    sequences = written.unfold(1, NO_REPEAT, 1)
+    again = (sequences[..., :-1] == written[:, None, 1 - NO_REPEAT :]).all(dim=-1)
+    row, place = again.nonzero(as_tuple=True)
+    return scores.index_put((row, sequences[row, place, -1]), scores.new_tensor(-torch.inf))
 
 
 class _Reader(ABC):

@@ -84,7 +84,7 @@ class Inverter:
             InputError: If it is not the one that the inverter was trained for.
         """
         embedder = resolve(self.own_embedder or self.config.embedder)
-        if misfits := self.config.misfits(embedder.fingerprint()):
+        if misfits := self.config.misfits(embedder.fingerprint(self.config.prompt)):
             raise InputError(
                 f"expected the embedder that the inverter was trained for, found {embedder.name!r} with {'; '.join(misfits)} "
                 "(the inverter's first)"
@@ -92,8 +92,8 @@ class Inverter:
         return embedder
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeds texts as those were that the inverter learnt from; float32 of shape (n, d)."""
-        return self.embedder.embed(texts)
+        """Embeds texts as those were that the inverter learnt from, prompt included; float32 of shape (n, d)."""
+        return self.embedder.embed(texts, prompt=self.config.prompt)
 
     def write(
         self,
@@ -139,7 +139,7 @@ class Inverter:
         *,
         steps: int = 5,
         beam: int = 4,
-        start: str | Sequence[str] = "hypothesis",
+        start: str | Sequence[str] | Sequence[Sequence[str]] = "hypothesis",
         seed: int = 0,
         progress: Progress | None = None,
         engine: Engine | None = None,
@@ -150,7 +150,7 @@ class Inverter:
             vectors: Vectors of shape (n, d), of any length: only their direction counts.
             steps: Correction steps at most; 0 writes from the vectors alone.
             beam: Texts that are held, and written for each held one in a step.
-            start: ``hypothesis``, or n texts to correct.
+            start: ``hypothesis``, or for each vector a text to correct, or several.
             seed: Seed of the draws.
             progress: Where to show progress.
             engine: Where it is done; by default here. Some hundred vectors at a time go to a worker.
@@ -204,7 +204,14 @@ class Inverter:
         return [[decoded for part in parts for decoded in part] for parts in zip(*chunks, strict=True)]
 
     def _chunks(
-        self, vectors: Any, steps: int, beam: int, start: str | Sequence[str], seed: int, progress: Progress, keep: bool = False
+        self,
+        vectors: Any,
+        steps: int,
+        beam: int,
+        start: str | Sequence[str] | Sequence[Sequence[str]],
+        seed: int,
+        progress: Progress,
+        keep: bool = False,
     ) -> Iterator[list[list[Decoded]]]:
         """Decodes some rows at a time; of their states all are kept, or the last."""
         checked, starts = self._checked(vectors, steps, beam, start, seed)
@@ -242,13 +249,13 @@ class Inverter:
         if steps and not self.config.corrects:
             raise InputError(f"expected 0 steps with an inverter that was not trained to correct, found {steps}")
 
-    def _check_start(self, start: str | Sequence[str], count: int) -> list[str] | None:
+    def _check_start(self, start: str | Sequence[str] | Sequence[Sequence[str]], count: int) -> list[list[str]] | None:
         if start == "hypothesis":
             return None
         if isinstance(start, str) or len(start) != count:
             found = repr(start) if isinstance(start, str) else f"{len(start)} texts"
             raise InputError(f"expected start as 'hypothesis' or one text for each of {count} vectors, found {found}")
-        return list(start)
+        return [[given] if isinstance(given, str) else list(given) for given in start]
 
     def _tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Tokens of texts as the corrector learnt them: cut, with the end."""

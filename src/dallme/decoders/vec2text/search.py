@@ -109,7 +109,7 @@ def trajectory(
     *,
     steps: int,
     beam: int,
-    starts: Sequence[str] | None = None,
+    starts: Sequence[Sequence[str]] | None = None,
     seed: int = 0,
     first: int = 0,
 ) -> Iterator[list[Decoded]]:
@@ -125,7 +125,7 @@ def trajectory(
         targets: float32 of shape (n, d).
         steps: Correction steps.
         beam: Texts held for each vector.
-        starts: n texts to start from in place of hypotheses.
+        starts: For each of the n vectors texts to start from in place of hypotheses.
         seed: Seed of every draw.
         first: Number of the first row, where these are some of many.
 
@@ -133,7 +133,7 @@ def trajectory(
         What is written for the n vectors: `steps` + 1 lists, the first before any correction.
     """
     rows = [_Row(vector, np.random.default_rng([seed, first + place])) for place, vector in enumerate(normalize(targets))]
-    _hold(writer, rows, _hypotheses(writer, rows, beam) if starts is None else [[text] for text in starts], beam)
+    _hold(writer, rows, _hypotheses(writer, rows, beam) if starts is None else [list(texts) for texts in starts], beam)
     yield [row.decoded for row in rows]
     for _ in range(steps):
         active = [row for row in rows if not row.done]

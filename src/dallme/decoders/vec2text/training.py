@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ class TrainingOptions:
         noise: Length of the Gaussian noise put on the target vectors.
         mix: Share of the batches whose targets are mixed with the mean of their neighbours, in [0, 1].
         dropout: Share of the activations that are dropped, in [0, 1), where the base has such layers.
+        prompt: Task-specific prompt that the texts are embedded with: a template's name or a text.
         passages: Passages that are learnt of each training text beside the text itself: whole sentences from a random one on.
         lora_rank: Rank of LoRA adapters, in place of training all weights.
         drafts: Most training texts that the corrector sees the model's own hypotheses of.
@@ -78,6 +80,7 @@ class TrainingOptions:
     noise: float = 0.0
     mix: float = 0.0
     dropout: float = 0.1
+    prompt: str | None = None
     passages: int = 0
     lora_rank: int | None = None
     drafts: int = 4_000
@@ -161,7 +164,8 @@ def train_inverter(
         embedder: What made the vectors that it learns to read.
         output: The folder.
         name: What users call the embedder; by default its own name.
-        embed: Texts to vectors of shape (n, d), for one that keeps them in a store; by default the embedder's own method.
+        embed: Texts to vectors of shape (n, d) with the options' prompt, for one that keeps them in a store; by default the
+            embedder's own method.
         resume: Whether to go on from the checkpoint of an earlier run, if there is one.
         overwrite: Whether an inverter in `output`, or a checkpoint, is replaced.
         progress: Where to show progress, losses and samples.
@@ -184,7 +188,7 @@ def train_inverter(
     check_new(output, overwrite=overwrite)
     processes = Processes.join(chosen.device)
     preset, progress = find_preset(chosen.preset), progress if progress and processes.first else SilentProgress()
-    fingerprint = embedder.fingerprint()
+    fingerprint, again = embedder.fingerprint(chosen.prompt), partial(embedder.embed, prompt=chosen.prompt)
     source, rows = (texts.source, texts.texts) if isinstance(texts, LabelledTexts) else ("memory", texts)
     training, held_out = split_texts(rows, chosen.seed)
     training += draw_passages(training, chosen.passages, chosen.seed)
@@ -201,11 +205,10 @@ def train_inverter(
         assert chosen.max_tokens is not None
         with processes.in_turn():
             corpus, held = (
-                make_corpus(part, tokenizer, model.eos_id, chosen.max_tokens, embed or embedder.embed)
-                for part in (training, held_out)
+                make_corpus(part, tokenizer, model.eos_id, chosen.max_tokens, embed or again) for part in (training, held_out)
             )
         progress.note(_describe(model, corpus, chosen))
-        stages = Stages(model, tokenizer, corpus, held, embedder.embed, checkpoints, chosen, progress, processes)
+        stages = Stages(model, tokenizer, corpus, held, again, checkpoints, chosen, progress, processes)
         scores, history = stages.run()
         config = InverterConfig(
             embedder=name or embedder.name,
@@ -217,6 +220,7 @@ def train_inverter(
             corrects=chosen.correct,
             training=_training_record(source, corpus, held, chosen, history),
             scores=scores,
+            prompt=chosen.prompt,
         )
         _merge(model)
         processes.shared(lambda: _finish(output, model, tokenizer, config, checkpoints, overwrite=overwrite))

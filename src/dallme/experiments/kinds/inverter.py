@@ -36,7 +36,13 @@ def _check(folder: Path, workspace: Workspace, embedder: str, test: LabelledText
 
     inverter = Inverter.load(find_inverter(str(folder) if folder.parts else ""), embedder=workspace.embedder(embedder))
     rows = np.sort(np.random.default_rng(0).permutation(len(test))[:CHECKED])
-    embed = partial(embed_with_store, inverter.embedder, store=EmbeddingStore(workspace.store), progress=workspace.progress)
+    embed = partial(
+        embed_with_store,
+        inverter.embedder,
+        prompt=inverter.config.prompt,
+        store=EmbeddingStore(workspace.store),
+        progress=workspace.progress,
+    )
     corpus = cut_corpus(inverter, [test.texts[row] for row in rows], embed)
     found = check_inverter(inverter, corpus, steps=[steps], beams=[1], seed=0, progress=workspace.progress)[0].measures
     return {"bleu": found.bleu, "token_f1": found.token_f1, "cosine": found.cosine}
