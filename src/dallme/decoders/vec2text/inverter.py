@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: The inverter that comes with the package.
 SHIPPED = Path(__file__).parent / "shipped"
+
+#: What the correction starts from: ``hypothesis``, or for each vector a text, or several.
+Start: TypeAlias = str | Sequence[str] | Sequence[Sequence[str]]
 
 #: Vectors that are decoded at once: memory grows with these, not with all.
 ROWS = 512
@@ -139,7 +142,7 @@ class Inverter:
         *,
         steps: int = 5,
         beam: int = 4,
-        start: str | Sequence[str] | Sequence[Sequence[str]] = "hypothesis",
+        start: Start = "hypothesis",
         seed: int = 0,
         progress: Progress | None = None,
         engine: Engine | None = None,
@@ -170,7 +173,7 @@ class Inverter:
         return decoded
 
     def _shared_out(
-        self, vectors: Any, steps: int, beam: int, start: str | Sequence[str], seed: int, progress: Progress, engine: Engine
+        self, vectors: Any, steps: int, beam: int, start: Start, seed: int, progress: Progress, engine: Engine
     ) -> list[Decoded]:
         """What :meth:`decode` gives, some rows on each worker."""
         checked, starts = self._checked(vectors, steps, beam, start, seed)
@@ -208,7 +211,7 @@ class Inverter:
         vectors: Any,
         steps: int,
         beam: int,
-        start: str | Sequence[str] | Sequence[Sequence[str]],
+        start: Start,
         seed: int,
         progress: Progress,
         keep: bool = False,
@@ -225,9 +228,7 @@ class Inverter:
                     task.advance(len(state))
                 yield states
 
-    def _checked(
-        self, vectors: Any, steps: int, beam: int, start: str | Sequence[str], seed: int
-    ) -> tuple[np.ndarray, list[str] | None]:
+    def _checked(self, vectors: Any, steps: int, beam: int, start: Start, seed: int) -> tuple[np.ndarray, list[list[str]] | None]:
         """The vectors, and the texts to start from, if all that was asked for can be done."""
         checked = check_vectors(vectors, dimension=self.config.fingerprint.dimension)
         check_positive(beam, "beam")
@@ -249,7 +250,7 @@ class Inverter:
         if steps and not self.config.corrects:
             raise InputError(f"expected 0 steps with an inverter that was not trained to correct, found {steps}")
 
-    def _check_start(self, start: str | Sequence[str] | Sequence[Sequence[str]], count: int) -> list[list[str]] | None:
+    def _check_start(self, start: Start, count: int) -> list[list[str]] | None:
         if start == "hypothesis":
             return None
         if isinstance(start, str) or len(start) != count:
@@ -314,7 +315,7 @@ class _Decoding:
     beam: int
     seed: int
 
-    def __call__(self, piece: tuple[int, np.ndarray, list[str] | None]) -> list[Decoded]:
+    def __call__(self, piece: tuple[int, np.ndarray, list[list[str]] | None]) -> list[Decoded]:
         """What is written for rows, given the number of the first, their vectors and the texts to start from."""
         first, vectors, starts = piece
         self.inverter.model.to(find_device("auto"))
