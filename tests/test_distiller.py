@@ -11,6 +11,7 @@ import pytest
 from dallme import DallmeError, DistilledDataset, Distiller
 from dallme.condensers.k_centroid import KCentroid
 from dallme.decoders.nearest import NearestDecoder
+from dallme.embedders.base import TextError
 from dallme.embedders.hashing import HashingEmbedder
 
 TEXTS = [f"The {word} dog ran home on day {day}." for day in range(10) for word in ("quick", "lazy")]
@@ -115,6 +116,13 @@ def test_shuffled_rows_give_the_same_texts(distiller: Distiller) -> None:
     nearest = Distiller(per_class=1, embedder="hashing", decoder="nearest")
     shuffled = nearest.distill([TEXTS[row] for row in order], [LABELS[row] for row in order])
     assert set(shuffled.texts) == set(nearest.distill(TEXTS, LABELS).texts)
+
+
+def test_a_text_that_cannot_be_embedded_is_named_by_its_row_in_the_source() -> None:
+    texts = [*(f"a good film about number {number}" for number in range(20)), "zxqvw", *(f"dull film {n}" for n in range(9))]
+    labels = ["good"] * 20 + ["bad"] * 10
+    with pytest.raises(TextError, match=r"row 20 \('zxqvw'\)"):
+        Distiller(per_class=1, embedder="glove").distill(texts, labels)
 
 
 def test_save_load_round_trip(distiller: Distiller, tmp_path) -> None:

@@ -16,7 +16,7 @@ from dallme.condensers.base import Condenser
 from dallme.data import DecodedText, Fingerprint, LabelledTexts, LabelledVectors, Prototypes
 from dallme.decoders.base import Context, Decoder
 from dallme.distilled import DistilledDataset, trace
-from dallme.embedders.base import Embedder, count_words
+from dallme.embedders.base import Embedder, TextError, count_words
 from dallme.embedders.resolve import resolve
 from dallme.errors import InputError
 from dallme.manifest import Clock, build_manifest
@@ -175,8 +175,16 @@ class Distiller:
         return make_engine(self.engine)
 
     def embed(self, texts: LabelledTexts) -> LabelledVectors:
-        """Embeds the texts, taking from the store what it holds."""
-        return LabelledVectors(self.embed_texts(texts.texts), texts.labels, self.resolved_embedder.fingerprint(self.prompt))
+        """Embeds the texts, taking from the store what it holds.
+
+        Raises:
+            TextError: If the embedder can make nothing of a text; it names the row as the source does.
+        """
+        try:
+            vectors = self.embed_texts(texts.texts)
+        except TextError as error:
+            raise error.at(texts.row_ids[[error.row]].tolist()[0]) from None
+        return LabelledVectors(vectors, texts.labels, self.resolved_embedder.fingerprint(self.prompt))
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embeds texts, taking from the store what it holds; float32 of shape (n, d)."""

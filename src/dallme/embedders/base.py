@@ -35,12 +35,12 @@ class TextError(InputError):
     """An embedder can make nothing of a text.
 
     Attributes:
-        row: Position of the text among those that were handed over.
+        row: Position of the text among those that were handed over, or what the source calls its row.
         text: The text.
         problem: What is the matter with it and what to do.
     """
 
-    def __init__(self, row: int, text: str, problem: str) -> None:
+    def __init__(self, row: Any, text: str, problem: str) -> None:
         """Names the row and the first 60 characters of the text."""
         start = text if len(text) <= 60 else f"{text[:60]}..."
         super().__init__(f"texts: row {row} ({start!r}) {problem}")
@@ -48,7 +48,7 @@ class TextError(InputError):
         self.text = text
         self.problem = problem
 
-    def at(self, row: int) -> TextError:
+    def at(self, row: Any) -> TextError:
         """The same, naming the row of the source that the caller took the text from."""
         return TextError(row, self.text, self.problem)
 
