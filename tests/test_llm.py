@@ -19,6 +19,7 @@ import pytest
 from chat_server import ChatServer, kept_answers, words_of_the_prompt
 from dallme.cli.main import _status
 from dallme.data import LabelledTexts, Prototypes
+from dallme.decoders import words as word_weights
 from dallme.decoders.base import Context
 from dallme.decoders.briefs import Brief, best_words, messages
 from dallme.decoders.llm.answers import Answer, AnswerStore, key_of, parse
@@ -92,6 +93,16 @@ def test_key_words_speak_for_the_class_and_stand_in_the_cluster() -> None:
     assert best_words(words, np.array([2, 3]), 1, 5)[0] == "lovely"
     assert "lovely" not in best_words(words, np.array([0, 1]), 1, 5)
     assert best_words(words, np.array([4, 5]), 0, 1) == ("awful",)
+
+
+def test_key_words_of_many_rows_and_classes_come_from_those_that_were_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_weights, "MACHINE_ROWS", 1)  # weights are sparse
+    texts, labels = ["great film", "great fun", "awful film", "awful fun"], np.array([1, 1, 0, 0])
+    words = WordWeights.learn(texts, labels, np.random.default_rng(0))
+    assert best_words(words, np.array([0, 1]), 1, 1) == ("great",)
+    some = replace(words, rows=np.array([10, 20, 30, 40]))  # the rows of a larger source
+    assert best_words(some, np.array([15, 20, 50]), 1, 1) == ("great",)
+    assert best_words(some, np.array([15, 50]), 1, 1) == ()
 
 
 def test_a_brief_shows_each_row_once_without_markup() -> None:

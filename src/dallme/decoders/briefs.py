@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dallme.data import LabelledTexts
-from dallme.decoders.words import WordWeights
+from dallme.decoders.words import WordWeights, row_of
 from dallme.text import clean
 
 #: Words of a text for each token of the limit: English has some four tokens to three words.
@@ -54,11 +54,14 @@ def best_words(words: WordWeights, members: np.ndarray, label: int, count: int) 
 
     The three are multiplied; the best word comes first, and words that do not speak for the class are left out.
     """
-    row = int(np.searchsorted(words.classes, label))
-    share = np.asarray((words.counts[members] > 0).mean(axis=0)).ravel()
+    places = np.searchsorted(words.rows, members)  # words may have been learned from some of the rows only
+    known = places[words.rows[np.minimum(places, len(words.rows) - 1)] == members]
+    if not len(known):
+        return ()
+    share = np.asarray((words.counts[known] > 0).mean(axis=0)).ravel()
     rows = np.bincount(words.counts.indices, minlength=words.counts.shape[1])
     rarity = np.log((1 + words.counts.shape[0]) / (1 + rows))
-    worth = np.maximum(words.weights[row], 0) * share * rarity
+    worth = row_of(words.useful, int(np.searchsorted(words.classes, label))) * share * rarity
     order = np.argsort(-worth, kind="stable")[:count]
     names = words.vectorizer.get_feature_names_out()
     return tuple(str(names[place]) for place in order.tolist() if worth[place] > 0)
