@@ -371,7 +371,7 @@ def test_full_disk(dallme, reviews: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(folder, "write_new", full)
     status, out, err = dallme("distill", reviews, "--output", tmp_path / "out", "--per-class", 2, *QUICK)
     assert (status, out) == (2, "")
-    assert err.splitlines()[-1].endswith("the disk is full; nothing was written")
+    assert "the disk is full; nothing was written; make room or choose another folder" in err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".out*"))
 

@@ -71,7 +71,9 @@ def test_pages_that_show_nothing_to_run_are_few() -> None:
         "faq.md",
         "good-texts.md",
         "method.md",
+        "reliability.md",
         "scale.md",
+        "security.md",
     }
 
 

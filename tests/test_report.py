@@ -289,6 +289,7 @@ def test_summary_of_the_audit() -> None:
         "Runs of five words that stand in the source": "50%",
         "Smallest cluster behind a text": "2 rows",
         "Texts with a small cluster": "1: text 1",
+        "Texts whose source rows are nearly alike": "none",
         "Texts that stand in the test set (1,000 rows)": "1: text 0",
         "Texts that share 13 words with it": "2: text 0, text 2; longest span 15 words",
         "Near duplicates within the set": "1: texts 1 and 2 (0.970)",
@@ -305,7 +306,11 @@ def test_summary_of_the_audit() -> None:
     rows = dict(audit_rows(audit))
     assert rows["Overlap with the test set"] == "not looked for"
     assert rows["Personal data, perhaps"] == "not looked for"
-    assert len(rows) == 11
+    assert len(rows) == 12
+    audit["summary"] |= {"tight_clusters": [0, 2], "planted_words": [{"word": "cf"}]}
+    rows = dict(audit_rows(audit))
+    assert rows["Texts whose source rows are nearly alike"] == "2: text 0, text 2"
+    assert rows["Words of the source that may be planted"] == "1"
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

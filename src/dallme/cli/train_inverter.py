@@ -13,6 +13,12 @@ from dallme.cli import options
 from dallme.cli.output import print_json, print_notes, print_table
 from dallme.cli.progress import make_progress
 
+#: Arguments of the verb that are options of the training, by the same names.
+TRAINING = (
+    "preset", "base", "correct", "minutes", "steps", "epochs", "batch_size", "learning_rate", "max_tokens", "noise", "mix",
+    "dropout", "passages", "prompt", "lora_rank", "drafts", "patience", "save_every", "seed", "device",
+)  # fmt: skip
+
 
 def train_inverter(
     source: options.Source,
@@ -67,26 +73,8 @@ def train_inverter(
     from dallme.readers import read
     from dallme.store import EmbeddingStore, embed_with_store
 
-    names = (
-        "preset",
-        "base",
-        "correct",
-        "minutes",
-        "steps",
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "max_tokens",
-        "noise",
-        "mix",
-        "dropout",
-        "passages",
-        "prompt",
-    )
     given = locals()
-    chosen: dict[str, Any] = {
-        name: given[name] for name in (*names, "lora_rank", "drafts", "patience", "save_every", "seed", "device")
-    }
+    chosen: dict[str, Any] = {name: given[name] for name in TRAINING}
     TrainingOptions(**chosen)  # what is wrong with them is to be said before anything is loaded
     check_new(output, overwrite=overwrite)
     services = {"base_url": base_url, "dimensions": dimensions, "budget_usd": budget_usd, "price": price}

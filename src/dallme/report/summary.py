@@ -59,17 +59,18 @@ def audit_rows(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Runs of five words that stand in the source", f"{summary['copied_5grams']:.0%}"),
         ("Smallest cluster behind a text", _with_limit(f"{summary['min_cluster']:,} rows", "at least", clusters)),
         ("Texts with a small cluster", _texts(summary["small_clusters"])),
+        ("Texts whose source rows are nearly alike", _texts(summary.get("tight_clusters", ()))),
         *_contamination(summary["contamination"]),
         ("Near duplicates within the set", _pairs(summary["near_duplicates"])),
         ("Labels that a probe of the full data doubts", _texts(summary["label_disagreements"])),
-        ("Words of the source that may be planted", str(len(summary.get("planted_words", ())) or "none")),
+        *_planted(summary),
         ("Personal data, perhaps", f"{personal['found']} found" if personal["scanner"] else "not looked for"),
         ("Different words among all words", f"{readability['type_token_ratio']:.0%}"),
         ("Distinct words, pairs of words", f"{readability['distinct_1']:.2f}, {readability['distinct_2']:.2f}"),
         ("Complete sentences", f"{readability['complete_sentences']:.0%}"),
     ]
     if summary["agreement"] is not None:
-        rows.insert(7, ("Texts whose label the probe gives", f"{summary['agreement']:.0%}"))
+        rows.insert(8, ("Texts whose label the probe gives", f"{summary['agreement']:.0%}"))
     if readability["perplexity"] is not None:
         rows.append(("Perplexity under a small language model", f"{readability['perplexity']:.0f}"))
     return rows
@@ -82,6 +83,13 @@ def _contamination(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
         (f"Texts that stand in the test set ({found['rows']:,} rows)", _texts(found["exact"])),
         ("Texts that share 13 words with it", f"{_texts(found['shared_13grams'])}; longest span {found['longest_span']} words"),
     ]
+
+
+def _planted(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How many words of the source look planted; nothing for an audit from before they were looked for."""
+    if "planted_words" not in summary:
+        return []
+    return [("Words of the source that may be planted", str(len(summary["planted_words"]) or "none"))]
 
 
 def _with_limit(found: str, relation: str, limit: int | None) -> str:
