@@ -23,9 +23,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "teaching": ("teaching", {}),
     "teaching, written anew once": ("teaching", {"rounds": 1}),
     "teaching, written anew three times": ("teaching", {"rounds": 3}),
-    "teaching, sentences of two words or more": ("teaching", {"min_words": 2}),
-    "teaching, sentences of eight words or more": ("teaching", {"min_words": 8}),
-    "teaching, 1,000 candidates a text": ("teaching", {"candidates": 1_000}),
+    "teaching, written anew once, sentences of two words or more": ("teaching", {"rounds": 1, "min_words": 2}),
+    "teaching, written anew once, sentences of eight words or more": ("teaching", {"rounds": 1, "min_words": 8}),
+    "teaching, written anew once, 1,000 candidates a text": ("teaching", {"rounds": 1, "candidates": 1_000}),
 }
 
 
