@@ -118,11 +118,12 @@ def test_shuffled_rows_give_the_same_texts(distiller: Distiller) -> None:
     assert set(shuffled.texts) == set(nearest.distill(TEXTS, LABELS).texts)
 
 
-def test_a_text_that_cannot_be_embedded_is_named_by_its_row_in_the_source() -> None:
+def test_a_text_that_cannot_be_embedded_is_named_by_its_row_in_the_source(tmp_path) -> None:
+    (tmp_path / "words.txt").write_text("good 1 0\nfilm 0 1\ndull 1 1\n")
     texts = [*(f"a good film about number {number}" for number in range(20)), "zxqvw", *(f"dull film {n}" for n in range(9))]
     labels = ["good"] * 20 + ["bad"] * 10
     with pytest.raises(TextError, match=r"row 20 \('zxqvw'\)"):
-        Distiller(per_class=1, embedder="glove").distill(texts, labels)
+        Distiller(per_class=1, embedder=f"glove:{tmp_path / 'words.txt'}").distill(texts, labels)
 
 
 def test_save_load_round_trip(distiller: Distiller, tmp_path) -> None:
