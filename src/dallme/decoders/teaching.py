@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from dallme.data import DecodedText, Prototypes, rows_of_classes
 from dallme.decoders.base import Context, Decoder
+from dallme.decoders.lengths import fitting_length
 from dallme.decoders.nearest import nearest_unused
 from dallme.decoders.pools import Pool, Sieve, gather_pools, special_tokens
 from dallme.decoders.students import Students
@@ -37,7 +38,9 @@ class TeachingDecoder(Decoder):
         gain(s) = sum over its words w of (g(w) + a(w)) / (1 + u(w)), divided by its tokens,
 
     both scaled to a mean of 1, where u(w) counts how often the texts of this class have used w so far. The best sentence
-    that still fits is taken, for each text in turn; after every few sentences the students are trained and asked again. With
+    that still fits is taken, for each text in turn, and where none gains any one until the text is half full, so that its length
+    does not tell its class; after every few sentences the students are trained and asked again. Where rows are short, the length is tried first
+    (:func:`~dallme.decoders.lengths.fitting_length`). With
     `rounds` each text is then taken out and written anew against what the others leave to learn, and the new one is kept if the
     students do no worse on rows that were held out; that has gained nothing so far and takes long. Choosing the data from
     which a known learner learns best is machine teaching (Zhu 2015, "Machine Teaching: An Inverse Problem to Machine Learning
@@ -51,6 +54,7 @@ class TeachingDecoder(Decoder):
         min_words: Shorter sentences are passed over.
         max_words: Longer sentences are passed over.
         language: ISO 639-1 code, for finding the ends of sentences.
+        try_lengths: Whether shorter texts than allowed are tried where rows are short.
     """
 
     rounds: int = 0
@@ -58,8 +62,15 @@ class TeachingDecoder(Decoder):
     min_words: int = 4
     max_words: int = 40
     language: str = "en"
+    try_lengths: bool = True
 
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
+        if self.try_lengths and len(prototypes) <= TAUGHT_TEXTS:
+            context = replace(context, max_tokens=fitting_length(self._write, prototypes, context, rng))
+        return self._write(prototypes, context, rng)
+
+    def _write(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
+        """Writes texts that are as long as the context allows."""
         rounds = check_positive(self.rounds, "rounds", least=0) if len(prototypes) <= TAUGHT_TEXTS else 0
         with context.progress.task("decode", total=1 + (2 + rounds) * len(prototypes)) as task:
             words = WordWeights.learn(context.source.texts, context.vectors.labels, rng)
@@ -170,14 +181,14 @@ class _Desk:
             self._worth = gradient / max(float(np.abs(gradient).mean()), 1e-12) + self._prior
 
     def _add(self, text: int) -> bool:
-        """Adds the best sentence that fits; False if none does, or none gains and there is a text already."""
+        """Adds the best sentence that fits; False if none does, or none gains and half the text is there already."""
         free = self._free[text] & (self.pools[text].tokens <= self._left[text])
         if not free.any():
             return False
         label, pool = self._labels[text], self.pools[text]
         gain = np.where(free, (pool.words @ (self._worth[label] / (1 + self._used[label]))) / pool.tokens, -np.inf)
         best = int(np.argmax(gain))
-        if gain[best] <= 0 and self.chosen[text]:
+        if gain[best] <= 0 and self._left[text] <= self._limit / 2:
             return False
         self._put(text, best)
         return True

@@ -1,0 +1,73 @@
+"""How long texts should be, tried on held-out rows where they may be many times as long as the rows they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from dallme.data import DecodedText, Prototypes
+from dallme.decoders.base import Context
+from dallme.decoders.trial import EMBEDDING_STUDENT, Trial
+
+#: Lengths are tried where a text may have over this many times the tokens of the median row.
+MANY_TIMES = 4
+
+#: The length that is allowed is divided by these, down to :data:`SHORTEST` tokens.
+DIVISORS, SHORTEST = (1, 2, 4, 6, 8), 12
+
+#: Who is trained on the texts of each length: one that counts words, one that reads vectors.
+STUDENTS = ("logistic-regression", EMBEDDING_STUDENT)
+
+#: Share of the rows that is held out, the most of them, and rows that the median is taken over.
+_SHARE, _MOST, _SAMPLE = 0.2, 4000, 1000
+
+#: Writes texts for prototypes within the limits of a context.
+Write = Callable[[Prototypes, Context, np.random.Generator], list[DecodedText]]
+
+
+def fitting_length(write: Write, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> int:
+    """Chooses the most tokens of a text.
+
+    Long texts hold more words, which classifiers that count words learn from; but where rows are short, the vector of a text
+    of ten sentences lies far from that of any row, and classifiers that read vectors learn little from it. So a set of each
+    length is written from a part of the rows, students are trained on it alone, and the length is taken at which their mean
+    accuracy on the other rows is best; the longest of those that are equally good. What was found goes into the manifest
+    (``decoding.length``).
+
+    Args:
+        write: Writes a set.
+        prototypes: m prototypes.
+        context: The source and its limits.
+        rng: Draws the rows that are held out.
+
+    Returns:
+        Tokens, ``context.max_tokens`` at most. That itself where rows are not much shorter, where there is no embedder, and
+        where too few rows can be held out.
+    """
+    if context.embedder is None or context.max_tokens <= MANY_TIMES * _median_tokens(context):
+        return context.max_tokens
+    seed = int(rng.integers(2**32))
+    trial = Trial.split(prototypes, context, rng, share=_SHARE, most=_MOST)
+    if trial is None:
+        return context.max_tokens
+    scores: dict[int, dict[str, float]] = {}
+    for length in dict.fromkeys(max(context.max_tokens // divisor, SHORTEST) for divisor in DIVISORS):
+        part = replace(trial.context, max_tokens=min(length, context.max_tokens), findings={})
+        decoded = write(trial.prototypes, part, np.random.default_rng(seed))
+        scores[part.max_tokens] = trial.score(decoded, STUDENTS)
+    means = {length: float(np.mean(list(found.values()))) for length, found in scores.items()}
+    chosen = max(means, key=lambda length: (means[length], length))
+    context.findings["length"] = {"tokens": chosen, "held_out_rows": len(trial.texts), "scores": scores}
+    told = ", ".join(f"{length} tokens {mean:.3f}" for length, mean in means.items())
+    context.progress.note(
+        f"texts of at most {chosen} tokens; mean accuracy of {', '.join(STUDENTS)} on {len(trial.texts):,} held-out rows: {told}"
+    )
+    return chosen
+
+
+def _median_tokens(context: Context) -> float:
+    """Tokens of the median row, of an even sample of the rows."""
+    step = -(-len(context.source) // _SAMPLE)
+    return float(np.median(context.count_tokens([context.source.texts[row] for row in range(0, len(context.source), step)])))
