@@ -59,10 +59,11 @@ def fitting_length(write: Write, prototypes: Prototypes, context: Context, rng: 
         scores[part.max_tokens] = trial.score(decoded, STUDENTS)
     means = {length: float(np.mean(list(found.values()))) for length, found in scores.items()}
     chosen = max(means, key=lambda length: (means[length], length))
-    context.findings["length"] = {"tokens": chosen, "held_out_rows": len(trial.texts), "scores": scores}
-    told = ", ".join(f"{length} tokens {mean:.3f}" for length, mean in means.items())
+    told = {str(length): found for length, found in scores.items()}  # JSON has no other keys
+    context.findings["length"] = {"tokens": chosen, "held_out_rows": len(trial.texts), "scores": told}
+    shown = ", ".join(f"{length} tokens {mean:.3f}" for length, mean in means.items())
     context.progress.note(
-        f"texts of at most {chosen} tokens; mean accuracy of {', '.join(STUDENTS)} on {len(trial.texts):,} held-out rows: {told}"
+        f"texts of at most {chosen} tokens; mean accuracy of {', '.join(STUDENTS)} on {len(trial.texts):,} held-out rows: {shown}"
     )
     return chosen
 

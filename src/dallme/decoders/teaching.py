@@ -38,11 +38,12 @@ class TeachingDecoder(Decoder):
         gain(s) = sum over its words w of (g(w) + a(w)) / (1 + u(w)), divided by its tokens,
 
     both scaled to a mean of 1, where u(w) counts how often the texts of this class have used w so far. The best sentence
-    that still fits is taken, for each text in turn, and where none gains any one until the text is half full, so that its length
-    does not tell its class; after every few sentences the students are trained and asked again. Where rows are short, the length is tried first
-    (:func:`~dallme.decoders.lengths.fitting_length`). With
-    `rounds` each text is then taken out and written anew against what the others leave to learn, and the new one is kept if the
-    students do no worse on rows that were held out; that has gained nothing so far and takes long. Choosing the data from
+    that still fits is taken, for each text in turn; after every few sentences the students are trained and asked again. A text
+    that nothing gains is filled to a half all the same, so that its length does not tell its class. Where rows are short, the
+    length is tried first (:func:`~dallme.decoders.lengths.fitting_length`).
+
+    With `rounds` each text is then taken out and written anew against what the others leave to learn, and the new one is kept if
+    the students do no worse on rows that were held out; that has gained nothing so far and takes long. Choosing the data from
     which a known learner learns best is machine teaching (Zhu 2015, "Machine Teaching: An Inverse Problem to Machine Learning
     and an Approach Toward Optimal Education").
 

@@ -1,0 +1,105 @@
+"""How long texts should be: which lengths are tried, how they are judged, and when nothing is tried."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dallme.data import DecodedText, Prototypes
+from dallme.decoders.base import Context
+from dallme.decoders.lengths import STUDENTS, fitting_length
+from dallme.decoders.teaching import TeachingDecoder
+from decoder_cases import check_contract, make_context, make_prototypes
+
+GOOD, BAD = ["great", "lovely", "warm"], ["awful", "boring", "dull"]
+
+
+def rows(count: int) -> tuple[list[str], list[int]]:
+    """Short texts of two classes, of seven words each."""
+    rng = np.random.default_rng(0)
+    texts = [f"What {rng.choice(BAD if row % 2 else GOOD)} film is number {row} ?" for row in range(count)]
+    return texts, [row % 2 for row in range(count)]
+
+
+@pytest.fixture
+def context() -> Context:
+    return make_context(*rows(120), max_tokens=96)
+
+
+@pytest.fixture
+def prototypes(context: Context) -> Prototypes:
+    return make_prototypes(context, [range(0, 60, 2), range(1, 60, 2), range(60, 120, 2), range(61, 120, 2)])
+
+
+def words(good: dict[int, bool]) -> object:
+    """Writes texts that tell the classes at some lengths, and the wrong way round at the others."""
+
+    def write(prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
+        right = good[context.max_tokens]
+        found = []
+        for place, label in enumerate(prototypes.labels.tolist()):
+            vocabulary = BAD if (label == 1) == right else GOOD
+            found.append(DecodedText(f"{' '.join(vocabulary)} {place}"))
+        return found
+
+    return write
+
+
+@pytest.mark.parametrize("best", [96, 48, 24, 16, 12])
+def test_the_length_that_teaches_most_is_taken(context: Context, prototypes: Prototypes, best: int) -> None:
+    good = {length: length == best for length in (96, 48, 24, 16, 12)}
+    assert fitting_length(words(good), prototypes, context, np.random.default_rng(0)) == best  # type: ignore[arg-type]
+    found = context.findings["length"]
+    assert found["tokens"] == best
+    assert found["held_out_rows"] == 24
+    assert list(found["scores"]) == ["96", "48", "24", "16", "12"]
+    for length, scores in found["scores"].items():
+        assert list(scores) == list(STUDENTS)
+        assert (np.mean(list(scores.values())) > 0.9) == (int(length) == best)
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_the_longest_wins_a_tie(context: Context, prototypes: Prototypes) -> None:
+    always = words(dict.fromkeys((96, 48, 24, 16, 12), True))
+    assert fitting_length(always, prototypes, context, np.random.default_rng(0)) == 96  # type: ignore[arg-type]
+
+
+def test_nothing_is_tried_where_rows_are_not_much_shorter_or_nothing_can_be_learnt(
+    context: Context, prototypes: Prototypes
+) -> None:
+    never = words({})
+    rng = np.random.default_rng(0)
+    assert fitting_length(never, prototypes, replace(context, max_tokens=28), rng) == 28  # type: ignore[arg-type]
+    assert fitting_length(never, prototypes, replace(context, embedder=None), rng) == 96  # type: ignore[arg-type]
+    few = make_context(*rows(8), max_tokens=96)
+    halves = make_prototypes(few, [range(0, 8, 2), range(1, 8, 2)])
+    assert fitting_length(never, halves, few, rng) == 96  # type: ignore[arg-type]
+    assert "length" not in context.findings
+    assert "length" not in few.findings
+
+
+def test_teaching_writes_texts_of_the_length_that_was_found(context: Context, prototypes: Prototypes) -> None:
+    decoded = TeachingDecoder().decode(prototypes, context, seed=0)
+    check_contract(decoded, prototypes, context)
+    length = context.findings["length"]["tokens"]
+    assert max(context.count_tokens([text.text for text in decoded])) <= length
+    again = replace(context, findings={})
+    assert TeachingDecoder().decode(prototypes, again, seed=0) == decoded
+    fixed = replace(context, findings={})
+    TeachingDecoder(try_lengths=False).decode(prototypes, fixed, seed=0)
+    assert not fixed.findings
+
+
+def test_a_class_of_few_rows_does_not_have_texts_of_one_sentence() -> None:
+    """A classifier of vectors would take it for the class of everything short."""
+    texts, labels = rows(200)
+    few = [f"What does the letter {letter} stand for ?" for letter in "ABCDEFGHIJKLMNOPQRST"]
+    context = make_context([*texts, *few], [*labels, *[2] * len(few)], max_tokens=64)
+    clusters = [range(0, 100, 2), range(1, 100, 2), range(200, 210), range(100, 200, 2), range(101, 200, 2), range(210, 220)]
+    prototypes = make_prototypes(context, clusters)
+    decoded = TeachingDecoder(try_lengths=False).decode(prototypes, context, seed=0)
+    tokens = context.count_tokens([text.text for text in decoded])
+    assert min(tokens) >= 32
