@@ -30,7 +30,7 @@ from typing import Any
 
 from _common import HERE, write
 
-METHODS = ("random", "k-center", "nearest", "extractive", "teaching", "full")
+METHODS = ("random", "k-center", "nearest", "extractive", "teaching:longest", "teaching", "full")
 CLASSIFIERS = ("logistic-regression", "linear-svm", "naive-bayes", "embedding-lr", "text-cnn")
 
 #: Texts, each with the name of its class.

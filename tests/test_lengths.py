@@ -12,6 +12,8 @@ from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context
 from dallme.decoders.lengths import STUDENTS, fitting_length
 from dallme.decoders.teaching import TeachingDecoder
+from dallme.errors import InputError
+from dallme.registry import make
 from decoder_cases import check_contract, make_context, make_prototypes
 
 GOOD, BAD = ["great", "lovely", "warm"], ["awful", "boring", "dull"]
@@ -67,9 +69,7 @@ def test_the_longest_wins_a_tie(context: Context, prototypes: Prototypes) -> Non
     assert fitting_length(always, prototypes, context, np.random.default_rng(0)) == 96  # type: ignore[arg-type]
 
 
-def test_nothing_is_tried_where_rows_are_not_much_shorter_or_nothing_can_be_learnt(
-    context: Context, prototypes: Prototypes
-) -> None:
+def test_nothing_is_tried_without_need_or_means(context: Context, prototypes: Prototypes) -> None:
     never = words({})
     rng = np.random.default_rng(0)
     assert fitting_length(never, prototypes, replace(context, max_tokens=28), rng) == 28  # type: ignore[arg-type]
@@ -89,8 +89,11 @@ def test_teaching_writes_texts_of_the_length_that_was_found(context: Context, pr
     again = replace(context, findings={})
     assert TeachingDecoder().decode(prototypes, again, seed=0) == decoded
     fixed = replace(context, findings={})
-    TeachingDecoder(try_lengths=False).decode(prototypes, fixed, seed=0)
+    TeachingDecoder(length="longest").decode(prototypes, fixed, seed=0)
     assert not fixed.findings
+    assert make("decoders", "teaching:longest") == TeachingDecoder(length="longest")
+    with pytest.raises(InputError, match="expected length to be one of tried, longest, found 'short'"):
+        make("decoders", "teaching:short")
 
 
 def test_a_class_of_few_rows_does_not_have_texts_of_one_sentence() -> None:
@@ -100,6 +103,6 @@ def test_a_class_of_few_rows_does_not_have_texts_of_one_sentence() -> None:
     context = make_context([*texts, *few], [*labels, *[2] * len(few)], max_tokens=64)
     clusters = [range(0, 100, 2), range(1, 100, 2), range(200, 210), range(100, 200, 2), range(101, 200, 2), range(210, 220)]
     prototypes = make_prototypes(context, clusters)
-    decoded = TeachingDecoder(try_lengths=False).decode(prototypes, context, seed=0)
+    decoded = TeachingDecoder(length="longest").decode(prototypes, context, seed=0)
     tokens = context.count_tokens([text.text for text in decoded])
     assert min(tokens) >= 32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
@@ -14,6 +15,7 @@ from dallme.decoders.nearest import nearest_unused
 from dallme.decoders.pools import Pool, Sieve, gather_pools, special_tokens
 from dallme.decoders.students import Students
 from dallme.decoders.words import WordWeights, row_of
+from dallme.errors import InputError
 from dallme.progress import Task
 from dallme.validation import check_positive
 
@@ -22,6 +24,9 @@ TAUGHT_TEXTS = 1000
 
 #: Nor are they with more classes times words than this, since their answer has as many numbers.
 TAUGHT_NUMBERS = 50_000_000
+
+#: How long the texts are.
+LENGTHS = ("tried", "longest")
 
 #: Sentences between two questions to the students, and the most questions while the texts are first written.
 _STRIDE, _QUESTIONS = 4, 200
@@ -55,18 +60,26 @@ class TeachingDecoder(Decoder):
         min_words: Shorter sentences are passed over.
         max_words: Longer sentences are passed over.
         language: ISO 639-1 code, for finding the ends of sentences.
-        try_lengths: Whether shorter texts than allowed are tried where rows are short.
+        length: ``tried``: where rows are short, shorter texts are tried on held-out rows; ``longest``: texts are as long as is
+            allowed, which classifiers that count words learn most from.
     """
+
+    argument: ClassVar[str] = "length"
 
     rounds: int = 0
     candidates: int = 10_000
     min_words: int = 4
     max_words: int = 40
     language: str = "en"
-    try_lengths: bool = True
+    length: str = "tried"
+
+    def __post_init__(self) -> None:
+        """Checks the length."""
+        if self.length not in LENGTHS:
+            raise InputError(f"expected length to be one of {', '.join(LENGTHS)}, found {self.length!r}")
 
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
-        if self.try_lengths and len(prototypes) <= TAUGHT_TEXTS:
+        if self.length == "tried" and len(prototypes) <= TAUGHT_TEXTS:
             context = replace(context, max_tokens=fitting_length(self._write, prototypes, context, rng))
         return self._write(prototypes, context, rng)
 
