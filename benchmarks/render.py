@@ -455,9 +455,9 @@ def more() -> list[str]:
         ),
         "unseen": (
             "Data sets that nothing was chosen on (`unseen.py`)",
-            "Mean ± deviation over three sets; the best of the small sets is in bold. One choice followed a look at one of them:\n"
-            "that `teaching` tries lengths where rows are short, which trec asked for (`teaching:longest` does not). The TextCNN on\n"
-            "the full data trains for at most 2,000 steps.",
+            "Mean ± deviation over three sets; the best of the small sets is in bold. One choice followed a look at one of\n"
+            "them: that `teaching` tries lengths where rows are short, which trec asked for (`teaching:longest` does not). The\n"
+            "TextCNN on the full data trains for at most 2,000 steps.",
             unseen_table,
         ),
         "writers": (
