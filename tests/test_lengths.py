@@ -12,6 +12,7 @@ from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context
 from dallme.decoders.lengths import STUDENTS, fitting_length
 from dallme.decoders.teaching import TeachingDecoder
+from dallme.decoders.trial import Trial
 from dallme.errors import InputError
 from dallme.registry import make
 from decoder_cases import check_contract, make_context, make_prototypes
@@ -64,9 +65,13 @@ def test_the_length_that_teaches_most_is_taken(context: Context, prototypes: Pro
     assert json.loads(json.dumps(found)) == found
 
 
-def test_the_longest_wins_a_tie(context: Context, prototypes: Prototypes) -> None:
+def test_the_longest_is_taken_in_doubt(context: Context, prototypes: Prototypes, monkeypatch: pytest.MonkeyPatch) -> None:
     always = words(dict.fromkeys((96, 48, 24, 16, 12), True))
     assert fitting_length(always, prototypes, context, np.random.default_rng(0)) == 96  # type: ignore[arg-type]
+    for gain, wanted in ((0.015, 96), (0.025, 24)):
+        accuracy = iter([0.7, 0.65, 0.7 + gain, 0.7, 0.6])
+        monkeypatch.setattr(Trial, "score", lambda *_, given=accuracy: dict.fromkeys(STUDENTS, next(given)))
+        assert fitting_length(always, prototypes, context, np.random.default_rng(0)) == wanted  # type: ignore[arg-type]
 
 
 def test_nothing_is_tried_without_need_or_means(context: Context, prototypes: Prototypes) -> None:

@@ -17,6 +17,9 @@ MANY_TIMES = 4
 #: The length that is allowed is divided by these, down to :data:`SHORTEST` tokens.
 DIVISORS, SHORTEST = (1, 2, 4, 6, 8), 12
 
+#: Accuracy by which a shorter length has to be better, about two standard errors on a thousand rows.
+CLEARLY = 0.02
+
 #: Who is trained on the texts of each length: one that counts words, one that reads vectors.
 STUDENTS = ("logistic-regression", EMBEDDING_STUDENT)
 
@@ -33,7 +36,7 @@ def fitting_length(write: Write, prototypes: Prototypes, context: Context, rng: 
     Long texts hold more words, which classifiers that count words learn from; but where rows are short, the vector of a text
     of ten sentences lies far from that of any row, and classifiers that read vectors learn little from it. So a set of each
     length is written from a part of the rows, students are trained on it alone, and the length is taken at which their mean
-    accuracy on the other rows is best; the longest of those that are equally good. What was found goes into the manifest
+    accuracy on the other rows is best, if that is clearly better than with the longest. What was found goes into the manifest
     (``decoding.length``).
 
     Args:
@@ -58,7 +61,8 @@ def fitting_length(write: Write, prototypes: Prototypes, context: Context, rng: 
         decoded = write(trial.prototypes, part, np.random.default_rng(seed))
         scores[part.max_tokens] = trial.score(decoded, STUDENTS)
     means = {length: float(np.mean(list(found.values()))) for length, found in scores.items()}
-    chosen = max(means, key=lambda length: (means[length], length))
+    longest, best = max(means), max(means, key=lambda length: (means[length], length))
+    chosen = best if means[best] - means[longest] > CLEARLY else longest
     told = {str(length): found for length, found in scores.items()}  # JSON has no other keys
     context.findings["length"] = {"tokens": chosen, "held_out_rows": len(trial.texts), "scores": told}
     shown = ", ".join(f"{length} tokens {mean:.3f}" for length, mean in means.items())
