@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.feature_extraction.text import CountVectorizer
+from typer.testing import CliRunner
 
 from dallme import Distiller
 from dallme.classifiers.linear import LinearSVMClassifier, LogisticRegressionClassifier, NaiveBayesClassifier
+from dallme.cli.main import app
 from dallme.distilled import DistilledDataset
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.readers import read
@@ -115,3 +119,24 @@ def test_every_language_is_distilled_and_learned_from(language: str, decoder: st
     for classifier in (LogisticRegressionClassifier(), LinearSVMClassifier(), NaiveBayesClassifier()):
         fitted = classifier.fit(list(made.texts), made.labels, seed=0)
         assert np.mean(fitted.predict(texts) == np.array(labels)) >= 0.9
+
+
+def test_the_command_line_knows_the_language(tmp_path: Path) -> None:
+    """German weekdays are abbreviated with a full stop, which ends no sentence."""
+    rows = [
+        (f"Der Film lief Mo. und Di. im Kino {name}.", label)
+        for label in ("gut", "schlecht")
+        for name in ("Arri", "Babel", "Cinema")
+    ]
+    path = tmp_path / "filme.csv"
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows), encoding="utf-8")
+    found = {}
+    for language in ("de", "en"):
+        command = ["distill", str(path), "--per-class", "1", "--embedder", "hashing", "--max-tokens", "14"]
+        command += ["--decoder", "extractive", "--language", language]
+        folder = ["--output", str(tmp_path / language), "--store", str(tmp_path / "store"), "--no-report"]
+        done = CliRunner().invoke(app, [*command, *folder])
+        assert done.exit_code == 0, done.output
+        found[language] = [lineage.sentences for lineage in DistilledDataset.load(tmp_path / language).lineage]
+    assert all(sentence.startswith("Der Film lief Mo. und Di. im Kino") for (sentence,) in found["de"])
+    assert not any("Di. im Kino" in sentence for sentences_of in found["en"] for sentence in sentences_of)

@@ -75,6 +75,7 @@ def compare(
     temperature: decoders.Temperature = None,
     max_copied_span: decoders.MaxCopiedSpan = None,
     output_price: decoders.OutputPrice = None,
+    language: decoders.Language = None,
     max_tokens: options.MaxTokens = 128,
     seed: options.Seed = 0,
     store: options.Store = None,
@@ -94,8 +95,9 @@ def compare(
     training = {"learning_rate": learning_rate, "epochs": epochs, "steps": steps, "batch_size": batch_size}
     plan = options.make_protocol(protocol, runs=runs, models=models, full_runs=full_runs, full_steps=full_steps, **training)  # type: ignore[arg-type]
     services = {"base_url": base_url, "dimensions": dimensions, "budget_usd": budget_usd, "price": price}
-    steering = {"steps": decoder_steps, "beam": beam, "start": start, "align": align, "output_price": output_price}
-    writing = {"drafts": drafts, "examples": examples, "temperature": temperature, "max_copied_span": max_copied_span}
+    steering = {"steps": decoder_steps, "beam": beam, "start": start, "align": align, "language": language}
+    writing = {"drafts": drafts, "examples": examples, "temperature": temperature, "output_price": output_price}
+    writing |= {"max_copied_span": max_copied_span}
     model, own = decoders.configure(embedder, decoder, steering | writing, services | {"unknown_words": unknown_words})
     distiller = Distiller(
         per_class=per_class,

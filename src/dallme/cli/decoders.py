@@ -31,6 +31,9 @@ MaxCopiedSpan = Annotated[
     int | None,
     typer.Option("--max-copied-span", help="llm, search: most words in a row that a text may share with one source row."),
 ]
+Language = Annotated[
+    str | None, typer.Option("--language", help="ISO 639-1 code of the texts, for finding the ends of sentences; en by default.")
+]
 OutputPrice = Annotated[
     float | None,
     typer.Option("--output-price", help="llm: US dollars per million tokens written, beside --price."),
@@ -49,6 +52,7 @@ def configure_decoder(
     temperature: float | None = None,
     max_copied_span: int | None = None,
     output_price: float | None = None,
+    language: str | None = None,
 ) -> dict[str, Any]:
     """The options that were given, as the decoder's own.
 
@@ -63,6 +67,7 @@ def configure_decoder(
         temperature: ``--temperature``.
         max_copied_span: ``--max-copied-span``.
         output_price: ``--output-price``.
+        language: ``--language``.
 
     Raises:
         InputError: If the decoder has no such option.
@@ -77,6 +82,7 @@ def configure_decoder(
         "--temperature": ("temperature", temperature),
         "--max-copied-span": ("max_copied_span", max_copied_span),
         "--output-price": ("output_price", output_price),
+        "--language": ("language", language),
     }
     given = {option: field for option, field in found.items() if field[1] is not None}
     if not given:

@@ -51,6 +51,7 @@ def distill(
     temperature: decoders.Temperature = None,
     max_copied_span: decoders.MaxCopiedSpan = None,
     output_price: decoders.OutputPrice = None,
+    language: decoders.Language = None,
     max_tokens: options.MaxTokens = 128,
     seed: options.Seed = 0,
     store: options.Store = None,
@@ -78,8 +79,9 @@ def distill(
     from dallme.readers import read
 
     services = {"base_url": base_url, "dimensions": dimensions, "budget_usd": budget_usd, "price": price}
-    steering = {"steps": decoder_steps, "beam": beam, "start": start, "align": align, "output_price": output_price}
-    writing = {"drafts": drafts, "examples": examples, "temperature": temperature, "max_copied_span": max_copied_span}
+    steering = {"steps": decoder_steps, "beam": beam, "start": start, "align": align, "language": language}
+    writing = {"drafts": drafts, "examples": examples, "temperature": temperature, "output_price": output_price}
+    writing |= {"max_copied_span": max_copied_span}
     model, own = decoders.configure(embedder, decoder, steering | writing, services | {"unknown_words": unknown_words})
     distiller = Distiller(
         per_class=per_class,
@@ -109,8 +111,12 @@ def distill(
     distilled.save(output, overwrite=overwrite, beside={} if no_report else report_of(distilled, distillation, distiller))
     if json:
         print_json(_document(distilled, output, comparison))
-        return
-    print(f"{len(texts):,} rows → {len(distilled):,} texts in {output}")
+    else:
+        _show(len(texts), distilled, output, comparison)
+
+
+def _show(rows: int, distilled: DistilledDataset, output: Path, comparison: dict[str, Any] | None) -> None:
+    print(f"{rows:,} rows → {len(distilled):,} texts in {output}")
     if comparison:
         show_comparison(comparison)
 
