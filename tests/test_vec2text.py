@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, MistralConfig, T5Config, T5ForConditionalGeneration
 
 from dallme import registry
 from dallme.cli.decoders import configure_decoder
 from dallme.cli.main import _status
 from dallme.data import DecodedText, Fingerprint, LabelledTexts, LabelledVectors, Prototypes
 from dallme.decoders.base import Context
-from dallme.decoders.vec2text import alignment, fit, inverter, search
+from dallme.decoders.vec2text import alignment, cache, fit, inverter, search
 from dallme.decoders.vec2text.checking import check_nearest
 from dallme.decoders.vec2text.config import FILE, InverterConfig
 from dallme.decoders.vec2text.dataset import Corpus, pad
@@ -63,6 +63,7 @@ class WordInverter(Inverter):
         samples: int = 1,
         temperature: float = 1.0,
         seeds: Sequence[int] | None = None,
+        again: Sequence[bool] | None = None,
     ) -> list[list[str]]:
         """The word whose addition is nearest to the target, then words drawn at random."""
         self.calls.append((len(targets), samples))
@@ -72,7 +73,7 @@ class WordInverter(Inverter):
             longer = [f"{before} {word}".strip() for word in WORDS]
             drawn = np.random.default_rng(seeds[row] if seeds is not None else row).integers(len(longer), size=samples - 1)
             best = int(np.argmax(HASHING.embed(longer) @ target))
-            written.append([longer[place] for place in (best, *drawn)])
+            written.append([longer[place] for place in (best, *drawn)][1 if again and again[row] else 0 :])
         return written
 
 
@@ -186,6 +187,20 @@ def test_a_row_without_any_text_is_blank() -> None:
     assert last[0] == search.Decoded("", 0.0, 0, ())
 
 
+@pytest.mark.parametrize("beam", [1, 3])
+def test_the_likeliest_correction_is_not_written_again(beam: int) -> None:
+    class Forgetful(WordInverter):
+        def write(self, *arguments: Any, again: Sequence[bool] | None = None, **options: Any) -> list[list[str]]:
+            asked.extend(again or [])
+            return super().write(*arguments, **options)
+
+    asked: list[bool] = []
+    targets = HASHING.embed(["warm fun film twice", "sad plot unknown", "music of a great story"])  # none can be reached
+    told, forgetful = word_inverter(), Forgetful(CONFIG, model=None, tokenizer=None)  # type: ignore[arg-type]
+    assert told.decode(targets, steps=8, beam=beam) == forgetful.decode(targets, steps=8, beam=beam)
+    assert 0 < sum(asked) < len(asked)
+
+
 def test_the_seed_decides() -> None:
     first, again, other = (RandomWriter(), RandomWriter(), RandomWriter())
     found = [list(trajectory(each, TARGETS, steps=3, beam=3, seed=seed)) for each, seed in ((first, 5), (again, 5), (other, 6))]
@@ -260,11 +275,15 @@ class EchoModel:
     def __init__(self) -> None:
         self.shapes: list[tuple[int, int]] = []
 
-    def generate(self, target: Any, *, seeds: list[int], samples: int, current_ids: Any = None, **_: Any) -> Any:
+    def generate(
+        self, target: Any, *, seeds: list[int], samples: int, again: list[bool], current_ids: Any = None, **_: Any
+    ) -> Any:
         self.shapes.append((len(target), 0 if current_ids is None else current_ids.shape[1]))
         first = target.argmax(dim=1) if current_ids is None else current_ids[:, 0]
-        drawn = torch.tensor([seed * sample for seed in seeds for sample in range(samples)])
-        return torch.stack([target.argmax(dim=1).repeat_interleave(samples), first.repeat_interleave(samples), drawn], dim=1)
+        texts = [(row, sample) for row, known in enumerate(again) for sample in range(known, samples)]
+        drawn = torch.tensor([seeds[row] * sample for row, sample in texts])
+        rows = torch.tensor([row for row, _ in texts])
+        return torch.stack([target.argmax(dim=1)[rows], first[rows], drawn], dim=1)
 
 
 class NumberTokenizer:
@@ -288,8 +307,11 @@ def test_batches_give_each_row_its_own_texts(monkeypatch: pytest.MonkeyPatch, bu
     model.shapes.clear()
     assert reader.write(targets, current=current, current_vectors=vectors) == [["7 11 0"], ["3 12 0"], ["5 13 0"]]
     assert model.shapes == {1: [(1, 48), (1, 16), (1, 16)], 500: [(2, 48), (1, 16)], 100_000: [(3, 48)]}[budget]
+    assert reader.write(targets, again=[True, True, False]) == [[], [], ["5 5 0"]]
     drawn = reader.write(targets, samples=3, seeds=[10, 20, 30])
     assert drawn == [["7 7 0", "7 7 10", "7 7 20"], ["3 3 0", "3 3 20", "3 3 40"], ["5 5 0", "5 5 30", "5 5 60"]]
+    others = reader.write(targets, samples=3, seeds=[10, 20, 30], again=[False, True, False])
+    assert others == [drawn[0], drawn[1][1:], drawn[2]]
 
 
 def _draw(scores: Sequence[Sequence[float]], seeds: Sequence[Any], temperature: float = 1.0) -> list[int]:
@@ -323,8 +345,8 @@ def _model(kind: str) -> InverterModel:
     else:
         words = T5ForConditionalGeneration(T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2))
     words.config.update({"bos_token_id": 1, "decoder_start_token_id": 39, "eos_token_id": list(range(2, 8)), "pad_token_id": 0})
-    model = InverterModel(words, kind, dimension=256, pseudo_tokens=2).eval()
     torch.manual_seed(1)
+    model = InverterModel(words, kind, dimension=256, pseudo_tokens=2).eval()
     for weight in words.parameters():
         if weight.dim() > 1:
             torch.nn.init.normal_(weight, std=0.3 if kind == "causal" else 1.0)
@@ -333,7 +355,8 @@ def _model(kind: str) -> InverterModel:
 
 
 @pytest.mark.parametrize("kind", ["causal", "seq2seq"])
-def test_the_likeliest_text_is_that_of_transformers(kind: str) -> None:
+def test_the_likeliest_text_is_that_of_transformers(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "ROOM", 3)  # room is made several times
     model = _model(kind)
     targets = torch.from_numpy(HASHING.embed(TEXTS[:20]))
     ids, mask = (torch.from_numpy(array) for array in pad([np.arange(1, 3 + row) for row in range(20)], 0))
@@ -348,7 +371,8 @@ def test_the_likeliest_text_is_that_of_transformers(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["causal", "seq2seq"])
-def test_a_text_is_written_alike_alone_and_in_a_batch(kind: str) -> None:
+def test_a_text_is_written_alike_alone_and_in_a_batch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "ROOM", 3)
     model = _model(kind)
     targets = torch.from_numpy(HASHING.embed(TEXTS[:8]))
     together = model.generate(targets, max_new_tokens=12, samples=3, seeds=list(range(8)))
@@ -359,6 +383,39 @@ def test_a_text_is_written_alike_alone_and_in_a_batch(kind: str) -> None:
         assert together[3 * row : 3 * row + 3, : alone.shape[1]].tolist() == alone.tolist()
         assert not together[3 * row : 3 * row + 3, alone.shape[1] :].any()
         assert likeliest[row, : alone.shape[1]].tolist() == alone[0, : likeliest.shape[1]].tolist()
+    again = [row % 3 == 0 for row in range(8)]
+    others = model.generate(targets, max_new_tokens=12, samples=3, seeds=list(range(8)), again=again)
+    kept = [row for row in range(24) if row % 3 or not again[row // 3]]
+    assert others.tolist() == together[kept, : others.shape[1]].tolist()
+
+
+def test_a_cache_makes_room_for_words_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "ROOM", 4)
+    plain, roomy = DynamicCache(), DynamicCache()
+    words = torch.arange(40.0).reshape(2, 1, 10, 2)
+    for each in (plain, roomy):
+        each.update(words[:, :, :3], -words[:, :, :3], 0)
+    assert cache.make_room(roomy)
+    sizes = []
+    for word in range(3, 10):
+        sizes.append(roomy.get_mask_sizes(1, 0)[0])
+        assert cache.with_room(torch.ones(2, word + 1), roomy).tolist() == [[1] * (word + 1) + [0] * (sizes[-1] - word - 1)] * 2
+        ours, theirs = (each.update(words[:, :, word : word + 1], -words[:, :, word : word + 1], 0) for each in (roomy, plain))
+        for mine, other in zip(ours, theirs, strict=True):
+            assert mine[:, :, : word + 1].equal(other)
+            assert not mine[:, :, word + 1 :].any()
+            assert mine.shape[2] == sizes[-1]
+        assert roomy.get_seq_length() == word + 1
+    assert sizes == [7, 7, 7, 7, 11, 11, 11]
+    roomy.batch_select_indices(torch.tensor([1]))
+    assert roomy.layers[0].keys[:, :, :10].equal(words[1:])
+
+
+def test_a_cache_of_another_kind_is_left_alone() -> None:
+    other = DynamicCache(config=MistralConfig(num_hidden_layers=2, sliding_window=4))
+    layers = list(other.layers)
+    assert not cache.make_room(other)
+    assert other.layers == layers
 
 
 # What it is measured by

@@ -9,11 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from dallme.decoders.vec2text.cache import make_room, with_room
 
 #: Tokens are drawn from the likeliest ones: so many at most, and no more than make up this share of the probability.
 MOST_LIKELY, TOP_P = 50, 0.95
@@ -59,8 +62,8 @@ class Draw:
             rows: Which of the n texts these are, int64 of shape (r,).
             step: Which of the t tokens this is.
         """
-        values, words = scores.float().topk(min(MOST_LIKELY, scores.shape[1]), dim=1)
-        values = values / self.temperature
+        values, words = scores.topk(min(MOST_LIKELY, scores.shape[1]), dim=1)
+        values = values.float() / self.temperature
         shares = values.softmax(dim=1)
         beyond = shares.cumsum(dim=1) - shares >= TOP_P
         noisy = (values + self.noise[rows, step, : values.shape[1]]).masked_fill(beyond, -torch.inf)
@@ -69,25 +72,25 @@ class Draw:
 
 
 def write_tokens(
-    model: Any, kind: str, prefix: Tensor, mask: Tensor, samples: int, draw: Draw, ends: Sequence[int], pad: int
+    model: Any, kind: str, prefix: Tensor, mask: Tensor, after: Tensor, draw: Draw, ends: Sequence[int], pad: int
 ) -> Tensor:
-    """Writes `samples` texts after each prefix.
+    """Writes texts, some after each prefix.
 
     Args:
         model: A causal or an encoder-decoder model of transformers.
         kind: Which of the two, see :data:`~dallme.decoders.vec2text.config.KINDS`.
         prefix: What it reads first, of shape (n, p, width); padding stands to the left.
         mask: Which of that is no padding, of shape (n, p).
-        samples: Texts for each prefix.
-        draw: Chooses the tokens of n * samples texts, as many as it has noise for.
+        after: Which prefix each text stands after, int64 of shape (m,).
+        draw: Chooses the tokens of the m texts, as many as it has noise for.
         ends: Words that end a text.
         pad: What texts that ended are filled up with.
 
     Returns:
-        int64 of shape (n * samples, at most t), the texts of one prefix together.
+        int64 of shape (m, at most t).
     """
-    count, limit, device = len(prefix) * samples, draw.noise.shape[1], prefix.device
-    reader = (_Causal if kind == "causal" else _Seq2Seq)(model, prefix, mask, samples)
+    count, limit, device = len(after), draw.noise.shape[1], prefix.device
+    reader = (_Causal if kind == "causal" else _Seq2Seq)(model, prefix, mask, after)
     written = torch.full((count, limit), pad, dtype=torch.long, device=device)
     rows, alive = torch.arange(count, device=device), torch.ones(count, dtype=torch.bool, device=device)
     stops = torch.tensor(list(ends), device=device)
@@ -118,20 +121,24 @@ def _forbid_repeats(written: Tensor, scores: Tensor) -> Tensor:
     sequences = written.unfold(1, NO_REPEAT, 1)
     again = (sequences[..., :-1] == written[:, None, 1 - NO_REPEAT :]).all(dim=-1)
     row, place = again.nonzero(as_tuple=True)
+    if not len(row):
+        return scores
     return scores.index_put((row, sequences[row, place, -1]), scores.new_tensor(-torch.inf))
 
 
 class _Reader(ABC):
     """A model that has read a prefix, with the scores of the next word of each text."""
 
-    def __init__(self, model: Any, prefix: Tensor, mask: Tensor, samples: int) -> None:
-        self.model, self.mask = model, mask.repeat_interleave(samples, dim=0)
+    def __init__(self, model: Any, prefix: Tensor, mask: Tensor, after: Tensor) -> None:
+        self.model, self.mask = model, mask[after]
+        # transformers renames the argument: whoever has the new name warns of the old one.
+        self.cache_name = "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
         self.cache: Any = None
-        self.scores = self._start(prefix, mask, samples)
+        self.scores = self._start(prefix, mask, after)
 
     @abstractmethod
-    def _start(self, prefix: Tensor, mask: Tensor, samples: int) -> Tensor:
-        """Reads the prefix; gives the scores of the first word of each text, of shape (n * samples, words)."""
+    def _start(self, prefix: Tensor, mask: Tensor, after: Tensor) -> Tensor:
+        """Reads the prefix; gives the scores of the first word of each text, of shape (m, words)."""
 
     @abstractmethod
     def _step(self, words: Tensor) -> Any:
@@ -149,26 +156,30 @@ class _Reader(ABC):
 
 
 class _Causal(_Reader):
-    def _start(self, prefix: Tensor, mask: Tensor, samples: int) -> Tensor:
+    def _start(self, prefix: Tensor, mask: Tensor, after: Tensor) -> Tensor:
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         found = self.model(inputs_embeds=prefix, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
         self.cache = found.past_key_values
-        self.cache.batch_repeat_interleave(samples)
-        scores: Tensor = found.logits[:, -1].repeat_interleave(samples, dim=0)
+        self.cache.batch_select_indices(after)
+        self.roomy = make_room(self.cache)
+        scores: Tensor = found.logits[after, -1]
         return scores
 
     def _step(self, words: Tensor) -> Any:
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(words), 1)], dim=1)
-        positions = self.mask.sum(dim=1, keepdim=True) - 1
         return self.model(
-            input_ids=words, attention_mask=self.mask, position_ids=positions, past_key_values=self.cache, use_cache=True
+            input_ids=words,
+            attention_mask=with_room(self.mask, self.cache) if self.roomy else self.mask,
+            position_ids=self.mask.sum(dim=1, keepdim=True) - 1,
+            use_cache=True,
+            **{self.cache_name: self.cache},
         )
 
 
 class _Seq2Seq(_Reader):
-    def _start(self, prefix: Tensor, mask: Tensor, samples: int) -> Tensor:
+    def _start(self, prefix: Tensor, mask: Tensor, after: Tensor) -> Tensor:
         read = self.model.get_encoder()(inputs_embeds=prefix, attention_mask=mask).last_hidden_state
-        self.encoded = read.repeat_interleave(samples, dim=0)
+        self.encoded = read[after]
         begin = self.model.config.decoder_start_token_id
         self.read(torch.full((len(self.encoded),), begin, device=prefix.device))
         return self.scores
@@ -178,8 +189,8 @@ class _Seq2Seq(_Reader):
             encoder_outputs=(self.encoded,),
             attention_mask=self.mask,
             decoder_input_ids=words,
-            past_key_values=self.cache,
             use_cache=True,
+            **{self.cache_name: self.cache},
         )
 
     def keep(self, places: Tensor) -> None:

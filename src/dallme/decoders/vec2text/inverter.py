@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -107,6 +108,7 @@ class Inverter:
         samples: int = 1,
         temperature: float = TEMPERATURE,
         seeds: Sequence[int] | None = None,
+        again: Sequence[bool] | None = None,
     ) -> list[list[str]]:
         """Writes texts, without looking whether they are near.
 
@@ -117,9 +119,10 @@ class Inverter:
             samples: Texts for each target: the likeliest, and others that are drawn.
             temperature: How freely they are drawn; 1 is the model's own distribution.
             seeds: n seeds of the draws, by default the positions; a target is drawn for alike in whatever batch it stands.
+            again: For which of the n the likeliest text is known, and only the drawn ones are written; by default for none.
 
         Returns:
-            For each target `samples` texts, which may be blank or alike.
+            For each target `samples` texts, or one less, which may be blank or alike.
         """
         import torch
 
@@ -127,13 +130,15 @@ class Inverter:
         if current is not None and current_vectors is None:
             current_vectors = self.embed(current)
         ids = None if current is None else self._tokens(current)
+        known = np.zeros(len(targets), dtype=bool) if again is None else np.array(again, dtype=bool)
+        counts = samples - known.astype(np.int64)
         written: list[list[str]] = [[] for _ in targets]
         with torch.inference_mode():
-            for rows in self._batches(ids, len(targets), samples):
+            for rows in self._batches(ids, counts):
                 drawn = {"samples": samples, "temperature": temperature, "seeds": [int(seeds[row]) for row in rows]}
-                texts = self._write_batch(rows, targets, ids, current_vectors, drawn)
-                for place, row in enumerate(rows.tolist()):
-                    written[row] = texts[place * samples : (place + 1) * samples]
+                texts = iter(self._write_batch(rows, targets, ids, current_vectors, drawn | {"again": known[rows].tolist()}))
+                for row in rows.tolist():
+                    written[row] = list(islice(texts, int(counts[row])))
         return written
 
     def decode(
@@ -264,16 +269,17 @@ class Inverter:
         found = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return [np.array([*tokens[:most], self.model.eos_id], dtype=np.int64) for tokens in found]
 
-    def _batches(self, ids: list[np.ndarray] | None, count: int, samples: int) -> Iterator[np.ndarray]:
-        """Positions in batches of like length, as many as fit the tokens of a batch."""
+    def _batches(self, ids: list[np.ndarray] | None, counts: np.ndarray) -> Iterator[np.ndarray]:
+        """Positions for which there are texts to write, in batches of like length, as many as fit the tokens of a batch."""
         budget = BATCH_TOKENS.get(self.model.device.type, BATCH_TOKENS_ELSEWHERE)
-        lengths = np.zeros(count, dtype=np.int64) if ids is None else np.array([len(row) for row in ids], dtype=np.int64)
+        lengths = np.zeros(len(counts), dtype=np.int64) if ids is None else np.array([len(row) for row in ids], dtype=np.int64)
         # The longest come first: what does not fit in memory fails at once.
         order = np.argsort(-lengths, kind="stable")
+        order = order[counts[order] > 0]
         start = 0
-        while start < count:
+        while start < len(order):
             tokens = int(lengths[order[start]]) + 3 * self.config.pseudo_tokens + self.config.max_tokens
-            size = max(1, budget // (tokens * samples))
+            size = max(1, int(np.searchsorted(np.cumsum(counts[order[start:]]), budget // tokens, side="right")))
             yield order[start : start + size]
             start += size
 

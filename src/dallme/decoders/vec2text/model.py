@@ -130,6 +130,7 @@ class InverterModel(nn.Module):
         samples: int = 1,
         temperature: float = 1.0,
         seeds: Sequence[int] | None = None,
+        again: Sequence[bool] | None = None,
         beams: int = 1,
     ) -> Tensor:
         """Writes texts.
@@ -143,18 +144,21 @@ class InverterModel(nn.Module):
             samples: Texts for each target: the first takes the likeliest token each time, the others draw tokens.
             temperature: How freely they draw, above 0; 1 is the model's own distribution.
             seeds: n seeds of the draws; by default from torch's generator.
+            again: For which of the n the first text is known, and only the others are written.
             beams: Beams of a search over tokens, for one text for each target.
 
         Returns:
-            Tokens, int64 of shape (n * samples, at most max_new_tokens), those of one target together, filled up with padding.
+            Tokens, int64 of shape (m, at most max_new_tokens), those of one target together, filled up with padding; m is
+            n * samples without `again`, which takes one away from each that it holds for.
         """
         prefix, mask = self._prefix(target, current, current_ids, current_mask)
         if beams > 1:
             return self._search(prefix, mask, max_new_tokens, beams)
         chosen = torch.randint(2**62, (len(target),)).tolist() if seeds is None and samples > 1 else seeds or [0] * len(target)
-        of_texts = [(seed, sample) if sample else None for seed in chosen for sample in range(samples)]
-        draw = Draw.of(of_texts, max_new_tokens, temperature, self.device)
-        return write_tokens(self.language_model, self.kind, prefix, mask, samples, draw, self.end_ids, self.pad_id)
+        wanted = [(n, k) for n in range(len(chosen)) for k in range(1 if again is not None and again[n] else 0, samples)]
+        draw = Draw.of([(chosen[n], k) if k else None for n, k in wanted], max_new_tokens, temperature, self.device)
+        after = torch.tensor([n for n, _ in wanted], device=self.device)
+        return write_tokens(self.language_model, self.kind, prefix, mask, after, draw, self.end_ids, self.pad_id)
 
     def _search(self, prefix: Tensor, mask: Tensor, max_new_tokens: int, beams: int) -> Tensor:
         """The text that a search over tokens finds for each prefix."""

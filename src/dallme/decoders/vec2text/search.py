@@ -32,8 +32,12 @@ class Writer(Protocol):
         current_vectors: np.ndarray | None = None,
         samples: int = 1,
         seeds: Sequence[int] | None = None,
+        again: Sequence[bool] | None = None,
     ) -> list[list[str]]:
-        """Writes `samples` texts for each target, or better ones than the current texts: the likeliest and drawn ones."""
+        """Writes `samples` texts for each target, or better ones than the current texts: the likeliest and drawn ones.
+
+        Where a current text is corrected `again`, for the same target, the likeliest is known and left out.
+        """
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Embeds texts; float32 of shape (n, d), of length 1."""
@@ -78,6 +82,7 @@ class _Row:
     target: np.ndarray
     rng: np.random.Generator
     held: list[Candidate] = field(default_factory=list)
+    corrected: set[str] = field(default_factory=set)
     steps: int = 0
     stale: int = 0
 
@@ -117,7 +122,8 @@ def trajectory(
 
     The first texts are hypotheses written from the vectors alone, `beam` for each, or the given ones. A step writes for
     each text held `beam` corrections, the likeliest and `beam` - 1 drawn at random, embeds them again and holds the `beam`
-    nearest of all. A row that no longer gets nearer leaves the batch. The draws of a row depend on the seed and its number
+    nearest of all. A text that is held on gets `beam` - 1 drawn ones in later steps: its likeliest correction is known. A row
+    that no longer gets nearer leaves the batch. The draws of a row depend on the seed and its number
     alone, not on the rows beside it.
 
     Args:
@@ -150,7 +156,10 @@ def _hypotheses(writer: Writer, rows: list[_Row], count: int) -> list[list[str]]
 
 
 def _corrections(writer: Writer, rows: list[_Row], count: int) -> list[list[str]]:
-    """For each text that a row holds the likeliest correction and `count` - 1 drawn ones."""
+    """For each text that a row holds the likeliest correction and `count` - 1 drawn ones.
+
+    The likeliest correction of a text that was corrected before was held then, or was farther than all that are held since.
+    """
     held = [(row, candidate) for row in rows for candidate in row.held]
     written = iter(
         writer.write(
@@ -159,8 +168,11 @@ def _corrections(writer: Writer, rows: list[_Row], count: int) -> list[list[str]
             current_vectors=np.stack([candidate.vector for _, candidate in held]),
             samples=count,
             seeds=[row.seed() for row, _ in held],
+            again=[candidate.text in row.corrected for row, candidate in held],
         )
     )
+    for row, candidate in held:
+        row.corrected.add(candidate.text)
     return [[text for _ in row.held for text in next(written)] for row in rows]
 
 

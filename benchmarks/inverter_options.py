@@ -1,0 +1,155 @@
+"""Whether noise on the vectors, or targets mixed with their neighbours' mean, help an inverter: four trainings side by side.
+
+Each trains the small preset's hypothesizer on AG-News for the same steps with the same batches, from the language model of the
+inverter that comes with dallme, which writes already: what is learnt is to read the vectors. Then it writes
+
+- test texts that it has not seen, cut to the tokens that it writes, from their vectors: BLEU, token F1, cosine;
+- a text for each of the 120 centroids of AG-News (30 a class), the nearest of four: cosine to the centroid, and the mean accuracy
+  of logistic regression, linear SVM and naive Bayes trained on the 120 texts, on the whole test set.
+
+A run that was interrupted goes on with the trainings that are missing.
+
+Run: python benchmarks/inverter_options.py [--steps 100] [--seeds 2] [--noise 0.2] [--mix 0.5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from _common import HERE, data_folder, write
+from dallme.cli.options import store_folder
+from dallme.cli.progress import make_progress
+from dallme.data import LabelledTexts
+from dallme.decoders.vec2text.checking import cut_corpus
+from dallme.decoders.vec2text.inverter import Inverter
+from dallme.decoders.vec2text.measures import measure
+from dallme.decoders.vec2text.training import train_inverter
+from dallme.distiller import Distiller
+from dallme.embedders.base import Embedder
+from dallme.embedders.resolve import resolve
+from dallme.evaluation.judging import evaluate
+from dallme.evaluation.protocol import LINEAR, make_classifiers
+from dallme.evaluation.tuning import sample
+from dallme.readers import read
+from dallme.store import EmbeddingStore, embed_with_store
+
+EMBEDDER, BASE, LEARNING_RATE, BATCH = "all-MiniLM-L6-v2", "vec2text", 5e-4, 32
+PER_CLASS, BEAM, DRAWS, TEST_ROWS = 30, 4, 2, 300
+PROGRESS = make_progress()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trainings share.
+
+    Attributes:
+        source: The training texts.
+        test: The test texts.
+        prototypes: The centroids, and their labels.
+        embedder: The embedder.
+        steps: Optimizer steps of a training.
+    """
+
+    source: LabelledTexts
+    test: LabelledTexts
+    prototypes: tuple[np.ndarray, np.ndarray]
+    embedder: Embedder
+    steps: int
+
+    @classmethod
+    def make(cls, steps: int) -> Setting:
+        """Reads and condenses AG-News."""
+        source = read(data_folder() / "ag_news" / "train.parquet")
+        test = read(data_folder() / "ag_news" / "test.parquet", like=source)
+        distiller = Distiller(per_class=PER_CLASS, embedder=EMBEDDER, store=store_folder(None))
+        prototypes = distiller.condense(distiller.context(source, distiller.embed(source)))
+        return cls(source, test, (prototypes.vectors, prototypes.labels), resolve(EMBEDDER), steps)
+
+    def embed(self, texts: Any) -> np.ndarray:
+        """Embeds what the store does not hold."""
+        return embed_with_store(self.embedder, texts, store=EmbeddingStore(store_folder(None)), progress=PROGRESS)
+
+    def measured(self, noise: float, mix: float, seed: int) -> dict[str, Any]:
+        """Trains one inverter and measures it."""
+        started = time.process_time()
+        with tempfile.TemporaryDirectory() as folder:
+            train_inverter(
+                self.source,
+                self.embedder,
+                Path(folder) / "inverter",
+                name=EMBEDDER,
+                embed=self.embed,
+                preset="small",
+                base=BASE,
+                learning_rate=LEARNING_RATE,
+                batch_size=BATCH,
+                steps=self.steps,
+                correct=False,
+                noise=noise,
+                mix=mix,
+                seed=seed,
+                progress=PROGRESS,
+            )
+            seconds = time.process_time() - started
+            inverter = Inverter.load(Path(folder) / "inverter", embedder=self.embedder)
+        found = {"noise": noise, "mix": mix, "seed": seed, "cpu_seconds": round(seconds, 1)}
+        return found | {"test": self._on_test(inverter), "centroids": self._on_centroids(inverter)}
+
+    def _on_test(self, inverter: Inverter) -> dict[str, float]:
+        rows = sample(self.test, TEST_ROWS, np.random.default_rng(0))
+        corpus = cut_corpus(inverter, rows.texts, self.embed)
+        decoded = inverter.decode(corpus.vectors, steps=0, beam=1, progress=PROGRESS)
+        scores = measure([row.text for row in decoded], corpus.texts, [row.cosine for row in decoded]).as_dict()
+        return {name: scores[name] for name in ("texts", "bleu", "token_f1", "cosine")}
+
+    def _on_centroids(self, inverter: Inverter) -> dict[str, float]:
+        """Means over some seeds of the draws."""
+        vectors, labels = self.prototypes
+        cosines, accuracies = [], []
+        for seed in range(DRAWS):
+            decoded = inverter.decode(vectors, steps=0, beam=BEAM, seed=seed, progress=PROGRESS)
+            texts = LabelledTexts([row.text or "." for row in decoded], labels, self.source.label_names, np.arange(len(labels)))
+            scores = evaluate(texts, self.test, make_classifiers(LINEAR), seed=seed)
+            accuracies.append(float(np.mean([score.as_dict()["accuracy_mean"] for score in scores])))
+            cosines.append(float(np.mean([row.cosine for row in decoded])))
+        return {
+            "cosine": float(np.mean(cosines)),
+            "accuracy": float(np.mean(accuracies)),
+            "accuracy_deviation": float(np.std(accuracies)),
+        }
+
+
+def main() -> None:
+    """Trains what has not been trained yet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--noise", type=float, default=0.2, help="length of the noise, where there is some")
+    parser.add_argument("--mix", type=float, default=0.5, help="share of the batches with mixed targets, where there are some")
+    parser.add_argument("--again", action="store_true", help="measure again what the file holds already")
+    options = parser.parse_args()
+    settings = {"base": BASE, "steps": options.steps, "batch_size": BATCH, "learning_rate": LEARNING_RATE, "draws": DRAWS}
+    path = HERE / "inverter_options.json"
+    known = json.loads(path.read_text()) if path.exists() and not options.again else {}
+    rows = known.get("rows", []) if all(known.get(name) == value for name, value in settings.items()) else []
+    done = {(row["noise"], row["mix"], row["seed"]) for row in rows}
+    setting = Setting.make(options.steps)
+    for seed in range(options.seeds):
+        for noise, mix in ((0.0, 0.0), (options.noise, 0.0), (0.0, options.mix), (options.noise, options.mix)):
+            if (noise, mix, seed) in done:
+                continue
+            rows.append(setting.measured(noise, mix, seed))
+            print(rows[-1], flush=True)
+            write("inverter_options", settings | {"texts": len(setting.source), "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
