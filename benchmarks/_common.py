@@ -55,3 +55,8 @@ def write(name: str, results: dict[str, Any]) -> None:
     path = HERE / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n")
     print(f"wrote {path.name}")
+
+
+def table(head: list[str], body: list[list[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body)) + "\n"

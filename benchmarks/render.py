@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from _common import HERE
+from _common import HERE, table
+from _inverter_tables import inversion_table, inverter_options_table, vec2text_speed_table
 
 ROOT = HERE.parent
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -27,11 +28,6 @@ def load(name: str) -> dict[str, Any]:
     """One results file."""
     results: dict[str, Any] = json.loads((HERE / f"{name}.json").read_text())
     return results
-
-
-def table(head: list[str], body: list[list[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body)) + "\n"
 
 
 def main_table(job: dict[str, Any]) -> str:
@@ -328,32 +324,6 @@ def evaluation_speed(results: dict[str, Any]) -> str:
     return table(["", "seconds, cold", "again"], [*body, [title, f"{linear['seconds']:.1f}", ""]])
 
 
-def inversion_table(results: dict[str, Any]) -> str:
-    """What the inverter writes for vectors of texts that it has not seen, from the nearest text, and for aligned vectors."""
-
-    def row(title: str, found: dict[str, Any]) -> list[str]:
-        label = f"{found['label']:.3f}" if "label" in found else ""
-        scores = (found["token_f1"], found["exact"], found["cosine"])
-        return [title, f"{found['texts']:,}", f"{found['bleu']:.1f}", *(f"{score:.3f}" for score in scores), label]
-
-    near, aligned = results["from_nearest"], results["aligned"]
-    body = [row(f"{each['steps']} steps, beam {each['beam']}", each) for each in results["texts"]]
-    body += [row("nearest training text", results["nearest"]), row("nearest training text", near["nearest"])]
-    if "joined" in near:
-        body.append(row("joined from sentences of the nearest", near["joined"]))
-    kept = near["kept_as_it_was"] if "kept_as_it_was" in near else near["nearest_kept"]
-    body.append(row(f"from it, {near['steps']} steps, beam {near['beam']}", near["corrected"]))
-    head = ["", "texts", "BLEU", "token F1", "exact", "cosine", "label right"]
-    mapped, written = (aligned["map_cosine"], aligned["map_chance"]), aligned["aligned"]
-    return table(head, body) + (
-        f"\nOf the texts themselves {results['label_of_the_texts_themselves']:.3f} have the right label by the same probe. "
-        f"From the nearest,\n{kept:.0%} stay as they were. Aligned: {aligned['rows']} GloVe vectors, mapped "
-        f"into MiniLM's space with a mean cosine of\n{mapped[0]:.3f} to its own (chance {mapped[1]:.3f}); GloVe's vectors of "
-        f"what was written have {written['cosine']:.3f} to those\nthat were decoded (chance {written['chance']:.3f}, BLEU "
-        f"{written['bleu']:.1f}).\n"
-    )
-
-
 def report_table(results: dict[str, Any]) -> str:
     """Sizes of pages, and seconds to make and to open them."""
     body = [
@@ -489,6 +459,19 @@ def more() -> list[str]:
             "Vectors back to text (`inversion.py`)",
             "The inverter that comes with dallme on AG-News test texts cut to 64 tokens; beam 4 on fewer of them.",
             inversion_table,
+        ),
+        "vec2text_speed": (
+            "Many vectors at once (`vec2text_speed.py`)",
+            "The centroids of AG-News, 30 a class, by the inverter that comes with dallme, 5 correction steps, beam 4; the two\n"
+            "ways took turns in one run.",
+            vec2text_speed_table,
+        ),
+        "inverter_options": (
+            "Noise and mixed targets (`inverter_options.py`)",
+            "Hypothesizers trained side by side for a few steps from the language model of the inverter that comes with dallme,\n"
+            "on AG-News; 300 test texts, beam 1, and 120 centroids, beam 4, no correction. Accuracy: the mean of logistic\n"
+            "regression, linear SVM and naive Bayes trained on the 120 texts, on all test rows.",
+            inverter_options_table,
         ),
         "embedding_speed": ("Embedding (`embedding_speed.py`)", "Both read 128 tokens; turns in one run, medians.", speed_table),
         "openai_faults": (
