@@ -270,7 +270,7 @@ def test_another_embedder_is_an_error() -> None:
 class EchoModel:
     """In place of the weights: writes the number of the target's largest entry, the current text's first token and a draw."""
 
-    device, eos_id, pad_id = torch.device("cpu"), 99, 98
+    device, eos_id, pad_id, bytes_a_token = torch.device("cpu"), 99, 98, 1
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, int]] = []
@@ -312,6 +312,20 @@ def test_batches_give_each_row_its_own_texts(monkeypatch: pytest.MonkeyPatch, bu
     assert drawn == [["7 7 0", "7 7 10", "7 7 20"], ["3 3 0", "3 3 20", "3 3 40"], ["5 5 0", "5 5 30", "5 5 60"]]
     others = reader.write(targets, samples=3, seeds=[10, 20, 30], again=[False, True, False])
     assert others == [drawn[0], drawn[1][1:], drawn[2]]
+
+
+def test_batches_are_of_like_size_and_a_large_model_gets_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = EchoModel()
+    reader = Inverter(CONFIG, model, NumberTokenizer(), HASHING)  # type: ignore[arg-type]
+    monkeypatch.setattr(inverter, "BATCH_TOKENS_ELSEWHERE", 4 * (128 + 24))
+    assert [len(rows) for rows in reader._batches(None, np.ones(9, dtype=np.int64))] == [3, 3, 3]
+    assert [rows.tolist() for rows in reader._batches(None, np.array([2, 2, 0, 1, 2]))] == [[0, 1], [3, 4]]
+    assert reader._batches(None, np.zeros(3, dtype=np.int64)) == []
+    monkeypatch.setattr(inverter, "BATCH_BYTES_ELSEWHERE", 10 * (128 + 24))
+    model.bytes_a_token = 10
+    assert [len(rows) for rows in reader._batches(None, np.ones(3, dtype=np.int64))] == [1, 1, 1]
+    assert _model("causal").bytes_a_token == 2 * 2 * 16 * 4
+    assert _model("seq2seq").bytes_a_token == 2 * 2 * 2 * 16 * 4
 
 
 def _draw(scores: Sequence[Sequence[float]], seeds: Sequence[Any], temperature: float = 1.0) -> list[int]:
@@ -407,8 +421,18 @@ def test_a_cache_makes_room_for_words_to_come(monkeypatch: pytest.MonkeyPatch) -
             assert mine.shape[2] == sizes[-1]
         assert roomy.get_seq_length() == word + 1
     assert sizes == [7, 7, 7, 7, 11, 11, 11]
-    roomy.batch_select_indices(torch.tensor([1]))
-    assert roomy.layers[0].keys[:, :, :10].equal(words[1:])
+
+
+@pytest.mark.parametrize("places", [[0, 4, 2], [4, 3], [0, 1], [1, 0, 2], [2, 2, 0, 1, 4, 3], [1]])
+def test_a_cache_goes_on_with_some_texts(places: list[int]) -> None:
+    words = torch.arange(40.0).reshape(5, 1, 4, 2)
+    layer = cache.RoomyLayer(words.clone(), -words)
+    layer.update(words[:, :, :1], -words[:, :, :1])
+    layer.batch_select_indices(torch.tensor(places))
+    keys, values = layer.update(words[places, :, :1], -words[places, :, :1])
+    expected = torch.cat([words, words[:, :, :1], words[:, :, :1]], dim=2)[places]
+    assert keys[:, :, :6].equal(expected)
+    assert values[:, :, :6].equal(-expected)
 
 
 def test_a_cache_of_another_kind_is_left_alone() -> None:

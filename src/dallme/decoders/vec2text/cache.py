@@ -46,6 +46,17 @@ class RoomyLayer(DynamicLayer):
         """Words so far."""
         return self.words
 
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Goes on with some of the n texts; where the others' places are filled with the last ones, no others are copied."""
+        count = len(indices)
+        moved = indices != torch.arange(count, device=indices.device)
+        if count > len(self.keys) or bool((indices[moved] < count).any()):
+            self.keys, self.values = self.keys[indices], self.values[indices]
+            return
+        for held in (self.keys, self.values):
+            held[:count][moved] = held[indices[moved]]
+        self.keys, self.values = self.keys[:count], self.values[:count]
+
     def _size(self, end: int) -> int:
         """Words and room, once there are so many words."""
         size = self.keys.shape[-2]

@@ -25,7 +25,7 @@ MOST_LIKELY, TOP_P = 50, 0.95
 NO_REPEAT = 6
 
 #: Texts that have ended leave the batch once they are this share of it.
-_ENDED_SHARE = 0.2
+_ENDED_SHARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +102,19 @@ def write_tokens(
         if step + 1 == limit or not alive.any():
             return written[:, : step + 1]
         if (~alive).float().mean() >= _ENDED_SHARE:
-            kept = alive.nonzero()[:, 0]
+            kept = _filled_up(alive)
             reader.keep(kept)
             rows, alive, chosen = rows[kept], alive[kept], chosen[kept]
         reader.read(chosen)
     return written
+
+
+def _filled_up(alive: Tensor) -> Tensor:
+    """Places of the texts to go on with, the last ones in those of texts that have ended: few have to be moved."""
+    count = int(alive.sum())
+    places = torch.arange(count, device=alive.device)
+    places[~alive[:count]] = alive[count:].nonzero()[:, 0] + count
+    return places
 
 
 def _forbid_repeats(written: Tensor, scores: Tensor) -> Tensor:
@@ -150,8 +158,8 @@ class _Reader(ABC):
         self.cache, self.scores = found.past_key_values, found.logits[:, -1]
 
     def keep(self, places: Tensor) -> None:
-        """Goes on with some of the texts only."""
-        self.mask, self.scores = self.mask[places], self.scores[places]
+        """Goes on with some of the texts only, once their next words are chosen."""
+        self.mask = self.mask[places]
         self.cache.batch_select_indices(places)
 
 

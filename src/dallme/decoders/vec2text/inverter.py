@@ -35,9 +35,9 @@ Start: TypeAlias = str | Sequence[str] | Sequence[Sequence[str]]
 #: Vectors that are decoded at once: memory grows with these, not with all.
 ROWS = 512
 
-#: Tokens of a batch that is written at once, prefix and padding included, by kind of device.
+#: Tokens of a batch that is written at once, prefix and padding included, by kind of device; and most bytes of keys and values.
 BATCH_TOKENS = {"cuda": 262_144}
-BATCH_TOKENS_ELSEWHERE = 32_768
+BATCH_TOKENS_ELSEWHERE, BATCH_BYTES_ELSEWHERE = 131_072, 1_500_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,19 +269,24 @@ class Inverter:
         found = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return [np.array([*tokens[:most], self.model.eos_id], dtype=np.int64) for tokens in found]
 
-    def _batches(self, ids: list[np.ndarray] | None, counts: np.ndarray) -> Iterator[np.ndarray]:
-        """Positions for which there are texts to write, in batches of like length, as many as fit the tokens of a batch."""
-        budget = BATCH_TOKENS.get(self.model.device.type, BATCH_TOKENS_ELSEWHERE)
+    def _batches(self, ids: list[np.ndarray] | None, counts: np.ndarray) -> list[np.ndarray]:
+        """Positions for which there are texts to write, in batches of like length and size, as large as fits."""
         lengths = np.zeros(len(counts), dtype=np.int64) if ids is None else np.array([len(row) for row in ids], dtype=np.int64)
         # The longest come first: what does not fit in memory fails at once.
         order = np.argsort(-lengths, kind="stable")
         order = order[counts[order] > 0]
-        start = 0
-        while start < len(order):
-            tokens = int(lengths[order[start]]) + 3 * self.config.pseudo_tokens + self.config.max_tokens
-            size = max(1, int(np.searchsorted(np.cumsum(counts[order[start:]]), budget // tokens, side="right")))
-            yield order[start : start + size]
-            start += size
+        if not len(order):
+            return []
+        most = max(1, self._batch_tokens // (int(lengths[order[0]]) + 3 * self.config.pseudo_tokens + self.config.max_tokens))
+        before, texts = np.cumsum(counts[order]) - counts[order], int(counts.sum())
+        size = -(-texts // -(-texts // most))
+        return np.split(order, np.flatnonzero(np.diff(before // size)) + 1)
+
+    @property
+    def _batch_tokens(self) -> int:
+        """Tokens of a batch: as many as keep the processor busy, and fewer for a large model."""
+        device = self.model.device.type
+        return BATCH_TOKENS.get(device) or min(BATCH_TOKENS_ELSEWHERE, BATCH_BYTES_ELSEWHERE // self.model.bytes_a_token)
 
     def _write_batch(
         self,

@@ -60,6 +60,13 @@ class InverterModel(nn.Module):
         return self.spread.weight.device
 
     @property
+    def bytes_a_token(self) -> int:
+        """Bytes of the keys and values of one token, at most: models that share heads need fewer."""
+        attentions = 2 if self.kind == "seq2seq" else 1  # of an encoder-decoder, its own tokens' and the prefix's
+        weight = self.spread.weight
+        return int(2 * attentions * self.config.num_hidden_layers * self.config.hidden_size * weight.element_size())
+
+    @property
     def pad_id(self) -> int:
         """The id that fills rows up: that of padding, or of the end for models without padding."""
         pad = self.config.pad_token_id
