@@ -1,7 +1,8 @@
 """How much faster 120 prototypes are decoded together than one at a time: 5 correction steps, beam 4.
 
 The prototypes are the centroids of AG-News, 30 a class, shared out over some rounds at random. A round decodes its own both
-ways, the one that comes first in turn, so that other work on the machine and its clock meet both.
+ways, the one that comes first in turn, so that other work on the machine and its clock meet both; what is known
+so far is written after each.
 
 Run: python benchmarks/vec2text_speed.py [INVERTER] [--rounds 4] [--single 120]
 """
@@ -80,24 +81,23 @@ def main() -> None:
     load, rounds = round(os.getloadavg()[0], 1), []
     order = np.random.default_rng(0).permutation(len(prototypes))
     parts = [order[place :: options.rounds] for place in range(options.rounds)]
+    settings = {"steps": STEPS, "beam": BEAM, "base": inverter.config.base, "max_tokens": inverter.config.max_tokens}
     for place, part in enumerate(parts):
         single = max(1, min(options.single // options.rounds, len(part)))
         rounds.append(run_round(inverter, prototypes[part], single, first=WAYS[place % 2]))
         print({way: {kind: round(rounds[-1][way][kind], 3) for kind in ("wall", "cpu")} for way in WAYS}, flush=True)
-    results = {
-        "prototypes": len(prototypes),
-        "decoded_one_at_a_time": sum(len(each[ONE_BY_ONE]["decoded"]) for each in rounds),
-        "rounds": len(rounds),
-        "steps": STEPS,
-        "beam": BEAM,
-        "base": inverter.config.base,
-        "max_tokens": inverter.config.max_tokens,
-        "load_average_before": load,
-        **summary(rounds, [len(part) for part in parts]),
-        "peak_memory_gb": peak_memory_gb(),
-    }
+        sizes = [len(each[TOGETHER]["decoded"]) for each in rounds]
+        results = {
+            "prototypes": sum(sizes),
+            "decoded_one_at_a_time": sum(len(each[ONE_BY_ONE]["decoded"]) for each in rounds),
+            "rounds": len(rounds),
+            **settings,
+            "load_average_before": load,
+            **summary(rounds, sizes),
+            "peak_memory_gb": peak_memory_gb(),
+        }
+        write("vec2text_speed", results)
     print(results)
-    write("vec2text_speed", results)
 
 
 if __name__ == "__main__":
