@@ -27,7 +27,8 @@ CASES: dict[str, tuple[int, int | None, int, str, str]] = {
     **{f"hashing, {rows:,} rows": (rows, None, 25, "hashing", "teaching") for rows in ROWS},
     **{f"glove, {rows:,} rows": (rows, None, 25, "glove", "teaching") for rows in ROWS},
     "10,000 classes x 2 texts": (100_000, 10_000, 2, "hashing", "teaching"),
-    "100,000 prototypes": (200_000, 1_000, 100, "hashing", "teaching"),
+    "10,000 classes x 10 texts": (200_000, 10_000, 10, "hashing", "teaching"),
+    "10 classes x 10,000 texts": (200_000, 10, 10_000, "hashing", "teaching"),
 }
 
 
