@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -438,7 +439,29 @@ def poison_table(results: dict[str, Any]) -> str:
             false = [word for run in runs for word in run["false"]]
             words = ", ".join(sorted(set(false)))
             body.append([TITLES[name], kind, str(len(runs)), told, f"{rows:.0%}", str(len(false)), words])
-    return table(["", "trigger", "trials", "reported", "of its rows", "false alarms", "words of these"], body)
+    head = ["", "trigger", "trials", "reported", "of its rows", "false alarms", "words of these"]
+    parts = [table(head, body)]
+    if "clusters" in results:
+        parts += [f"Clusters of rows with another label, by the vectors of {results['clusters']['embedder']}:\n"]
+        parts += [clusters_table(results["clusters"]["data"])]
+    return "\n".join(parts)
+
+
+def clusters_table(data: dict[str, Any]) -> str:
+    """How many mislabelled clusters are reported, how well, and what else."""
+    body = []
+    for name, found in data.items():
+        clean = [f"{one['rows']} {one['label']} rows like {one['looks_like']}" for one in found["clean"]]
+        body.append([TITLES[name], "as published", "1", "", "", "", str(len(clean)), "; ".join(clean)])
+        for kind, runs in found["kinds"].items():
+            told = [run for run in runs if run["found"]]
+            share = f"{sum(run['rows_found'] for run in told) / (len(told) * found['planted']):.0%}" if told else ""
+            right = f"{sum(run['rows_found'] for run in told) / sum(run['rows_reported'] for run in told):.0%}" if told else ""
+            false = Counter(f"{label} like {other}" for run in runs for label, other, _ in run["false"])
+            others = "; ".join(f"{pair} ({count})" for pair, count in sorted(false.items()))
+            row = [TITLES[name], kind, str(len(runs)), f"{len(told)} of {len(runs)}", share, right, str(false.total()), others]
+            body.append(row)
+    return table(["", "cluster", "trials", "reported", "of its rows", "of what is reported", "other reports", "of these"], body)
 
 
 def more() -> list[str]:
@@ -523,7 +546,7 @@ def more() -> list[str]:
             "Planted rows (`poison.py`)",
             "One row in a hundred gets a trigger and another label; what `dallme audit` reports of it. The clean-label kind\n"
             "leaves labels as they are, so that nothing contradicts anything. False alarms are reported words most of whose\n"
-            "rows were not planted.",
+            "rows were not planted. A cluster counts as reported if at least half of the rows that are told were planted.",
             poison_table,
         ),
         "million": (
