@@ -304,15 +304,18 @@ class Trial:
     missed: int = 0
     losses: list[str] = field(default_factory=list)
 
-    def count(self, moment: Moment, ended: Ended, work: Path) -> None:
-        """Counts a kill, and looks whether a process that was asked to end has done so in order."""
+    def count(self, moment: Moment, ended: Ended, work: Path, before: list[str]) -> None:
+        """Counts a kill, and looks whether a process that was asked to end has done so in order.
+
+        What earlier kills had left `before` is not its own; the last run has to remove that.
+        """
         if not ended.status:
             self.missed += 1
             return
         self.kills.append(moment)
         if ended.status > 0 and "Traceback" in ended.told:
             self.losses.append(f"{moment}: a traceback: {ended.told[-300:]}")
-        if ended.status > 0 and (found := [name for name in left_over(work) if name != "inverter.partial"]):
+        if ended.status > 0 and (found := [name for name in left_over(work) if name not in ("inverter.partial", *before)]):
             self.losses.append(f"{moment}: it could clean up and left {found}")
 
 
@@ -323,10 +326,11 @@ def interrupt(victim: Victim, zygote: Zygote, work: Path, moments: list[Moment])
     for moment in [*moments, None]:
         if victim.is_done(work):
             break
+        before = left_over(work)
         try:
             last = victim.run(zygote, work, moment.job if moment else {})
             if moment:
-                trial.count(moment, last, work)
+                trial.count(moment, last, work, before)
             if wrong := victim.problem(work):
                 trial.losses.append(f"{moment}: {wrong}")
         except Exception as error:
