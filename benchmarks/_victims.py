@@ -22,6 +22,7 @@ import numpy as np
 from _kills import Ended, Moment, Zygote, left_over
 from dallme.distilled import DistilledDataset
 from dallme.distilled.folder import COMMITTED
+from dallme.experiments.rows import Row
 
 WORDS = {"animals": "dog cat horse sheep barks runs jumps sleeps", "money": "bank rate bond share rises falls pays owes"}
 
@@ -167,16 +168,19 @@ class Reproduce(Victim):
         rows = {}
         for line in (place / "rows.jsonl").read_bytes().splitlines() if (place / "rows.jsonl").exists() else ():
             try:
-                row = json.loads(line)
+                row = Row.parse(line)
             except ValueError:
-                continue  # a half line, which a kill may leave and every reader passes over
-            kept = {name: value for name, value in row["result"].items() if name != "seconds"}
-            rows[row["key"]] = json.dumps([row["config"], kept]).encode()
+                continue  # a half line, which a kill may leave, or a damaged one: every reader passes over it
+            kept = {name: value for name, value in row.result.items() if name != "seconds"}
+            rows[row.key] = json.dumps([row.config, kept]).encode()
         pages = {path.name: path.read_bytes() for path in sorted(place.glob("*")) if path.suffix in (".md", ".html")}
         return rows | pages
 
     def problem(self, work: Path) -> str:
-        wrong = [name for name, content in self.files(work).items() if self.reference.get(name) != content]
+        found = self.files(work)
+        # A page without a row tells of what could not be computed, as on a full disk; it is written anew with the row.
+        judged = found if set(self.reference) <= set(found) else {name: found[name] for name in found if "." not in name}
+        wrong = [name for name, content in judged.items() if self.reference.get(name) != content]
         return f"differ: {wrong}" if wrong else ""
 
 
