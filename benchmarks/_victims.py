@@ -179,8 +179,8 @@ class Reproduce(Victim):
     def problem(self, work: Path) -> str:
         found = self.files(work)
         # A page without a row tells of what could not be computed, as on a full disk; it is written anew with the row.
-        judged = found if set(self.reference) <= set(found) else {name: found[name] for name in found if "." not in name}
-        wrong = [name for name, content in judged.items() if self.reference.get(name) != content]
+        complete = all(name in found for name in self.reference if "." not in name)
+        wrong = [name for name in found if (complete or "." not in name) and self.reference.get(name) != found[name]]
         return f"differ: {wrong}" if wrong else ""
 
 
