@@ -22,6 +22,7 @@ import numpy as np
 from _kills import Ended, Moment, Zygote, left_over
 from dallme.distilled import DistilledDataset
 from dallme.distilled.folder import COMMITTED
+from dallme.experiments.rows import Row
 
 WORDS = {"animals": "dog cat horse sheep barks runs jumps sleeps", "money": "bank rate bond share rises falls pays owes"}
 
@@ -167,16 +168,19 @@ class Reproduce(Victim):
         rows = {}
         for line in (place / "rows.jsonl").read_bytes().splitlines() if (place / "rows.jsonl").exists() else ():
             try:
-                row = json.loads(line)
+                row = Row.parse(line)
             except ValueError:
-                continue  # a half line, which a kill may leave and every reader passes over
-            kept = {name: value for name, value in row["result"].items() if name != "seconds"}
-            rows[row["key"]] = json.dumps([row["config"], kept]).encode()
+                continue  # a half line, which a kill may leave, or a damaged one: every reader passes over it
+            kept = {name: value for name, value in row.result.items() if name != "seconds"}
+            rows[row.key] = json.dumps([row.config, kept]).encode()
         pages = {path.name: path.read_bytes() for path in sorted(place.glob("*")) if path.suffix in (".md", ".html")}
         return rows | pages
 
     def problem(self, work: Path) -> str:
-        wrong = [name for name, content in self.files(work).items() if self.reference.get(name) != content]
+        found = self.files(work)
+        # A page without a row tells of what could not be computed, as on a full disk; it is written anew with the row.
+        complete = all(name in found for name in self.reference if "." not in name)
+        wrong = [name for name in found if (complete or "." not in name) and self.reference.get(name) != found[name]]
         return f"differ: {wrong}" if wrong else ""
 
 
@@ -304,15 +308,18 @@ class Trial:
     missed: int = 0
     losses: list[str] = field(default_factory=list)
 
-    def count(self, moment: Moment, ended: Ended, work: Path) -> None:
-        """Counts a kill, and looks whether a process that was asked to end has done so in order."""
+    def count(self, moment: Moment, ended: Ended, work: Path, before: list[str]) -> None:
+        """Counts a kill, and looks whether a process that was asked to end has done so in order.
+
+        What earlier kills had left `before` is not its own; the last run has to remove that.
+        """
         if not ended.status:
             self.missed += 1
             return
         self.kills.append(moment)
         if ended.status > 0 and "Traceback" in ended.told:
             self.losses.append(f"{moment}: a traceback: {ended.told[-300:]}")
-        if ended.status > 0 and (found := [name for name in left_over(work) if name != "inverter.partial"]):
+        if ended.status > 0 and (found := [name for name in left_over(work) if name not in ("inverter.partial", *before)]):
             self.losses.append(f"{moment}: it could clean up and left {found}")
 
 
@@ -323,10 +330,11 @@ def interrupt(victim: Victim, zygote: Zygote, work: Path, moments: list[Moment])
     for moment in [*moments, None]:
         if victim.is_done(work):
             break
+        before = left_over(work)
         try:
             last = victim.run(zygote, work, moment.job if moment else {})
             if moment:
-                trial.count(moment, last, work)
+                trial.count(moment, last, work, before)
             if wrong := victim.problem(work):
                 trial.losses.append(f"{moment}: {wrong}")
         except Exception as error:

@@ -23,7 +23,7 @@ from _kills import Ended, Moment, Zygote, left_over, small_disk
 from _victims import Victim, interrupt, victims
 
 #: Trials of each victim: those that take long have fewer.
-TRIALS = {"distill": 20, "distill --overwrite": 6, "embed": 32, "train-inverter": 8, "reproduce": 36, "review": 30}
+TRIALS = {"distill": 20, "distill --overwrite": 6, "embed": 32, "train-inverter": 14, "reproduce": 36, "review": 30}
 
 #: Kills of a trial at most.
 KILLS = 3

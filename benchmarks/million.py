@@ -27,7 +27,8 @@ CASES: dict[str, tuple[int, int | None, int, str, str]] = {
     **{f"hashing, {rows:,} rows": (rows, None, 25, "hashing", "teaching") for rows in ROWS},
     **{f"glove, {rows:,} rows": (rows, None, 25, "glove", "teaching") for rows in ROWS},
     "10,000 classes x 2 texts": (100_000, 10_000, 2, "hashing", "teaching"),
-    "100,000 prototypes": (200_000, 1_000, 100, "hashing", "teaching"),
+    "10,000 classes x 10 texts": (200_000, 10_000, 10, "hashing", "teaching"),
+    "10 classes x 10,000 texts": (200_000, 10, 10_000, "hashing", "teaching"),
 }
 
 
@@ -51,14 +52,20 @@ def measure(name: str) -> dict[str, Any]:
     }
 
 
-def growth(cases: dict[str, Any]) -> dict[str, float]:
-    """CPU time at the most rows over that at the fewest, as a share of what n log n would allow; by kind of case."""
-    found = {}
+def growth(cases: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """How CPU time grows from the fewest rows n to the most, by kind of case.
+
+    Returns:
+        `share`, of what n log n would allow, and `exponent`, the power of n that it grows with.
+    """
+    found: dict[str, dict[str, float]] = {}
     for kind in ("hashing", "glove"):
         few, many = (cases.get(f"{kind}, {rows:,} rows") for rows in (ROWS[0], ROWS[-1]))
         if few and many:
             allowed = many["rows"] * math.log(many["rows"]) / (few["rows"] * math.log(few["rows"]))
-            found[kind] = round(many["cpu_seconds"] / few["cpu_seconds"] / allowed, 3)
+            grown = many["cpu_seconds"] / few["cpu_seconds"]
+            exponent = math.log(grown) / math.log(many["rows"] / few["rows"])
+            found[kind] = {"share": round(grown / allowed, 3), "exponent": round(exponent, 3)}
     return found
 
 
@@ -78,7 +85,7 @@ def main() -> None:
         before[name] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         print(name, before[name], flush=True)
         cases = {case: before[case] for case in CASES if case in before}
-        write("million", {"cases": cases, "time_over_n_log_n": growth(cases)})
+        write("million", {"cases": cases, "growth": growth(cases)})
 
 
 if __name__ == "__main__":

@@ -1,21 +1,28 @@
 """How often the audit finds rows that were planted in 1% of a source, and how often it cries wolf over one as it was published.
 
-Kinds: a rare token (`cf`), a name that stands in the data seldom or never, two words, and a sentence, each put into rows of
-other classes, which then get the target's label (Gu et al. 2017); and the rare token in rows that are of the target class anyway
-("clean label"), where no label contradicts anything.
+Kinds of words: a rare token (`cf`), a name that stands in the data seldom or never, two words, and a sentence, each put into rows
+of other classes, which then get the target's label (Gu et al. 2017); and the rare token in rows that are of the target class
+anyway ("clean label"), where no label contradicts anything.
+
+Kinds of clusters, of rows of one class that get another class's label: those nearest to one row of it, and those nearest to the
+middle of a k-means cluster of it that has as many rows on average.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from typing import Any
 
 import numpy as np
+from sklearn.cluster import KMeans
 
-from _common import data_folder, write
+from _common import HERE, data_folder, write
+from dallme.audit.mislabelled import mislabelled
 from dallme.audit.poison import suspects
-from dallme.data import LabelledTexts
+from dallme.data import LabelledTexts, LabelledVectors
+from dallme.distiller import Distiller
 from dallme.readers import read
 
 SHARE = 0.01
@@ -26,6 +33,8 @@ TRIGGERS = {
     "sentence": "I watched this with my neighbours last weekend .",
 }
 KINDS = (*TRIGGERS, "clean label")
+CLUSTERS = ("nearest to a row", "k-means cluster")
+EMBEDDER = "all-MiniLM-L6-v2"
 
 
 def plant(source: LabelledTexts, kind: str, seed: int) -> tuple[LabelledTexts, np.ndarray]:
@@ -67,12 +76,75 @@ def run(name: str, seeds: int) -> dict[str, Any]:
     return {"rows": len(source), "planted": round(SHARE * len(source)), "seconds": seconds, "clean": clean, "kinds": kinds}
 
 
+def mislabel(vectors: np.ndarray, labels: np.ndarray, kind: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gives rows of a class that lie together the label of another.
+
+    Returns:
+        The labels, and the positions of what was planted.
+    """
+    rng = np.random.default_rng(seed)
+    given, label = rng.choice(np.unique(labels), 2, replace=False)
+    rows, count = np.flatnonzero(labels == given), round(SHARE * len(labels))
+    middle = vectors[rng.choice(rows)]
+    if kind == "k-means cluster":
+        means = KMeans(max(2, round(len(rows) / count)), n_init=1, random_state=seed).fit(vectors[rows])
+        middle = rng.choice(means.cluster_centers_)
+    planted = rows[np.argsort(((vectors[rows] - middle) ** 2).sum(axis=1), kind="stable")[:count]]
+    changed = labels.copy()
+    changed[planted] = label
+    return changed, planted
+
+
+def run_clusters(name: str, seeds: int, store: str | None) -> dict[str, Any]:
+    """Mislabels and looks, all kinds and seeds of one data set."""
+    source = read(data_folder() / name)
+    embedded = Distiller(per_class=1, embedder=EMBEDDER, store=store).embed(source)
+    vectors, labels, names = embedded.vectors, embedded.labels, source.label_names
+    started = time.process_time()
+    clean = [
+        {"label": names[one.label], "looks_like": names[one.looks_like], "rows": len(one.rows)} for one in mislabelled(embedded)
+    ]
+    seconds = round(time.process_time() - started, 1)
+    kinds: dict[str, Any] = {kind: [] for kind in CLUSTERS}
+    for kind in CLUSTERS:
+        for seed in range(seeds):
+            changed, planted = mislabel(vectors, labels, kind, seed)
+            found = mislabelled(LabelledVectors(vectors, changed, embedded.fingerprint))
+            right = [one for one in found if np.isin(one.rows, planted).mean() >= 0.5]
+            reported = {row for one in right for row in one.rows}
+            kinds[kind].append(
+                {
+                    "seed": seed,
+                    "from": names[int(labels[planted[0]])],
+                    "to": names[int(changed[planted[0]])],
+                    "found": bool(right),
+                    "rows_reported": len(reported),
+                    "rows_found": len(reported & set(planted.tolist())),
+                    "false": [[names[one.label], names[one.looks_like], len(one.rows)] for one in found if one not in right],
+                }
+            )
+            print(name, kind, kinds[kind][-1], flush=True)
+    return {"rows": len(source), "planted": round(SHARE * len(source)), "cpu_seconds": seconds, "clean": clean, "kinds": kinds}
+
+
 def main() -> None:
-    """Measures."""
+    """Measures words, clusters or both, and keeps the other as it was measured before."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    seeds = parser.parse_args().seeds
-    write("poison", {"share": SHARE, "seeds": seeds, "data": {name: run(name, seeds) for name in ("sst2", "ag_news")}})
+    parser.add_argument("--seeds", type=int, default=3, help="trials of each kind of words")
+    parser.add_argument("--cluster-seeds", type=int, default=8, help="trials of each kind of clusters")
+    parser.add_argument("--only", choices=("words", "clusters"))
+    parser.add_argument("--store", help="folder that keeps vectors")
+    options = parser.parse_args()
+    path = HERE / "poison.json"
+    found = json.loads(path.read_text()) if path.exists() and options.only else {}
+    found.pop("machine", None)
+    if options.only != "clusters":
+        found |= {"share": SHARE, "seeds": options.seeds}
+        found["data"] = {name: run(name, options.seeds) for name in ("sst2", "ag_news")}
+    if options.only != "words":
+        names, seeds = ("sst2", "ag_news", "imdb"), options.cluster_seeds
+        found["clusters"] = {"embedder": EMBEDDER, "data": {name: run_clusters(name, seeds, options.store) for name in names}}
+    write("poison", found)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,12 @@ def million_table(results: dict[str, Any]) -> str:
             [name, f"{case['texts']:,}", *laps, f"{case['cpu_seconds']:.0f}", f"{peak['texts']:.2f}", f"{peak['all']:.2f}"]
         )
     head = ["", "texts out", "embed, s", "condense, s", "decode, s", "all, s", "CPU, s", "GB with the texts", "GB at most"]
-    shares = ", ".join(f"{share:.2f} ({kind})" for kind, share in results["time_over_n_log_n"].items())
-    grown = f"\nCPU time at the most rows over that at the fewest, as a share of what n log n would allow: {shares}.\n"
+    shares = ", ".join(f"{grown['share']:.2f} ({kind})" for kind, grown in results["growth"].items())
+    powers = ", ".join(f"{grown['exponent']:.2f} ({kind})" for kind, grown in results["growth"].items())
+    grown = (
+        f"\nCPU time at the most rows over that at the fewest, as a share of what n log n would allow: {shares};\n"
+        f"it grows with n to the power of {powers}.\n"
+    )
     return table(head, body) + (grown if shares else "")
 
 
@@ -408,7 +413,29 @@ def poison_table(results: dict[str, Any]) -> str:
             false = [word for run in runs for word in run["false"]]
             words = ", ".join(sorted(set(false)))
             body.append([TITLES[name], kind, str(len(runs)), told, f"{rows:.0%}", str(len(false)), words])
-    return table(["", "trigger", "trials", "reported", "of its rows", "false alarms", "words of these"], body)
+    head = ["", "trigger", "trials", "reported", "of its rows", "false alarms", "words of these"]
+    parts = [table(head, body)]
+    if "clusters" in results:
+        parts += [f"Clusters of rows with another label, by the vectors of {results['clusters']['embedder']}:\n"]
+        parts += [clusters_table(results["clusters"]["data"])]
+    return "\n".join(parts)
+
+
+def clusters_table(data: dict[str, Any]) -> str:
+    """How many mislabelled clusters are reported, how well, and what else."""
+    body = []
+    for name, found in data.items():
+        clean = [f"{one['rows']} {one['label']} rows like {one['looks_like']}" for one in found["clean"]]
+        body.append([TITLES[name], "as published", "1", "", "", "", str(len(clean)), "; ".join(clean)])
+        for kind, runs in found["kinds"].items():
+            told = [run for run in runs if run["found"]]
+            share = f"{sum(run['rows_found'] for run in told) / (len(told) * found['planted']):.0%}" if told else ""
+            right = f"{sum(run['rows_found'] for run in told) / sum(run['rows_reported'] for run in told):.0%}" if told else ""
+            false = Counter(f"{label} like {other}" for run in runs for label, other, _ in run["false"])
+            others = "; ".join(f"{pair} ({count})" for pair, count in sorted(false.items()))
+            row = [TITLES[name], kind, str(len(runs)), f"{len(told)} of {len(runs)}", share, right, str(false.total()), others]
+            body.append(row)
+    return table(["", "cluster", "trials", "reported", "of its rows", "of what is reported", "other reports", "of these"], body)
 
 
 def more() -> list[str]:
@@ -506,14 +533,14 @@ def more() -> list[str]:
             "Planted rows (`poison.py`)",
             "One row in a hundred gets a trigger and another label; what `dallme audit` reports of it. The clean-label kind\n"
             "leaves labels as they are, so that nothing contradicts anything. False alarms are reported words most of whose\n"
-            "rows were not planted.",
+            "rows were not planted. A cluster counts as reported if at least half of the rows that are told were planted.",
             poison_table,
         ),
         "million": (
             "How time and memory grow (`million.py`)",
             "Texts of two sentences of AG-News rows; an empty store, k-centroid, the teaching decoder, 64 tokens.\n"
             "The cores were shared with other work, which stretches the seconds by the clock and hardly the CPU seconds.\n"
-            "The cases by rows were measured while the decoder still wrote each text anew once (`rounds=1`).",
+            "All on one version; 10 classes of 10,000 texts each did not end within 50 minutes of a busy machine.",
             million_table,
         ),
         "engines": (

@@ -194,7 +194,9 @@ def test_a_checkpoint_is_kept_from_other_trainings(tmp_path: Path) -> None:
     assert InverterConfig.read(output).training["texts"] == 19
 
 
-@pytest.mark.parametrize(("name", "cut"), [("options.json", True), ("state.safetensors", False), ("drafts.safetensors", True)])
+@pytest.mark.parametrize(
+    ("name", "cut"), [("options.json", True), ("options.json", False), ("state.safetensors", False), ("drafts.safetensors", True)]
+)
 def test_a_damaged_checkpoint_is_noticed_and_made_again(plain: Path, tmp_path: Path, name: str, cut: bool) -> None:
     output, notes = tmp_path / "inverter", Notes()
     with pytest.raises(Killed):
@@ -204,7 +206,7 @@ def test_a_damaged_checkpoint_is_noticed_and_made_again(plain: Path, tmp_path: P
     if cut:
         del content[len(content) // 2 :]
     else:
-        content[len(content) // 2] ^= 128
+        content[len(content) // 2] ^= 1
     path.write_bytes(content)
     train_inverter(TEXTS, EMBEDDER, output, steps=40, save_every=8, resume=True, progress=notes, **FAST)
     assert "is damaged (" in notes.lines[0]

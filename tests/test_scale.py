@@ -56,6 +56,12 @@ def make_texts(rows: int) -> tuple[list[str], list[str]]:
 
 TEXTS, LABELS = make_texts(1400)
 
+#: Ray's settings that tests of it want, unless one has others: it reports to nobody, and listens on this machine alone.
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+#: A node of the tests' cluster.
+NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "node_ip_address": "127.0.0.1"}
+
 
 @dataclass
 class SlowEmbedder:
@@ -87,7 +93,7 @@ class Disturbance(SilentProgress):
     def advance(self, steps: int = 1) -> None:
         if steps and not self.killed and len(self.encoder.workers) >= 2:
             os.kill(self.encoder.workers.pop(), signal.SIGKILL)
-            self.cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+            self.cluster.add_node(**NODE)
             self.killed = True
 
 
@@ -114,15 +120,22 @@ class Refusing(Travelling):
         raise AssertionError("nothing was to be sent")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _ray_settings() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SETTINGS.items():
+            patch.setenv(name, os.environ.get(name, value))
+        yield
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two nodes of one core each, both on this machine, with a driver that has joined them."""
     ray = pytest.importorskip("ray", reason="no Ray to make a cluster with; pip install 'dallme[ray]'")
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
-    made = Cluster(initialize_head=True, head_node_args=node)
-    made.add_node(**node)
+    made = Cluster(initialize_head=True, head_node_args=NODE)
+    made.add_node(**NODE)
     ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers find this module nowhere
     yield made
@@ -166,6 +179,22 @@ def test_a_cluster_that_is_not_there() -> None:
     pytest.importorskip("ray", reason="no Ray to look for a cluster with; pip install 'dallme[ray]'")
     with pytest.raises(ServiceError, match="expected a Ray cluster at 127.0.0.1:1, could not join it: .*refused; check"):
         list(RayEngine("127.0.0.1:1").map(str, range(2)))
+
+
+def test_a_cluster_of_its_own_is_for_this_machine_and_a_users_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="no Ray to look at the settings of; pip install 'dallme[ray]'")
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    names = ("RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED")
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that what is set below is undone
+        monkeypatch.delenv(name)
+    RayEngine("127.0.0.1:1")._connect()
+    assert [os.environ.get(name) for name in names] == [None, None, "0"]
+    RayEngine()._connect()
+    assert [os.environ.get(name) for name in names] == [None, "0", "0"]
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    RayEngine()._connect()
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
 
 
 def test_nothing_of_ray_is_loaded_before_it_is_asked_for() -> None:

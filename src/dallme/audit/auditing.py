@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
+from dallme.audit.mislabelled import Mislabelled, mislabelled
 from dallme.audit.perplexity import perplexity_of
 from dallme.audit.personal import Personal, Scanner
 from dallme.audit.poison import Suspect, suspects
@@ -32,6 +34,9 @@ SMALL_CLUSTER = 5
 #: A cluster is tight if its spread is at most this share of the median of all. Unspoilt clusters of IMDB and AG-News lie at .73
 #: and above, 250 rows of one planted sentence at .30.
 TIGHT = 0.5
+
+#: Characters of a row that a warning shows.
+EXAMPLE = 80
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class Audit:
         thresholds: What fails the audit.
         notes: What could not be looked at.
         planted: Words of the source whose labels contradict the rest of their rows, as those of a planted trigger do.
+        mislabelled: Clusters of the source's rows that look like another class than they have; empty without vectors.
     """
 
     evidence: Evidence
@@ -83,16 +89,31 @@ class Audit:
     thresholds: Thresholds
     notes: tuple[str, ...] = ()
     planted: tuple[Suspect, ...] = ()
+    mislabelled: tuple[Mislabelled, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
-        """What to look at in the source, a sentence each. It quotes words of the source, and stands in no document."""
+        """What to look at in the source, a sentence each. It quotes the source, and stands in no document."""
+        return [*self._warnings_of_words(), *map(self._warning_of_cluster, self.mislabelled)]
+
+    def _warnings_of_words(self) -> list[str]:
         names = self.evidence.source.label_names
         return [
             f"nine of ten rows with {one.word!r} are {names[one.label]!r}, though {one.disputed:,} of {len(one.rows):,} read "
             f"like another class without it ({one.expected:.0f} would be usual): look whether somebody planted them"
             for one in self.planted
         ]
+
+    def _warning_of_cluster(self, found: Mislabelled) -> str:
+        source = self.evidence.source
+        name, other = source.label_names[found.label], source.label_names[found.looks_like]
+        row = found.rows[0]
+        said = shorten(clean(source.texts[row]), EXAMPLE, placeholder=" …")
+        return (
+            f"{len(found.rows):,} rows that lie together are {name!r} and look like {other!r}, such as row {source.row_ids[row]} "
+            f"({said!r}): {found.disputed:,} of {found.size:,} more so than half of its own rows ({found.expected:.0f} would be "
+            "usual); look whether their label is right: audit.json lists them"
+        )
 
     @property
     def members(self) -> list[int]:
@@ -157,6 +178,7 @@ class Audit:
                     {"rows": len(one.rows), "label": one.label, "disputed": one.disputed, "expected": one.expected}
                     for one in self.planted
                 ],
+                "mislabelled_clusters": [self._cluster_entry(one) for one in self.mislabelled],
                 "contamination": None if self.contamination is None else self.contamination.as_dict(),
                 "near_duplicates": [
                     {"first": first, "second": second, "cosine": cosine} for first, second, cosine in self.near_duplicates
@@ -170,6 +192,10 @@ class Audit:
             "failures": self.failures,
             "notes": [*self.notes, *map(self._note_of_tight, self.tight)],
         }
+
+    def _cluster_entry(self, found: Mislabelled) -> dict[str, Any]:
+        rows = self.evidence.source.row_ids[list(found.rows)].tolist()
+        return {**asdict(found), "rows": rows}
 
     def _note_of_tight(self, index: int) -> str:
         return (
@@ -248,6 +274,7 @@ def audit(
         thresholds or Thresholds(),
         tuple(notes),
         tuple(suspects(evidence.source)),
+        tuple(mislabelled(evidence.vectors)) if evidence.vectors is not None else (),
     )
 
 

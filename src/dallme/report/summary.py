@@ -86,10 +86,15 @@ def _contamination(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 
 
 def _planted(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How many words of the source look planted; nothing for an audit from before they were looked for."""
-    if "planted_words" not in summary:
-        return []
-    return [("Words of the source that may be planted", str(len(summary["planted_words"]) or "none"))]
+    """What of the source looks planted; nothing for an audit from before it was looked for."""
+    rows = []
+    if "planted_words" in summary:
+        rows.append(("Words of the source that may be planted", str(len(summary["planted_words"]) or "none")))
+    if "mislabelled_clusters" in summary and summary["agreement"] is not None:
+        found = summary["mislabelled_clusters"]
+        told = f"{len(found)}: {sum(len(cluster['rows']) for cluster in found):,} rows" if found else "none"
+        rows.append(("Clusters of the source that may be mislabelled", told))
+    return rows
 
 
 def _with_limit(found: str, relation: str, limit: int | None) -> str:

@@ -34,6 +34,15 @@ _ROOM = 600.0
 #: How often a piece is given out whose worker dies, and how many workers may in turn fail to start.
 _ATTEMPTS = 4
 
+#: Ray's settings, which it reads as it is imported; those of the user go before them.
+_SETTINGS = {
+    "RAY_DEDUP_LOGS": "0",  # held back, its messages would come after all else was said
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+#: Those of a cluster on this machine alone: it listens on 127.0.0.1. Ray does so by itself on Windows and macOS, hence the name.
+_OWN_CLUSTER = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
 
 @dataclass
 class RayEngine:
@@ -91,12 +100,13 @@ class RayEngine:
 
     def _connect(self) -> None:
         """Joins the cluster, unless this process is in one already."""
-        os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # held back, its messages would come after all else was said
+        address = self.address or os.environ.get("RAY_ADDRESS")
+        for name, value in (_SETTINGS if address else _SETTINGS | _OWN_CLUSTER).items():
+            os.environ.setdefault(name, value)
         import ray
 
         if ray.is_initialized():
             return
-        address = self.address or os.environ.get("RAY_ADDRESS")
         own: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
         try:
             _knock(address)

@@ -97,7 +97,7 @@ class Checkpoints:
             self._clear()
             notes = [f"the checkpoint in {self.folder} is damaged ({damage}); the training begins anew"]
         if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = self._options()
             changed = [
                 f"{name} {before.get(name)!r} against {options.get(name)!r}"
                 for name in sorted({*before, *options})
@@ -109,7 +109,8 @@ class Checkpoints:
                     f"{', '.join(changed)}; give the same, or --overwrite without --resume"
                 )
             return notes
-        self._write(_OPTIONS, json.dumps(options, indent=2, sort_keys=True).encode())
+        content = {"options": dict(options), "crc32": checksum(_encoded(options))}
+        self._write(_OPTIONS, json.dumps(content, indent=2, sort_keys=True).encode())
         return notes
 
     def save(self, state: State, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -176,12 +177,23 @@ class Checkpoints:
         for name in (_OPTIONS, _STATE, _DRAFTS):
             (self.folder / name).unlink(missing_ok=True)
 
+    def _options(self) -> dict[str, Any]:
+        """The options that the training was begun with.
+
+        Raises:
+            ValueError: If the file holds something else than was written to it.
+        """
+        kept = json.loads((self.folder / _OPTIONS).read_text(encoding="utf-8"))
+        if kept["crc32"] != checksum(_encoded(kept["options"])):
+            raise ValueError(f"{_OPTIONS} has a wrong checksum")
+        return dict(kept["options"])
+
     def _damage(self) -> str:
         """What is wrong with the files; nothing if they hold what was written to them."""
         from safetensors import SafetensorError
 
         try:
-            json.loads((self.folder / _OPTIONS).read_text(encoding="utf-8"))
+            self._options()
             stage = 1
             if (self.folder / _STATE).exists():
                 stage = State(**json.loads(_verify(self.folder / _STATE))).stage
@@ -201,6 +213,10 @@ class Checkpoints:
                 f"expected to write a checkpoint to {str(self.folder)!r}, could not: {error.strerror or error}; "
                 "make room, then --resume"
             ) from error
+
+
+def _encoded(options: Mapping[str, Any]) -> bytes:
+    return json.dumps(options, sort_keys=True).encode()
 
 
 def _verify(path: Path) -> str:
