@@ -13,6 +13,7 @@ from dallme.decoders.base import Context
 from dallme.decoders.lengths import STUDENTS, fitting_length
 from dallme.decoders.teaching import TeachingDecoder
 from dallme.decoders.trial import Trial
+from dallme.embedders.openai import OpenAIEmbedder
 from dallme.errors import InputError
 from dallme.registry import make
 from decoder_cases import check_contract, make_context, make_prototypes
@@ -79,6 +80,7 @@ def test_nothing_is_tried_without_need_or_means(context: Context, prototypes: Pr
     rng = np.random.default_rng(0)
     assert fitting_length(never, prototypes, replace(context, max_tokens=28), rng) == 28  # type: ignore[arg-type]
     assert fitting_length(never, prototypes, replace(context, embedder=None), rng) == 96  # type: ignore[arg-type]
+    assert fitting_length(never, prototypes, replace(context, embedder=OpenAIEmbedder("m")), rng) == 96  # type: ignore[arg-type]
     few = make_context(*rows(8), max_tokens=96)
     halves = make_prototypes(few, [range(0, 8, 2), range(1, 8, 2)])
     assert fitting_length(never, halves, few, rng) == 96  # type: ignore[arg-type]

@@ -46,10 +46,10 @@ def fitting_length(write: Write, prototypes: Prototypes, context: Context, rng: 
         rng: Draws the rows that are held out.
 
     Returns:
-        Tokens, ``context.max_tokens`` at most. That itself where rows are not much shorter, where there is no embedder, and
-        where too few rows can be held out.
+        Tokens, ``context.max_tokens`` at most. That itself where rows are not much shorter, where there is no embedder or
+        one that asks a service, which takes money for each try, and where too few rows can be held out.
     """
-    if context.embedder is None or context.max_tokens <= MANY_TIMES * _median_tokens(context):
+    if context.embedder is None or context.embedder.paid or context.max_tokens <= MANY_TIMES * _median_tokens(context):
         return context.max_tokens
     seed = int(rng.integers(2**32))
     trial = Trial.split(prototypes, context, rng, share=_SHARE, most=_MOST)

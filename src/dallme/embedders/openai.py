@@ -56,6 +56,7 @@ class OpenAIEmbedder(Embedder):
 
     chunk: ClassVar[int] = 16_384
     travels: ClassVar[bool] = False
+    paid: ClassVar[bool] = True
     argument: ClassVar[str | None] = "model"
 
     model: str = "text-embedding-3-large"
