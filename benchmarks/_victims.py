@@ -181,7 +181,9 @@ class Reproduce(Victim):
         # A page without a row tells of what could not be computed, as on a full disk; it is written anew with the row.
         complete = all(name in found for name in self.reference if "." not in name)
         wrong = [name for name in found if (complete or "." not in name) and self.reference.get(name) != found[name]]
-        return f"differ: {wrong}" if wrong else ""
+        ends = {".md": b"\n", ".html": b">\n"}
+        half = [name for name, content in found.items() if "." in name and not content.endswith(ends[Path(name).suffix])]
+        return f"differ: {wrong}, cut short: {half}" if wrong or half else ""
 
 
 class Train(Victim):

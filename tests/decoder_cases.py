@@ -13,6 +13,9 @@ from dallme.embedders.base import count_words
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.text import clean
 
+#: Words that tell two classes apart.
+GOOD, BAD = ["great", "lovely", "warm"], ["awful", "boring", "dull"]
+
 FILMS = [
     "A warm and funny film.<br /><br />The cast is great, and so is the music.",
     "I loved every minute of it. Great fun &amp; a great story.",

@@ -19,9 +19,7 @@ from dallme.decoders.base import Context
 from dallme.decoders.trial import Trial
 from dallme.distiller import Distiller
 from dallme.errors import InputError, UnknownNameError
-from decoder_cases import check_contract, make_context, make_prototypes
-
-GOOD, BAD = ["great", "lovely", "warm"], ["awful", "boring", "dull"]
+from decoder_cases import BAD, GOOD, check_contract, make_context, make_prototypes
 
 
 def _rows(count: int) -> tuple[list[str], list[int]]:

@@ -14,9 +14,10 @@ from dallme.errors import DallmeError, InputError
 @pytest.fixture(scope="module")
 def sentences():
     try:
-        return demo_data.load_movie_sentences()
+        demo_data._fetch()
     except DallmeError as error:
         pytest.skip(f"no demo data: {error}")
+    return demo_data.load_movie_sentences()
 
 
 def test_sentences_are_split_and_labelled_by_sign(sentences) -> None:

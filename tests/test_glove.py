@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import struct
@@ -53,6 +54,17 @@ def wheel() -> GloVeEmbedder:
 def _write(path: Path, content: str | bytes) -> str:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return str(path)
+
+
+def _zip_with(*, version: int = 20, flags: int = 0, method: int = 0) -> bytes:
+    """A zip archive that says in both of its headers how its one file is packed, whether that is so or not."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("glove.txt", TEXT)
+    packed = bytearray(content.getvalue())
+    for place in (packed.index(b"PK\x03\x04") + 4, packed.index(b"PK\x01\x02") + 6):
+        packed[place : place + 6] = struct.pack("<HHH", version, flags, method)
+    return bytes(packed)
 
 
 def _zipped(path: Path, **members: str) -> str:
@@ -298,6 +310,9 @@ BROKEN = [
     ),
     ("a.txt.gz", TEXT, "cannot read it: Not a gzipped file (b'fi'); is it whole?"),
     ("a.zip", TEXT, "cannot read it: File is not a zip file; is it whole?"),
+    ("a.zip", _zip_with(flags=1), "cannot unpack it: File 'glove.txt' is encrypted, password required for extraction"),
+    ("a.zip", _zip_with(method=99), "cannot unpack it: That compression method is not supported"),
+    ("a.zip", _zip_with(version=99), "cannot unpack it: zip file version 9.9"),
 ]
 
 

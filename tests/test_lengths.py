@@ -10,15 +10,13 @@ import pytest
 
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context
-from dallme.decoders.lengths import STUDENTS, fitting_length
+from dallme.decoders.lengths import STUDENTS, Write, fitting_length
 from dallme.decoders.teaching import TeachingDecoder
 from dallme.decoders.trial import Trial
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.errors import InputError
 from dallme.registry import make
-from decoder_cases import check_contract, make_context, make_prototypes
-
-GOOD, BAD = ["great", "lovely", "warm"], ["awful", "boring", "dull"]
+from decoder_cases import BAD, GOOD, check_contract, make_context, make_prototypes
 
 
 def rows(count: int) -> tuple[list[str], list[int]]:
@@ -38,7 +36,7 @@ def prototypes(context: Context) -> Prototypes:
     return make_prototypes(context, [range(0, 60, 2), range(1, 60, 2), range(60, 120, 2), range(61, 120, 2)])
 
 
-def words(good: dict[int, bool]) -> object:
+def words(good: dict[int, bool]) -> Write:
     """Writes texts that tell the classes at some lengths, and the wrong way round at the others."""
 
     def write(prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
@@ -55,7 +53,7 @@ def words(good: dict[int, bool]) -> object:
 @pytest.mark.parametrize("best", [96, 48, 24, 16, 12])
 def test_the_length_that_teaches_most_is_taken(context: Context, prototypes: Prototypes, best: int) -> None:
     good = {length: length == best for length in (96, 48, 24, 16, 12)}
-    assert fitting_length(words(good), prototypes, context, np.random.default_rng(0)) == best  # type: ignore[arg-type]
+    assert fitting_length(words(good), prototypes, context, np.random.default_rng(0)) == best
     found = context.findings["length"]
     assert found["tokens"] == best
     assert found["held_out_rows"] == 24
@@ -68,22 +66,22 @@ def test_the_length_that_teaches_most_is_taken(context: Context, prototypes: Pro
 
 def test_the_longest_is_taken_in_doubt(context: Context, prototypes: Prototypes, monkeypatch: pytest.MonkeyPatch) -> None:
     always = words(dict.fromkeys((96, 48, 24, 16, 12), True))
-    assert fitting_length(always, prototypes, context, np.random.default_rng(0)) == 96  # type: ignore[arg-type]
+    assert fitting_length(always, prototypes, context, np.random.default_rng(0)) == 96
     for gain, wanted in ((0.015, 96), (0.025, 24)):
         accuracy = iter([0.7, 0.65, 0.7 + gain, 0.7, 0.6])
         monkeypatch.setattr(Trial, "score", lambda *_, given=accuracy: dict.fromkeys(STUDENTS, next(given)))
-        assert fitting_length(always, prototypes, context, np.random.default_rng(0)) == wanted  # type: ignore[arg-type]
+        assert fitting_length(always, prototypes, context, np.random.default_rng(0)) == wanted
 
 
 def test_nothing_is_tried_without_need_or_means(context: Context, prototypes: Prototypes) -> None:
     never = words({})
     rng = np.random.default_rng(0)
-    assert fitting_length(never, prototypes, replace(context, max_tokens=28), rng) == 28  # type: ignore[arg-type]
-    assert fitting_length(never, prototypes, replace(context, embedder=None), rng) == 96  # type: ignore[arg-type]
-    assert fitting_length(never, prototypes, replace(context, embedder=OpenAIEmbedder("m")), rng) == 96  # type: ignore[arg-type]
+    assert fitting_length(never, prototypes, replace(context, max_tokens=28), rng) == 28
+    assert fitting_length(never, prototypes, replace(context, embedder=None), rng) == 96
+    assert fitting_length(never, prototypes, replace(context, embedder=OpenAIEmbedder("m")), rng) == 96
     few = make_context(*rows(8), max_tokens=96)
     halves = make_prototypes(few, [range(0, 8, 2), range(1, 8, 2)])
-    assert fitting_length(never, halves, few, rng) == 96  # type: ignore[arg-type]
+    assert fitting_length(never, halves, few, rng) == 96
     assert "length" not in context.findings
     assert "length" not in few.findings
 

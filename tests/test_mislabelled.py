@@ -9,7 +9,7 @@ import pytest
 
 from dallme.audit.auditing import audit
 from dallme.audit.evidence import Evidence
-from dallme.audit.mislabelled import mislabelled
+from dallme.audit.mislabelled import _distinct, _Hit, mislabelled
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.distilled import DistilledDataset, Lineage
 from dallme.report.summary import audit_rows
@@ -69,6 +69,16 @@ def test_two_clusters_are_two_findings() -> None:
     assert set(found) == {(1, 0), (0, 2)}
     assert len(found[1, 0] & set(first.tolist())) > PLANTED / 2
     assert len(found[0, 2] & set(second.tolist())) > PLANTED / 2
+
+
+@pytest.mark.parametrize(("share", "findings"), [(0.01, 2), (0.2, 1)])
+def test_what_a_cluster_leaves_at_its_rim_has_to_be_unlikely_by_itself(share: float, findings: int) -> None:
+    """Rows 0 to 19 are a cluster; of the 20 beside them that the next region has as well, 10 look like the other class."""
+
+    def hit(region: range, disputed: range, chance: float) -> _Hit:
+        return _Hit(0, 1, np.zeros(2), 1.0, np.array(region), np.array(disputed), share, chance, -99.0)
+
+    assert len(_distinct([hit(range(10, 40), range(10, 30), -40.0), hit(range(20), range(20), -90.0)])) == findings
 
 
 def test_rows_that_were_not_looked_at_are_reported_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,12 +56,13 @@ def fitting_length(write: Write, prototypes: Prototypes, context: Context, rng: 
     if trial is None:
         return context.max_tokens
     scores: dict[int, dict[str, float]] = {}
-    for length in dict.fromkeys(max(context.max_tokens // divisor, SHORTEST) for divisor in DIVISORS):
-        part = replace(trial.context, max_tokens=min(length, context.max_tokens), findings={})
-        decoded = write(trial.prototypes, part, np.random.default_rng(seed))
-        scores[part.max_tokens] = trial.score(decoded, STUDENTS)
+    for divisor in DIVISORS:
+        length = min(context.max_tokens, max(context.max_tokens // divisor, SHORTEST))
+        if length not in scores:
+            part = replace(trial.context, max_tokens=length, findings={})
+            scores[length] = trial.score(write(trial.prototypes, part, np.random.default_rng(seed)), STUDENTS)
     means = {length: float(np.mean(list(found.values()))) for length, found in scores.items()}
-    longest, best = max(means), max(means, key=lambda length: (means[length], length))
+    longest, best = context.max_tokens, max(means, key=lambda length: (means[length], length))
     chosen = best if means[best] - means[longest] > CLEARLY else longest
     told = {str(length): found for length, found in scores.items()}  # JSON has no other keys
     context.findings["length"] = {"tokens": chosen, "held_out_rows": len(trial.texts), "scores": told}

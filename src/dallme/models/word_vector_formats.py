@@ -7,7 +7,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, cast
 
@@ -43,7 +43,7 @@ def read_blocks(path: Path, member: str | None = None) -> Iterator[Block]:
     try:
         with _open(path, member) as (stream, name):
             yield from _binary_blocks(stream, name) if name.removesuffix(".gz").endswith(".bin") else _text_blocks(stream, name)
-    except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise InputError(f"expected word vectors in {str(path)!r}, cannot read it: {error}; is it whole?") from None
 
 
@@ -51,10 +51,14 @@ def read_blocks(path: Path, member: str | None = None) -> Iterator[Block]:
 def _open(path: Path, member: str | None) -> Iterator[tuple[IO[bytes], str]]:
     """Opens a file, unpacking it, and gives the name that tells its format."""
     if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            name = _choose(archive, path, member)
-            with archive.open(name) as stream:
-                yield stream, name
+        with ExitStack() as stack:
+            try:
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                name = _choose(archive, path, member)
+                stream = stack.enter_context(archive.open(name))
+            except RuntimeError as error:  # it wants a password, or is packed in a way that zipfile does not know
+                raise InputError(f"expected word vectors in {str(path)!r}, cannot unpack it: {error}") from None
+            yield stream, name
     else:
         with path.open("rb") as stream:
             yield cast(IO[bytes], gzip.GzipFile(fileobj=stream)) if path.suffix == ".gz" else stream, path.name
