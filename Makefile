@@ -1,6 +1,7 @@
 # The verbs of this repository: demo, test, test-oldest, audit, check, docs, bench, reproduce, clean.
 PYTHON ?= python3
 VENV := .venv
+JOBS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OLDEST := .venv-oldest
@@ -55,7 +56,7 @@ bench: install  ## measure what the documentation claims; see benchmarks/README.
 	$(BIN)/python benchmarks/render.py
 
 reproduce: install  ## the paper's tables and figures with models that need no Hub; DALLME_DATA names the folder of data sets
-	$(BIN)/dallme reproduce all --edition offline --output results --page docs/results.md
+	$(BIN)/dallme reproduce all --edition offline --output results --page docs/results.md --jobs $(JOBS)
 
 clean:
 	rm -rf $(VENV) $(OLDEST) build dist site dallme-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -438,6 +439,12 @@ def test_words_need_text_and_two_classes() -> None:
         WordWeights.learn(["<br />", "&nbsp;"], np.array([0, 1]), rng)
     with pytest.raises(InputError, match="expected texts of at least two classes, found one"):
         WordWeights.learn(["good", "fine"], np.array([0, 0]), rng)
+
+
+def test_a_word_that_is_none_in_lower_case_is_no_word() -> None:
+    assert re.fullmatch(r"\w\w", "İ0")
+    words = WordWeights.learn(["0", "İ0"], np.array([0, 1]), np.random.default_rng(0))
+    assert "0" in words.vectorizer.get_feature_names_out()
 
 
 def test_teachability_is_the_mean_accuracy_on_the_source() -> None:

@@ -120,7 +120,7 @@ def _centroids(tfidf: csr_matrix, places: np.ndarray, count: int) -> csr_matrix:
 def _tokenizer(texts: Sequence[str]) -> Callable[[str], list[str]]:
     """What finds words as the linear classifiers read them; single signs where no text has such a word."""
     for tokenizer in (words, re.compile(r"\S").findall):
-        if any(tokenizer(clean(text)) for text in texts):
+        if any(tokenizer(clean(text).lower()) for text in texts):  # in lower case, as CountVectorizer hands them over
             return tokenizer
     raise InputError(f"expected words in at least one of {len(texts)} texts, found nothing but HTML")
 

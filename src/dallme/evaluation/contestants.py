@@ -113,21 +113,32 @@ def check_candidates(candidates: Mapping[str, Sequence[LabelledTexts]], source: 
     return notes
 
 
-def make_sets(distiller: Distiller, distillation: Distillation, method: str, protocol: Protocol) -> list[LabelledTexts]:
-    """The sets of texts of one method, with the seeds from the distiller's on.
+def count_sets(method: str, protocol: Protocol) -> int:
+    """How many sets :func:`make_sets` makes.
 
     Decoders make as many as the protocol says; so do baselines that choose at random, or the protocol's `draws` if that
     is more; other baselines make one.
+    """
+    if method.partition(":")[0] not in registry.names("baselines"):
+        return protocol.sets
+    baseline: Baseline = registry.make("baselines", method)
+    return max(protocol.sets, protocol.draws) if baseline.varies else 1
+
+
+def make_sets(distiller: Distiller, distillation: Distillation, method: str, protocol: Protocol) -> list[LabelledTexts]:
+    """The sets of texts of one method, :func:`count_sets` of them, with the seeds from the distiller's on.
+
+    A set depends on its seed alone, not on how many there are.
     """
     context, first = distillation.context, distiller.seed
     if method in registry.names("baselines"):
         baseline: Baseline = registry.make("baselines", method)
         budget = distiller.allocate(context.source)
-        draws = max(protocol.sets, protocol.draws) if baseline.varies else 1
-        selected = [baseline.select(context.source, context.vectors, budget, seed=first + draw) for draw in range(draws)]
+        seeds = range(first, first + count_sets(method, protocol))
+        selected = [baseline.select(context.source, context.vectors, budget, seed=seed) for seed in seeds]
         return [_cut(texts, context) for texts in selected] if baseline.bounded else selected
     sets = []
-    for seed in range(first, first + protocol.sets):
+    for seed in range(first, first + count_sets(method, protocol)):
         if seed == first and method == distiller.decoder:
             sets.append(distillation.distilled.to_labelled_texts())
             continue

@@ -48,6 +48,10 @@ class Cell:
         parts = {"config": self.config(), "inputs": dict(inputs)}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
+    def without_classifier(self) -> dict[str, Any]:
+        """The values that cells which are given the same texts have in common."""
+        return {axis: value for axis, value in self.values.items() if axis != "classifier"}
+
     def label(self, axes: Sequence[str]) -> str:
         """What its values along some axes are called, of those that are there."""
         named = [name_value(axis, self.values[axis]) for axis in axes if axis in self.values]

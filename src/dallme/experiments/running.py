@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 #: Packages whose versions a row names, besides Python and dallme.
 PACKAGES = ("numpy", "scikit-learn", "torch", "transformers")
+
+#: Environment variable that tells the libraries which compute how many threads to use.
+_THREADS = "OMP_NUM_THREADS"
 
 #: Cells as they are done, each with its row or with what went wrong.
 Outcomes = Generator[tuple[Cell, Row | str], None, None]
@@ -147,8 +150,9 @@ def _compute_in_pool(waiting: deque[tuple[str, Cell]], workspace: Workspace, job
         while running or (waiting and not broken):
             try:
                 while waiting and len(running) < jobs and not broken:
-                    running[pool.submit(_compute_in_worker, *waiting[0])] = waiting[0][1]
-                    waiting.popleft()
+                    place = _next(waiting, running.values())
+                    running[pool.submit(_compute_in_worker, *waiting[place])] = waiting[place][1]
+                    del waiting[place]
                     # A pool begins to watch a process that it has just started when something else happens to it; one that
                     # dies before that would be noticed only when another cell is done.
                     pool.submit(os.getpid)
@@ -163,11 +167,20 @@ def _compute_in_pool(waiting: deque[tuple[str, Cell]], workspace: Workspace, job
                 yield cell, outcome
 
 
+def _next(waiting: Sequence[tuple[str, Cell]], running: Collection[Cell]) -> int:
+    """Place of the first cell whose texts no other process may be making just now, for which it would have to wait; else 0."""
+    busy = [cell.without_classifier() for cell in running]
+    return next((place for place, (_, cell) in enumerate(waiting) if cell.without_classifier() not in busy), 0)
+
+
 @contextmanager
 def _open_pool(jobs: int, workspace: Workspace) -> Iterator[ProcessPoolExecutor]:
     """Fresh processes, which are stopped in the middle of their work if the block ends with an error or an interrupt."""
     others = multiprocessing.active_children()
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start_worker, (workspace.quiet(),)) as pool:
+    with (
+        _cores_shared(jobs),
+        ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start_worker, (workspace.quiet(),)) as pool,
+    ):
         try:
             yield pool
         except BaseException:
@@ -175,6 +188,19 @@ def _open_pool(jobs: int, workspace: Workspace) -> Iterator[ProcessPoolExecutor]
                 if worker not in others:
                     worker.terminate()
             raise
+
+
+@contextmanager
+def _cores_shared(jobs: int) -> Iterator[None]:
+    """Processes that are started within the block take their share of the cores each, unless the user has set how many."""
+    if _THREADS in os.environ:
+        yield
+        return
+    os.environ[_THREADS] = str(max(1, len(os.sched_getaffinity(0)) // jobs if hasattr(os, "sched_getaffinity") else 1))
+    try:
+        yield
+    finally:
+        os.environ.pop(_THREADS, None)
 
 
 #: What the cells of a process that computes for another one share.

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+import dallme
 from dallme import registry
 from dallme.data import LabelledTexts
 from dallme.distiller import Distillation, Distiller
@@ -19,10 +20,11 @@ from dallme.durable import alone
 from dallme.embedders.base import Embedder
 from dallme.embedders.resolve import resolve
 from dallme.errors import InputError
-from dallme.evaluation.contestants import make_sets
+from dallme.evaluation.contestants import count_sets, make_sets
 from dallme.evaluation.results import ResultStore
 from dallme.evaluation.tuning import sample
 from dallme.experiments.cells import Cell
+from dallme.experiments.sets import MadeSets, kept_sets, nearness
 from dallme.experiments.spec import Candidate, Edition, Source
 from dallme.progress import Progress, SilentProgress
 from dallme.readers import read
@@ -117,23 +119,52 @@ class Workspace:
         )
 
     def distil(self, cell: Cell) -> tuple[Distiller, Distillation]:
-        """The distiller of a cell and its first run, which cells that differ in the classifier alone share."""
-        distiller = self.distiller(cell)
-        key = _without_classifier(cell)
-        return distiller, _KEPT.get((self, "run", key), lambda: distiller.run(self.texts(cell)[0]))
+        """The distiller of a cell and its first run, which cells that are given the same texts share."""
+        distiller, source = self.distiller(cell), self.texts(cell)[0]
 
-    def sets(self, cell: Cell) -> list[LabelledTexts]:
-        """The sets of texts that a cell's method makes."""
-        method = str(cell["method"])
+        def run() -> Distillation:
+            # Two jobs may want the same vectors: the one that comes second waits, and finds them in the store.
+            with alone(self._beside("vectors", [source.digest, cell["embedder"], cell["prompt"]]).with_suffix(".lock")):
+                embed_with_store(
+                    self.embedder(cell["embedder"]),
+                    source.texts,
+                    prompt=cell["prompt"] or None,
+                    store=EmbeddingStore(self.store),
+                    progress=self.progress,
+                )
+            return distiller.run(source)
+
+        return distiller, _KEPT.get((self.folder.parent, self._made_of(cell)), run)
+
+    def sets(self, cell: Cell) -> MadeSets:
+        """The sets of texts that a cell's method makes; they are kept beside the results of all experiments of the edition."""
+        method, plan, source = str(cell["method"]), cell.grid.plan(), self.texts(cell)[0]
         if method == "full":
-            return [self.texts(cell)[0]]
+            return MadeSets((source,), {})
         if method in cell.grid.candidates:
-            return list(cell.grid.plan().usable(self.candidate(cell)))
-        distiller, run = self.distil(cell)
-        named = str(distiller.decoder) if method.partition(":")[0] == VEC2TEXT else method
-        key = (self, "sets", _without_classifier(cell))
-        made: list[LabelledTexts] = _KEPT.get(key, lambda: make_sets(distiller, run, named, cell.grid.plan()))
-        return made
+            return MadeSets(tuple(plan.usable(self.candidate(cell))), {})
+
+        def make() -> MadeSets:
+            distiller, run = self.distil(cell)
+            named = str(distiller.decoder) if method.partition(":")[0] == VEC2TEXT else method
+            decodes = named.partition(":")[0] in registry.names("decoders")
+            return MadeSets(tuple(make_sets(distiller, run, named, plan)), nearness(run.distilled) if decodes else {})
+
+        return kept_sets(self._beside("sets", self._made_of(cell)), count_sets(method, plan), source, make)
+
+    def _beside(self, kind: str, parts: Any) -> Path:
+        """A file for what experiments of the edition share, named by what it depends on; its folder is made."""
+        path = self.folder.parent / "shared" / f"{kind}-{_hash_of(parts)}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _made_of(self, cell: Cell) -> str:
+        """All that the texts of a cell are made of, as JSON; neither how many sets of them, nor what is done with them."""
+        grid, inputs = cell.grid, self.inputs(cell)
+        options = {"decoder_options": dict(grid.decoder_options), "max_tokens": grid.max_tokens, "preset": grid.preset}
+        inverter = inputs.get("inverter", "")
+        parts = [dallme.__version__, cell.without_classifier(), options, grid.seed, inputs["source"], inverter]
+        return json.dumps(parts, sort_keys=True)
 
     def inverter(self, cell: Cell) -> Path:
         """The inverter that is trained for a cell's embedder, on its source, for as many steps as the cell says.
@@ -146,8 +177,7 @@ class Workspace:
         source, steps, grid = self.texts(cell)[0], cell["inverter_steps"], cell.grid
         correct = bool(grid.decoder_options.get("steps", 1))
         parts = [source.digest, cell["embedder"], grid.preset, steps, correct, grid.seed]
-        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-        output = self.folder / "inverters" / name
+        output = self.folder / "inverters" / _hash_of(parts)
         output.parent.mkdir(parents=True, exist_ok=True)
         with alone(output.with_suffix(".lock")):  # two jobs may want the same
             if not (output / FILE).is_file():
@@ -161,6 +191,10 @@ class Workspace:
     def quiet(self) -> Workspace:
         """The same, silent: for other processes."""
         return replace(self, progress=SilentProgress())
+
+
+def _hash_of(parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _known_options(decoder: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,11 +219,6 @@ class _Kept:
 
 
 _KEPT = _Kept(most=4)
-
-
-def _without_classifier(cell: Cell) -> str:
-    config = cell.config()
-    return json.dumps({key: value for key, value in config.items() if key != "classifier"}, sort_keys=True)
 
 
 @lru_cache(maxsize=8)

@@ -110,7 +110,7 @@ def load_seq2seq(model: str) -> tuple[Any, Any]:
     return _load("text-to-text", model)
 
 
-def load_encoder(model: str, labels: int) -> tuple[Any, Any]:
+def load_encoder(model: str, labels: int, attention: str | None = None) -> tuple[Any, Any]:
     """An encoder with a new classification head, and its tokenizer; as :func:`load_causal`.
 
     The head, and a pooler that the weights lack, are drawn from torch's generator. A head that the weights have is left out.
@@ -118,6 +118,7 @@ def load_encoder(model: str, labels: int) -> tuple[Any, Any]:
     Args:
         model: As in :func:`find_model`.
         labels: Number of classes.
+        attention: How attention is computed, as transformers calls it; None leaves it to transformers.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -129,7 +130,9 @@ def load_encoder(model: str, labels: int) -> tuple[Any, Any]:
     if settings.get_text_config().pad_token_id is None:
         settings.get_text_config().pad_token_id = tokenizer.pad_token_id or 0
     with _as_load_error("encoder", model):
-        made = AutoModelForSequenceClassification.from_config(settings, trust_remote_code=False).float()
+        made = AutoModelForSequenceClassification.from_config(
+            settings, trust_remote_code=False, attn_implementation=attention
+        ).float()
         state = {name: value for name, value in pretrained.state_dict().items() if name not in missing}
         absent = set(made.base_model.load_state_dict(state, strict=False).missing_keys) - missing
     _check_complete(absent, "encoder", model)

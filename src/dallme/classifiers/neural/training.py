@@ -100,7 +100,9 @@ def train(
 
     total = classifier.total_steps(len(lengths))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=classifier.learning_rate, weight_decay=classifier.weight_decay)
+    rate, decay = classifier.learning_rate, classifier.weight_decay
+    fused = classifier.torch_device.type in ("cpu", "cuda")  # one pass over the weights; where it is known to work
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=fused)
     warmup = int(classifier.warmup * total)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_peak(step, warmup, total))
     batches = batches_of(lengths, classifier.batch_size, np.random.default_rng(seed))

@@ -15,6 +15,9 @@ from dallme.models.language import load_encoder
 if TYPE_CHECKING:
     import torch
 
+#: Tokens above which attention is computed in one piece on a processor as well, for the memory that it saves.
+FUSED_FROM = 256
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerClassifier(PretrainedClassifier):
@@ -31,7 +34,9 @@ class TransformerClassifier(PretrainedClassifier):
 
         ids, classes = np.unique(labels, return_inverse=True)
         with seeded(seed):
-            model, tokenizer = load_encoder(self.model, len(ids))
+            # On a processor torch is slow at the gradient of its fused attention, whose point is memory for long texts.
+            plain = self.torch_device.type == "cpu" and self.max_tokens <= FUSED_FROM
+            model, tokenizer = load_encoder(self.model, len(ids), "eager" if plain else None)
             self.prepare(model)
             fitted = _FittedTransformer(self, model, tokenizer, ids)
             tokens = fitted.read(texts)

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from dallme import registry
-from dallme.distilled import DistilledDataset
 from dallme.evaluation.compare import compare
 from dallme.evaluation.contestants import check_methods, model_baselines
 from dallme.evaluation.judging import check_plan, judge
@@ -18,24 +16,6 @@ from dallme.experiments.workspace import Workspace
 
 def run(cell: Cell, workspace: Workspace) -> dict[str, Any]:
     """The accuracy of a cell, its mean and deviation over sets and models; for a decoder, how near its texts are as well."""
-    score, texts = score_cell(cell, workspace)
-    decodes = str(cell["method"]).partition(":")[0] in registry.names("decoders")
-    return measures(score, texts) | (nearness(workspace.distil(cell)[1].distilled) if decodes else {})
-
-
-def nearness(distilled: DistilledDataset) -> dict[str, Any]:
-    """Mean cosine of texts to their prototypes, and the share whose label a linear probe agrees with; of the first set."""
-    lineage = distilled.lineage
-    cosines = [each.cosine for each in lineage if each.cosine is not None]
-    agree = [each.label_agrees for each in lineage if each.label_agrees is not None]
-    return {
-        "prototype_cosine": float(np.mean(cosines)) if cosines else None,
-        "label_agrees": float(np.mean(agree)) if agree else None,
-    }
-
-
-def score_cell(cell: Cell, workspace: Workspace) -> tuple[Score, int]:
-    """The score of a cell, and the texts that were trained on."""
     method, name = str(cell["method"]), str(cell["classifier"])
     plan, test, source = cell.grid.plan(), workspace.test_set(cell), workspace.texts(cell)[0]
     judges = make_classifiers([name], workspace.distiller(cell))
@@ -45,11 +25,13 @@ def score_cell(cell: Cell, workspace: Workspace) -> tuple[Score, int]:
         if model_baselines([method], judges):
             distiller, run = workspace.distil(cell)
             row = compare(distiller, run, test, [method], judges, protocol=plan, results=workspace.results).methods[0]
-            return row.scores[0], row.texts
-    sets = workspace.sets(cell)
+            return measures(row.scores[0], row.texts)
+    made = workspace.sets(cell)
     (called, classifier), *_ = judges.items()
     options: dict[str, Any] = {"seed": cell.grid.seed, "results": workspace.results, "full": method == "full"}
-    return judge(classifier, called, sets, test, source, plan, **options), len(sets[0])
+    return measures(judge(classifier, called, made.texts, test, source, plan, **options), len(made.texts[0])) | dict(
+        made.nearness
+    )
 
 
 def measures(score: Score, texts: int) -> dict[str, Any]:

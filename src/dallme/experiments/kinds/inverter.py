@@ -10,7 +10,7 @@ import numpy as np
 
 from dallme.data import LabelledTexts
 from dallme.experiments.cells import Cell
-from dallme.experiments.kinds.accuracy import measures, nearness, score_cell
+from dallme.experiments.kinds import accuracy
 from dallme.experiments.workspace import Workspace
 from dallme.store import EmbeddingStore, embed_with_store
 
@@ -20,12 +20,11 @@ CHECKED = 200
 
 def run(cell: Cell, workspace: Workspace) -> dict[str, Any]:
     """BLEU, token F1 and cosine on test texts, and the measures of accuracy."""
-    distiller, run = workspace.distil(cell)
-    score, texts = score_cell(cell, workspace)
-    folder = Path(str(distiller.decoder).partition(":")[2])
+    measures = accuracy.run(cell, workspace)
+    folder = Path(str(workspace.distiller(cell).decoder).partition(":")[2])
     steps = int(cell.grid.decoder_options.get("steps", 5))
     checked = _check(folder, workspace, cell["embedder"], workspace.test_set(cell), steps)
-    return measures(score, texts) | nearness(run.distilled) | checked
+    return measures | checked
 
 
 @lru_cache(maxsize=4)

@@ -30,7 +30,7 @@ def run(cell: Cell, workspace: Workspace) -> dict[str, Any]:
     if not isinstance(classifier, PretrainedClassifier):
         raise InputError(f"expected a pretrained transformer to time the training of, found {cell['classifier']!r}")
     source, test, plan = workspace.texts(cell)[0], workspace.test_set(cell), cell.grid.plan()
-    texts = source if method in FULL else workspace.sets(cell)[0]
+    texts = source if method in FULL else workspace.sets(cell).texts[0]
     made = plan.capped(plan.prepare(classifier), len(texts), full=method in FULL).with_label_names(source.label_names)
     if method == "lora":
         made = LoRABaseline(argument or LoRABaseline.size_of_adapters).trainer(made, source, {})
