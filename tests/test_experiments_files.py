@@ -150,7 +150,9 @@ def check_classifier(name: str) -> None:
 
 class TestSettings:
     @pytest.mark.parametrize(("name", "data"), [("table1-imdb", "imdb"), ("table1-agnews", "ag_news")])
-    def test_table_1_finds_the_results_of_the_honest_table(self, name: str, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_table_1_has_what_the_honest_table_has_with_pretrained_models_trained_and_tested_less(
+        self, name: str, data: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         script = benchmark("honest_table", monkeypatch)
         wanted = {}
         for group in script.GROUPS.values():
@@ -164,8 +166,14 @@ class TestSettings:
         cells = make_cells(experiment, experiment.edition("offline"))
         ours = {(cell["method"], cell["classifier"]): settings(cell) for cell in cells if cell["embedder"] == MINILM}
         taught = {classifier: ours.pop((method, classifier)) for method, classifier in list(ours) if method == "teaching"}
+        assert taught == {classifier: ours[method, classifier] for method, classifier in wanted if method == "extractive"}
+        for key in wanted:
+            if key[1].startswith(("transformer", "causal")):
+                assert ours[key]["test_rows"] <= wanted[key]["test_rows"]
+                assert ours[key]["training"]["steps"] <= wanted[key]["training"]["steps"]
+                for less in (ours, wanted):
+                    less[key] = less[key] | {"test_rows": None, "training": less[key]["training"] | {"steps": None}}
         assert ours == wanted
-        assert taught == {classifier: wanted[method, classifier] for method, classifier in wanted if method == "extractive"}
         others = [cell for cell in cells if cell["embedder"] != MINILM]
         assert {(cell["embedder"], cell["method"]) for cell in others} == {("glove:6B.50d", "extractive")}
         words = ["linear-svm", "logistic-regression", "naive-bayes", "text-cnn", "text-rnn"]
@@ -173,7 +181,7 @@ class TestSettings:
         assert all(settings(cell) == wanted["extractive", cell["classifier"]] for cell in others)
 
     def test_sst_2_is_alike_for_every_method(self) -> None:
-        dpc = {"learning_rate": 1e-4, "batch_size": 64, "steps": 100, "warmup": 0.5}
+        dpc = {"learning_rate": 1e-4, "batch_size": 16, "steps": 80, "warmup": 0.5}
         cells = make_cells(*_offline("dpc-sst2"))
         assert {cell["method"] for cell in cells} == {"random", "k-center", "nearest", "extractive", "teaching", "DiLM"}
         assert len(cells) == 3 * 6 * 7

@@ -67,6 +67,10 @@ class Stub:
             raise InputError("expected the data set, found none")
         return {"source": self.data.get(cell["method"], "")}
 
+    def embed(self, cell: Cell) -> None:
+        (self.folder / "embedded").open("a").write(f"{cell['embedder']} {cell['prompt']!r} {cell['method']}\n")
+        raise InputError("no embedder")
+
     def quiet(self) -> Stub:
         return replace(self, progress=SilentProgress())
 
@@ -422,6 +426,15 @@ def test_an_interrupt_stops_all_processes(tmp_path: Path) -> None:
     assert tracker.events == ["close"]
 
 
+def test_several_processes_find_the_vectors_ready(tmp_path: Path) -> None:
+    grids = ("method = ['full', 'bb', 'ccc']", "prompt = ['topic']\nmethod = ['bb']")
+    outcome = run(make_experiment(*grids), Stub(tmp_path), jobs=2)
+    assert len(outcome.computed) == 4
+    assert outcome.failures == ()  # though embedding failed: a cell that needs the vectors says so itself
+    embedded = (tmp_path / "embedded").read_text().splitlines()
+    assert embedded == ["hashing '' ccc", "hashing 'topic' bb"]
+
+
 def test_several_processes_give_the_same_rows(tmp_path: Path) -> None:
     lines = ["text,label"]
     for number in range(12):
@@ -433,7 +446,7 @@ def test_several_processes_give_the_same_rows(tmp_path: Path) -> None:
     experiment = replace(experiment, editions={"offline": replace(edition, data={"tiny": source})})
     rows = []
     for jobs in (1, 2):
-        folder = tmp_path / str(jobs)
+        folder = tmp_path / str(jobs) / "tiny"  # the sets of texts are kept beside it
         workspace = Workspace(experiment.edition("offline"), folder, tmp_path, folder / "store")
         outcome = run_experiment(experiment, "offline", folder, workspace, jobs=jobs)
         assert outcome.failures == ()

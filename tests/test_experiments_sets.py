@@ -13,6 +13,7 @@ import pytest
 
 from dallme.data import LabelledTexts
 from dallme.distiller import Distillation, Distiller
+from dallme.embedders.hashing import HashingEmbedder
 from dallme.experiments import kinds
 from dallme.experiments.cells import Cell, make_cells
 from dallme.experiments.loading import parse_experiment
@@ -121,6 +122,14 @@ def test_other_texts_are_made_anew(tmp_path: Path, runs: list[str], other: str) 
     for cell in cells:
         kinds.run_cell(cell, workspace)
     assert len(runs) == 2
+
+
+def test_vectors_can_be_made_before_the_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, workspace, cells = make_experiment(tmp_path, "one", LINEAR)
+    workspace.embed(cells[0])
+    monkeypatch.setattr(HashingEmbedder, "_embed", lambda *_, **__: pytest.fail("embedded again"))
+    monkeypatch.setattr("dallme.experiments.workspace._KEPT.things", {})
+    assert kinds.run_cell(cells[0], workspace)["texts"] == 2
 
 
 def test_a_job_takes_no_cell_whose_texts_another_one_is_making(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -134,12 +134,21 @@ def _find_keys(cells: Sequence[Cell], workspace: Workspace) -> tuple[dict[str, C
 def _compute_all(missing: Mapping[str, Cell], workspace: Workspace, jobs: int) -> Outcomes:
     """Each cell with its row, or with what went wrong, as they are done."""
     if jobs > 1 and len(missing) > 1:
+        _embed_ahead(missing.values(), workspace)
         waiting = deque(missing.items())
         while waiting:  # a pool that breaks is followed by another one; each ends one cell at least
             yield from _compute_in_pool(waiting, workspace, min(jobs, len(waiting)))
     else:
         for key, cell in missing.items():
             yield cell, _compute(key, cell, workspace)
+
+
+def _embed_ahead(cells: Collection[Cell], workspace: Workspace) -> None:
+    """Embeds the sources, with all cores: of the cells that begin at once each would embed the same one."""
+    wanted = [cell for cell in cells if cell.kind != "cost" and cell["method"] not in ("full", *cell.grid.candidates)]
+    for cell in {(cell["data"], cell["embedder"], cell["prompt"]): cell for cell in wanted}.values():
+        with suppress(Exception):  # it is told of with each of the cells that need the vectors
+            workspace.embed(cell)
 
 
 def _compute_in_pool(waiting: deque[tuple[str, Cell]], workspace: Workspace, jobs: int) -> Outcomes:

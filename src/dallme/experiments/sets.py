@@ -48,7 +48,7 @@ def kept_sets(path: Path, count: int, like: LabelledTexts, make: Callable[[], Ma
     A process that wants what another one is making waits for it.
 
     Args:
-        path: The file.
+        path: The file; its folder is made.
         count: How many sets are wanted; those of a method do not depend on it.
         like: The source, whose classes they have.
         make: Makes as many.
@@ -56,6 +56,7 @@ def kept_sets(path: Path, count: int, like: LabelledTexts, make: Callable[[], Ma
     Raises:
         OSError: If the folder cannot be written.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with alone(path.with_suffix(".lock")):
         found = _read(path, like)
         if found is None or len(found.texts) < count:

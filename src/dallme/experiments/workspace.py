@@ -120,21 +120,15 @@ class Workspace:
 
     def distil(self, cell: Cell) -> tuple[Distiller, Distillation]:
         """The distiller of a cell and its first run, which cells that are given the same texts share."""
-        distiller, source = self.distiller(cell), self.texts(cell)[0]
+        distiller = self.distiller(cell)
+        return distiller, _KEPT.get((self.folder.parent, self._made_of(cell)), lambda: distiller.run(self.texts(cell)[0]))
 
-        def run() -> Distillation:
-            # Two jobs may want the same vectors: the one that comes second waits, and finds them in the store.
-            with alone(self._beside("vectors", [source.digest, cell["embedder"], cell["prompt"]]).with_suffix(".lock")):
-                embed_with_store(
-                    self.embedder(cell["embedder"]),
-                    source.texts,
-                    prompt=cell["prompt"] or None,
-                    store=EmbeddingStore(self.store),
-                    progress=self.progress,
-                )
-            return distiller.run(source)
-
-        return distiller, _KEPT.get((self.folder.parent, self._made_of(cell)), run)
+    def embed(self, cell: Cell) -> None:
+        """Puts the vectors of a cell's source into the store, where one can tell which they are."""
+        embedder, prompt = self.embedder(cell["embedder"]), cell["prompt"] or None
+        if embedder.fingerprint(prompt).weights != "unknown":
+            texts = self.texts(cell)[0].texts
+            embed_with_store(embedder, texts, prompt=prompt, store=EmbeddingStore(self.store), progress=self.progress)
 
     def sets(self, cell: Cell) -> MadeSets:
         """The sets of texts that a cell's method makes; they are kept beside the results of all experiments of the edition."""
@@ -150,13 +144,8 @@ class Workspace:
             decodes = named.partition(":")[0] in registry.names("decoders")
             return MadeSets(tuple(make_sets(distiller, run, named, plan)), nearness(run.distilled) if decodes else {})
 
-        return kept_sets(self._beside("sets", self._made_of(cell)), count_sets(method, plan), source, make)
-
-    def _beside(self, kind: str, parts: Any) -> Path:
-        """A file for what experiments of the edition share, named by what it depends on; its folder is made."""
-        path = self.folder.parent / "shared" / f"{kind}-{_hash_of(parts)}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        path = self.folder.parent / "sets" / f"{_hash_of(self._made_of(cell))}.json"
+        return kept_sets(path, count_sets(method, plan), source, make)
 
     def _made_of(self, cell: Cell) -> str:
         """All that the texts of a cell are made of, as JSON; neither how many sets of them, nor what is done with them."""
