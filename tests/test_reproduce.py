@@ -113,7 +113,7 @@ def test_an_edition_runs_from_end_to_end(name: str, edition: str, toys: dict[str
     only = [f"method={','.join(sorted(methods))}"] if methods else []
     with OpenAIServer(HashingEmbedder()) as server:
         services = {"base_url": server.url} if experiment.kind != "cost" else {}
-        workspace = Workspace(chosen, tmp_path, toys["folder"], tmp_path / "store", services)
+        workspace = Workspace(chosen, tmp_path / "results", toys["folder"], tmp_path / "store", services)
         outcome = run_experiment(experiment, edition, tmp_path / "results", workspace, only=only)
         asked = server.requests
     assert [message for _, message in outcome.failures] == []
@@ -131,7 +131,7 @@ def test_an_edition_runs_from_end_to_end(name: str, edition: str, toys: dict[str
 
 def toy_workspace(toys: dict[str, Any], tmp_path: Path, *changes: str) -> tuple[Any, Workspace]:
     experiment = parse_experiment(TOY, "toy", changes)
-    return experiment, Workspace(experiment.edition("offline"), tmp_path, toys["folder"], tmp_path / "store")
+    return experiment, Workspace(experiment.edition("offline"), tmp_path / "toy", toys["folder"], tmp_path / "store")
 
 
 def test_a_cell_says_what_compare_says(toys: dict[str, Any], tmp_path: Path) -> None:

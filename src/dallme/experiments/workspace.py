@@ -41,7 +41,8 @@ class Workspace:
 
     Attributes:
         edition: The edition, which says where the data sets are.
-        folder: The folder of the results; inverters that are trained on the way stand below it.
+        folder: The folder of the results; inverters that are trained on the way stand below it, and what experiments of the
+            edition share, in the folder ``sets`` beside it.
         data: The folder that relative paths of data sets start from; None where there is none.
         store: The folder that keeps vectors and results of trainings.
         services: Options of embedders that are services, such as ``base_url``.
