@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -268,7 +269,15 @@ def test_caps_hold_back_the_embedder(server: OpenAIServer, monkeypatch: pytest.M
     clock = FakeTime()
     embedder = client(server, requests_per_minute=1, concurrency=1)
     embedder._service.pacer = Pacer(1, None, clock)
-    monkeypatch.setattr(threading.Event, "wait", lambda self, seconds=None: clock.sleep(seconds) if seconds else True)
+
+    class Paused(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout:
+                clock.sleep(timeout)
+            return False
+
+    # In that module alone: other threads of the process wait as well, and would turn the clock on.
+    monkeypatch.setattr("dallme.services.gathering.threading", SimpleNamespace(**vars(threading) | {"Event": Paused}))
     list(embedder.embed_batches(TEXTS))
     assert clock.now == 2 * WINDOW
 
