@@ -1,6 +1,7 @@
 # The verbs of this repository: demo, test, test-oldest, audit, check, docs, bench, reproduce, clean.
 PYTHON ?= python3
 VENV := .venv
+# Cells that `make reproduce` computes at once; each takes some gigabytes.
 JOBS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed

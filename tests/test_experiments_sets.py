@@ -149,6 +149,10 @@ def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         with _cores_shared(jobs):
             assert os.environ["OMP_NUM_THREADS"] == threads
         assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on a Mac
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    with _cores_shared(2):
+        assert os.environ["OMP_NUM_THREADS"] == "4"
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     with _cores_shared(2):
         assert os.environ["OMP_NUM_THREADS"] == "3"

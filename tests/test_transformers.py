@@ -125,6 +125,12 @@ def test_a_score_does_not_depend_on_the_texts_beside_it(kind: str, make: Callabl
     assert torch.allclose(together, alone, atol=1e-5)
 
 
+@pytest.mark.parametrize(("tokens", "attention"), [(256, "eager"), (257, "sdpa")])
+def test_attention_is_in_one_piece_for_long_texts(make: Callable[..., Any], tokens: int, attention: str) -> None:
+    classifier = make("transformer", steps=1, max_tokens=tokens, device="cpu")
+    assert classifier.fit(TEXTS, LABELS, seed=0).model.config._attn_implementation == attention
+
+
 def test_a_text_is_cut_to_what_is_wanted_and_to_what_the_model_can_read(make: Callable[..., Any]) -> None:
     long = "film " * 200
     fitted = make("transformer", steps=1).fit([long, "dull"], np.array([4, 9]), seed=0)

@@ -205,7 +205,8 @@ def _cores_shared(jobs: int) -> Iterator[None]:
     if _THREADS in os.environ:
         yield
         return
-    os.environ[_THREADS] = str(max(1, len(os.sched_getaffinity(0)) // jobs if hasattr(os, "sched_getaffinity") else 1))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ[_THREADS] = str(max(1, cores // jobs))
     try:
         yield
     finally:
