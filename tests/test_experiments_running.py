@@ -427,12 +427,18 @@ def test_an_interrupt_stops_all_processes(tmp_path: Path) -> None:
 
 
 def test_several_processes_find_the_vectors_ready(tmp_path: Path) -> None:
-    grids = ("method = ['full', 'bb', 'ccc']", "prompt = ['topic']\nmethod = ['bb']")
+    grids = ("method = ['bb', 'ccc']", "prompt = ['topic']\nmethod = ['bb']", "prompt = ['sentiment']\nmethod = ['full']")
     outcome = run(make_experiment(*grids), Stub(tmp_path), jobs=2)
     assert len(outcome.computed) == 4
     assert outcome.failures == ()  # though embedding failed: a cell that needs the vectors says so itself
     embedded = (tmp_path / "embedded").read_text().splitlines()
     assert embedded == ["hashing '' ccc", "hashing 'topic' bb"]
+
+
+def test_nothing_is_embedded_to_learn_what_embedding_costs(tmp_path: Path) -> None:
+    outcome = run(replace(ABC, kind="cost"), Stub(tmp_path), jobs=2)
+    assert len(outcome.computed) == 3
+    assert not (tmp_path / "embedded").exists()
 
 
 def test_several_processes_give_the_same_rows(tmp_path: Path) -> None:
