@@ -183,6 +183,19 @@ def test_missing_data_are_one_clear_line() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [("wordnet.zip", "File is not a zip file"), ("wordnet/index.noun", "No such file or directory: .*lexnames")],
+)
+def test_a_damaged_copy_says_how_to_mend_it(nltk_data: Path, place: str, reason: str) -> None:
+    file = nltk_data / "corpora" / place
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"")
+    told = rf"found them damaged \({reason}.*\); delete the copy that `dallme doctor` names and run: python -m nltk"
+    with pytest.raises(DallmeError, match=told):
+        WordNet().synonyms("film")
+
+
 @pytest.mark.usefixtures("small_wordnet")
 def test_the_table_shows_the_real_number_of_texts() -> None:
     source = drawn_from()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
@@ -31,7 +32,7 @@ class WordNet:
 
         Raises:
             MissingDependencyError: If nltk is not installed.
-            DallmeError: If WordNet's data are not there; nothing is downloaded.
+            DallmeError: If WordNet's data are not there, or damaged; nothing is downloaded.
         """
         try:
             from nltk.corpus import wordnet
@@ -42,6 +43,11 @@ class WordNet:
         except LookupError:
             raise DallmeError(
                 "baseline 'eda': expected the data of WordNet among nltk's, found none; run: python -m nltk.downloader wordnet"
+            ) from None
+        except (OSError, BadZipFile) as error:  # a download that was interrupted, or a folder with a part of the files
+            raise DallmeError(
+                f"baseline 'eda': expected the data of WordNet whole, found them damaged ({error}); delete the copy that "
+                "`dallme doctor` names and run: python -m nltk.downloader wordnet"
             ) from None
         return sorted(name for name in names if name.lower() != word.lower())
 
