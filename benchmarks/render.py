@@ -42,15 +42,7 @@ def main_table(job: dict[str, Any]) -> str:
             cells = [
                 f"{r['accuracy_mean']:.3f}" + (f" ± {r['accuracy_std']:.3f}" if r["runs"] > 1 else "") for r in method["results"]
             ]
-            body.append(
-                [
-                    {"teaching": "**dallme, teaching**", "extractive": "dallme, extractive"}.get(
-                        method["method"], method["method"]
-                    ),
-                    str(method["draws"]),
-                    *cells,
-                ]
-            )
+            body.append([OURS.get(method["method"], method["method"]), str(method["draws"]), *cells])
         body.insert(2, ["the paper's best, per cell", "10", *(f"{PAPER[name][classifier]:.3f}" for classifier in classifiers)])
         texts = methods[0]["texts"]
         parts.append(

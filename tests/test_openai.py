@@ -268,7 +268,7 @@ def test_caps_are_those_of_openai_only_there(monkeypatch: pytest.MonkeyPatch) ->
 def test_caps_hold_back_the_embedder(server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeTime()
     embedder = client(server, requests_per_minute=1, concurrency=1)
-    embedder._service.pacer = Pacer(1, None, clock)
+    embedder.service.pacer = Pacer(1, None, clock)
 
     class Paused(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
@@ -551,7 +551,7 @@ def test_the_key_is_nowhere(
         server.script.clear()
     assert server.keys == {f"Bearer {KEY}"}
     assert any("[key]" in line for line in seen)  # the server put it into its message, and it was taken out
-    seen += [repr(embedder), str(embedder.fingerprint()), repr(embedder.__getstate__()), repr(embedder._service), caplog.text]
+    seen += [repr(embedder), str(embedder.fingerprint()), repr(embedder.__getstate__()), repr(embedder.service), caplog.text]
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 3
     assert not any(KEY in text for text in seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from time import sleep
 from typing import Any, ClassVar
@@ -16,21 +16,19 @@ from dallme.embedders.openai_requests import MAX_INPUTS, MAX_TOKENS, Prepared, n
 from dallme.embedders.prompts import prefix_for
 from dallme.errors import InputError, ServiceError
 from dallme.services import tokens
-from dallme.services.addresses import check_address, find_address, find_caps, public_name
-from dallme.services.asking import Request, Service, make_client
+from dallme.services.addresses import public_name
+from dallme.services.asking import Request
 from dallme.services.gathering import gather
-from dallme.services.pacing import Pacer
-from dallme.services.pricing import Ledger, Price, Usage, is_price, price_of
+from dallme.services.options import ServiceOptions
+from dallme.services.pricing import Price, Usage, price_of
 from dallme.validation import check_positive, is_private_line
 
 #: Dimensions of OpenAI's models.
 DIMENSIONS = {"text-embedding-3-large": 3072, "text-embedding-3-small": 1536, "text-embedding-ada-002": 1536}
-#: What may help where a request is refused.
-_HINT = "the server may take fewer or shorter texts than it was sent (max_inputs, max_tokens), or no dimensions"
 
 
 @dataclass(frozen=True)
-class OpenAIEmbedder(Embedder):
+class OpenAIEmbedder(ServiceOptions, Embedder):
     """A model behind OpenAI's embeddings protocol: at OpenAI, or at any server that speaks it.
 
     Several requests are under way at a time. One that fails in passing (429, 5xx, a time-out, a broken connection, half an
@@ -38,20 +36,12 @@ class OpenAIEmbedder(Embedder):
     over before the next request is sent, so that a store keeps what was paid for. The key comes from the environment variable
     OPENAI_API_KEY and is kept nowhere.
 
+    The options of the service itself are those of :class:`~dallme.services.options.ServiceOptions`.
+
     Attributes:
-        model: Name of the model.
-        base_url: Address of the service, by default the variable OPENAI_BASE_URL, else OpenAI's own.
         dimensions: Length of the vectors that is asked for; by default the model's own.
-        max_usd: Most US dollars to spend; a request that could exceed it is not sent.
-        price: US dollars per million tokens; by default see :mod:`dallme.services.pricing`.
         max_tokens: Tokens read of a text, the rest is cut; by default 8,192 for OpenAI's models and no limit for others.
         max_inputs: Texts in one request, at most.
-        requests_per_minute: Cap on requests; by default that of OpenAI's first paid tier there, and none elsewhere.
-        tokens_per_minute: Cap on tokens, likewise.
-        concurrency: Requests at a time.
-        timeout: Seconds to wait for an answer.
-        max_retries: How often a request is sent again.
-        first_pause: Longest pause before the second attempt, in seconds; it doubles with each.
     """
 
     chunk: ClassVar[int] = 16_384
@@ -59,49 +49,32 @@ class OpenAIEmbedder(Embedder):
     paid: ClassVar[bool] = True
     argument: ClassVar[str | None] = "model"
 
+    part: ClassVar[str] = "embedder 'openai'"
+    example: ClassVar[str] = "openai:text-embedding-3-large"
+    wanted: ClassVar[str] = "embeddings"
+    hint: ClassVar[str] = "the server may take fewer or shorter texts than it was sent (max_inputs, max_tokens), or no dimensions"
+
     model: str = "text-embedding-3-large"
-    base_url: str | None = None
     dimensions: int | None = None
-    max_usd: float | None = None
-    price: float | None = None
     max_tokens: int | None = None
     max_inputs: int = MAX_INPUTS
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    concurrency: int = 4
-    timeout: float = 60.0
-    max_retries: int = 8
-    first_pause: float = 0.5
 
     def __post_init__(self) -> None:
         """Checks the options; nothing is sent, and no key is looked for."""
-        for name in ("dimensions", "max_tokens", "requests_per_minute", "tokens_per_minute"):
+        super().__post_init__()
+        for name in ("dimensions", "max_tokens"):
             if getattr(self, name) is not None:
                 check_positive(getattr(self, name), name)
-        for name in ("max_inputs", "concurrency"):
-            check_positive(getattr(self, name), name)
-        if not self.model.strip():
-            raise InputError("expected the name of a model, found a blank one; for example openai:text-embedding-3-large")
-        check_address(self.address)
+        check_positive(self.max_inputs, "max_inputs")
         native = DIMENSIONS.get(self.model)
         if self.dimensions and native and (self.dimensions > native or self.model == "text-embedding-ada-002"):
             choice = f"from 1 to {native}" if self.model != "text-embedding-ada-002" else f"of {native} only, and not asked for"
             raise InputError(f"expected dimensions of {self.model} {choice}, found {self.dimensions}")
-        for name in ("max_usd", "price"):
-            if getattr(self, name) is not None and not is_price(getattr(self, name)):
-                raise InputError(f"expected {name} to be a number of at least 0, found {getattr(self, name)!r}")
-        if self.max_usd is not None and self.resolved_price.usd_per_million is None:
-            raise InputError(f"expected the price of {self.model!r} to keep to a budget, found none; give it with --price")
 
     @property
     def name(self) -> str:
         """``openai:`` and the model."""
         return f"openai:{self.model}"
-
-    @property
-    def address(self) -> str:
-        """Where requests go."""
-        return find_address(self.base_url)
 
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
         """Model, address, dimension, prefix and tokens read.
@@ -145,11 +118,6 @@ class OpenAIEmbedder(Embedder):
         """Length of the vectors, None where only the service knows."""
         return self.dimensions or DIMENSIONS.get(self.model)
 
-    @property
-    def caps(self) -> tuple[int | None, int | None]:
-        """Requests and tokens a minute, None for no cap."""
-        return find_caps(self.address, self.requests_per_minute, self.tokens_per_minute)
-
     @cached_property
     def resolved_price(self) -> Price:
         """What a token costs, and who says so."""
@@ -158,7 +126,7 @@ class OpenAIEmbedder(Embedder):
     @property
     def spent_usd(self) -> float:  # type: ignore[override]
         """What this embedder's answered requests have cost, by the tokens that the service reports."""
-        return self._ledger.spent_usd
+        return self.ledger.spent_usd
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -197,9 +165,9 @@ class OpenAIEmbedder(Embedder):
         yield from gather(ask, self.pack(prepared.tokens), self.concurrency)
 
     def _ask(self, texts: list[str], counts: np.ndarray, sleep: Any) -> np.ndarray:
-        create = self._service.client.embeddings.with_raw_response.create
+        create = self.service.client.embeddings.with_raw_response.create
         request = {"model": self.model} | ({"dimensions": self.dimensions} if self.dimensions else {})
-        vectors = self._service.ask(
+        vectors = self.service.ask(
             Request(
                 lambda: create(input=texts, encoding_format="float", **request),
                 lambda body: parse(body, len(texts)),
@@ -222,20 +190,6 @@ class OpenAIEmbedder(Embedder):
         return int(self._ask(prepared.texts, prepared.tokens, sleep).shape[1])
 
     @cached_property
-    def _ledger(self) -> Ledger:
-        return Ledger(self.resolved_price, self.max_usd)
-
-    @cached_property
     def _cut(self) -> list[int]:
         """How many texts were cut so far: one number that can grow."""
         return [0]
-
-    @cached_property
-    def _service(self) -> Service:
-        client = make_client("embedder 'openai'", self.address, self.timeout)
-        pacer = Pacer(*self.caps)
-        return Service(client, self.model, "embeddings", _HINT, self._ledger, pacer, self.max_retries, self.first_pause)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The options alone: neither the client, which holds the key, nor the account travels to other processes."""
-        return {option.name: getattr(self, option.name) for option in fields(self)}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,20 +18,16 @@ from dallme.decoders.llm.asking import Desk, Order
 from dallme.decoders.nearest import nearest_unused
 from dallme.decoders.written import audit_written, copied_spans, note_of_audit, tidy, without_half_sentence
 from dallme.errors import InputError
-from dallme.services.addresses import check_address, find_address, find_caps
-from dallme.services.asking import Service, make_client
-from dallme.services.pacing import Pacer
-from dallme.services.pricing import Ledger, Price, is_price, writing_price_of
+from dallme.services.options import ServiceOptions
+from dallme.services.pricing import Price, is_price, writing_price_of
 from dallme.validation import check_positive
 
 #: How often drafts are ordered for a prototype that has no usable one.
 TURNS = 2
-#: What may help where a request is refused.
-_HINT = "the server may read fewer tokens (examples), or know no seed or temperature"
 
 
 @dataclass(frozen=True)
-class LLMDecoder(Decoder):
+class LLMDecoder(ServiceOptions, Decoder):
     """Has a language model write each text from the rows nearest to the prototype, the key words of its cluster and its class.
 
     Several drafts are written for each prototype. Of these the set is kept that a linear probe of the source finds
@@ -47,76 +43,47 @@ class LLMDecoder(Decoder):
 
     Prefer it where texts are to be read as a person would write them; what it is worth depends on the model.
 
+    The options of the service itself are those of :class:`~dallme.services.options.ServiceOptions`.
+
     Attributes:
-        model: Name of the model.
-        base_url: Address of the service, by default the variable OPENAI_BASE_URL, else OpenAI's own.
         drafts: Texts written for each prototype.
         examples: Rows of the cluster that the model is shown; 0 shows none.
         keywords: Words of the cluster that the model is told; 0 tells none.
         temperature: How freely the model writes.
         max_copied_span: Longest run of words that a draft may share with one source row, since small models copy what they
             are shown; None takes any and reports it.
-        max_usd: Most US dollars to spend; a request that could exceed it is not sent.
-        price: US dollars per million tokens read; by default see :mod:`dallme.services.pricing`.
         output_price: US dollars per million tokens written.
-        requests_per_minute: Cap on requests; by default that of OpenAI's first paid tier there, and none elsewhere.
-        tokens_per_minute: Cap on tokens, likewise.
-        concurrency: Requests at a time.
-        timeout: Seconds to wait for an answer.
-        max_retries: How often a request is sent again.
-        first_pause: Longest pause before the second attempt, in seconds; it doubles with each.
         language: ISO 639-1 code, for finding the ends of sentences.
     """
 
     argument: ClassVar[str] = "model"
 
+    part: ClassVar[str] = "decoder 'llm'"
+    example: ClassVar[str] = "llm:gpt-4.1-mini"
+    wanted: ClassVar[str] = "texts"
+    hint: ClassVar[str] = "the server may read fewer tokens (examples), or know no seed or temperature"
+    price_options: ClassVar[str] = "--price and --output-price"
+
     model: str = "gpt-4.1-mini"
-    base_url: str | None = None
+    timeout: float = 120.0
     drafts: int = 4
     examples: int = 4
     keywords: int = 12
     temperature: float = 0.9
     max_copied_span: int | None = 12
-    max_usd: float | None = None
-    price: float | None = None
     output_price: float | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    concurrency: int = 4
-    timeout: float = 120.0
-    max_retries: int = 8
-    first_pause: float = 0.5
     language: str = "en"
 
     def __post_init__(self) -> None:
         """Checks the options; nothing is sent, and no key is looked for."""
-        for name in ("max_copied_span", "requests_per_minute", "tokens_per_minute"):
-            if getattr(self, name) is not None:
-                check_positive(getattr(self, name), name)
-        for name, least in (("drafts", 1), ("concurrency", 1), ("examples", 0), ("keywords", 0), ("max_retries", 0)):
+        self.check_prices("output_price")
+        super().__post_init__()
+        if self.max_copied_span is not None:
+            check_positive(self.max_copied_span, "max_copied_span")
+        for name, least in (("drafts", 1), ("examples", 0), ("keywords", 0)):
             check_positive(getattr(self, name), name, least=least)
-        if not self.model.strip():
-            raise InputError("expected the name of a model, found a blank one; for example llm:gpt-4.1-mini")
-        check_address(self.address)
         if not (is_price(self.temperature) and self.temperature <= 2):
             raise InputError(f"expected temperature to be a number from 0 to 2, found {self.temperature!r}")
-        for name in ("max_usd", "price", "output_price"):
-            if getattr(self, name) is not None and not is_price(getattr(self, name)):
-                raise InputError(f"expected {name} to be a number of at least 0, found {getattr(self, name)!r}")
-        if self.resolved_price.usd_per_million is None and self.max_usd is not None:
-            raise InputError(
-                f"expected the price of {self.model!r} to keep to a budget, found none; give it with --price and --output-price"
-            )
-
-    @property
-    def address(self) -> str:
-        """Where requests go."""
-        return find_address(self.base_url)
-
-    @property
-    def caps(self) -> tuple[int | None, int | None]:
-        """Requests and tokens a minute, None for no cap."""
-        return find_caps(self.address, self.requests_per_minute, self.tokens_per_minute)
 
     @cached_property
     def resolved_price(self) -> Price:
@@ -125,8 +92,8 @@ class LLMDecoder(Decoder):
 
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
         drafts = Drafts(prototypes, context, rng, language=self.language, max_copied_span=self.max_copied_span)
-        desk = Desk(self._service, self.address, AnswerStore(context.answers), self.concurrency, context.progress)
-        before = self._ledger.used
+        desk = Desk(self.service, self.address, AnswerStore(context.answers), self.concurrency, context.progress)
+        before = self.ledger.used
         briefs = [
             Brief.of(members, label, drafts.words, context.source, examples=self.examples, keywords=self.keywords)
             for members, label in zip(prototypes.members, prototypes.labels.tolist(), strict=True)
@@ -139,7 +106,7 @@ class LLMDecoder(Decoder):
                 drafts.add(places, [self._read(answer) for answer in answers])
                 chosen = drafts.choose()
         decoded = copied_spans(self._complete(chosen, prototypes, context), context)
-        used = self._ledger.used.minus(before)
+        used = self.ledger.used.minus(before)
         context.findings.update(
             requests={"sent": desk.sent, "kept": desk.kept},
             tokens={"read": used.read, "written": used.written},
@@ -169,17 +136,3 @@ class LLMDecoder(Decoder):
             text if text is not None else nearest_unused(vector, label, taken[label], context, self.language)
             for text, vector, label in zip(chosen, prototypes.vectors, labels, strict=True)
         ]
-
-    @cached_property
-    def _ledger(self) -> Ledger:
-        return Ledger(self.resolved_price, self.max_usd)
-
-    @cached_property
-    def _service(self) -> Service:
-        client = make_client("decoder 'llm'", self.address, self.timeout)
-        pacer = Pacer(*self.caps)
-        return Service(client, self.model, "texts", _HINT, self._ledger, pacer, self.max_retries, self.first_pause)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The options alone: neither the client, which holds the key, nor the account travels to other processes."""
-        return {option.name: getattr(self, option.name) for option in fields(self)}
