@@ -1,4 +1,4 @@
-"""Renders benchmarks/README.md and the results in the main README from the JSON files; ``--check`` only compares."""
+"""Renders benchmarks/README.md and the results in README.md and docs/good-texts.md from JSON files; ``--check`` only compares."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from _common import HERE, table
+from _goals import goals_tables
 from _inverter_tables import inversion_table, inverter_options_table, vec2text_speed_table
 
 ROOT = HERE.parent
@@ -575,14 +576,20 @@ def render() -> dict[Path, str]:
             *more(),
         ]
     )
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    before, rest = readme.split(BEGIN)
-    _, after = rest.split(END)
     measured = "Measured by `benchmarks/main_job.py`; times, memory and the rest are in [benchmarks](benchmarks/README.md)."
+    readme, good_texts = ROOT / "README.md", ROOT / "docs" / "good-texts.md"
     return {
         HERE / "README.md": page,
-        ROOT / "README.md": f"{before}{BEGIN}\n{main_table(job)}\n{CAVEAT}\n{measured}\n{END}{after}",
+        readme: _between_marks(readme, f"{main_table(job)}\n{CAVEAT}\n{measured}\n"),
+        good_texts: _between_marks(good_texts, goals_tables()),
     }
+
+
+def _between_marks(path: Path, results: str) -> str:
+    """A page with what stands between the marks put anew."""
+    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{results}{END}{after}"
 
 
 def main() -> None:
