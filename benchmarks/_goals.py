@@ -38,10 +38,10 @@ def goals_tables(results: Path = HERE.parent / "results" / "offline") -> str:
         body = []
         for method in methods:
             cells = [found.get((method, classifier)) for classifier in COLUMNS]
-            reached = [cell is not None and method == "teaching" and cell >= goal for cell, goal in zip(cells, goals, strict=True)]
-            body.append([f"`{method}`", *(_cell(cell, bold) for cell, bold in zip(cells, reached, strict=True))])
+            shown = [_cell(cell, goal if method == "teaching" else None) for cell, goal in zip(cells, goals, strict=True)]
+            body.append([f"`{method}`", *shown])
         if data in GOALS:
-            body.insert(0, ["what we set out to reach", *(_cell(goal, False) for goal in goals)])
+            body.insert(0, ["what we set out to reach", *map(_cell, goals)])
         parts.append(f"{title}\n\n" + table(["", *COLUMNS.values()], body))
     return "\n".join(parts)
 
@@ -57,5 +57,6 @@ def _accuracies(path: Path, per_class: int) -> dict[tuple[str, str], float]:
     return found
 
 
-def _cell(value: float | None, bold: bool) -> str:
-    return "" if value is None else f"**{value:.3f}**" if bold else f"{value:.3f}"
+def _cell(value: float | None, goal: float | None = None) -> str:
+    """A number with three digits, in bold where it reaches the goal."""
+    return "" if value is None else f"**{value:.3f}**" if goal is not None and value >= goal else f"{value:.3f}"

@@ -383,6 +383,19 @@ CAVEAT = (
 )
 
 
+def repeated_sets_table(results: dict[str, Any]) -> str:
+    """CPU seconds of a fresh set, of the first that keeps, and of the later ones, and what a later one is a share of."""
+    body = []
+    for name, rows in results["data"].items():
+        for decoder in dict.fromkeys(row["decoder"] for row in rows):
+            own = [row for row in rows if row["decoder"] == decoder]
+            later = [row for row in own if row["seed"]]
+            fresh, kept = (sum(row[key] for row in later) / len(later) for key in ("fresh_cpu_seconds", "kept_cpu_seconds"))
+            first = f"{own[0]['kept_cpu_seconds']:.1f}"
+            body.append([TITLES[name], decoder, first, f"{kept:.1f}", f"{fresh:.1f}", f"{fresh / kept:.1f}"])
+    return table(["", "decoder", "first set", "later set", "later set, nothing kept", "ratio"], body)
+
+
 def fuzz_table(results: dict[str, Any]) -> str:
     """What the fuzzer did to the readers."""
     row = [
@@ -535,6 +548,12 @@ def more() -> list[str]:
             "The cores were shared with other work, which stretches the seconds by the clock and hardly the CPU seconds.\n"
             "All on one version; 10 classes of 10,000 texts each did not end within 50 minutes of a busy machine.",
             million_table,
+        ),
+        "repeated_sets": (
+            "Several sets of one source (`repeated_sets.py`)",
+            "CPU seconds of decoding, by a context that keeps the words, sentences and tokens of the source and by fresh ones,\n"
+            "in turns; both wrote the same texts. The first `extractive` set finds what `teaching` has left.",
+            repeated_sets_table,
         ),
         "engines": (
             "Ray on one machine (`engines.py`)",

@@ -16,8 +16,8 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfTransformer
 
 from dallme import registry
-from dallme.data import DecodedText
-from dallme.decoders import nearest, teaching
+from dallme.data import DecodedText, LabelledVectors
+from dallme.decoders import nearest, pools, teaching
 from dallme.decoders import words as word_weights
 from dallme.decoders.base import Context, Decoder
 from dallme.decoders.extractive import ExtractiveDecoder, _cover
@@ -361,6 +361,54 @@ def test_draws_are_deterministic_and_the_best_is_kept(films: Context) -> None:
     assert ExtractiveDecoder(draws=8, scale=0).decode(prototypes, context, seed=1) == ExtractiveDecoder(draws=1).decode(
         prototypes, context, seed=2
     )
+
+
+# What runs on one source share
+
+
+@pytest.mark.parametrize("decoder", [TeachingDecoder(), TeachingDecoder(rounds=1), ExtractiveDecoder(draws=2)])
+def test_what_was_found_in_a_source_serves_the_next_run(
+    decoder: Decoder, films: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+    find = Sieve.sentences
+    monkeypatch.setattr(Sieve, "sentences", lambda self, text: looked_at.append(text) or find(self, text))
+    context = replace(films, max_tokens=16)
+    for seed, clusters in enumerate((INTERLEAVED, [range(6), range(6, 12)], [[0, 3, 5], [7, 9]])):
+        prototypes = make_prototypes(context, clusters)
+        decoded = decoder.decode(prototypes, context, seed=seed)
+        assert len(looked_at) == len(films.source)
+        assert decoded == decoder.decode(prototypes, replace(context, kept={}), seed=seed)
+        del looked_at[len(films.source) :]
+
+
+@pytest.mark.parametrize("candidates", [2, 10_000])
+def test_pools_are_the_same_in_pieces_and_from_a_table(films: Context, candidates: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [*films.source.texts, FILMS[1], "Great fun. Great fun. It is. " + FLOPS[0]]
+    context = make_context(texts, [5] * 6 + [2] * 6 + [5, 5], count_tokens=count_with_two_special_tokens)
+    members = [np.array([12, 3, 13, 0, 1]), np.arange(6, 12), np.array([5])]
+    words, sieve = WordWeights.of(context, np.random.default_rng(0)), Sieve(candidates, 2, 8, "en")
+    found = []
+    for most in (pools.TABLE_CHARACTERS, 0):
+        monkeypatch.setattr(pools, "TABLE_CHARACTERS", most)
+        with context.progress.task("decode", total=3) as task:
+            found.append(pools.gather_pools(members, np.array([1, 0, 1]), words.useful, words, sieve, context, task))
+    assert sum(key[1][0] == "sentences" for key in context.kept) == 1
+    for one, other in zip(*found, strict=True):
+        assert (one.sentences, one.rows) == (other.sentences, other.rows)
+        np.testing.assert_array_equal(one.tokens, other.tokens)
+        np.testing.assert_array_equal(one.counts.toarray(), other.counts.toarray())
+
+
+def test_other_rows_are_counted_anew(films: Context) -> None:
+    held = replace(
+        films,
+        source=films.source.take(range(11)),
+        vectors=LabelledVectors(films.vectors.vectors[:11], films.vectors.labels[:11], films.vectors.fingerprint),
+    )
+    rng = np.random.default_rng(0)
+    assert len(WordWeights.of(films, rng).rows) == 12
+    assert len(WordWeights.of(held, rng).rows) == 11
 
 
 @pytest.mark.parametrize("draws", [0, 1.5])

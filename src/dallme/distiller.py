@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -125,13 +125,22 @@ class Distiller:
         texts = read(source, labels, text_column=text_column, label_column=label_column, engine=self.resolved_engine)
         return self.run(texts, vectors=vectors, test=test).distilled
 
-    def run(self, texts: LabelledTexts, *, vectors: Any = None, test: LabelledTexts | None = None) -> Distillation:
+    def run(
+        self,
+        texts: LabelledTexts,
+        *,
+        vectors: Any = None,
+        test: LabelledTexts | None = None,
+        kept: dict[Any, Any] | None = None,
+    ) -> Distillation:
         """Distils texts that are read already, and keeps what lies between: vectors and prototypes.
 
         Args:
             texts: The source.
             vectors: Ready vectors of shape (n, d), one a text; then no embedder is loaded.
             test: As in :meth:`distill`.
+            kept: A dictionary for what runs with the same embedder share (:meth:`~dallme.decoders.base.Context.once`), as other
+                budgets, decoders and seeds on one source; by default there is no other run.
         """
         clock = Clock()
         self.allocate(texts)  # a budget that cannot be met is to fail before the embedding
@@ -141,6 +150,8 @@ class Distiller:
                 context = self._context(texts, self.embed(texts), self.resolved_embedder, test)
             else:
                 context = self.context(texts, self.adopt(texts, vectors), with_embedder=False, test=test)
+        if kept is not None:
+            context = replace(context, kept=kept)
         with clock.lap("condense"):
             prototypes = self.condense(context)
         with clock.lap("decode"):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from dallme.scale.base import Engine, LocalEngine
 from dallme.validation import check_positive, check_seed
 
 TokenCounter = Callable[[Sequence[str]], np.ndarray]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,7 @@ class Context:
         answers: Folder that keeps what a service answered, so that nothing is paid for twice; None keeps nothing.
         findings: What the decoder wants the manifest to tell, ready for JSON; ``cost_usd`` in it is added to the cost, and
             ``decoder`` is the name that the lineage tells, where another decoder wrote the texts.
+        kept: What :meth:`once` has made so far, for one embedder.
     """
 
     source: LabelledTexts
@@ -51,12 +53,26 @@ class Context:
     test: LabelledTexts | None = None
     answers: Path | None = None
     findings: dict[str, Any] = field(default_factory=dict)
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Checks that texts and vectors belong together."""
         check_positive(self.max_tokens, "max_tokens")
         if len(self.source) != len(self.vectors):
             raise InputError(f"expected a vector for each text, found {len(self.vectors)} vectors for {len(self.source)} texts")
+
+    def once(self, name: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` makes out of the source; whoever is given the same :attr:`kept` later finds it made.
+
+        Args:
+            name: What it is, with all that it depends on besides the source and the embedder.
+            make: Makes it.
+        """
+        key = (self.source.digest, name)
+        if key not in self.kept:
+            self.kept[key] = make()
+        made: Made = self.kept[key]
+        return made
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Embeds texts as the source was embedded; float32 of shape (n, d), of length 1.

@@ -57,7 +57,7 @@ class Drafts:
             max_copied_span: Longest run of words that a draft may share with one source row; None for any.
         """
         labels, several = context.vectors.labels, len(context.vectors.class_counts) > 1
-        self.words = WordWeights.learn(context.source.texts, labels, rng) if several else None
+        self.words = WordWeights.of(context, rng) if several else None
         self.tally = Tally()
         self._judge = Teachability(self.words, labels, rng) if self.words else None
         self._probe = Probe(context, rng) if context.embedder else None

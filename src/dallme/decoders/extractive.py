@@ -55,7 +55,7 @@ class ExtractiveDecoder(Decoder):
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
         draws = check_positive(self.draws, "draws") if len(prototypes) <= SCORED_TEXTS else 1
         with context.progress.task("decode", total=1 + len(prototypes) + draws) as task:
-            words = WordWeights.learn(context.source.texts, context.vectors.labels, rng)
+            words = WordWeights.of(context, rng)
             useful = words.useful
             task.advance()
             sieve = Sieve(self.candidates, self.min_words, self.max_words, self.language)

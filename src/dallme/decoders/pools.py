@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,9 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
 
 #: Source rows whose sentences make a piece of work: clusters of fewer are gathered several at a time.
 PIECE_ROWS = 1024
+
+#: Characters of a source up to which all its sentences are kept in memory for the next decoder or seed.
+TABLE_CHARACTERS = 40_000_000
 
 
 @dataclass(frozen=True)
@@ -115,15 +119,30 @@ def gather_pools(
         context: The source, its tokens, and where the work is done.
         task: Told of each pool.
     """
+    special = special_tokens(context)
+    if _is_worth_keeping(words, context):
+        key = ("sentences", words.vectorizer, sieve.min_words, sieve.max_words, sieve.language)
+        table = context.once(key, lambda: SentenceTable.of(context.source.texts, sieve, words.vectorizer))
+        found = []
+        for rows, label in zip(members, labels.tolist(), strict=True):
+            found.append(table.pool(rows, row_of(weights, label), sieve.candidates, context.count_tokens, special))
+            task.advance()
+        return found
     texts, groups = context.source.texts, _share_out(members, labels)
     clusters = ([(members[place], [texts[row] for row in members[place].tolist()]) for place in group] for group in groups)
     pieces = ((row_of(weights, int(labels[group[0]])), found) for group, found in zip(groups, clusters, strict=True))
-    work = _Gathering(words.vectorizer, sieve, context.count_tokens, special_tokens(context))
+    work = _Gathering(words.vectorizer, sieve, context.count_tokens, special)
     gathered: list[tuple[int, list[Pool]]] = []
     for place, pools in context.engine.map(work, pieces):
         gathered.append((place, pools))
         task.advance(len(pools))
     return [pool for pools in in_order(gathered) for pool in pools]
+
+
+def _is_worth_keeping(words: WordWeights, context: Context) -> bool:
+    """Whether all sentences are found here and fit into memory, and the next decoder will have the same vocabulary."""
+    texts = context.source.texts
+    return not context.engine.remote and len(words.rows) == len(texts) and sum(map(len, texts)) <= TABLE_CHARACTERS
 
 
 def _share_out(members: Sequence[np.ndarray], labels: np.ndarray) -> list[list[int]]:
@@ -167,15 +186,80 @@ class _Gathering:
                 origin.setdefault(sentence, row)
         found = list(origin)
         counts = self.vectorizer.transform(found)
-        if len(found) > self.sieve.candidates:
-            occurs = counts.copy()
-            occurs.data[:] = 1
-            # Length in characters stands for tokens here, so that only what is kept goes through the tokenizer.
-            promise = (occurs @ weights) / np.array([len(sentence) for sentence in found])
-            kept = np.sort(np.argsort(-promise, kind="stable")[: self.sieve.candidates])
-            found, counts = [found[i] for i in kept], counts[kept]
+        kept = _promising(counts, [len(sentence) for sentence in found], weights, self.sieve.candidates)
+        found = [found[i] for i in kept]
         tokens = self.count_tokens(found) - self.special if found else np.empty(0, dtype=np.int64)
-        return Pool(found, [origin[sentence] for sentence in found], np.maximum(tokens, 1), counts)
+        return Pool(found, [origin[sentence] for sentence in found], np.maximum(tokens, 1), counts[kept])
+
+
+def _promising(counts: csr_matrix, lengths: Sequence[int] | np.ndarray, weights: np.ndarray, most: int) -> np.ndarray:
+    """Positions of the sentences with the largest weight per character, at most so many, ascending.
+
+    Length in characters stands for tokens here, so that only what is kept goes through the tokenizer.
+    """
+    if counts.shape[0] <= most:
+        return np.arange(counts.shape[0])
+    occurs = counts.copy()
+    occurs.data[:] = 1
+    promise = (occurs @ weights) / np.asarray(lengths)
+    return np.sort(np.argsort(-promise, kind="stable")[:most])
+
+
+@dataclass(frozen=True, eq=False)
+class SentenceTable:
+    """The sentences of all rows of a source: found, and their words and tokens counted, once for all decoders and seeds.
+
+    Attributes:
+        sentences: k different sentences.
+        places: The positions of the sentences of all rows, row after row, int64.
+        ends: Where those of each row end in `places`, int64 of shape (n,).
+        lengths: Characters of each sentence, int64 of shape (k,).
+        counts: How often each word occurs in it, float32 of shape (k, w).
+        tokens: Tokens of each, special tokens included, -1 where they are not counted yet; int64 of shape (k,).
+    """
+
+    sentences: list[str]
+    places: np.ndarray
+    ends: np.ndarray
+    lengths: np.ndarray
+    counts: csr_matrix
+    tokens: np.ndarray
+
+    @classmethod
+    def of(cls, texts: Sequence[str], sieve: Sieve, vectorizer: CountVectorizer) -> SentenceTable:
+        """Finds the sentences of the texts; tokens are counted when they are asked for."""
+        known: dict[str, int] = {}
+        places, ends = array("q"), array("q")
+        for text in texts:
+            places.extend(known.setdefault(sentence, len(known)) for sentence in sieve.sentences(text))
+            ends.append(len(places))
+        found = list(known)
+        lengths = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
+        tokens = np.full(len(found), -1, dtype=np.int64)
+        return cls(found, np.array(places), np.array(ends), lengths, vectorizer.transform(found), tokens)
+
+    def pool(self, rows: np.ndarray, weights: np.ndarray, candidates: int, count_tokens: TokenCounter, special: int) -> Pool:
+        """The candidate sentences of the rows of one cluster, as :class:`_Gathering` finds them.
+
+        Args:
+            rows: Positions of the source rows, int64 of shape (n,).
+            weights: What each word is worth, of shape (w,).
+            candidates: Most sentences.
+            count_tokens: Tokens of each sentence, special tokens included.
+            special: Tokens that the tokenizer adds to every text.
+        """
+        starts, ends = np.concatenate([[0], self.ends[:-1]])[rows], self.ends[rows]
+        parts = [self.places[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        places, owners = np.concatenate([self.places[:0], *parts]), np.repeat(rows, ends - starts)
+        first = np.sort(np.unique(places, return_index=True)[1])
+        places, owners = places[first], owners[first]
+        kept = _promising(self.counts[places], self.lengths[places], weights, candidates)
+        places, owners = places[kept], owners[kept]
+        unknown = places[self.tokens[places] < 0]
+        if len(unknown):
+            self.tokens[unknown] = count_tokens([self.sentences[place] for place in unknown.tolist()])
+        sentences = [self.sentences[place] for place in places.tolist()]
+        return Pool(sentences, owners.tolist(), np.maximum(self.tokens[places] - special, 1), self.counts[places])
 
 
 def special_tokens(context: Context) -> int:

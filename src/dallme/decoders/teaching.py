@@ -87,7 +87,7 @@ class TeachingDecoder(Decoder):
         """Writes texts that are as long as the context allows."""
         rounds = check_positive(self.rounds, "rounds", least=0) if len(prototypes) <= TAUGHT_TEXTS else 0
         with context.progress.task("decode", total=1 + (2 + rounds) * len(prototypes)) as task:
-            words = WordWeights.learn(context.source.texts, context.vectors.labels, rng)
+            words = WordWeights.of(context, rng)
             useful = words.useful
             labels = np.searchsorted(words.classes, prototypes.labels)
             task.advance()
@@ -142,6 +142,9 @@ class _Desk:
         self._limit = limit
         self._free = [pool.tokens <= limit for pool in pools]
         self._left = np.full(len(pools), limit)
+        # The word counts of each text, and which have to be counted anew.
+        self._rows: list[csr_matrix] = [csr_matrix((1, prior.shape[1]), dtype=np.float32)] * len(pools)
+        self._changed: set[int] = set()
         # Where the same sentence stands in other clusters of its class: it is used once in a class.
         self._places: dict[tuple[int, str], list[tuple[int, int]]] = {}
         for text, (pool, label) in enumerate(zip(pools, labels.tolist(), strict=True)):
@@ -182,8 +185,10 @@ class _Desk:
 
     def _counts(self) -> csr_matrix:
         """Word counts of the texts, of shape (m, w)."""
-        rows = [csr_matrix(pool.counts[chosen].sum(axis=0)) for pool, chosen in zip(self.pools, self.chosen, strict=True)]
-        return vstack(rows, format="csr", dtype=np.float32)
+        for text in self._changed:
+            self._rows[text] = csr_matrix(self.pools[text].counts[self.chosen[text]].sum(axis=0))
+        self._changed.clear()
+        return vstack(self._rows, format="csr", dtype=np.float32)
 
     def _loss(self) -> float:
         return self._students.loss(self._counts(), self._labels) if self._students else 0.0
@@ -218,6 +223,7 @@ class _Desk:
     def _mark(self, text: int, position: int, change: int) -> None:
         """Books a sentence as used (1) or unused (-1)."""
         pool, label = self.pools[text], int(self._labels[text])
+        self._changed.add(text)
         self._left[text] -= change * pool.tokens[position]
         self._used[label, pool.words[position].indices] += change
         for other, place in self._places[label, pool.sentences[position]]:

@@ -72,6 +72,7 @@ class Trial:
             vectors=LabelledVectors(context.vectors.vectors[kept], context.vectors.labels[kept], context.vectors.fingerprint),
             test=None,
             findings={},
+            kept={},
         )
         texts = [source.texts[row] for row in tested]
         return cls(_without(prototypes, held, kept, context), part, texts, labels, context.vectors.vectors[tested])

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
+from dallme.decoders.base import Context
 from dallme.errors import InputError
 from dallme.text import clean, words
 
@@ -29,6 +30,39 @@ LEARNED_ROWS, LEAST_ROWS = 500_000, 10
 
 #: What each word is worth for each class, of shape (classes, w): sparse where there are so many classes that it has to be.
 Worth: TypeAlias = "np.ndarray | csr_matrix"
+
+
+@dataclass(frozen=True, eq=False)
+class WordCounts:
+    """How often each word stands in source texts.
+
+    Attributes:
+        vectorizer: Turns texts into word counts.
+        rows: Positions of the source texts that were counted, ascending, int64 of shape (n,).
+        counts: Word counts of those texts, float32 of shape (n, w).
+    """
+
+    vectorizer: CountVectorizer
+    rows: np.ndarray
+    counts: csr_matrix
+
+    @classmethod
+    def of(cls, texts: Sequence[str], rows: np.ndarray) -> WordCounts:
+        """Counts the words of the texts at `rows`.
+
+        Words that stand in one text only are left out where that leaves any: they cannot teach anything about other texts.
+
+        Raises:
+            InputError: If there is nothing but HTML in the texts.
+        """
+        vectorizer = CountVectorizer(tokenizer=_tokenizer(texts), token_pattern=None, dtype=np.float32)
+        counts = vectorizer.fit_transform(clean(texts[row]) for row in rows.tolist())
+        shared = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]) > 1)
+        if shared.size:
+            counts = counts[:, shared]
+            kept = vectorizer.get_feature_names_out()[shared]
+            vectorizer = CountVectorizer(vocabulary=kept, tokenizer=vectorizer.tokenizer, token_pattern=None, dtype=np.float32)
+        return cls(vectorizer, rows, counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +86,34 @@ class WordWeights:
     classes: np.ndarray
 
     @classmethod
-    def learn(cls, texts: Sequence[str], labels: np.ndarray, rng: np.random.Generator) -> WordWeights:
+    def of(cls, context: Context, rng: np.random.Generator) -> WordWeights:
+        """What :meth:`learn` learns from the source of a context, whose words are counted once for all decoders and seeds."""
+
+        def count(texts: Sequence[str], rows: np.ndarray) -> WordCounts:
+            if len(rows) < len(texts):  # drawn at random, others the next time
+                return WordCounts.of(texts, rows)
+            return context.once("word counts", lambda: WordCounts.of(texts, rows))
+
+        return cls.learn(context.source.texts, context.vectors.labels, rng, count)
+
+    @classmethod
+    def learn(
+        cls,
+        texts: Sequence[str],
+        labels: np.ndarray,
+        rng: np.random.Generator,
+        count: Callable[[Sequence[str], np.ndarray], WordCounts] = WordCounts.of,
+    ) -> WordWeights:
         """Fits a linear support vector machine over TF-IDF, one class against the rest.
 
         With more than :data:`MACHINE_ROWS` rows times classes the weight of a word is its mean TF-IDF in the class minus that
         in all rows (Rocchio 1971, "Relevance Feedback in Information Retrieval"), which takes one pass over the rows.
 
-        Words that stand in one text only are left out where that leaves any: they cannot teach anything about other texts.
+        Args:
+            texts: n texts.
+            labels: Class id of each, int64 of shape (n,).
+            rng: Source of randomness.
+            count: Counts the words of the texts at some positions.
 
         Raises:
             InputError: If there is one class only, or nothing but HTML in the texts.
@@ -66,15 +121,9 @@ class WordWeights:
         classes, places = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise InputError("expected texts of at least two classes, found one; no word tells it from another")
-        vectorizer = CountVectorizer(tokenizer=_tokenizer(texts), token_pattern=None, dtype=np.float32)
         rows = _drawn(places, rng)
-        labels, places = labels[rows], places[rows]
-        counts = vectorizer.fit_transform(clean(texts[row]) for row in rows.tolist())
-        shared = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]) > 1)
-        if shared.size:
-            counts = counts[:, shared]
-            kept = vectorizer.get_feature_names_out()[shared]
-            vectorizer = CountVectorizer(vocabulary=kept, tokenizer=vectorizer.tokenizer, token_pattern=None, dtype=np.float32)
+        counted = count(texts, rows)
+        vectorizer, counts, labels, places = counted.vectorizer, counted.counts, labels[rows], places[rows]
         tfidf, seed = TfidfTransformer().fit_transform(counts), int(rng.integers(2**31))
         if len(labels) * len(classes) > MACHINE_ROWS:
             return cls(vectorizer, rows, counts, _centroids(tfidf, places, len(classes)), classes)

@@ -121,8 +121,9 @@ class Workspace:
 
     def distil(self, cell: Cell) -> tuple[Distiller, Distillation]:
         """The distiller of a cell and its first run, which cells that are given the same texts share."""
-        distiller = self.distiller(cell)
-        return distiller, _KEPT.get((self.folder.parent, self._made_of(cell)), lambda: distiller.run(self.texts(cell)[0]))
+        distiller, source = self.distiller(cell), self.texts(cell)[0]
+        shared = _shared(source.digest, cell["embedder"])
+        return distiller, _KEPT.get((self.folder.parent, self._made_of(cell)), lambda: distiller.run(source, kept=shared))
 
     def embed(self, cell: Cell) -> None:
         """Puts the vectors of a cell's source into the store, where one can tell which they are."""
@@ -209,6 +210,12 @@ class _Kept:
 
 
 _KEPT = _Kept(most=4)
+
+
+@lru_cache(maxsize=2)
+def _shared(source: str, embedder: str) -> dict[Any, Any]:
+    """What distillations of one source with one embedder share."""
+    return {}
 
 
 @lru_cache(maxsize=8)
