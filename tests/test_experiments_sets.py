@@ -86,9 +86,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     run = Distiller.run
 
-    def counted(self: Distiller, source: LabelledTexts) -> Distillation:
+    def counted(self: Distiller, source: LabelledTexts, **options: Any) -> Distillation:
         found.append(str(self.decoder))
-        return run(self, source)
+        return run(self, source, **options)
 
     monkeypatch.setattr(Distiller, "run", counted)
     monkeypatch.setattr("dallme.experiments.workspace._KEPT.things", {})
