@@ -157,3 +157,19 @@ def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     with _cores_shared(2):
         assert os.environ["OMP_NUM_THREADS"] == "3"
     assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
+@pytest.mark.parametrize(("kind", "files"), [("accuracy", ["films.jsonl"]), ("probe", ["films.jsonl", "seen.jsonl"])])
+def test_a_test_set_that_is_read_as_vectors_is_embedded_ahead_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, files: list[str]
+) -> None:
+    _, workspace, cells = make_experiment(tmp_path, "one", "method = ['nearest']\nclassifier = ['naive-bayes']")
+    (tmp_path / "seen.jsonl").write_text('{"text": "a fine film", "label": "fine"}\n{"text": "a poor film", "label": "poor"}\n')
+    known = workspace.edition.data["films"]
+    workspace = replace(workspace, edition=replace(workspace.edition, data={"films": replace(known, test="seen.jsonl")}))
+    embedded: list[int] = []
+    monkeypatch.setattr(
+        "dallme.experiments.workspace.embed_with_store", lambda embedder, texts, **options: embedded.append(len(texts))
+    )
+    workspace.embed(replace(cells[0], kind=kind))
+    assert embedded == [{"films.jsonl": 8, "seen.jsonl": 2}[file] for file in files]

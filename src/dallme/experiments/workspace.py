@@ -126,11 +126,14 @@ class Workspace:
         return distiller, _KEPT.get((self.folder.parent, self._made_of(cell)), lambda: distiller.run(source, kept=shared))
 
     def embed(self, cell: Cell) -> None:
-        """Puts the vectors of a cell's source into the store, where one can tell which they are."""
+        """Puts the vectors of a cell's source, and of a test set that is read as vectors, where one can tell which they are."""
         embedder, prompt = self.embedder(cell["embedder"]), cell["prompt"] or None
-        if embedder.fingerprint(prompt).weights != "unknown":
-            texts = self.texts(cell)[0].texts
-            embed_with_store(embedder, texts, prompt=prompt, store=EmbeddingStore(self.store), progress=self.progress)
+        if embedder.fingerprint(prompt).weights == "unknown":
+            return
+        source, test = self.texts(cell)
+        for texts in (source, test if cell.kind == "probe" else None):
+            if texts is not None:
+                embed_with_store(embedder, texts.texts, prompt=prompt, store=EmbeddingStore(self.store), progress=self.progress)
 
     def sets(self, cell: Cell) -> MadeSets:
         """The sets of texts that a cell's method makes; they are kept beside the results of all experiments of the edition."""
