@@ -1,7 +1,7 @@
 """What a second set of texts of one source costs: its words, sentences and tokens are counted once.
 
 Each set is decoded twice side by side, from a context that has seen sets before and from a fresh one; both must write the same
-texts. Run: python benchmarks/repeated_sets.py [--seeds 3]
+texts. Run: python benchmarks/repeated_sets.py --store FOLDER [--seeds 3]
 """
 
 from __future__ import annotations

@@ -411,6 +411,20 @@ def test_other_rows_are_counted_anew(films: Context) -> None:
     assert len(WordWeights.of(held, rng).rows) == 11
 
 
+def test_another_sieve_finds_other_sentences(films: Context) -> None:
+    prototypes = make_prototypes(films, INTERLEAVED)
+    for options in ({"min_words": 2}, {"min_words": 6}, {"min_words": 2, "max_words": 5}, {"min_words": 2, "language": "de"}):
+        decoder = ExtractiveDecoder(**options)  # type: ignore[arg-type]
+        assert decoder.decode(prototypes, films, seed=0) == decoder.decode(prototypes, replace(films, kept={}), seed=0)
+
+
+def test_nothing_is_kept_of_rows_that_are_drawn_at_random(films: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_weights, "LEARNED_ROWS", 6)
+    monkeypatch.setattr(word_weights, "LEAST_ROWS", 1)
+    TeachingDecoder().decode(make_prototypes(films, INTERLEAVED), films, seed=0)
+    assert films.kept == {}
+
+
 @pytest.mark.parametrize("draws", [0, 1.5])
 def test_draws_are_checked(films: Context, draws: Any) -> None:
     with pytest.raises(InputError, match=f"expected draws to be a whole number of at least 1, found {draws}"):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dallme.data import LabelledTexts
+from dallme.decoders.pools import Sieve
 from dallme.distiller import Distillation, Distiller
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.experiments import kinds
@@ -20,7 +21,7 @@ from dallme.experiments.loading import parse_experiment
 from dallme.experiments.running import _cores_shared, _next
 from dallme.experiments.sets import MadeSets, kept_sets
 from dallme.experiments.spec import Experiment
-from dallme.experiments.workspace import Workspace
+from dallme.experiments.workspace import Workspace, _shared
 
 SOURCE = LabelledTexts(["a", "b", "c"], np.array([4, 7, 4]), {4: "good", 7: "bad"}, np.arange(3))
 
@@ -157,6 +158,20 @@ def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     with _cores_shared(2):
         assert os.environ["OMP_NUM_THREADS"] == "3"
     assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
+def test_other_budgets_and_decoders_read_the_sentences_of_a_source_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+    find = Sieve.sentences
+    monkeypatch.setattr(Sieve, "sentences", lambda self, text: looked_at.append(text) or find(self, text))
+    monkeypatch.setattr("dallme.experiments.workspace._KEPT.things", {})
+    _shared.cache_clear()
+    grid = "per_class = [1, 2]\nsets = 2\nmethod = ['extractive']\nclassifier = ['naive-bayes']"
+    _, workspace, cells = make_experiment(tmp_path, "one", grid)
+    for cell in cells:
+        kinds.run_cell(cell, workspace)
+    assert len(cells) == 2
+    assert len(looked_at) == 8
 
 
 @pytest.mark.parametrize(("kind", "files"), [("accuracy", ["films.jsonl"]), ("probe", ["films.jsonl", "seen.jsonl"])])

@@ -441,6 +441,7 @@ def test_the_manifest_and_the_lineage_tell_what_was_copied_and_paid(server: Chat
         ({"max_usd": -1}, "expected max_usd to be a number of at least 0"),
         ({"model": "m", "max_usd": 1}, "expected the price of 'm' to keep to a budget, found none"),
         ({"price": 1.0}, "expected both prices"),
+        ({"price": 1.0, "output_price": -1.0}, "expected output_price to be a number of at least 0, found -1.0"),
     ],
 )
 def test_options_are_checked(options: dict[str, Any], message: str) -> None:

@@ -506,6 +506,9 @@ def test_models_of_known_families_see_their_prefix() -> None:
         ({"base_url": "http://u:sk-secret@host/v1"}, "expected base_url without user, password and query"),
         ({"base_url": "http://host/v1?key=sk-secret"}, "expected base_url without user, password and query"),
         ({"concurrency": 0}, "expected concurrency to be a whole number of at least 1, found 0"),
+        ({"max_retries": -1}, "expected max_retries to be a whole number of at least 0, found -1"),
+        ({"max_inputs": 0}, "expected max_inputs to be a whole number of at least 1, found 0"),
+        ({"requests_per_minute": 0}, "expected requests_per_minute to be a whole number of at least 1, found 0"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:

@@ -72,7 +72,7 @@ class Trial:
             vectors=LabelledVectors(context.vectors.vectors[kept], context.vectors.labels[kept], context.vectors.fingerprint),
             test=None,
             findings={},
-            kept={},
+            kept={},  # what is found in a part of the rows is of no use after the trial
         )
         texts = [source.texts[row] for row in tested]
         return cls(_without(prototypes, held, kept, context), part, texts, labels, context.vectors.vectors[tested])
