@@ -143,6 +143,13 @@ def test_a_job_takes_no_cell_whose_texts_another_one_is_making(tmp_path: Path) -
     assert _next(waiting[3:], [cells[0], cells[2]]) == 0  # none is left but such
 
 
+def test_a_job_may_make_texts_that_differ_in_an_option_of_the_decoder(tmp_path: Path) -> None:
+    method = "method = ['extractive']\nclassifier = ['naive-bayes']\ndecoder_options = "
+    _, _, few = make_experiment(tmp_path, "few", method + "{ max_length = 5 }")
+    _, _, many = make_experiment(tmp_path, "many", method + "{ max_length = 9 }")
+    assert _next([("few", few[0]), ("many", many[0])], few) == 1
+
+
 def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(12)), raising=False)

@@ -48,9 +48,11 @@ class Cell:
         parts = {"config": self.config(), "inputs": dict(inputs)}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def without_classifier(self) -> dict[str, Any]:
-        """The values that cells which are given the same texts have in common."""
-        return {axis: value for axis, value in self.values.items() if axis != "classifier"}
+    def recipe(self) -> dict[str, Any]:
+        """All that the cell says of how its texts are made, as JSON; cells that are given the same texts have it in common."""
+        options = {"decoder_options": dict(self.grid.decoder_options), "max_tokens": self.grid.max_tokens}
+        options |= {"preset": self.grid.preset, "seed": self.grid.seed}
+        return {axis: value for axis, value in self.values.items() if axis != "classifier"} | options
 
     def label(self, axes: Sequence[str]) -> str:
         """What its values along some axes are called, of those that are there."""

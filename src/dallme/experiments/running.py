@@ -178,8 +178,8 @@ def _compute_in_pool(waiting: deque[tuple[str, Cell]], workspace: Workspace, job
 
 def _next(waiting: Sequence[tuple[str, Cell]], running: Collection[Cell]) -> int:
     """Place of the first cell whose texts no other process may be making just now, for which it would have to wait; else 0."""
-    busy = [cell.without_classifier() for cell in running]
-    return next((place for place, (_, cell) in enumerate(waiting) if cell.without_classifier() not in busy), 0)
+    busy = [cell.recipe() for cell in running]
+    return next((place for place, (_, cell) in enumerate(waiting) if cell.recipe() not in busy), 0)
 
 
 @contextmanager

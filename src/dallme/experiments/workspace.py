@@ -154,10 +154,8 @@ class Workspace:
 
     def _made_of(self, cell: Cell) -> str:
         """All that the texts of a cell are made of, as JSON; neither how many sets of them, nor what is done with them."""
-        grid, inputs = cell.grid, self.inputs(cell)
-        options = {"decoder_options": dict(grid.decoder_options), "max_tokens": grid.max_tokens, "preset": grid.preset}
-        inverter = inputs.get("inverter", "")
-        parts = [dallme.__version__, cell.without_classifier(), options, grid.seed, inputs["source"], inverter]
+        inputs = self.inputs(cell)
+        parts = [dallme.__version__, cell.recipe(), inputs["source"], inputs.get("inverter", "")]
         return json.dumps(parts, sort_keys=True)
 
     def inverter(self, cell: Cell) -> Path:
