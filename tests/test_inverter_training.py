@@ -313,6 +313,14 @@ def test_a_corrector_sees_hypotheses_drafts_and_neighbours() -> None:
             assert (nearness < 1 - 1e-6).all()
 
 
+def test_a_device_finds_the_same_near_texts_as_the_processor() -> None:
+    corpus, rows = _corpus(), np.array([3, 0, 17])
+    own, device = Batches(corpus, 3, 0), Batches(corpus, 3, 0, device=torch.device("cpu"))
+    found = device._nearby[device._near_on_device(rows, 8)]
+    assert [set(each) for each in found.tolist()] == [set(each) for each in own._neighbours(rows).tolist()]
+    assert not any(row in each for row, each in zip(rows.tolist(), found.tolist(), strict=True))
+
+
 def test_noise_and_mixed_targets_have_length_one_and_stay_near() -> None:
     corpus = _corpus()
     plain = Batches(corpus, 16, 0).at(0)["target"]

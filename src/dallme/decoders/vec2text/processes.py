@@ -95,10 +95,10 @@ class Processes:
         share = float(part["text_mask"].sum() / batch["text_mask"].sum()) if self.rank < rows else 0.0
         return part, share * self.count
 
-    def agreed(self, loss: Tensor, seconds: float) -> tuple[float, float]:
+    def agreed(self, loss: Tensor, seconds: float) -> tuple[Tensor | float, float]:
         """The mean of the processes' losses, and the first one's clock, which ends all at the same step."""
         if self.count == 1:
-            return float(loss), seconds
+            return loss, seconds
         own = torch.tensor([float(loss) / self.count, seconds if self.first else 0.0], dtype=torch.float64)
         told: list[float] = self.accelerator.reduce(own.to(self.device), reduction="sum").tolist()
         return told[0], told[1]

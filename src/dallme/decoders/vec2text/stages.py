@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,8 +35,8 @@ _SHOWN, SAMPLES = ("bleu", "token_f1", "exact", "cosine"), 2
 #: Steps after which the time is estimated.
 ESTIMATED = 10
 
-#: Texts that are written at once.
-WRITTEN_AT_ONCE = 128
+#: Texts that are written at once on a processor, and on other devices, which need more of them to be busy.
+WRITTEN_AT_ONCE, WRITTEN_AT_ONCE_ELSEWHERE = 128, 2_048
 
 #: Rise of BLEU, and fall of the held-out loss, that count as one: BLEU of a hundred texts alone is too rough.
 _BETTER, _LOWER = 0.1, 0.001
@@ -72,6 +72,7 @@ class Stages:
     options: TrainingOptions
     progress: Progress
     processes: Processes
+    _losses: list[Tensor | float] = field(default_factory=list)
 
     def run(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Trains what is still to be trained.
@@ -105,7 +106,8 @@ class Stages:
         optimizer = torch.optim.AdamW(parameters, lr=0.0, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         if state.step:
             self.checkpoints.restore(self.model, optimizer)
-        batches = Batches(self.corpus, options.batch_size, options.seed, drafts, options.noise, options.mix, self.model.pad_id)
+        shape = (options.batch_size, options.seed, drafts, options.noise, options.mix, self.model.pad_id)
+        batches = Batches(self.corpus, *shape, device=self.model.device)
         wrapped = self.processes.wrap(self.model)
         begun = time.perf_counter() - state.seconds
         with self.progress.task(_NAMES[state.stage], self._units(state.stage)) as task:
@@ -115,7 +117,7 @@ class Stages:
                 shown = self._done(state)
                 own = self._step(wrapped, batches.at(state.step), optimizer, parameters, state, before)
                 loss, state.seconds = self.processes.agreed(own, time.perf_counter() - begun)
-                state.loss += loss
+                self._losses.append(loss)
                 state.step += 1
                 task.advance(self._done(state) - shown)
                 if state.step == ESTIMATED:
@@ -128,7 +130,14 @@ class Stages:
         self._save(state, optimizer)
         return state
 
+    def _add_losses(self, state: State) -> None:
+        """Adds up the losses since the last time; to look at each at once would have a GPU wait for its next step."""
+        for loss in self._losses:
+            state.loss += float(loss)
+        self._losses.clear()
+
     def _save(self, state: State, optimizer: torch.optim.Optimizer) -> None:
+        self._add_losses(state)
         self.processes.shared(lambda: self.checkpoints.save(state, self.model, optimizer))
 
     def _step(
@@ -150,7 +159,7 @@ class Stages:
         device = self.model.device
         part, counts = self.processes.part_of(batch)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._bfloat16):
-            loss: Any = model(**{name: value.to(device) for name, value in part.items()}) * counts
+            loss: Any = model(**{name: _send(value, device) for name, value in part.items()}) * counts
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clip_grad_norm_(parameters, 1.0)
@@ -197,6 +206,7 @@ class Stages:
 
     def _measure(self, state: State, *, corrected: bool) -> None:
         """Measures on held-out texts, notes it, and begins a new mean of the losses."""
+        self._add_losses(state)
         state.history.append(self.processes.shared(lambda: self._measured(state, corrected=corrected)))
         state.loss = 0.0
         self.model.train()
@@ -250,9 +260,9 @@ class Stages:
         seconds, begun = self.options.stage_seconds(2), time.perf_counter()
         texts: list[str] = []
         with self.progress.task("drafts", len(rows)) as task:
-            for start in range(0, len(rows), WRITTEN_AT_ONCE):
-                texts += self._write(self.corpus.vectors[rows[start : start + WRITTEN_AT_ONCE]])
-                task.advance(min(WRITTEN_AT_ONCE, len(rows) - start))
+            for start in range(0, len(rows), self._at_once):
+                texts += self._write(self.corpus.vectors[rows[start : start + self._at_once]])
+                task.advance(min(self._at_once, len(rows) - start))
                 if seconds is not None and time.perf_counter() - begun > seconds * _DRAFT_SHARE:
                     break
         drafts = Drafts(rows[: len(texts)], self._encode(texts), self.embed(texts))
@@ -263,14 +273,18 @@ class Stages:
         assert self.options.max_tokens is not None
         return encode(texts, self.tokenizer, self.model.eos_id, self.options.max_tokens)
 
+    @property
+    def _at_once(self) -> int:
+        return WRITTEN_AT_ONCE if self.model.device.type == "cpu" else WRITTEN_AT_ONCE_ELSEWHERE
+
     def _write(self, vectors: np.ndarray, current: tuple[list[str], np.ndarray] | None = None) -> list[str]:
         """The likeliest text for each vector, none blank; with current texts and their vectors, one correction of them."""
         # Weights in bfloat16 where that is fast: writing reads all of them for each token.
         writer = copy.deepcopy(self.model).to(torch.bfloat16 if self._bfloat16 else torch.float32).eval()
         ids = None if current is None else self._encode(current[0])
         texts: list[str] = []
-        for start in range(0, len(vectors), WRITTEN_AT_ONCE):
-            rows = slice(start, start + WRITTEN_AT_ONCE)
+        for start in range(0, len(vectors), self._at_once):
+            rows = slice(start, start + self._at_once)
             given: dict[str, Any] = {}
             if current is not None and ids is not None:
                 current_ids, current_mask = pad(ids[rows], self.model.pad_id)
@@ -280,3 +294,8 @@ class Stages:
             written = writer.generate(target, **tensors, max_new_tokens=self.options.max_tokens or 1)
             texts += self.tokenizer.batch_decode(written, skip_special_tokens=True)
         return [text.strip() or "." for text in texts]
+
+
+def _send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Puts a tensor on a device; a GPU goes on with what it has to do meanwhile."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
