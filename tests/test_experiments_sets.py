@@ -115,7 +115,13 @@ def test_grids_and_experiments_share_what_they_distil(tmp_path: Path, runs: list
 
 @pytest.mark.parametrize(
     "other",
-    ["method = ['extractive']", "method = ['nearest']\nseed = 5", "method = ['nearest']\nper_class = [2]", "max_tokens = 9"],
+    [
+        "method = ['extractive']",
+        "method = ['nearest']\nseed = 5",
+        "method = ['nearest']\nper_class = [2]",
+        "max_tokens = 9",
+        "preset = 'tiny'",
+    ],
 )
 def test_other_texts_are_made_anew(tmp_path: Path, runs: list[str], other: str) -> None:
     method = "" if "method" in other else "method = ['nearest']\n"

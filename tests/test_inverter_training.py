@@ -175,11 +175,25 @@ def test_the_same_seed_gives_the_same_bytes_and_another_others(plain: Path, tmp_
 def test_a_resumed_training_gives_the_same_bytes(plain: Path, tmp_path: Path, stage: str, steps: int) -> None:
     output = tmp_path / "inverter"
     with pytest.raises(Killed):
-        train_inverter(TEXTS, EMBEDDER, output, steps=40, save_every=8, progress=Killer(stage, steps), **FAST)
+        # Every fourth step is measured: between two, a checkpoint has to hold the losses since the last one.
+        train_inverter(TEXTS, EMBEDDER, output, steps=40, save_every=7, progress=Killer(stage, steps), **FAST)
     assert not output.exists()
-    train_inverter(TEXTS, EMBEDDER, output, steps=40, save_every=8, resume=True, **FAST)
+    train_inverter(TEXTS, EMBEDDER, output, steps=40, save_every=7, resume=True, **FAST)
     assert contents(output) == contents(plain)
     assert [path.name for path in tmp_path.iterdir()] == ["inverter"]
+
+
+def test_writing_a_few_texts_at_once_misses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Drafts] = []
+    keep = Checkpoints.save_drafts
+    monkeypatch.setattr(Checkpoints, "save_drafts", lambda self, drafts: made.append(drafts) or keep(self, drafts))
+    for at_once in (128, 5):
+        monkeypatch.setattr("dallme.decoders.vec2text.stages.WRITTEN_AT_ONCE", at_once)
+        train_inverter(TEXTS, EMBEDDER, tmp_path / str(at_once), steps=4, **FAST)
+    together, apart = made
+    assert len(together.ids) == FAST["drafts"]
+    assert together.rows.tolist() == apart.rows.tolist()
+    assert [row.tolist() for row in together.ids] == [row.tolist() for row in apart.ids]
 
 
 def test_a_checkpoint_is_kept_from_other_trainings(tmp_path: Path) -> None:

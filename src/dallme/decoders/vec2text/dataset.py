@@ -225,7 +225,7 @@ class Batches:
         return near
 
     def _near_on_device(self, rows: np.ndarray, count: int) -> np.ndarray:
-        """Places, among the texts that are looked among, of the `count` nearest to those at `rows`; of shape (b, count)."""
+        """The same on the device, as places in :attr:`_nearby`; int64 of shape (b, count)."""
         import torch
 
         positions, known = self._known
@@ -236,7 +236,7 @@ class Batches:
 
     @cached_property
     def _known(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Positions and vectors of the texts that are looked among, on the device."""
+        """The texts at :attr:`_nearby`, on the device: their positions, and their vectors of shape (m, d)."""
         import torch
 
         nearby = self._nearby

@@ -96,7 +96,10 @@ class Processes:
         return part, share * self.count
 
     def agreed(self, loss: Tensor, seconds: float) -> tuple[Tensor | float, float]:
-        """The mean of the processes' losses, and the first one's clock, which ends all at the same step."""
+        """The mean of the processes' losses, and the first one's clock, which ends all at the same step.
+
+        The loss of a single process is handed back as it is, on its device and not waited for.
+        """
         if self.count == 1:
             return loss, seconds
         own = torch.tensor([float(loss) / self.count, seconds if self.first else 0.0], dtype=torch.float64)

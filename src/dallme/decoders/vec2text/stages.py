@@ -72,7 +72,7 @@ class Stages:
     options: TrainingOptions
     progress: Progress
     processes: Processes
-    _losses: list[Tensor | float] = field(default_factory=list)
+    _losses: list[Tensor | float] = field(default_factory=list, init=False)  # of steps that the state's sum does not hold yet
 
     def run(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Trains what is still to be trained.
@@ -106,8 +106,16 @@ class Stages:
         optimizer = torch.optim.AdamW(parameters, lr=0.0, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         if state.step:
             self.checkpoints.restore(self.model, optimizer)
-        shape = (options.batch_size, options.seed, drafts, options.noise, options.mix, self.model.pad_id)
-        batches = Batches(self.corpus, *shape, device=self.model.device)
+        batches = Batches(
+            self.corpus,
+            options.batch_size,
+            options.seed,
+            drafts,
+            noise=options.noise,
+            mix=options.mix,
+            pad=self.model.pad_id,
+            device=self.model.device,
+        )
         wrapped = self.processes.wrap(self.model)
         begun = time.perf_counter() - state.seconds
         with self.progress.task(_NAMES[state.stage], self._units(state.stage)) as task:
@@ -131,7 +139,7 @@ class Stages:
         return state
 
     def _add_losses(self, state: State) -> None:
-        """Adds up the losses since the last time; to look at each at once would have a GPU wait for its next step."""
+        """Adds the losses since the last time to the state's sum; to read each at its step would keep a GPU waiting."""
         for loss in self._losses:
             state.loss += float(loss)
         self._losses.clear()
@@ -275,6 +283,7 @@ class Stages:
 
     @property
     def _at_once(self) -> int:
+        """Texts that the model's device writes at once."""
         return WRITTEN_AT_ONCE if self.model.device.type == "cpu" else WRITTEN_AT_ONCE_ELSEWHERE
 
     def _write(self, vectors: np.ndarray, current: tuple[list[str], np.ndarray] | None = None) -> list[str]:
