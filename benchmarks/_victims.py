@@ -21,7 +21,7 @@ import numpy as np
 
 from _kills import Ended, Moment, Zygote, left_over
 from dallme.distilled import DistilledDataset
-from dallme.distilled.folder import COMMITTED
+from dallme.distilled.folder import COMMITTED, finish
 from dallme.experiments.rows import Row
 
 WORDS = {"animals": "dog cat horse sheep barks runs jumps sleeps", "money": "bank rate bond share rises falls pays owes"}
@@ -142,7 +142,8 @@ class Distill(Victim):
         names = [path.name for path in place.iterdir()] if place.exists() else []
         if all(name.startswith(".") and name != COMMITTED for name in names):
             return {}
-        DistilledDataset.load(place)  # does what an overwriting had left to do, as any reader
+        finish(place)  # as the next writer does
+        DistilledDataset.load(place)
         return {path.name: _timeless(path) for path in sorted(place.iterdir()) if not path.name.startswith(".")}
 
 

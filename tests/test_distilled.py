@@ -297,7 +297,7 @@ def test_a_dataset_without_manifest_has_a_card_as_well(tmp_path: Path) -> None:
 
 # The folder
 
-CONTENT = {"a.txt": b"new a", "b.txt": b"new b"}
+CONTENT = {"README.md": b"new a", "train.parquet": b"new b"}
 
 
 def _entries(path: Path) -> dict[str, bytes]:
@@ -352,7 +352,7 @@ def test_overwriting_removes_what_tells_of_the_old_set(tmp_path: Path) -> None:
 
 
 def test_overwriting_keeps_foreign_files(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"old a")
+    (tmp_path / "README.md").write_bytes(b"old a")
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "mine").write_bytes(b"mine")
     folder.check(tmp_path, overwrite=True)
@@ -389,7 +389,7 @@ def test_write_permission_is_asked_for_before_any_work(tmp_path: Path, monkeypat
     assert asked == [tmp_path]
 
 
-@pytest.mark.parametrize("before", [None, {}, {"a.txt": b"old a", "mine": b"mine"}])
+@pytest.mark.parametrize("before", [None, {}, {"README.md": b"old a", "mine": b"mine"}])
 @pytest.mark.parametrize("fails_at", [1, 2])
 def test_a_full_disk_leaves_everything_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: dict[str, bytes] | None, fails_at: int
@@ -426,7 +426,7 @@ def test_of_two_writers_at_once_one_is_refused(tmp_path: Path, monkeypatch: pyte
 
     def second() -> None:
         try:
-            folder.write(out, {"a.txt": b"second", "b.txt": b"second"}, overwrite=False)
+            folder.write(out, {"README.md": b"second", "train.parquet": b"second"}, overwrite=False)
         except OutputError as error:
             refusals.append(error)
 
@@ -448,13 +448,13 @@ def test_of_two_writers_at_once_one_is_refused(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("steps", range(6))
-def test_an_overwriting_that_was_killed_is_done_by_the_next_reader(
+def test_a_killed_overwrite_is_read_whole_and_finished_by_the_next_writer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    """Once all is written, it is put in its place whatever happens: the files that stood there are never mixed with it."""
+    """Readers see the new files and change nothing; the files that stood there are never mixed with them."""
     out = tmp_path / "out"
     out.mkdir()
-    for name, content in {"a.txt": b"old a", "audit.json": b"old", "mine": b"mine"}.items():
+    for name, content in {"README.md": b"old a", "audit.json": b"old", "mine": b"mine"}.items():
         (out / name).write_bytes(content)
     moved: list[str] = []
 
@@ -469,13 +469,16 @@ def test_an_overwriting_that_was_killed_is_done_by_the_next_reader(
         patched.setattr(folder.os, "replace", killed)
         with contextlib.suppress(KeyboardInterrupt):
             folder.write(out, CONTENT, overwrite=True, outdated=["audit.json"])
+    before = _entries(tmp_path)
+    assert folder.read_files(out, ["README.md", "train.parquet", "audit.json", "mine"]) == CONTENT | {"mine": b"mine"}
+    assert _entries(tmp_path) == before
     folder.finish(out)
     assert _entries(tmp_path) == {"out/mine": b"mine"} | {f"out/{name}": content for name, content in CONTENT.items()}
 
 
 def test_an_interrupted_overwriting_is_done_before_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
-    folder.write(out, {"a.txt": b"old a"}, overwrite=False)
+    folder.write(out, {"README.md": b"old a"}, overwrite=False)
     pressed: list[Path] = []
 
     def interrupted(*paths: Path) -> None:
@@ -506,7 +509,7 @@ def test_what_a_killed_writer_left_does_not_count_and_goes(tmp_path: Path) -> No
     out = tmp_path / "out"
     for left in (out / ".out.x1.partial", tmp_path / ".out.x2.partial"):
         left.mkdir(parents=True)
-        (left / "a.txt").write_bytes(b"half")
+        (left / "README.md").write_bytes(b"half")
     folder.check(out, overwrite=False)
     folder.write(out, CONTENT, overwrite=False)
     assert _entries(tmp_path) == {f"out/{name}": content for name, content in CONTENT.items()}

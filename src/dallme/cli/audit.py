@@ -42,6 +42,7 @@ def audit(
     from dallme.audit.evidence import gather
     from dallme.distilled import DistilledDataset
     from dallme.distilled.dataset import AUDIT
+    from dallme.distilled.folder import finish
     from dallme.durable import replace_file
     from dallme.readers import read
     from dallme.report.summary import audit_rows
@@ -55,6 +56,7 @@ def audit(
     evidence = gather(distilled, texts, embedder=embedder, store=options.store_folder(store), progress=progress)
     found = look(evidence, test=held_out, thresholds=thresholds, language=language, language_model=perplexity, progress=progress)
     document = found.as_dict()
+    finish(folder)
     try:
         replace_file(folder / AUDIT, _encode(document))
     except OSError as error:

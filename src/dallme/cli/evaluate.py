@@ -48,6 +48,8 @@ def evaluate(
 
     Example: dallme evaluate distilled --test reviews-test.csv --full reviews.csv
     """
+    from dallme.distilled import DistilledDataset
+    from dallme.distilled.folder import is_distilled
     from dallme.distiller import Distiller
     from dallme.evaluation import judging
     from dallme.evaluation.protocol import make_classifiers, overlap_note
@@ -75,7 +77,10 @@ def evaluate(
     judging.check_plan(plan, judges, has_full=full is not None)
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column}
     # A folder of ours has columns of its own names; the user's names are for the user's data.
-    texts = read(source, drop_bad_rows=drop_bad_rows, **({} if is_distilled(source) else columns))
+    distilled = is_distilled(Path(source))
+    texts = (
+        DistilledDataset.load(source).to_labelled_texts() if distilled else read(source, drop_bad_rows=drop_bad_rows, **columns)
+    )
     held_out = read(test, **columns, drop_bad_rows=drop_bad_rows, like=texts)
     everything = read(full, **columns, drop_bad_rows=drop_bad_rows, like=texts) if full else None
     notes = [*texts.notes, *held_out.notes, *(everything.notes if everything else ()), *overlap_note(texts, held_out)]
@@ -104,8 +109,3 @@ def _show(results: list[dict[str, Any]]) -> None:
         for result in results
     ]
     print_table(head, shown)
-
-
-def is_distilled(source: str) -> bool:
-    """Whether a source is a folder that distill wrote."""
-    return (Path(source) / "manifest.json").is_file() and (Path(source) / "train.parquet").is_file()

@@ -40,8 +40,8 @@ def push(
     from dallme.distilled.dataset import AUDIT, CARD
     from dallme.distilled.hub import prepare, send
 
-    distilled = DistilledDataset.load(folder)
-    audit = (folder / AUDIT).read_bytes() if (folder / AUDIT).is_file() else None
+    distilled, files = DistilledDataset.read(folder)
+    audit = files.get(AUDIT)
     languages = options.split_names(language) if language is not None else ()
     upload = prepare(distilled, repo_id, license=license, languages=languages, audit=audit)
     print_notes(upload.notes)

@@ -40,14 +40,15 @@ def report(
     from dallme.distilled import DistilledDataset
     from dallme.distilled.card_audit import check_audit, parse_audit
     from dallme.distilled.dataset import AUDIT, REPORT
+    from dallme.distilled.folder import finish
     from dallme.durable import replace_file
     from dallme.report.page import render
     from dallme.validation import check_positive
 
     check_positive(points, "--points")
-    distilled, file = DistilledDataset.load(folder), output or folder / REPORT
+    (distilled, files), file = DistilledDataset.read(folder), output or folder / REPORT
     _check(file)
-    audit = parse_audit((folder / AUDIT).read_bytes()) if (folder / AUDIT).is_file() else None
+    audit = parse_audit(files[AUDIT]) if AUDIT in files else None
     if audit is not None:
         check_audit(audit, distilled)
     progress = make_progress()
@@ -56,6 +57,8 @@ def report(
     if source is not None:
         evidence = _gather(distilled, source, columns | {"drop_bad_rows": drop_bad_rows}, embedder, store, progress)
     page = render(distilled, evidence=evidence, audit=audit, points=points, progress=progress).encode()
+    if file.parent == folder:
+        finish(folder)
     try:
         replace_file(file, page)
     except OSError as error:

@@ -146,15 +146,32 @@ class DistilledDataset:
 
         Raises:
             InputError: If it is no such folder.
-            OutputError: If it was being overwritten when the process was killed, and cannot be written to now.
         """
-        place = Path(path)
-        folder.finish(place)
-        if not (place / TABLE).is_file() or not (place / MANIFEST).is_file():
+        return cls.read(path)[0]
+
+    @classmethod
+    def read(cls, path: str | Path) -> tuple[DistilledDataset, dict[str, bytes]]:
+        """Reads a folder that :meth:`save` wrote, and the bytes of its files as they stood together.
+
+        Nothing in the folder is changed, and nothing in it is executed.
+
+        Returns:
+            The set, and the content of ``train.parquet``, ``manifest.json`` and ``audit.json`` by name, as far as present.
+
+        Raises:
+            InputError: If it is no such folder.
+        """
+        try:
+            files = folder.read_files(Path(path), (TABLE, MANIFEST, AUDIT))
+        except OSError as error:
+            raise InputError(
+                f"expected a distilled dataset in {str(path)!r}, found files that cannot be read: {error}"
+            ) from error
+        if TABLE not in files or MANIFEST not in files:
             raise InputError(f"expected a folder with {TABLE} and {MANIFEST}, as dallme writes them, found none at {str(path)!r}")
         try:
-            table = pq.read_table(place / TABLE, page_checksum_verification=True)
-            manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+            table = pq.read_table(pa.BufferReader(files[TABLE]), page_checksum_verification=True)
+            manifest = json.loads(files[MANIFEST].decode("utf-8"))
             columns = table.to_pydict()
             texts, labels = tuple(columns["text"]), np.array(columns["label"], dtype=np.int64)
             weights = np.array(columns["weight"], dtype=np.float64)
@@ -181,7 +198,7 @@ class DistilledDataset:
             raise InputError(
                 f"expected a distilled dataset in {str(path)!r}, found files that cannot be read: {error}"
             ) from error
-        return cls(texts, labels, names, weights, lineage, manifest)
+        return cls(texts, labels, names, weights, lineage, manifest), files
 
     def push_to_hub(
         self,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dallme.distilled import DistilledDataset
+from dallme.distilled import DistilledDataset, folder
 from dallme.distilled.card_audit import check_audit, parse_audit
 from dallme.distilled.dataset import AUDIT
 from dallme.report.escaping import to_json
@@ -95,8 +95,8 @@ class Session:
         }
 
     def _render(self, version: Version) -> str:
-        file = version.folder / AUDIT
-        audit = parse_audit(file.read_bytes()) if file.is_file() else None
+        content = folder.read_files(version.folder, (AUDIT,)).get(AUDIT)
+        audit = None if content is None else parse_audit(content)
         if audit is not None:
             check_audit(audit, version.distilled)
         evidence = self.look(version.distilled) if self.look else None

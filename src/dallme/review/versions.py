@@ -187,7 +187,7 @@ def open_versions(base: Path, output: Path | None = None) -> Versions:
 
 def _load(place: Path, number: int) -> Version:
     """Reads the version in a folder."""
-    distilled = DistilledDataset.load(place)
+    distilled, files = DistilledDataset.read(place)
     reviewing.check_review(distilled)
     told = distilled.manifest.get("history", [])
     if not isinstance(told, list) or not all(isinstance(entry, dict) and "version" in entry for entry in told):
@@ -195,7 +195,7 @@ def _load(place: Path, number: int) -> Version:
             f"expected a history as dallme review writes it in {str(place / MANIFEST)!r}, found another; take 'review' and "
             "'history' out of it to review the set anew"
         )
-    return Version(number, place, distilled, hashlib.sha256((place / TABLE).read_bytes()).hexdigest())
+    return Version(number, place, distilled, hashlib.sha256(files[TABLE]).hexdigest())
 
 
 def _check_seen(version: Version, changes: Sequence[Change]) -> None:
