@@ -12,6 +12,7 @@ from dallme.decoders.vec2text.config import FILE
 from dallme.decoders.vec2text.tokenizing import train_tokenizer
 from dallme.embedders.base import Embedder
 from dallme.errors import DallmeError, InputError, UnknownNameError
+from dallme.models.checking import check_transformer
 from dallme.models.devices import quiet_loading
 from dallme.models.language import find_model, load_causal, load_seq2seq
 from dallme.models.locate import SENTENCE_TRANSFORMERS, locate
@@ -147,6 +148,7 @@ def _from_embedder(texts: Sequence[str], embedder: Embedder, preset: Preset) -> 
             f"expected an embedder that is a transformer for the base 'embedder', found {embedder.name!r}; use scratch"
         )
     folder = locate(name, SENTENCE_TRANSFORMERS)
+    check_transformer(folder)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         config.is_decoder = True
@@ -154,9 +156,9 @@ def _from_embedder(texts: Sequence[str], embedder: Embedder, preset: Preset) -> 
             setattr(config, dropout, 0.0)
         with _silent(), quiet_loading():
             model: Any = AutoModelForCausalLM.from_pretrained(
-                folder, config=config, local_files_only=True, use_safetensors=True, dtype="float32"
+                folder, config=config, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype="float32"
             )
-        theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds: no configuration, a model without a decoder
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DallmeError(
