@@ -24,7 +24,7 @@ def reopen(manifest: Mapping[str, Any], embedder: Any = None, store: str | Path 
     Args:
         manifest: The set's.
         embedder: One to use in its place: a name, a folder, or an embedder. It may make other vectors, as one that costs
-            nothing does for a set that was made with a service.
+            nothing does for a set that was made with a service. The manifest's own service, repeated, must make the same.
         store: Folder with the user's vectors: what the manifest names is opened only if it made some of them, or comes with
             dallme.
 
@@ -41,6 +41,10 @@ def reopen(manifest: Mapping[str, Any], embedder: Any = None, store: str | Path 
     prompt = configuration.get("prompt")
     if embedder is not None:
         found = resolve(embedder)
+        if made_with and embedder == named and found.paid:  # the texts go to the server that the set was made with, or to none
+            found = _with_options(found, made_with)
+            check_same(made_with, _fingerprint(found, prompt, made_with["dimension"]))
+            return found
         if isinstance(embedder, str) and made_with and _fingerprint(found, prompt, 1).weights == made_with["weights"]:
             return _with_options(found, made_with)  # the same model, found elsewhere
         return found
