@@ -293,7 +293,9 @@ def test_a_folders_name_does_not_lead_there(static_folder: Path, tmp_path: Path)
     file.parent.mkdir()
     file.write_text("a 1 0\nfine 0 1\nfilm 1 1\nstory 2 1\ndull 1 -1\n")
     distilled, source = _made_with(f"glove:{file}")
-    with pytest.raises(InputError, match=r"found 'glove:words\.txt' in the manifest .* --embedder glove:words\.txt .* its folder there$"):
+    with pytest.raises(
+        InputError, match=r"found 'glove:words\.txt' in the manifest .* --embedder glove:words\.txt .* its folder there$"
+    ):
         gather(distilled, source)
     assert gather(distilled, source, embedder=f"glove:{file}").own is not None
 

@@ -181,7 +181,9 @@ def test_vectors_of_one_model_open_no_other(rows: LabelledTexts, downloads: dict
     downloads["cached"] = {"org/model": static_folder, "org/other": static_folder}
     made = Distiller(per_class=1, embedder="model2vec:org/model", decoder="nearest", store="store").run(rows).distilled
     configuration = made.manifest["configuration"] | {"embedder": "model2vec:org/other"}
-    with pytest.raises(InputError, match="found 'model2vec:org/other' in the manifest of the set: your store has no vectors of it"):
+    with pytest.raises(
+        InputError, match="found 'model2vec:org/other' in the manifest of the set: your store has no vectors of it"
+    ):
         gather(replace(made, manifest=made.manifest | {"configuration": configuration}), rows, store="store")
 
 
@@ -200,7 +202,9 @@ def test_a_broken_fingerprint_is_said_in_one_line(fingerprint: Any, rows: Labell
         gather(_rename("hashing", fingerprint), rows, store="store")
 
 
-@pytest.mark.parametrize("name", ["hashing", "glove", "glove:6B.50d", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"])
+@pytest.mark.parametrize(
+    "name", ["hashing", "glove", "glove:6B.50d", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"]
+)
 def test_what_ships_needs_no_repeating(name: str) -> None:
     found = reopen({"configuration": {"embedder": name}})
     assert found is not None
@@ -214,7 +218,11 @@ def test_a_manifests_other_values_open_nothing(
     secret = Path("secret.txt")
     secret.write_text("a secret")
     traps = dict.fromkeys(("base_url", "store", "test", "output", "language_model", "perplexity"), str(secret.resolve()))
-    manifest["configuration"] |= traps | {"decoder": f"vec2text:{secret.resolve()}", "condenser": "openai", "base_url": server.url}
+    manifest["configuration"] |= traps | {
+        "decoder": f"vec2text:{secret.resolve()}",
+        "condenser": "openai",
+        "base_url": server.url,
+    }
     Path("few/manifest.json").write_text(json.dumps(manifest))
     opened: list[str] = []
     _watch(monkeypatch, opened)

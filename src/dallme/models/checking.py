@@ -119,9 +119,10 @@ def _check_module(folder: Path, path: Any, kind: Any, description: Path) -> None
             _check_arguments(file)
         return
     if name in _ROUTERS:
-        file = next((place / each for each in ("router_config.json", "config.json") if (place / each).is_file()), None)
-        types = _read_object(file).get("types") if file else None
-        if file is None or not isinstance(types, dict):
+        new, old = place / "router_config.json", place / "config.json"
+        file = new if new.is_file() else old
+        types = _read_object(file).get("types")
+        if not isinstance(types, dict):
             raise InputError(f"expected the types of the modules of a {name} in {str(place)!r}, found none; copy the model again")
         for inner, inner_kind in types.items():
             _check_module(place, inner, inner_kind, file)
