@@ -26,7 +26,7 @@ from dallme.distiller import Distiller
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.embedders.static import StaticEmbedder
-from dallme.errors import InputError, ModelNotFoundError
+from dallme.errors import InputError
 from dallme.models import language
 from dallme.readers import read
 from openai_server import OpenAIServer
@@ -293,7 +293,9 @@ def test_a_folders_name_does_not_lead_there(static_folder: Path, tmp_path: Path)
     file.parent.mkdir()
     file.write_text("a 1 0\nfine 0 1\nfilm 1 1\nstory 2 1\ndull 1 -1\n")
     distilled, source = _made_with(f"glove:{file}")
-    with pytest.raises(ModelNotFoundError, match=r"the embedder 'glove:words\.txt', .* or its folder, with --embedder$"):
+    with pytest.raises(
+        InputError, match=r"found 'glove:words\.txt' in the manifest .* --embedder glove:words\.txt .* its folder there$"
+    ):
         gather(distilled, source)
     assert gather(distilled, source, embedder=f"glove:{file}").own is not None
 
@@ -304,10 +306,10 @@ def test_no_other_service_is_asked_than_the_sets_own(served_hashing: OpenAIEmbed
     with OpenAIServer(HashingEmbedder()) as other:
         monkeypatch.setenv("OPENAI_BASE_URL", other.url)
         with pytest.raises(InputError, match="name the same embedder, .*, and its server in OPENAI_BASE_URL$"):
-            gather(distilled, source)
+            gather(distilled, source, embedder="openai:hashing")
         assert other.requests == 0
     monkeypatch.setenv("OPENAI_BASE_URL", str(served_hashing.base_url))
-    assert gather(distilled, source).own is not None
+    assert gather(distilled, source, embedder="openai:hashing").own is not None
 
 
 def test_a_set_of_ready_vectors_may_be_judged_by_any_embedder() -> None:

@@ -463,6 +463,16 @@ def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model" / "pytorch_model.bin").write_bytes(b"a pickle")
     with pytest.raises(DallmeError) as caught:
         resolve(str(tmp_path / "model")).embed(["a"])
+    folder = tmp_path / "model"
+    assert str(caught.value) == (
+        f"expected weights as .safetensors in {str(folder)!r}, found pytorch_model.bin, which is never unpickled; "
+        'if you trust it, convert it with: python -c "import torch, safetensors.torch as s; '
+        f"s.save_file(torch.load({str(folder / 'pytorch_model.bin')!r}, weights_only=True), "
+        f"{str(folder / 'model.safetensors')!r}, {{'format': 'pt'}})\""
+    )
+    (folder / "pytorch_model.bin").unlink()
+    with pytest.raises(DallmeError) as caught:
+        resolve(str(folder)).embed(["a"])
     assert str(caught.value) == (
         "expected weights as .safetensors in the model 'model', found none; choose a revision that has them, "
         "or convert the model: other formats can run code when they are read"

@@ -252,6 +252,11 @@ def test_pickled_weights_are_refused(folders: dict[str, str], tmp_path: Path) ->
         if file.suffix == ".json":
             (tmp_path / file.name).write_bytes(file.read_bytes())
     torch.save({}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(
+        DallmeError, match=r"expected weights as \.safetensors in '.*', found pytorch_model\.bin, .* convert it with"
+    ):
+        CausalClassifier(model=str(tmp_path)).find()
+    (tmp_path / "pytorch_model.bin").unlink()
     with pytest.raises(DallmeError, match=r"expected weights as \.safetensors in the model '.*', found none; choose a revision"):
         CausalClassifier(model=str(tmp_path)).find()
 

@@ -147,13 +147,14 @@ def gather(
         The evidence; without vectors where the set was made of ready ones and no embedder is given.
 
     Raises:
-        InputError: If the source is not the set's, or if the embedder makes other vectors than the set was made with.
-        ModelNotFoundError: If the manifest's name of the embedder leads to none, as that of a local folder does.
+        InputError: If the source is not the set's, if the embedder makes other vectors than the set was made with, or if the
+            manifest names one that is used only if the user names it.
+        ModelNotFoundError: If the user's name of the embedder leads to none.
     """
     from dallme.distiller import Distiller
 
     plain = Evidence(distilled, source)
-    found = reopen(distilled.manifest, embedder)
+    found = reopen(distilled.manifest, embedder, store)
     if found is None:
         return plain
     prompt = distilled.manifest.get("configuration", {}).get("prompt")

@@ -4,41 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any
 
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder
 from dallme.embedders.openai import OpenAIEmbedder
-from dallme.embedders.resolve import resolve
-from dallme.errors import InputError, ModelNotFoundError
+from dallme.embedders.resolve import resolve, resolve_named
+from dallme.errors import InputError
+from dallme.store import EmbeddingStore
+
+#: Number formats that a machine may have stored the vectors of one model in.
+_PRECISIONS = ("float32", "bfloat16")
 
 
-def reopen(manifest: Mapping[str, Any], embedder: Any = None) -> Embedder | None:
+def reopen(manifest: Mapping[str, Any], embedder: Any = None, store: str | Path | None = None) -> Embedder | None:
     """Finds the embedder that a set was made with, with the options that its fingerprint tells of.
 
     Args:
         manifest: The set's.
         embedder: One to use in its place: a name, a folder, or an embedder. It may make other vectors, as one that costs
-            nothing does for a set that was made with a service.
+            nothing does for a set that was made with a service. The manifest's own service, repeated, must make the same.
+        store: Folder with the user's vectors: what the manifest names is opened only if it made some of them, or comes with
+            dallme.
 
     Returns:
         The embedder; None if the set was made of ready vectors and none is given.
 
     Raises:
-        InputError: If the one of the manifest's name makes other vectors today.
-        ModelNotFoundError: If the name in the manifest leads to none, as that of a local folder does.
+        InputError: If the one of the manifest's name makes other vectors today, or is used only if the user names it: a service,
+            a path, or a model that the user has no vectors of.
+        ModelNotFoundError: If the user's name leads to none.
     """
     configuration = manifest.get("configuration", {})
-    named, made_with = configuration.get("embedder"), manifest.get("embedder")
+    named, made_with = configuration.get("embedder"), _read_fingerprint(manifest)
     prompt = configuration.get("prompt")
     if embedder is not None:
         found = resolve(embedder)
+        if made_with and embedder == named and found.paid:  # the texts go to the server that the set was made with, or to none
+            found = _with_options(found, made_with)
+            check_same(made_with, _fingerprint(found, prompt, made_with["dimension"]))
+            return found
         if isinstance(embedder, str) and made_with and _fingerprint(found, prompt, 1).weights == made_with["weights"]:
             return _with_options(found, made_with)  # the same model, found elsewhere
         return found
     if named is None:
         return None
-    found = _find(named)
+    found = resolve_named(named, "the manifest of the set", lambda candidate: _has_vectors(store, candidate, made_with))
     if made_with is None:  # nothing says which vectors they were
         return found
     found = _with_options(found, made_with)
@@ -73,15 +85,23 @@ def check_same(made_with: Mapping[str, Any], found: Fingerprint) -> None:
         )
 
 
-def _find(name: str) -> Embedder:
-    """The embedder that the manifest names."""
+def _read_fingerprint(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The fingerprint in a manifest, with all its fields; None if there is none."""
+    found = manifest.get("embedder")
+    if found is None:
+        return None
     try:
-        return resolve(name)
-    except (InputError, ModelNotFoundError) as error:
-        raise ModelNotFoundError(
-            f"expected the embedder {name!r}, with which the texts were made, could not find it: {error}; "
-            "name it, or its folder, with --embedder"
-        ) from error
+        return asdict(Fingerprint(**found))
+    except TypeError as error:
+        raise InputError(f"expected the fingerprint of an embedder in the manifest, found {_short(found)}: {error}") from None
+
+
+def _has_vectors(store: str | Path | None, candidate: Embedder, made_with: Mapping[str, Any] | None) -> bool:
+    """Whether the store has vectors of the fingerprint in a manifest, and that is one of the embedder that the manifest names."""
+    if store is None or made_with is None or made_with["model"] != candidate.name:
+        return False
+    tables = EmbeddingStore(store)
+    return any(tables.has(Fingerprint(**{**made_with, "precision": precision})) for precision in _PRECISIONS)
 
 
 def _with_options(found: Embedder, made_with: Mapping[str, Any]) -> Embedder:

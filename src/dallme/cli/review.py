@@ -86,7 +86,7 @@ def _look(
 ) -> Callable[[DistilledDataset], Evidence]:
     """Reads the source, and gives what sets a version beside it; the embedder is loaded once."""
     from dallme.audit.evidence import gather
-    from dallme.embedders.resolve import resolve
+    from dallme.audit.reopening import reopen
     from dallme.readers import read
 
     texts = read(source, **columns)
@@ -94,10 +94,10 @@ def _look(
     made: list[Any] = []
 
     def look(distilled: DistilledDataset) -> Evidence:
-        name = embedder or distilled.manifest.get("configuration", {}).get("embedder")
-        if name is not None and not made:
-            made.append(resolve(name))
-        return gather(distilled, texts, embedder=made[0] if made else None, store=options.store_folder(store), progress=progress)
+        vectors = options.store_folder(store)
+        if not made:
+            made.append(reopen(distilled.manifest, embedder, vectors))
+        return gather(distilled, texts, embedder=made[0], store=vectors, progress=progress)
 
     return look
 

@@ -14,6 +14,7 @@ from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder
 from dallme.embedders.prompts import prefix_for
 from dallme.errors import DallmeError
+from dallme.models.checking import check_sentence_transformer
 from dallme.models.devices import check_device, find_device, find_precision, quiet_loading
 from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, canonical_name, locate, sha256_of
 from dallme.validation import check_positive
@@ -150,6 +151,7 @@ class SentenceTransformerEmbedder(Embedder):
         import torch
         from sentence_transformers import SentenceTransformer
 
+        check_sentence_transformer(self._folder)
         if not any(self._folder.rglob("*.safetensors")):
             raise DallmeError(
                 f"expected weights as .safetensors in the model {self.name!r}, found none; choose a revision that has them, "
@@ -162,6 +164,7 @@ class SentenceTransformerEmbedder(Embedder):
                     device=str(self._torch_device),
                     model_kwargs={"use_safetensors": True},
                     local_files_only=True,
+                    trust_remote_code=False,
                 )
         except Exception as error:  # the libraries below raise many kinds: no configuration, damaged weights, no such device
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]

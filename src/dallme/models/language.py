@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dallme.errors import DallmeError, MissingDependencyError, ModelNotFoundError
+from dallme.models.checking import check_transformer
 from dallme.models.devices import quiet_loading
 from dallme.models.locate import SHIPPED, canonical_name, locate, sha256_of
 
@@ -73,7 +74,8 @@ def find_model(model: str) -> Weights:
         for package in ("gguf", "accelerate"):
             if find_spec(package) is None:
                 raise MissingDependencyError(f"the GGUF model {model!r}", package, "smollm2")
-    elif not any(found.folder.glob("*.safetensors")):
+    check_transformer(found.folder, weights=found.gguf is None)
+    if found.gguf is None and not any(found.folder.glob("*.safetensors")):
         raise DallmeError(
             f"expected weights as .safetensors in the model {model!r}, found none; choose a revision that has them, "
             "or convert the model: other formats can run code when they are read"

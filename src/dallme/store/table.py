@@ -42,6 +42,14 @@ class EmbeddingStore:
         """
         return VectorTable(self.folder / fingerprint.digest, fingerprint)
 
+    def has(self, fingerprint: Fingerprint) -> bool:
+        """Says whether vectors of an embedder were stored.
+
+        Raises:
+            StoreError: If the store cannot be read.
+        """
+        return bool(list_files(self.folder / fingerprint.digest, SHARD))
+
 
 class VectorTable:
     """The vectors of one fingerprint, as they were when the table was opened, and those appended since.

@@ -12,8 +12,9 @@ from dallme.decoders.vec2text.config import FILE
 from dallme.decoders.vec2text.tokenizing import train_tokenizer
 from dallme.embedders.base import Embedder
 from dallme.errors import DallmeError, InputError, UnknownNameError
+from dallme.models.checking import check_transformer
 from dallme.models.devices import quiet_loading
-from dallme.models.language import find_model, load_causal, load_seq2seq
+from dallme.models.language import Weights, find_model, load_causal, load_seq2seq
 from dallme.models.locate import SENTENCE_TRANSFORMERS, locate
 
 if TYPE_CHECKING:
@@ -97,16 +98,27 @@ def make_base(base: str, texts: Sequence[str], embedder: Embedder, *, preset: Pr
         return *_from_embedder(texts, embedder, preset), "causal"
     if base == "vec2text" or (Path(base).expanduser() / FILE).is_file():
         return _from_inverter(base)
-    from transformers import AutoConfig
-
     place = find_model(base)
-    if place.gguf is None and AutoConfig.from_pretrained(**place.arguments).is_encoder_decoder:
+    if place.gguf is None and _is_encoder_decoder(place):
         return *load_seq2seq(base), "seq2seq"
     model, tokenizer = load_causal(base)
     for name in ("bos_token_id", "eos_token_id"):
         if getattr(model.config, name, None) is None:
             setattr(model.config, name, getattr(tokenizer, name) or tokenizer.eos_token_id)
     return model, tokenizer, "causal"
+
+
+def _is_encoder_decoder(place: Weights) -> bool:
+    """Whether a model turns one text into another, by its configuration."""
+    from transformers import AutoConfig
+
+    try:
+        return bool(AutoConfig.from_pretrained(**place.arguments).is_encoder_decoder)
+    except Exception as error:  # transformers raises many kinds: no configuration, a model that is none of its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DallmeError(
+            f"expected a model that writes in {str(place.folder)!r}, could not read its configuration: {reason}"
+        ) from error
 
 
 def _from_inverter(base: str) -> tuple[Any, Any, str]:
@@ -147,6 +159,7 @@ def _from_embedder(texts: Sequence[str], embedder: Embedder, preset: Preset) -> 
             f"expected an embedder that is a transformer for the base 'embedder', found {embedder.name!r}; use scratch"
         )
     folder = locate(name, SENTENCE_TRANSFORMERS)
+    check_transformer(folder)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         config.is_decoder = True
@@ -154,9 +167,9 @@ def _from_embedder(texts: Sequence[str], embedder: Embedder, preset: Preset) -> 
             setattr(config, dropout, 0.0)
         with _silent(), quiet_loading():
             model: Any = AutoModelForCausalLM.from_pretrained(
-                folder, config=config, local_files_only=True, use_safetensors=True, dtype="float32"
+                folder, config=config, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype="float32"
             )
-        theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds: no configuration, a model without a decoder
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DallmeError(

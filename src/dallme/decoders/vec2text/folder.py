@@ -16,6 +16,7 @@ from dallme.decoders.vec2text.config import FILE, InverterConfig
 from dallme.decoders.vec2text.tokenizing import wrap_tokenizer
 from dallme.durable import alone_in, sync_folder, write_new
 from dallme.errors import InputError, OutputError
+from dallme.models.checking import check_transformer
 from dallme.models.devices import find_device
 
 if TYPE_CHECKING:
@@ -113,10 +114,11 @@ def _empty(folder: Path, config: InverterConfig) -> InverterModel:
 
     from dallme.decoders.vec2text.model import InverterModel
 
+    check_transformer(folder, weights=False)
     settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     kind: Any = AutoModelForCausalLM if config.kind == "causal" else AutoModelForSeq2SeqLM
     with torch.random.fork_rng(devices=[]):
-        language_model = kind.from_config(settings, dtype=torch.float32)
+        language_model = kind.from_config(settings, dtype=torch.float32, trust_remote_code=False)
         return InverterModel(language_model, config.kind, config.fingerprint.dimension, config.pseudo_tokens)
 
 
