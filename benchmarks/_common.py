@@ -18,7 +18,9 @@ def data_folder() -> Path:
     """The folder with the real data sets: `DALLME_DATA`, or `shared/data` beside the repository."""
     folder = Path(os.environ.get("DALLME_DATA", HERE.parents[1] / "shared" / "data"))
     if not folder.is_dir():
-        sys.exit(f"no real data: {folder} is not a folder; set DALLME_DATA to the one that holds ag_news, imdb and sst2")
+        sys.exit(
+            f"no real data: {folder} is not a folder; set DALLME_DATA to the one that holds ag_news, imdb and sst2"
+        )
     return folder
 
 
@@ -28,7 +30,15 @@ def machine() -> dict[str, Any]:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     flags = set(next((line.split() for line in lines if line.startswith("flags")), []))
     packages = {}
-    for package in ("numpy", "scikit-learn", "faiss-cpu", "torch", "transformers", "sentence-transformers", "pyarrow"):
+    for package in (
+        "numpy",
+        "scikit-learn",
+        "faiss-cpu",
+        "torch",
+        "transformers",
+        "sentence-transformers",
+        "pyarrow",
+    ):
         try:
             packages[package] = version(package)
         except PackageNotFoundError:
@@ -44,7 +54,9 @@ def machine() -> dict[str, Any]:
 def peak_memory_gb() -> float:
     """Most memory this process has held so far, in GB (10^9 bytes)."""
     status = Path("/proc/self/status")
-    if status.exists():  # Linux hands ru_maxrss of the parent on to a process that it starts; VmHWM is this process's own
+    if (
+        status.exists()
+    ):  # Linux hands ru_maxrss of the parent on to a process that it starts; VmHWM is this process's own
         return round(int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e9, 3)
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 3)

@@ -23,9 +23,24 @@ GOALS = {
 }
 #: Data set to its title, experiment, texts a class, and the methods that are shown.
 TABLES = {
-    "imdb": ("IMDB, 10 texts a class", "table1-imdb", 10, ("teaching", "extractive", "nearest", "random", "full")),
-    "ag_news": ("AG-News, 30 texts a class", "table1-agnews", 30, ("teaching", "extractive", "nearest", "random", "full")),
-    "sst2": ("SST-2, 20 texts a class", "dpc-sst2", 20, ("teaching", "extractive", "nearest", "random", "DiLM")),
+    "imdb": (
+        "IMDB, 10 texts a class",
+        "table1-imdb",
+        10,
+        ("teaching", "extractive", "nearest", "random", "full"),
+    ),
+    "ag_news": (
+        "AG-News, 30 texts a class",
+        "table1-agnews",
+        30,
+        ("teaching", "extractive", "nearest", "random", "full"),
+    ),
+    "sst2": (
+        "SST-2, 20 texts a class",
+        "dpc-sst2",
+        20,
+        ("teaching", "extractive", "nearest", "random", "DiLM"),
+    ),
 }
 
 
@@ -38,7 +53,10 @@ def goals_tables(results: Path = HERE.parent / "results" / "offline") -> str:
         body = []
         for method in methods:
             cells = [found.get((method, classifier)) for classifier in COLUMNS]
-            shown = [_cell(cell, goal if method == "teaching" else None) for cell, goal in zip(cells, goals, strict=True)]
+            shown = [
+                _cell(cell, goal if method == "teaching" else None)
+                for cell, goal in zip(cells, goals, strict=True)
+            ]
             body.append([f"`{method}`", *shown])
         if data in GOALS:
             body.insert(0, ["what we set out to reach", *map(_cell, goals)])
@@ -59,4 +77,6 @@ def _accuracies(path: Path, per_class: int) -> dict[tuple[str, str], float]:
 
 def _cell(value: float | None, goal: float | None = None) -> str:
     """A number with three digits, in bold where it reaches the goal."""
-    return "" if value is None else f"**{value:.3f}**" if goal is not None and value >= goal else f"{value:.3f}"
+    return (
+        "" if value is None else f"**{value:.3f}**" if goal is not None and value >= goal else f"{value:.3f}"
+    )

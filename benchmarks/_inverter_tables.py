@@ -13,7 +13,13 @@ def inversion_table(results: dict[str, Any]) -> str:
     def row(title: str, found: dict[str, Any]) -> list[str]:
         label = f"{found['label']:.3f}" if "label" in found else ""
         scores = (found["token_f1"], found["exact"], found["cosine"])
-        return [title, f"{found['texts']:,}", f"{found['bleu']:.1f}", *(f"{score:.3f}" for score in scores), label]
+        return [
+            title,
+            f"{found['texts']:,}",
+            f"{found['bleu']:.1f}",
+            *(f"{score:.3f}" for score in scores),
+            label,
+        ]
 
     near, aligned = results["from_nearest"], results["aligned"]
     body = [row(f"{each['steps']} steps, beam {each['beam']}", each) for each in results["texts"]]

@@ -22,9 +22,9 @@ MODULES = (
     "dallme.distiller",
     "dallme.evaluation.compare",
     "dallme.condensers.k_centroid",
-    "dallme.decoders.teaching",
+    "dallme.decoders.extractive.decoder",
     "dallme.report.page",
-    "dallme.audit.evidence",
+    "dallme.audit.inputs",
     "dallme.decoders.vec2text.training",
     "dallme.decoders.vec2text.model",
     "dallme.experiments.running",
@@ -102,7 +102,11 @@ class Zygote:
         log = cwd.parent / f"{cwd.name}.{self._process.pid}.log"
         log.unlink(missing_ok=True)
         assert self._process.stdin
-        print(json.dumps({"argv": argv, "cwd": str(cwd), "log": str(log), **job}), file=self._process.stdin, flush=True)
+        print(
+            json.dumps({"argv": argv, "cwd": str(cwd), "log": str(log), **job}),
+            file=self._process.stdin,
+            flush=True,
+        )
 
         def wait() -> Ended:
             status, changes = json.loads(self._line())
@@ -110,7 +114,15 @@ class Zygote:
 
         return Running(int(self._line()), log, wait)
 
-    def run(self, argv: list[str], cwd: Path, *, after: float | None = None, number: int = signal.SIGKILL, **job: Any) -> Ended:
+    def run(
+        self,
+        argv: list[str],
+        cwd: Path,
+        *,
+        after: float | None = None,
+        number: int = signal.SIGKILL,
+        **job: Any,
+    ) -> Ended:
         """Runs a process to its end, or kills it after some seconds."""
         running = self.start(argv, cwd, **job)
         timer = threading.Timer(after, _kill, (running.pid, number)) if after is not None else None

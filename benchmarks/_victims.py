@@ -20,11 +20,14 @@ from typing import Any
 import numpy as np
 
 from _kills import Ended, Moment, Zygote, left_over
-from dallme.distilled import DistilledDataset
-from dallme.distilled.folder import COMMITTED, finish
+from dallme.dataset import DistilledDataset
+from dallme.dataset.folder import COMMITTED, finish
 from dallme.experiments.rows import Row
 
-WORDS = {"animals": "dog cat horse sheep barks runs jumps sleeps", "money": "bank rate bond share rises falls pays owes"}
+WORDS = {
+    "animals": "dog cat horse sheep barks runs jumps sleeps",
+    "money": "bank rate bond share rises falls pays owes",
+}
 
 EXPERIMENT = """
 title = "Toy"
@@ -56,7 +59,9 @@ def write_source(path: Path, rows: int, seed: int) -> None:
         for row in range(rows):
             label = list(WORDS)[row % 2]
             found = [*WORDS[label].split(), "the", "a", "day", "home"]
-            out.writerow([" ".join(" ".join(rng.choice(found, 6)).capitalize() + "." for _ in range(2)), label])
+            out.writerow(
+                [" ".join(" ".join(rng.choice(found, 6)).capitalize() + "." for _ in range(2)), label]
+            )
 
 
 @dataclass
@@ -114,7 +119,9 @@ class Victim:
     def problem(self, work: Path) -> str:
         """What is wrong after a kill; nothing if what is there is as before, or whole."""
         found = self.files(work)
-        return "" if found in (self.before, self.reference) else f"neither as before nor whole: {sorted(found)}"
+        return (
+            "" if found in (self.before, self.reference) else f"neither as before nor whole: {sorted(found)}"
+        )
 
     def is_done(self, work: Path) -> bool:
         """Whether everything is there."""
@@ -144,7 +151,9 @@ class Distill(Victim):
             return {}
         finish(place)  # as the next writer does
         DistilledDataset.load(place)
-        return {path.name: _timeless(path) for path in sorted(place.iterdir()) if not path.name.startswith(".")}
+        return {
+            path.name: _timeless(path) for path in sorted(place.iterdir()) if not path.name.startswith(".")
+        }
 
 
 def _timeless(path: Path) -> bytes:
@@ -167,23 +176,37 @@ class Reproduce(Victim):
     def files(self, work: Path) -> Files:
         place = work / self.output
         rows = {}
-        for line in (place / "rows.jsonl").read_bytes().splitlines() if (place / "rows.jsonl").exists() else ():
+        for line in (
+            (place / "rows.jsonl").read_bytes().splitlines() if (place / "rows.jsonl").exists() else ()
+        ):
             try:
                 row = Row.parse(line)
             except ValueError:
                 continue  # a half line, which a kill may leave, or a damaged one: every reader passes over it
             kept = {name: value for name, value in row.result.items() if name != "seconds"}
             rows[row.key] = json.dumps([row.config, kept]).encode()
-        pages = {path.name: path.read_bytes() for path in sorted(place.glob("*")) if path.suffix in (".md", ".html")}
+        pages = {
+            path.name: path.read_bytes()
+            for path in sorted(place.glob("*"))
+            if path.suffix in (".md", ".html")
+        }
         return rows | pages
 
     def problem(self, work: Path) -> str:
         found = self.files(work)
         # A page without a row tells of what could not be computed, as on a full disk; it is written anew with the row.
         complete = all(name in found for name in self.reference if "." not in name)
-        wrong = [name for name in found if (complete or "." not in name) and self.reference.get(name) != found[name]]
+        wrong = [
+            name
+            for name in found
+            if (complete or "." not in name) and self.reference.get(name) != found[name]
+        ]
         ends = {".md": b"\n", ".html": b">\n"}
-        half = [name for name, content in found.items() if "." in name and not content.endswith(ends[Path(name).suffix])]
+        half = [
+            name
+            for name, content in found.items()
+            if "." in name and not content.endswith(ends[Path(name).suffix])
+        ]
         return f"differ: {wrong}, cut short: {half}" if wrong or half else ""
 
 
@@ -192,7 +215,9 @@ class Train(Victim):
 
     def run(self, zygote: Zygote, work: Path, job: dict[str, Any]) -> Ended:
         ended = zygote.run(self.argv, work, **job)
-        if not job and ended.refused and self.is_done(work):  # killed when all was done but the removal of the checkpoints
+        if (
+            not job and ended.refused and self.is_done(work)
+        ):  # killed when all was done but the removal of the checkpoints
             ended = zygote.run([*self.argv, "--overwrite"], work)
         return ended
 
@@ -209,7 +234,20 @@ class Review(Victim):
 
     def learn(self, zygote: Zygote, work: Path) -> None:
         super().prepare(work)
-        zygote.run(["distill", "source.csv", "--per-class", "3", "--embedder", "hashing", "--no-report", "--output", "out"], work)
+        zygote.run(
+            [
+                "distill",
+                "source.csv",
+                "--per-class",
+                "3",
+                "--embedder",
+                "hashing",
+                "--no-report",
+                "--output",
+                "out",
+            ],
+            work,
+        )
         shutil.copytree(work / "out", work.parent / "reviewed")
         super().learn(zygote, work)
 
@@ -269,10 +307,14 @@ class Review(Victim):
                 return answered
             text = state["texts"][done % len(state["texts"])]
             change = {"id": text["id"], "seen": text["seen"], "text": f"The dog of save {done} runs home."}
-            body = json.dumps({"version": state["version"], "digest": state["digest"], "changes": [change]}).encode()
+            body = json.dumps(
+                {"version": state["version"], "digest": state["digest"], "changes": [change]}
+            ).encode()
             headers = {"Content-Type": "application/json", "x-dallme-secret": state["secret"]}
             try:
-                urllib.request.urlopen(urllib.request.Request(f"{address}save", body, headers), timeout=30).read()
+                urllib.request.urlopen(
+                    urllib.request.Request(f"{address}save", body, headers), timeout=30
+                ).read()
             except urllib.error.HTTPError as error:
                 if error.code == CONFLICT:  # another server has saved meanwhile: look again
                     continue
@@ -284,13 +326,40 @@ def victims(steps: int = 12) -> list[Victim]:
     """All of them."""
     common = ["--embedder", "hashing", "--store", "store"]
     distill = ["distill", "source.csv", "--per-class", "3", "--max-tokens", "24", *common, "--output", "out"]
-    train = ["train-inverter", "source.csv", "--preset", "tiny", "--steps", str(steps), "--batch-size", "8", "--drafts", "8"]
-    train += ["--max-tokens", "12", "--save-every", "3", "--device", "cpu", *common, "--output", "inverter", "--resume"]
+    train = [
+        "train-inverter",
+        "source.csv",
+        "--preset",
+        "tiny",
+        "--steps",
+        str(steps),
+        "--batch-size",
+        "8",
+        "--drafts",
+        "8",
+    ]
+    train += [
+        "--max-tokens",
+        "12",
+        "--save-every",
+        "3",
+        "--device",
+        "cpu",
+        *common,
+        "--output",
+        "inverter",
+        "--resume",
+    ]
     reproduce = ["reproduce", "toy.toml", "--data", ".", "--store", "store"]
     return [
         Distill("distill", [*distill, "--no-report"], "out"),
         Distill("distill --overwrite", [*distill, "--overwrite"], "out"),
-        Victim("embed", ["embed", "source.csv", *common, "--output", "vectors.parquet"], "vectors.parquet", rows=4000),
+        Victim(
+            "embed",
+            ["embed", "source.csv", *common, "--output", "vectors.parquet"],
+            "vectors.parquet",
+            rows=4000,
+        ),
         Train("train-inverter", train, "inverter"),
         Reproduce("reproduce", [*reproduce, "--output", "results"], "results/offline/toy"),
         Review("review", ["review", "out", "--no-browser", "--port", "0", "--json"], "out"),
@@ -298,7 +367,7 @@ def victims(steps: int = 12) -> list[Victim]:
 
 
 @dataclass
-class Trial:
+class HoldoutSplit:
     """What came of one: a fresh folder, kills, and a last run that is left alone.
 
     Attributes:
@@ -322,13 +391,15 @@ class Trial:
         self.kills.append(moment)
         if ended.status > 0 and "Traceback" in ended.told:
             self.losses.append(f"{moment}: a traceback: {ended.told[-300:]}")
-        if ended.status > 0 and (found := [name for name in left_over(work) if name not in ("inverter.partial", *before)]):
+        if ended.status > 0 and (
+            found := [name for name in left_over(work) if name not in ("inverter.partial", *before)]
+        ):
             self.losses.append(f"{moment}: it could clean up and left {found}")
 
 
-def interrupt(victim: Victim, zygote: Zygote, work: Path, moments: list[Moment]) -> Trial:
+def interrupt(victim: Victim, zygote: Zygote, work: Path, moments: list[Moment]) -> HoldoutSplit:
     """Kills a victim at each of the moments, one run after the other, and lets it end."""
-    trial, last = Trial(), Ended(0, 0, "")
+    trial, last = HoldoutSplit(), Ended(0, 0, "")
     victim.prepare(work)
     for moment in [*moments, None]:
         if victim.is_done(work):

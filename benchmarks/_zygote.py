@@ -24,7 +24,9 @@ def watch(cwd: str, at: int | None, number: int, count: int) -> None:
 
     def change(path: Any) -> None:
         nonlocal seen
-        if isinstance(path, (str, bytes, os.PathLike)) and not os.path.abspath(os.fsdecode(path)).startswith(cwd):
+        if isinstance(path, (str, bytes, os.PathLike)) and not os.path.abspath(os.fsdecode(path)).startswith(
+            cwd
+        ):
             return
         seen += 1
         os.pwrite(count, b"%8d" % seen, 0)
@@ -32,14 +34,18 @@ def watch(cwd: str, at: int | None, number: int, count: int) -> None:
             os.kill(os.getpid(), number)
 
     def audited(event: str, arguments: tuple[Any, ...]) -> None:
-        written = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        written = (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
         if written or event in CHANGES:
             change(arguments[0])
 
     synchronise = os.fsync
 
     def fsync(descriptor: int) -> None:
-        change(os.readlink(f"/proc/self/fd/{descriptor if isinstance(descriptor, int) else descriptor.fileno()}"))
+        change(
+            os.readlink(f"/proc/self/fd/{descriptor if isinstance(descriptor, int) else descriptor.fileno()}")
+        )
         synchronise(descriptor)
 
     os.fsync = fsync  # it is not audited

@@ -23,11 +23,11 @@ import numpy as np
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from _common import data_folder, peak_memory_gb, write
-from dallme.condensers._partition import reproducible
 from dallme.condensers.base import Condenser
 from dallme.condensers.gaussian_mixture import GaussianMixture
 from dallme.condensers.k_centroid import FAISS_ABOVE, KCentroid
 from dallme.condensers.medoid import Medoid
+from dallme.condensers.partition import reproducible
 from dallme.condensers.random import RandomRows
 from dallme.data import Fingerprint, LabelledVectors, Prototypes
 from dallme.readers import read
@@ -62,7 +62,11 @@ class MiniBatch(KCentroid):
     def _partition(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         seed = int(rng.integers(2**31))
         with reproducible():
-            start = MiniBatchKMeans(count, n_init=1, batch_size=4096, random_state=seed).fit(vectors).cluster_centers_
+            start = (
+                MiniBatchKMeans(count, n_init=1, batch_size=4096, random_state=seed)
+                .fit(vectors)
+                .cluster_centers_
+            )
             model = KMeans(count, init=start, n_init=1, max_iter=10).fit(vectors)
         return np.asarray(model.labels_, dtype=np.int64)
 
@@ -85,7 +89,11 @@ CANDIDATES: dict[str, Condenser] = {
     "faiss, random start": RandomStart(),
     "mini-batch": MiniBatch(),
 }
-OTHERS: dict[str, Condenser] = {"medoid": Medoid(), "gaussian-mixture": GaussianMixture(), "random": RandomRows()}
+OTHERS: dict[str, Condenser] = {
+    "medoid": Medoid(),
+    "gaussian-mixture": GaussianMixture(),
+    "random": RandomRows(),
+}
 
 
 def embedded(name: str, folder: Path) -> np.ndarray:
@@ -119,7 +127,9 @@ def inertia(vectors: np.ndarray, prototypes: Prototypes) -> float:
 def measure(path: Path, name: str, count: int, seed: int) -> dict[str, Any]:
     """Condenses once: wall and processor seconds, inertia, hash of the prototypes, and memory beyond what loading took."""
     vectors = np.load(path)
-    labelled = LabelledVectors(vectors, np.zeros(len(vectors), dtype=np.int64), Fingerprint("benchmark", "1", vectors.shape[1]))
+    labelled = LabelledVectors(
+        vectors, np.zeros(len(vectors), dtype=np.int64), Fingerprint("benchmark", "1", vectors.shape[1])
+    )
     before, wall, processor = peak_memory_gb(), time.perf_counter(), time.process_time()
     prototypes = (CANDIDATES | OTHERS)[name].condense(labelled, {0: count}, seed=seed)
     return {
@@ -134,7 +144,9 @@ def measure(path: Path, name: str, count: int, seed: int) -> dict[str, Any]:
 def in_process(path: Path, name: str, count: int, seed: int, threads: int | None = None) -> dict[str, Any]:
     """Runs :func:`measure` in a process of its own, with a number of threads if one is given."""
     command = [sys.executable, __file__, "--measure", str(path), name, str(count), str(seed)]
-    environment = os.environ | ({"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)} if threads else {})
+    environment = os.environ | (
+        {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)} if threads else {}
+    )
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -153,13 +165,22 @@ def run_case(path: Path, rows: int, count: int, seeds: int) -> dict[str, Any]:
     reference = np.mean([run["inertia"] for run in runs[REFERENCE]])
     table = {}
     for name, results in runs.items():
-        means = {key: round(float(np.mean([run[key] for run in results])), 3) for key in ("seconds", "cpu_seconds", "inertia")}
+        means = {
+            key: round(float(np.mean([run[key] for run in results])), 3)
+            for key in ("seconds", "cpu_seconds", "inertia")
+        }
         ratio = round(float(means["inertia"] / reference), 5)
         table[name] = means | {"inertia_ratio": ratio, "memory_gb": max(run["memory_gb"] for run in results)}
     for name in (REFERENCE, "faiss") if rows * count <= FAISS_ABOVE * 10 else ():
         hashes = {in_process(path, name, count, 0, threads)["sha256"] for threads in (1, 2, 8)}
         table[name]["same_bytes_with_1_2_8_threads"] = hashes == {runs[name][0]["sha256"]}
-    return {"rows": rows, "clusters": count, "seeds": seeds, "vectors_gb": round(path.stat().st_size / 1e9, 3), "runs": table}
+    return {
+        "rows": rows,
+        "clusters": count,
+        "seeds": seeds,
+        "vectors_gb": round(path.stat().st_size / 1e9, 3),
+        "runs": table,
+    }
 
 
 def main() -> None:
@@ -168,7 +189,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two small cases, printed and not written")
     parser.add_argument("--vectors", type=Path, help="folder with ag_news_train.npy and imdb_train.npy")
     parser.add_argument(
-        "--measure", nargs=4, metavar=("FILE", "NAME", "CLUSTERS", "SEED"), help="one measurement, for the runner"
+        "--measure",
+        nargs=4,
+        metavar=("FILE", "NAME", "CLUSTERS", "SEED"),
+        help="one measurement, for the runner",
     )
     options = parser.parse_args()
     if options.measure:
@@ -181,7 +205,11 @@ def main() -> None:
             path = Path(work) / "case.npy"
             np.save(path, rows_of(data, rows, options.vectors or Path(work)))
             results[case] = run_case(path, rows, count, seeds)
-    payload = {"faiss_above": FAISS_ABOVE, "seconds": round(time.perf_counter() - started), "load_at_start": round(load, 2)}
+    payload = {
+        "faiss_above": FAISS_ABOVE,
+        "seconds": round(time.perf_counter() - started),
+        "load_at_start": round(load, 2),
+    }
     if options.quick:
         print(json.dumps(payload | {"cases": results}, indent=2))
     else:

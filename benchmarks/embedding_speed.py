@@ -49,7 +49,10 @@ def main() -> None:
             "least_cosine": round(float(cosine.min()), 5),
         }
         print(name, results[name])
-    write("embedding_speed", {"precision": ours.fingerprint().precision, "max_tokens": ours.max_tokens, "data": results})
+    write(
+        "embedding_speed",
+        {"precision": ours.fingerprint().precision, "max_tokens": ours.max_tokens, "data": results},
+    )
 
 
 if __name__ == "__main__":

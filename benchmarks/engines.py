@@ -63,7 +63,11 @@ def measure(texts: LabelledTexts, engine: Engine) -> dict[str, Any]:
     """One run; seconds by stage and the hash of what it wrote."""
     started = time.perf_counter()
     distiller = Distiller(
-        per_class=PER_CLASS, embedder="hashing", decoder="extractive", decoder_options={"draws": 1}, engine=engine
+        per_class=PER_CLASS,
+        embedder="hashing",
+        decoder="extractive",
+        decoder_options={"draws": 1},
+        engine=engine,
     )
     with Meter() as meter:
         distilled = distiller.run(texts).distilled
@@ -96,7 +100,10 @@ def main() -> None:
         ray.shutdown()
         print(name, runs[name], flush=True)
     assert len({run["sha256"] for run in runs.values()}) == 1
-    write("engines", {"rows": rows, "per_class": PER_CLASS, "load_average_before": round(load, 1), "engines": runs})
+    write(
+        "engines",
+        {"rows": rows, "per_class": PER_CLASS, "load_average_before": round(load, 1), "engines": runs},
+    )
 
 
 if __name__ == "__main__":

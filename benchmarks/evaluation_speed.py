@@ -19,9 +19,9 @@ from _common import data_folder, write
 def networks(store: Path) -> dict[str, Any]:
     """Seconds of training on 120 texts and testing on the whole test set."""
     from dallme.distiller import Distiller
-    from dallme.evaluation.contestants import make_sets
-    from dallme.evaluation.plans import PLAIN
-    from dallme.evaluation.protocol import make_classifiers
+    from dallme.evaluation.compare import make_sets
+    from dallme.evaluation.evaluate import make_classifiers
+    from dallme.evaluation.protocol import PLAIN
     from dallme.readers import read
 
     source = read(data_folder() / "ag_news" / "train.parquet")
@@ -43,7 +43,7 @@ def linear_table(store: Path) -> dict[str, Any]:
     """Seconds of the linear table of IMDB, from vectors that are there."""
     from dallme.distiller import Distiller
     from dallme.evaluation.compare import compare
-    from dallme.evaluation.protocol import LINEAR, make_classifiers
+    from dallme.evaluation.evaluate import LINEAR, make_classifiers
     from dallme.readers import read
 
     source = read(data_folder() / "imdb" / "train.parquet")
@@ -53,7 +53,11 @@ def linear_table(store: Path) -> dict[str, Any]:
     methods = ["random", "herding", "k-center", "facility-location", "nearest", "extractive", "full"]
     started = time.perf_counter()
     compare(distiller, distiller.run(source), test, methods, make_classifiers(LINEAR))
-    return {"methods": methods, "classifiers": list(LINEAR), "seconds": round(time.perf_counter() - started, 1)}
+    return {
+        "methods": methods,
+        "classifiers": list(LINEAR),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
 
 
 def main() -> None:

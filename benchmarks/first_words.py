@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from _common import data_folder, write
-from dallme.classifiers.neural.words import split_words
+from dallme.classifiers.words import split_words
 from dallme.readers import read
 
 WORDS = 128
@@ -41,7 +41,9 @@ def main() -> None:
     test = read(data_folder() / "imdb" / "test.parquet", like=source)
     accuracy = {}
     for name in ("first", "last", "both ends", "all"):
-        model = make_pipeline(TfidfVectorizer(token_pattern=r"\S+", min_df=2), LogisticRegression(C=2, max_iter=500))
+        model = make_pipeline(
+            TfidfVectorizer(token_pattern=r"\S+", min_df=2), LogisticRegression(C=2, max_iter=500)
+        )
         model.fit([part(text, name) for text in source.texts], source.labels)
         accuracy[name] = round(float(model.score([part(text, name) for text in test.texts], test.labels)), 4)
         print(name, accuracy[name], flush=True)

@@ -70,7 +70,9 @@ def one_input(data: bytes, folder: Path) -> str:
         assert message.strip(), "an error without a word"
         assert "\n" not in message, "an error of several lines"
         return "refused"
-    reported = sum(int(note.split()[2].replace(",", "")) for note in found.notes if note.startswith("left out"))
+    reported = sum(
+        int(note.split()[2].replace(",", "")) for note in found.notes if note.startswith("left out")
+    )
     rows = count_rows(path, kind)
     assert rows == len(found) + reported, f"{rows} rows in, {len(found)} used, {reported} reported"
     return "read"
@@ -130,7 +132,9 @@ def seeds() -> list[bytes]:
     ]
     table = pa.table({"text": [text for text, _ in rows], "label": [int(label) for _, label in rows]})
     nested = pa.table({"text": [["a"], ["b"], None], "label": [{"x": 1}, {"x": 2}, None]})
-    encoded = pa.table({"text": pa.array(["a", "b", "a"]).dictionary_encode(), "label": pa.array(["p", "q", None])})
+    encoded = pa.table(
+        {"text": pa.array(["a", "b", "a"]).dictionary_encode(), "label": pa.array(["p", "q", None])}
+    )
     contents: dict[str, list[bytes]] = {kind: [] for kind in KINDS}
     for delimiter, kind in ((",", ".csv"), ("\t", ".tsv")):
         text = io.StringIO(newline="")
@@ -160,7 +164,10 @@ def seeds() -> list[bytes]:
     for kind, plain in ((".csv.gz", ".csv"), (".jsonl.zst", ".jsonl")):
         contents[kind] = contents[plain]
     return [
-        bytes([KINDS.index(kind), option]) + content for kind, made in contents.items() for content in made for option in range(4)
+        bytes([KINDS.index(kind), option]) + content
+        for kind, made in contents.items()
+        for content in made
+        for option in range(4)
     ]
 
 
@@ -182,12 +189,16 @@ def child(found: Path, arguments: list[str]) -> None:
             try:
                 tally[one_input(data, Path(place))] += 1
             except Exception as error:
-                frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "dallme" in frame.filename]
+                frames = [
+                    frame for frame in traceback.extract_tb(error.__traceback__) if "dallme" in frame.filename
+                ]
                 where = f"{type(error).__name__} {frames[-1].filename.rpartition('dallme/')[2]}:{frames[-1].lineno}"
                 name = hashlib.sha256(where.encode()).hexdigest()[:12]
                 if not (found / name).exists():
                     (found / name).write_bytes(data)
-                    (found / f"{name}.txt").write_text(f"{where}\n{''.join(traceback.format_exception(error))}")
+                    (found / f"{name}.txt").write_text(
+                        f"{where}\n{''.join(traceback.format_exception(error))}"
+                    )
             if sum(tally.values()) % 256 == 0:
                 (found / "tally.json").write_text(json.dumps(tally))
 
@@ -212,8 +223,23 @@ def fuzz(seconds: int, found: Path) -> dict[str, Any]:
             (corpus / f"seed-{number}").write_bytes(seed)
         end = time.monotonic() + seconds
         while (left := int(end - time.monotonic())) > 0:
-            command = [sys.executable, __file__, "--child", "--found", str(found), "--", str(corpus), f"-max_total_time={left}"]
-            limits = [f"-timeout={PATIENCE}", "-rss_limit_mb=3000", "-max_len=8192", "-len_control=0", "-print_final_stats=1"]
+            command = [
+                sys.executable,
+                __file__,
+                "--child",
+                "--found",
+                str(found),
+                "--",
+                str(corpus),
+                f"-max_total_time={left}",
+            ]
+            limits = [
+                f"-timeout={PATIENCE}",
+                "-rss_limit_mb=3000",
+                "-max_len=8192",
+                "-len_control=0",
+                "-print_final_stats=1",
+            ]
             done = subprocess.run(
                 [*command, *limits, f"-artifact_prefix={found}/", "-verbosity=1"],
                 capture_output=True,

@@ -21,14 +21,21 @@ MINILM = "transformer:sentence-transformers/all-MiniLM-L6-v2"
 #: optimizer steps on the full data. The transformers, which two cores are slowest at, get fewer of each, the same number of
 #: steps for every method of a data set, and a learning rate that is fixed rather than chosen for each.
 GROUPS: dict[str, dict[str, Any]] = {
-    "linear": {"classifiers": ["logistic-regression", "linear-svm", "naive-bayes", "embedding-lr"], "sets": 10},
+    "linear": {
+        "classifiers": ["logistic-regression", "linear-svm", "naive-bayes", "embedding-lr"],
+        "sets": 10,
+    },
     "networks": {
         "classifiers": ["text-cnn", "text-rnn"],
         "sets": 10,
         "methods": [method for method in METHODS if method != "eda"],
         "full_steps": 4000,
     },
-    "networks-eda": {"classifiers": ["text-cnn", "text-rnn"], "sets": 10, "methods": ("eda",)},  # ten times the texts
+    "networks-eda": {
+        "classifiers": ["text-cnn", "text-rnn"],
+        "sets": 10,
+        "methods": ("eda",),
+    },  # ten times the texts
     "tdd": {"classifiers": ["text-cnn"], "sets": 1, "methods": ("tdd",), "training": {"learning_rate": 5e-3}},
     "transformer": {
         "classifiers": [MINILM],
@@ -63,13 +70,12 @@ def run(name: str, group: str, store: Path) -> dict[str, Any]:
 
     import numpy as np
 
-    from dallme.cli.progress import make_progress
+    from dallme.cli.output import make_progress
     from dallme.distiller import Distiller
     from dallme.evaluation.compare import compare
-    from dallme.evaluation.plans import PAPER
-    from dallme.evaluation.protocol import make_classifiers
-    from dallme.evaluation.results import ResultStore
-    from dallme.evaluation.tuning import sample
+    from dallme.evaluation.evaluate import make_classifiers
+    from dallme.evaluation.protocol import PAPER
+    from dallme.evaluation.results import ResultStore, sample
     from dallme.readers import read
 
     plan = GROUPS[group]
@@ -79,13 +85,26 @@ def run(name: str, group: str, store: Path) -> dict[str, Any]:
         test = sample(test, plan["test_rows"], np.random.default_rng(0))
     distiller = Distiller(per_class=PER_CLASS[name], store=store / "embeddings", progress=make_progress())
     training = plan.get("training", {}) | ({"steps": plan["steps"][name]} if "steps" in plan else {})
-    protocol = replace(PAPER, sets=plan["sets"], full_steps=plan.get("full_steps"), training=training, tune=not training)
+    protocol = replace(
+        PAPER, sets=plan["sets"], full_steps=plan.get("full_steps"), training=training, tune=not training
+    )
     judges = make_classifiers(plan["classifiers"], distiller)
     methods = plan.get("methods", METHODS)
     table = compare(
-        distiller, distiller.run(source), test, methods, judges, protocol=protocol, results=ResultStore(store / "results")
+        distiller,
+        distiller.run(source),
+        test,
+        methods,
+        judges,
+        protocol=protocol,
+        results=ResultStore(store / "results"),
     )
-    return {"rows": len(source), "per_class": PER_CLASS[name], "protocol": protocol.as_dict(), "table": table.as_dict()}
+    return {
+        "rows": len(source),
+        "per_class": PER_CLASS[name],
+        "protocol": protocol.as_dict(),
+        "table": table.as_dict(),
+    }
 
 
 def main() -> None:
@@ -100,7 +119,9 @@ def main() -> None:
     for group in options.groups.split(",") if options.groups else GROUPS:
         for name in options.only or PER_CLASS:
             found = run(name, group, options.store)
-            data = json.loads(path.read_text())["data"] if path.exists() else {}  # groups may run side by side
+            data = (
+                json.loads(path.read_text())["data"] if path.exists() else {}
+            )  # groups may run side by side
             data.setdefault(name, {})[group] = found
             write("honest_table", {"data": data})
 

@@ -23,7 +23,14 @@ from _kills import Ended, Moment, Zygote, left_over, small_disk
 from _victims import Victim, interrupt, victims
 
 #: Trials of each victim: those that take long have fewer.
-TRIALS = {"distill": 20, "distill --overwrite": 6, "embed": 32, "train-inverter": 14, "reproduce": 36, "review": 30}
+TRIALS = {
+    "distill": 20,
+    "distill --overwrite": 6,
+    "embed": 32,
+    "train-inverter": 14,
+    "reproduce": 36,
+    "review": 30,
+}
 
 #: Kills of a trial at most.
 KILLS = 3
@@ -68,7 +75,13 @@ def full_disk(victim: Victim, zygote: Zygote, root: Path, trials: int, rng: rand
                 victim.run(zygote, work, {})
             if not victim.is_done(work):
                 losses.append("the result after there was room differs from an uninterrupted run's")
-    return {"trials": trials, "refused": refused, "fitted": fitted, "messages": sorted(messages - {""}), "losses": losses}
+    return {
+        "trials": trials,
+        "refused": refused,
+        "fitted": fitted,
+        "messages": sorted(messages - {""}),
+        "losses": losses,
+    }
 
 
 def _judge_refusal(victim: Victim, work: Path, ended: Ended) -> list[str]:
@@ -90,7 +103,9 @@ def read_only(victim: Victim, zygote: Zygote, root: Path) -> dict[str, Any]:
     return {"trials": 1, "message": ended.refused.replace(str(work), "…"), "losses": losses}
 
 
-def damaged(victim: Victim, zygote: Zygote, root: Path, what: str, trials: int, rng: random.Random) -> dict[str, Any]:
+def damaged(
+    victim: Victim, zygote: Zygote, root: Path, what: str, trials: int, rng: random.Random
+) -> dict[str, Any]:
     """Cuts a kept file short, or flips one of its bits; then runs again, and compares."""
     told, losses, kept = 0, [], []
     for number in range(trials):
@@ -123,7 +138,9 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def at_once(victim: Victim, zygotes: Sequence[Zygote], root: Path, trials: int, rng: random.Random) -> dict[str, Any]:
+def at_once(
+    victim: Victim, zygotes: Sequence[Zygote], root: Path, trials: int, rng: random.Random
+) -> dict[str, Any]:
     """Two processes with one store and one output."""
     statuses: Counter[str] = Counter()
     losses, messages = [], set()
@@ -137,20 +154,31 @@ def at_once(victim: Victim, zygotes: Sequence[Zygote], root: Path, trials: int, 
             into.append(victim.run(zygote, place, {}))
 
         gap = rng.choice([0.0, 0.0, rng.uniform(0, victim.seconds / 2)])
-        threads = [threading.Thread(target=run, args=(zygote, gap * place)) for place, zygote in enumerate(zygotes)]
+        threads = [
+            threading.Thread(target=run, args=(zygote, gap * place)) for place, zygote in enumerate(zygotes)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        statuses.update("done" if not each.status else "refused" if each.refused else "failed" for each in ended)
+        statuses.update(
+            "done" if not each.status else "refused" if each.refused else "failed" for each in ended
+        )
         messages.update(each.refused.replace(str(work), "…") for each in ended if each.refused)
-        losses += [f"no clear error: {each.told[-400:]}" for each in ended if each.status and not each.refused]
+        losses += [
+            f"no clear error: {each.told[-400:]}" for each in ended if each.status and not each.refused
+        ]
         if all(each.status for each in ended):
             losses.append("both were refused")
         if not victim.is_done(work) or left_over(work):
             losses.append(f"the result differs, or something is left: {left_over(work)}")
         shutil.rmtree(work, ignore_errors=True)
-    return {"trials": trials, **dict(sorted(statuses.items())), "messages": sorted(messages), "losses": losses}
+    return {
+        "trials": trials,
+        **dict(sorted(statuses.items())),
+        "messages": sorted(messages),
+        "losses": losses,
+    }
 
 
 def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -171,7 +199,9 @@ def keep(verb: str, found: dict[str, Any]) -> None:
 def main() -> None:
     """Runs everything and writes the results."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--trials", type=int, help="trials of each kind; the results are printed and not written")
+    parser.add_argument(
+        "--trials", type=int, help="trials of each kind; the results are printed and not written"
+    )
     parser.add_argument("--only", nargs="*", help="names of verbs")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -184,7 +214,10 @@ def main() -> None:
                 continue
             root = Path(place) / str(number)
             victim.learn(zygote, root / "learn")
-            many, few = options.trials or TRIALS[victim.name], options.trials or (5 if TRIALS[victim.name] >= 20 else 2)
+            many, few = (
+                options.trials or TRIALS[victim.name],
+                options.trials or (5 if TRIALS[victim.name] >= 20 else 2),
+            )
             found: dict[str, Any] = {"seconds": round(victim.seconds, 2), "changes": victim.changes}
             found["killed"] = killed(victim, zygote, root, many, rng)
             if victim.name != "review":

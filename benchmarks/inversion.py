@@ -25,20 +25,18 @@ from typing import Any
 import numpy as np
 
 from _common import HERE, data_folder, write
-from dallme.audit.perplexity import perplexity_of
+from dallme.audit.readability import perplexity_of
 from dallme.cli.options import store_folder
-from dallme.cli.progress import make_progress
+from dallme.cli.output import make_progress
 from dallme.decoders.vec2text.alignment import fit_alignment
-from dallme.decoders.vec2text.assembly import assemble, pool_of
-from dallme.decoders.vec2text.checking import check_nearest, cut_corpus
-from dallme.decoders.vec2text.dataset import Corpus, encode
-from dallme.decoders.vec2text.fit import find_inverter
-from dallme.decoders.vec2text.inverter import Inverter
-from dallme.decoders.vec2text.measures import measure
+from dallme.decoders.vec2text.corpus import Corpus, encode
+from dallme.decoders.vec2text.decoder import assemble, pool_of
+from dallme.decoders.vec2text.evaluation import check_nearest, cut_corpus, measure
+from dallme.decoders.vec2text.inverter import Inverter, find_inverter
+from dallme.embedders.cache import EmbeddingStore, embed_with_store
 from dallme.embedders.resolve import resolve
-from dallme.evaluation.tuning import sample
+from dallme.evaluation.results import sample
 from dallme.readers import read
-from dallme.store import EmbeddingStore, embed_with_store
 from dallme.text import sentences
 
 STEPS, BEAMS, TOKENS, GLOVE, ALIGNED_ROWS = (0, 1, 5, 10), (1, 4), 64, "glove:6B.50d", 100
@@ -51,7 +49,9 @@ def through_store(embedder: Any) -> Any:
     return partial(embed_with_store, embedder, store=EmbeddingStore(store_folder(None)), progress=PROGRESS)
 
 
-def decoded_texts(inverter: Inverter, test: Corpus, labels: np.ndarray, probe: Any, rows: dict[int, int]) -> list[dict[str, Any]]:
+def decoded_texts(
+    inverter: Inverter, test: Corpus, labels: np.ndarray, probe: Any, rows: dict[int, int]
+) -> list[dict[str, Any]]:
     """The rows of the first table."""
     found = []
     for beam in BEAMS:
@@ -61,14 +61,23 @@ def decoded_texts(inverter: Inverter, test: Corpus, labels: np.ndarray, probe: A
         for steps in STEPS:
             state = states[steps]
             texts, cosines = [each.text for each in state], [each.cosine for each in state]
-            agree = float(np.mean(probe.predict(inverter.embed([text or "." for text in texts])) == labels[:count]))
-            row = {"steps": steps, "beam": beam, **measure(texts, test.texts[:count], cosines).as_dict(), "label": agree}
+            agree = float(
+                np.mean(probe.predict(inverter.embed([text or "." for text in texts])) == labels[:count])
+            )
+            row = {
+                "steps": steps,
+                "beam": beam,
+                **measure(texts, test.texts[:count], cosines).as_dict(),
+                "label": agree,
+            }
             found.append(row | {"seconds_of_all_steps": round(seconds, 1)})
             print(found[-1], flush=True)
     return found
 
 
-def from_nearest(inverter: Inverter, source: Sequence[str], known: Corpus, test: Corpus, count: int) -> dict[str, Any]:
+def from_nearest(
+    inverter: Inverter, source: Sequence[str], known: Corpus, test: Corpus, count: int
+) -> dict[str, Any]:
     """Correction that starts at the nearest training text and at texts joined from pieces of the nearest ones."""
     targets, started = test.vectors[:count], time.process_time()
     order = np.argsort(-(targets @ known.vectors.T), axis=1, kind="stable")
@@ -83,7 +92,8 @@ def from_nearest(inverter: Inverter, source: Sequence[str], known: Corpus, test:
         beam=4,
     )
     options = [
-        list(dict.fromkeys([" ".join(parts) for parts in found] + [start])) for found, start in zip(joined, starts, strict=True)
+        list(dict.fromkeys([" ".join(parts) for parts in found] + [start]))
+        for found, start in zip(joined, starts, strict=True)
     ]
     first = inverter.decode(targets, steps=5, beam=4, start=options, progress=PROGRESS)
     best = [" ".join(found[0]) for found in joined]
@@ -99,14 +109,21 @@ def from_nearest(inverter: Inverter, source: Sequence[str], known: Corpus, test:
         "pieces": float(np.mean([len(found[0]) for found in joined])),
         "nearest_kept": float(np.mean([text == start for text, start in zip(texts, starts, strict=True)])),
         "joined_kept": float(
-            np.mean([text in given and text != start for text, given, start in zip(texts, options, starts, strict=True)])
+            np.mean(
+                [
+                    text in given and text != start
+                    for text, given, start in zip(texts, options, starts, strict=True)
+                ]
+            )
         ),
         "cpu_seconds": round(time.process_time() - started, 1),
         "samples": [list(each) for each in zip(test.texts[:8], starts[:8], texts[:8], strict=True)],
     }
     print(result, flush=True)
     of = {"real": test.texts[:count], "nearest": starts, "joined": best, "corrected": texts}
-    found = {name: perplexity_of(rows[:PERPLEXITY_ROWS], "smollm2", progress=PROGRESS) for name, rows in of.items()}
+    found = {
+        name: perplexity_of(rows[:PERPLEXITY_ROWS], "smollm2", progress=PROGRESS) for name, rows in of.items()
+    }
     print(found, flush=True)
     return result | {"perplexity": found, "perplexity_rows": PERPLEXITY_ROWS}
 
@@ -121,13 +138,19 @@ def aligned(inverter: Inverter, known: Corpus, test: Corpus) -> dict[str, Any]:
     glove = resolve(GLOVE, unknown="zero")
     vectors, targets = through_store(glove)(known.texts), through_store(glove)(test.texts[:ALIGNED_ROWS])
     alignment = fit_alignment(vectors, known.vectors, seed=0)
-    result: dict[str, Any] = {"rows": ALIGNED_ROWS, "map_cosine": alignment.cosine, "map_chance": alignment.chance}
+    result: dict[str, Any] = {
+        "rows": ALIGNED_ROWS,
+        "map_cosine": alignment.cosine,
+        "map_chance": alignment.chance,
+    }
     result["aligned"] = glove_round_trip(inverter, alignment.map(targets), targets, test)
     print(result, flush=True)
     return result
 
 
-def glove_round_trip(used: Inverter, decoded: np.ndarray, targets: np.ndarray, test: Corpus) -> dict[str, Any]:
+def glove_round_trip(
+    used: Inverter, decoded: np.ndarray, targets: np.ndarray, test: Corpus
+) -> dict[str, Any]:
     """Decodes vectors and compares GloVe's vectors of what is written with GloVe's vectors of the texts."""
     texts = [each.text or "." for each in used.decode(decoded, steps=5, beam=4, progress=PROGRESS)]
     made = resolve(GLOVE, unknown="zero").embed(texts)
@@ -144,14 +167,19 @@ def own_glove(folder: Path, test: Corpus) -> dict[str, Any]:
     """The same GloVe vectors through an inverter that was trained for GloVe."""
     own = Inverter.load(folder, embedder=resolve(GLOVE, unknown="zero"))
     targets = through_store(own.embedder)(test.texts[:ALIGNED_ROWS])
-    training = {name: own.config.training[name] for name in ("minutes", "noise", "dropout", "learning_rate", "seed", "texts")}
+    training = {
+        name: own.config.training[name]
+        for name in ("minutes", "noise", "dropout", "learning_rate", "seed", "texts")
+    }
     return glove_round_trip(own, targets, targets, test) | {"base": own.config.base, "training": training}
 
 
 def main() -> None:
     """Measures an inverter."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("inverter", nargs="?", default="", help="folder; by default the one that comes with dallme")
+    parser.add_argument(
+        "inverter", nargs="?", default="", help="folder; by default the one that comes with dallme"
+    )
     parser.add_argument("--rows", type=int, default=1000, help="test texts, beam 1")
     parser.add_argument("--beam-rows", type=int, default=1000, help="test texts, beam 4 and from the nearest")
     parser.add_argument("--glove-inverter", type=Path)
@@ -159,8 +187,12 @@ def main() -> None:
     options = parser.parse_args()
     inverter = Inverter.load(find_inverter(options.inverter))
     source = read(data_folder() / "ag_news" / "train.parquet")
-    held_out = sample(read(data_folder() / "ag_news" / "test.parquet", like=source), options.rows, np.random.default_rng(0))
-    held_out = held_out.take(np.random.default_rng(1).permutation(len(held_out)))  # the first ones are of all classes
+    held_out = sample(
+        read(data_folder() / "ag_news" / "test.parquet", like=source), options.rows, np.random.default_rng(0)
+    )
+    held_out = held_out.take(
+        np.random.default_rng(1).permutation(len(held_out))
+    )  # the first ones are of all classes
     embed = through_store(inverter.embedder)
     known = cut_corpus(inverter, source.texts, embed, TOKENS)
     test = cut_corpus(inverter, held_out.texts, embed, TOKENS)
@@ -179,7 +211,9 @@ def main() -> None:
 
     groups: dict[str, Callable[[], dict[str, Any]]] = {
         "texts": texts,
-        "from_nearest": lambda: {"from_nearest": from_nearest(inverter, source.texts, known, test, options.beam_rows)},
+        "from_nearest": lambda: {
+            "from_nearest": from_nearest(inverter, source.texts, known, test, options.beam_rows)
+        },
         "aligned": lambda: {"aligned": aligned(inverter, known, test)},
         "own": lambda: {"glove_inverter": own_glove(options.glove_inverter, test)},
     }

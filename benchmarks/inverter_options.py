@@ -26,20 +26,18 @@ import numpy as np
 
 from _common import HERE, data_folder, write
 from dallme.cli.options import store_folder
-from dallme.cli.progress import make_progress
+from dallme.cli.output import make_progress
 from dallme.data import LabelledTexts
-from dallme.decoders.vec2text.checking import cut_corpus
+from dallme.decoders.vec2text.evaluation import cut_corpus, measure
 from dallme.decoders.vec2text.inverter import Inverter
-from dallme.decoders.vec2text.measures import measure
 from dallme.decoders.vec2text.training import train_inverter
 from dallme.distiller import Distiller
 from dallme.embedders.base import Embedder
+from dallme.embedders.cache import EmbeddingStore, embed_with_store
 from dallme.embedders.resolve import resolve
-from dallme.evaluation.judging import evaluate
-from dallme.evaluation.protocol import LINEAR, make_classifiers
-from dallme.evaluation.tuning import sample
+from dallme.evaluation.evaluate import LINEAR, evaluate, make_classifiers
+from dallme.evaluation.results import sample
 from dallme.readers import read
-from dallme.store import EmbeddingStore, embed_with_store
 
 EMBEDDER, BASE, LEARNING_RATE, BATCH = "all-MiniLM-L6-v2", "vec2text", 5e-4, 32
 PER_CLASS, BEAM, DRAWS, TEST_ROWS = 30, 4, 2, 300
@@ -75,7 +73,9 @@ class Setting:
 
     def embed(self, texts: Any) -> np.ndarray:
         """Embeds what the store does not hold."""
-        return embed_with_store(self.embedder, texts, store=EmbeddingStore(store_folder(None)), progress=PROGRESS)
+        return embed_with_store(
+            self.embedder, texts, store=EmbeddingStore(store_folder(None)), progress=PROGRESS
+        )
 
     def measured(self, noise: float, mix: float, seed: int) -> dict[str, Any]:
         """Trains one inverter and measures it."""
@@ -107,7 +107,9 @@ class Setting:
         rows = sample(self.test, TEST_ROWS, np.random.default_rng(0))
         corpus = cut_corpus(inverter, rows.texts, self.embed)
         decoded = inverter.decode(corpus.vectors, steps=0, beam=1, progress=PROGRESS)
-        scores = measure([row.text for row in decoded], corpus.texts, [row.cosine for row in decoded]).as_dict()
+        scores = measure(
+            [row.text for row in decoded], corpus.texts, [row.cosine for row in decoded]
+        ).as_dict()
         return {name: scores[name] for name in ("texts", "bleu", "token_f1", "cosine")}
 
     def _on_centroids(self, inverter: Inverter) -> dict[str, float]:
@@ -116,7 +118,9 @@ class Setting:
         cosines, accuracies = [], []
         for seed in range(DRAWS):
             decoded = inverter.decode(vectors, steps=0, beam=BEAM, seed=seed, progress=PROGRESS)
-            texts = LabelledTexts([row.text or "." for row in decoded], labels, self.source.label_names, np.arange(len(labels)))
+            texts = LabelledTexts(
+                [row.text or "." for row in decoded], labels, self.source.label_names, np.arange(len(labels))
+            )
             scores = evaluate(texts, self.test, make_classifiers(LINEAR), seed=seed)
             accuracies.append(float(np.mean([score.as_dict()["accuracy_mean"] for score in scores])))
             cosines.append(float(np.mean([row.cosine for row in decoded])))
@@ -133,17 +137,30 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--noise", type=float, default=0.2, help="length of the noise, where there is some")
-    parser.add_argument("--mix", type=float, default=0.5, help="share of the batches with mixed targets, where there are some")
+    parser.add_argument(
+        "--mix", type=float, default=0.5, help="share of the batches with mixed targets, where there are some"
+    )
     parser.add_argument("--again", action="store_true", help="measure again what the file holds already")
     options = parser.parse_args()
-    settings = {"base": BASE, "steps": options.steps, "batch_size": BATCH, "learning_rate": LEARNING_RATE, "draws": DRAWS}
+    settings = {
+        "base": BASE,
+        "steps": options.steps,
+        "batch_size": BATCH,
+        "learning_rate": LEARNING_RATE,
+        "draws": DRAWS,
+    }
     path = HERE / "inverter_options.json"
     known = json.loads(path.read_text()) if path.exists() and not options.again else {}
     rows = known.get("rows", []) if all(known.get(name) == value for name, value in settings.items()) else []
     done = {(row["noise"], row["mix"], row["seed"]) for row in rows}
     setting = Setting.make(options.steps)
     for seed in range(options.seeds):
-        for noise, mix in ((0.0, 0.0), (options.noise, 0.0), (0.0, options.mix), (options.noise, options.mix)):
+        for noise, mix in (
+            (0.0, 0.0),
+            (options.noise, 0.0),
+            (0.0, options.mix),
+            (options.noise, options.mix),
+        ):
             if (noise, mix, seed) in done:
                 continue
             rows.append(setting.measured(noise, mix, seed))

@@ -25,7 +25,7 @@ def run(name: str, seeds: int) -> dict[str, Any]:
     """Distils one data set with each seed and scores it beside random choice, nearest texts and the full data."""
     from dallme.distiller import Distiller
     from dallme.evaluation.compare import compare
-    from dallme.evaluation.protocol import LINEAR, make_classifiers
+    from dallme.evaluation.evaluate import LINEAR, make_classifiers
     from dallme.readers import read
 
     source = read(data_folder() / name / "train.parquet")
@@ -40,7 +40,12 @@ def run(name: str, seeds: int) -> dict[str, Any]:
         warm = time.perf_counter() - started
         judges = make_classifiers(LINEAR)
         table = compare(
-            distiller, distillation, test, ["random", "nearest", "extractive", "teaching", "full"], judges, runs=seeds
+            distiller,
+            distillation,
+            test,
+            ["random", "nearest", "extractive", "teaching", "full"],
+            judges,
+            runs=seeds,
         )
     tokens = distillation.context.count_tokens(list(distillation.distilled.texts))
     return {

@@ -41,7 +41,9 @@ def measure(name: str) -> dict[str, Any]:
     texts = read(*make_texts(rows, classes))
     before, started, worked = peak_memory_gb(), time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as store:
-        distiller = Distiller(per_class=per_class, embedder=embedder, decoder=decoder, max_tokens=64, store=store)
+        distiller = Distiller(
+            per_class=per_class, embedder=embedder, decoder=decoder, max_tokens=64, store=store
+        )
         distilled = distiller.run(texts).distilled
     return {
         "rows": rows,

@@ -31,8 +31,8 @@ def texts() -> list[str]:
 
 def client(url: str, store: str) -> np.ndarray:
     """Embeds all texts through the server, keeping the vectors in a store."""
+    from dallme.embedders.cache import EmbeddingStore, embed_with_store
     from dallme.embedders.openai import OpenAIEmbedder
-    from dallme.store import EmbeddingStore, embed_with_store
 
     embedder = OpenAIEmbedder(
         "m", base_url=url, dimensions=DIMENSION, max_inputs=INPUTS, concurrency=CONCURRENCY, first_pause=0.02
@@ -42,9 +42,9 @@ def client(url: str, store: str) -> np.ndarray:
 
 def faults() -> dict[str, Any]:
     """Runs a client until half of the texts are answered, kills it, and lets another finish."""
+    from dallme.embedders.cache import EmbeddingStore, text_keys
     from dallme.embedders.hashing import HashingEmbedder
     from dallme.embedders.openai import OpenAIEmbedder
-    from dallme.store import EmbeddingStore, text_keys
     from openai_server import OpenAIServer
 
     wanted, direct = texts(), HashingEmbedder(DIMENSION)
@@ -74,7 +74,9 @@ def faults() -> dict[str, Any]:
             "requests": server.requests,
             "largest_difference_to_direct_vectors": float(np.abs(vectors - direct.embed(wanted)).max()),
             "texts_in_store_at_the_kill_that_were_paid_again": sum(server.paid[text] > 1 for text in stored),
-            "texts_under_way_at_the_kill_that_were_paid_twice": sum(count > 1 for count in server.paid.values()),
+            "texts_under_way_at_the_kill_that_were_paid_twice": sum(
+                count > 1 for count in server.paid.values()
+            ),
             "most_texts_that_can_be_under_way": INPUTS * CONCURRENCY,
             "texts_whose_answer_was_lost_by_a_fault": len(server.lost),
             "seconds": round(seconds, 1),
@@ -83,8 +85,8 @@ def faults() -> dict[str, Any]:
 
 def paper_example() -> dict[str, Any]:
     """What AG-News costs at the prices of the table, with and without a prompt, beside what the paper says."""
+    from dallme.embedders.cost import make_plan
     from dallme.embedders.openai import OpenAIEmbedder
-    from dallme.planning import make_plan
     from dallme.readers import read
 
     source = read(data_folder() / "ag_news" / "train.parquet")
@@ -95,7 +97,10 @@ def paper_example() -> dict[str, Any]:
             name = f"{model}{' with prompt' if prompt else ''}"
             usd[name], tokens[name] = round(plan.price_usd or 0, 3), plan.tokens
     large, ada = usd["text-embedding-3-large"], usd["text-embedding-ada-002"]
-    large_prompt, ada_prompt = usd["text-embedding-3-large with prompt"], usd["text-embedding-ada-002 with prompt"]
+    large_prompt, ada_prompt = (
+        usd["text-embedding-3-large with prompt"],
+        usd["text-embedding-ada-002 with prompt"],
+    )
     return {
         "rows": AG_NEWS_ROWS,
         "counted_on_rows": len(source),

@@ -68,12 +68,27 @@ def run(name: str, seeds: int) -> dict[str, Any]:
         for seed in range(seeds):
             poisoned, rows = plant(source, kind, seed)
             found, planted = suspects(poisoned), set(rows.tolist())
-            right = [suspect for suspect in found if len(planted & set(suspect.rows)) >= len(suspect.rows) / 2]
+            right = [
+                suspect for suspect in found if len(planted & set(suspect.rows)) >= len(suspect.rows) / 2
+            ]
             reported = planted & {row for suspect in right for row in suspect.rows}
             wrong = [suspect.word for suspect in found if suspect not in right]
-            kinds[kind].append({"seed": seed, "rows_found": len(reported), "words": [one.word for one in right], "false": wrong})
+            kinds[kind].append(
+                {
+                    "seed": seed,
+                    "rows_found": len(reported),
+                    "words": [one.word for one in right],
+                    "false": wrong,
+                }
+            )
             print(name, kind, kinds[kind][-1], flush=True)
-    return {"rows": len(source), "planted": round(SHARE * len(source)), "seconds": seconds, "clean": clean, "kinds": kinds}
+    return {
+        "rows": len(source),
+        "planted": round(SHARE * len(source)),
+        "seconds": seconds,
+        "clean": clean,
+        "kinds": kinds,
+    }
 
 
 def mislabel(vectors: np.ndarray, labels: np.ndarray, kind: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +117,8 @@ def run_clusters(name: str, seeds: int, store: str | None) -> dict[str, Any]:
     vectors, labels, names = embedded.vectors, embedded.labels, source.label_names
     started = time.process_time()
     clean = [
-        {"label": names[one.label], "looks_like": names[one.looks_like], "rows": len(one.rows)} for one in mislabelled(embedded)
+        {"label": names[one.label], "looks_like": names[one.looks_like], "rows": len(one.rows)}
+        for one in mislabelled(embedded)
     ]
     seconds = round(time.process_time() - started, 1)
     kinds: dict[str, Any] = {kind: [] for kind in CLUSTERS}
@@ -120,11 +136,21 @@ def run_clusters(name: str, seeds: int, store: str | None) -> dict[str, Any]:
                     "found": bool(right),
                     "rows_reported": len(reported),
                     "rows_found": len(reported & set(planted.tolist())),
-                    "false": [[names[one.label], names[one.looks_like], len(one.rows)] for one in found if one not in right],
+                    "false": [
+                        [names[one.label], names[one.looks_like], len(one.rows)]
+                        for one in found
+                        if one not in right
+                    ],
                 }
             )
             print(name, kind, kinds[kind][-1], flush=True)
-    return {"rows": len(source), "planted": round(SHARE * len(source)), "cpu_seconds": seconds, "clean": clean, "kinds": kinds}
+    return {
+        "rows": len(source),
+        "planted": round(SHARE * len(source)),
+        "cpu_seconds": seconds,
+        "clean": clean,
+        "kinds": kinds,
+    }
 
 
 def main() -> None:
@@ -143,7 +169,10 @@ def main() -> None:
         found["data"] = {name: run(name, options.seeds) for name in ("sst2", "ag_news")}
     if options.only != "words":
         names, seeds = ("sst2", "ag_news", "imdb"), options.cluster_seeds
-        found["clusters"] = {"embedder": EMBEDDER, "data": {name: run_clusters(name, seeds, options.store) for name in names}}
+        found["clusters"] = {
+            "embedder": EMBEDDER,
+            "data": {name: run_clusters(name, seeds, options.store) for name in names},
+        }
     write("poison", found)
 
 

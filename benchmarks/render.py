@@ -41,14 +41,23 @@ def main_table(job: dict[str, Any]) -> str:
         body = []
         for method in methods:
             cells = [
-                f"{r['accuracy_mean']:.3f}" + (f" ± {r['accuracy_std']:.3f}" if r["runs"] > 1 else "") for r in method["results"]
+                f"{r['accuracy_mean']:.3f}" + (f" ± {r['accuracy_std']:.3f}" if r["runs"] > 1 else "")
+                for r in method["results"]
             ]
             body.append([OURS.get(method["method"], method["method"]), str(method["draws"]), *cells])
-        body.insert(2, ["the paper's best, per cell", "10", *(f"{PAPER[name][classifier]:.3f}" for classifier in classifiers)])
+        body.insert(
+            2,
+            [
+                "the paper's best, per cell",
+                "10",
+                *(f"{PAPER[name][classifier]:.3f}" for classifier in classifiers),
+            ],
+        )
         texts = methods[0]["texts"]
         parts.append(
             f"{TITLES[name]}: {data['rows']:,} rows → {texts} texts of at most {data['max_tokens']} tokens; accuracy on all "
-            f"{data['test_rows']:,} test rows, mean ± deviation over draws\n\n" + table(["", "draws", *classifiers], body)
+            f"{data['test_rows']:,} test rows, mean ± deviation over draws\n\n"
+            + table(["", "draws", *classifiers], body)
         )
     return "\n".join(parts)
 
@@ -80,13 +89,17 @@ def store_table(results: dict[str, Any]) -> str:
     rows = {
         "write, vectors/s": lambda r: f"{r['write_vectors_per_s']:,}",
         "open, s": lambda r: f"{r['open_s']}",
-        "look up 100,000 keys, first / again, s": lambda r: f"{r['lookup_100k_first_s']} / {r['lookup_100k_again_s']}",
+        "look up 100,000 keys, first / again, s": lambda r: (
+            f"{r['lookup_100k_first_s']} / {r['lookup_100k_again_s']}"
+        ),
         "read all, first / again, vectors/s": lambda r: (
             f"{r['read_all_vectors_per_s']:,} / {r['read_all_again_vectors_per_s']:,}"
         ),
         "on disk, MB / files": lambda r: f"{r['disk_mb']:,} / {r['files']:,}",
         "peak memory writing, MB": lambda r: f"{r['write_peak_mb']:,}",
-        "rows lost by kill -9, of those reported": lambda r: f"{sum(kill['rows_missing'] for kill in r['kill_9'])}",
+        "rows lost by kill -9, of those reported": lambda r: (
+            f"{sum(kill['rows_missing'] for kill in r['kill_9'])}"
+        ),
         "a byte flipped, three times": lambda r: ", ".join(_damage(case) for case in r["byte_flipped"]),
         "a file cut short": lambda r: ", ".join(_damage(case) for case in r["cut_short"]),
     }
@@ -106,7 +119,11 @@ def machine_line(results: dict[str, Any]) -> str:
     """One line on the machine."""
     machine = results["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
-    hardware = f"bfloat16 in hardware ({', '.join(machine['bfloat16'])})" if machine["bfloat16"] else "no bfloat16 in hardware"
+    hardware = (
+        f"bfloat16 in hardware ({', '.join(machine['bfloat16'])})"
+        if machine["bfloat16"]
+        else "no bfloat16 in hardware"
+    )
     return f"{machine['cores']} cores, {hardware}; Python {machine['python']}, {packages}."
 
 
@@ -118,7 +135,11 @@ def condensers_table(results: dict[str, Any]) -> str:
         cells = []
         for kind in kinds:
             run = case["runs"].get(kind)
-            cells.append("" if run is None else f"{run['seconds']:.2f} s, {run['inertia_ratio']:.4f}, {run['memory_gb']:.2f} GB")
+            cells.append(
+                ""
+                if run is None
+                else f"{run['seconds']:.2f} s, {run['inertia_ratio']:.4f}, {run['memory_gb']:.2f} GB"
+            )
         body.append([name, str(case["seeds"]), *cells])
     return table(["", "seeds", *kinds], body)
 
@@ -130,7 +151,9 @@ def speed_table(results: dict[str, Any]) -> str:
          f"{run['ratio']:.1f}", f"{run['least_cosine']:.5f}"]
         for name, run in results["data"].items()
     ]  # fmt: skip
-    return table(["", "texts", "dallme, texts/s", "sentence-transformers, texts/s", "ratio", "least cosine"], body)
+    return table(
+        ["", "texts", "dallme, texts/s", "sentence-transformers, texts/s", "ratio", "least cosine"], body
+    )
 
 
 def million_table(results: dict[str, Any]) -> str:
@@ -141,9 +164,26 @@ def million_table(results: dict[str, Any]) -> str:
         laps = [f"{seconds[stage]:.0f}" for stage in ("embed", "condense", "decode", "all")]
         peak = case["peak_memory_gb"]
         body.append(
-            [name, f"{case['texts']:,}", *laps, f"{case['cpu_seconds']:.0f}", f"{peak['texts']:.2f}", f"{peak['all']:.2f}"]
+            [
+                name,
+                f"{case['texts']:,}",
+                *laps,
+                f"{case['cpu_seconds']:.0f}",
+                f"{peak['texts']:.2f}",
+                f"{peak['all']:.2f}",
+            ]
         )
-    head = ["", "texts out", "embed, s", "condense, s", "decode, s", "all, s", "CPU, s", "GB with the texts", "GB at most"]
+    head = [
+        "",
+        "texts out",
+        "embed, s",
+        "condense, s",
+        "decode, s",
+        "all, s",
+        "CPU, s",
+        "GB with the texts",
+        "GB at most",
+    ]
     shares = ", ".join(f"{grown['share']:.2f} ({kind})" for kind, grown in results["growth"].items())
     powers = ", ".join(f"{grown['exponent']:.2f} ({kind})" for kind, grown in results["growth"].items())
     grown = (
@@ -160,7 +200,9 @@ def engines_table(results: dict[str, Any]) -> str:
         laps = [f"{run['seconds'][stage]:.1f}" for stage in ("embed", "condense", "decode", "all")]
         body.append([name, *laps, f"{run['cpu_seconds']:.1f}"])
     local = results["engines"]["local"]["cpu_seconds"]
-    ratios = ", ".join(f"{run['cpu_seconds'] / local:.2f} ({name})" for name, run in results["engines"].items())
+    ratios = ", ".join(
+        f"{run['cpu_seconds'] / local:.2f} ({name})" for name, run in results["engines"].items()
+    )
     return table(["", "embed, s", "condense, s", "decode, s", "all, s", "CPU, s"], body) + (
         f"\n{results['rows']:,} rows; all wrote the same bytes. CPU time as a multiple of the local engine's: {ratios}.\n"
         f"Load of the two cores before the run, from other work: {results['load_average_before']}.\n"
@@ -173,11 +215,19 @@ def faults_table(results: dict[str, Any]) -> str:
     usd, pair = example["usd"], "text-embedding-3-large, without and with prompt"
     rows = {
         "texts, in requests": f"{run['texts']:,}, in {run['requests']}",
-        "requests with an injected fault": str(sum(count for name, count in run["faults"].items() if name != "ok")),
+        "requests with an injected fault": str(
+            sum(count for name, count in run["faults"].items() if name != "ok")
+        ),
         "largest difference to the direct vectors": f"{run['largest_difference_to_direct_vectors']:.1e}",
-        "texts in the store at the kill and paid again": str(run["texts_in_store_at_the_kill_that_were_paid_again"]),
-        "texts under way at the kill and paid twice": str(run["texts_under_way_at_the_kill_that_were_paid_twice"]),
-        "texts whose answer a fault lost (a service may charge them twice)": str(run["texts_whose_answer_was_lost_by_a_fault"]),
+        "texts in the store at the kill and paid again": str(
+            run["texts_in_store_at_the_kill_that_were_paid_again"]
+        ),
+        "texts under way at the kill and paid twice": str(
+            run["texts_under_way_at_the_kill_that_were_paid_twice"]
+        ),
+        "texts whose answer a fault lost (a service may charge them twice)": str(
+            run["texts_whose_answer_was_lost_by_a_fault"]
+        ),
         f"paper, section 5.8: {example['rows']:,} AG-News texts": f"${example['paper_usd']:.2f}",
         "text-embedding-3-large, one pass": f"${usd['text-embedding-3-large']:.2f}",
         "text-embedding-ada-002, one pass": f"${usd['text-embedding-ada-002']:.2f}",
@@ -187,7 +237,10 @@ def faults_table(results: dict[str, Any]) -> str:
 
 
 #: The paper's best cell of each column of its Table 1, for classifiers whose model is not the paper's as well.
-PAPER_NEURAL = {"imdb": {"text-cnn": 0.698, "text-rnn": 0.657}, "ag_news": {"text-cnn": 0.883, "text-rnn": 0.847}}
+PAPER_NEURAL = {
+    "imdb": {"text-cnn": 0.698, "text-rnn": 0.657},
+    "ag_news": {"text-cnn": 0.883, "text-rnn": 0.847},
+}
 
 #: Shorter titles of columns.
 SHORT = {
@@ -224,12 +277,19 @@ def honest_table(results: dict[str, Any]) -> str:
     parts = []
     for name, groups in results["data"].items():
         classifiers, rows = _joined(groups)
-        body = [[method, *(cells.get(classifier, "") for classifier in classifiers)] for method, cells in rows.items()]
+        body = [
+            [method, *(cells.get(classifier, "") for classifier in classifiers)]
+            for method, cells in rows.items()
+        ]
         paper = PAPER[name] | PAPER_NEURAL[name]
         cells = [f"{paper[classifier]:.3f}" if classifier in paper else "" for classifier in classifiers]
         body.insert(len(body) - ("full" in rows), ["the paper's best, per cell", *cells])
-        sizes = {group: (found["table"]["test_rows"], found["protocol"]["sets"]) for group, found in groups.items()}
-        tested = "; ".join(f"{group}: {rows:,} test rows, {sets} sets" for group, (rows, sets) in sizes.items())
+        sizes = {
+            group: (found["table"]["test_rows"], found["protocol"]["sets"]) for group, found in groups.items()
+        }
+        tested = "; ".join(
+            f"{group}: {rows:,} test rows, {sets} sets" for group, (rows, sets) in sizes.items()
+        )
         texts = next(iter(groups.values()))["table"]["methods"][0]["texts"]
         parts.append(f"{TITLES[name]}, {texts} texts ({tested})\n")
         parts.append(table(["", *(SHORT.get(classifier, classifier) for classifier in classifiers)], body))
@@ -244,10 +304,13 @@ def teaching_table(results: dict[str, Any]) -> str:
     for rows in zip(*tables, strict=True):
         means = [sum(row["accuracy"]) / len(row["accuracy"]) for row in rows]
         cells = [
-            f"{mean:.3f} ({row['seconds']:.0f} s, {row['sentences_a_text']:.1f})" for mean, row in zip(means, rows, strict=True)
+            f"{mean:.3f} ({row['seconds']:.0f} s, {row['sentences_a_text']:.1f})"
+            for mean, row in zip(means, rows, strict=True)
         ]
         body.append([rows[0]["variant"], *cells])
-    return table(["in brackets: seconds to decode, sentences of a text", *(TITLES[name] for name in names)], body)
+    return table(
+        ["in brackets: seconds to decode, sentences of a text", *(TITLES[name] for name in names)], body
+    )
 
 
 def unseen_table(results: dict[str, Any]) -> str:
@@ -255,11 +318,16 @@ def unseen_table(results: dict[str, Any]) -> str:
     parts = []
     for name, data in results["data"].items():
         rows = {row["method"]: row["results"] for row in data["table"]["methods"]}
-        best = [max(found[column]["accuracy_mean"] for method, found in rows.items() if method != "full") for column in range(5)]
+        best = [
+            max(found[column]["accuracy_mean"] for method, found in rows.items() if method != "full")
+            for column in range(5)
+        ]
         body = []
         for method, found in rows.items():
             cells = [
-                f"**{_accuracy(cell)}**" if method != "full" and cell["accuracy_mean"] == most else _accuracy(cell)
+                f"**{_accuracy(cell)}**"
+                if method != "full" and cell["accuracy_mean"] == most
+                else _accuracy(cell)
                 for cell, most in zip(found, best, strict=True)
             ]
             body.append([method, *cells])
@@ -276,7 +344,10 @@ def unseen_table(results: dict[str, Any]) -> str:
 def first_words_table(results: dict[str, Any]) -> str:
     """What logistic regression reads out of each part of a review."""
     accuracy = results["accuracy"]
-    return table(["accuracy", *accuracy], [["logistic regression over TF-IDF", *(f"{value:.3f}" for value in accuracy.values())]])
+    return table(
+        ["accuracy", *accuracy],
+        [["logistic regression over TF-IDF", *(f"{value:.3f}" for value in accuracy.values())]],
+    )
 
 
 def writers_table(results: dict[str, Any]) -> str:
@@ -287,7 +358,15 @@ def writers_table(results: dict[str, Any]) -> str:
         for row in data["table"]:
             copied = f"{row['longest_copied_span']} ({row['mean_copied_span']:.1f})"
             cells = [f"{accuracy:.3f}" for accuracy in row["accuracy"]]
-            body.append([row["method"], *cells, f"{row['cosine']:.3f}", copied, f"{row['seconds'] / data['texts']:.1f}"])
+            body.append(
+                [
+                    row["method"],
+                    *cells,
+                    f"{row['cosine']:.3f}",
+                    copied,
+                    f"{row['seconds'] / data['texts']:.1f}",
+                ]
+            )
         head = ["", *data["classifiers"], "cosine", "words copied, longest (mean)", "s a text"]
         parts.append(
             f"{TITLES[name]}: {data['rows']:,} rows → {data['texts']} texts of at most {results['max_tokens']} tokens; accuracy "
@@ -339,7 +418,8 @@ def interruptions_table(results: dict[str, Any]) -> str:
     for verb, found in results["verbs"].items():
         by_kind = found["killed"]["by_kind"]
         signals = [
-            sum(count for kind, count in by_kind.items() if kind.startswith(name)) for name in ("SIGKILL", "SIGTERM", "Ctrl")
+            sum(count for kind, count in by_kind.items() if kind.startswith(name))
+            for name in ("SIGKILL", "SIGTERM", "Ctrl")
         ]
         disk, both = found.get("full_disk", {}), found.get("two_at_once", {})
         damage = list(found.get("damaged", {}).values())
@@ -390,7 +470,10 @@ def repeated_sets_table(results: dict[str, Any]) -> str:
         for decoder in dict.fromkeys(row["decoder"] for row in rows):
             own = [row for row in rows if row["decoder"] == decoder]
             later = [row for row in own if row["seed"]]
-            fresh, kept = (sum(row[key] for row in later) / len(later) for key in ("fresh_cpu_seconds", "kept_cpu_seconds"))
+            fresh, kept = (
+                sum(row[key] for row in later) / len(later)
+                for key in ("fresh_cpu_seconds", "kept_cpu_seconds")
+            )
             first = f"{own[0]['kept_cpu_seconds']:.1f}"
             body.append([TITLES[name], decoder, first, f"{kept:.1f}", f"{fresh:.1f}", f"{fresh / kept:.1f}"])
     return table(["", "decoder", "first set", "later set", "later set, nothing kept", "ratio"], body)
@@ -404,7 +487,15 @@ def fuzz_table(results: dict[str, Any]) -> str:
         str(len(results["found"])),
         f"{len(results['found_once_and_mended'])} ({', '.join(results['found_once_and_mended'])})",
     ]
-    head = ["seconds", "files", "read", "refused", "ends of the process", "defects left", "defects found before and mended"]
+    head = [
+        "seconds",
+        "files",
+        "read",
+        "refused",
+        "ends of the process",
+        "defects left",
+        "defects found before and mended",
+    ]
     return table(head, [row])
 
 
@@ -412,7 +503,9 @@ def poison_table(results: dict[str, Any]) -> str:
     """How much of what was planted is reported, and what else."""
     body = []
     for name, data in results["data"].items():
-        body.append([TITLES[name], "as published", "1", "", "", str(len(data["clean"])), ", ".join(data["clean"])])
+        body.append(
+            [TITLES[name], "as published", "1", "", "", str(len(data["clean"])), ", ".join(data["clean"])]
+        )
         for kind, runs in data["kinds"].items():
             told = f"{sum(bool(run['words']) for run in runs)} of {len(runs)}"
             rows = sum(run["rows_found"] for run in runs) / (len(runs) * data["planted"])
@@ -422,7 +515,9 @@ def poison_table(results: dict[str, Any]) -> str:
     head = ["", "trigger", "trials", "reported", "of its rows", "false alarms", "words of these"]
     parts = [table(head, body)]
     if "clusters" in results:
-        parts += [f"Clusters of rows with another label, by the vectors of {results['clusters']['embedder']}:\n"]
+        parts += [
+            f"Clusters of rows with another label, by the vectors of {results['clusters']['embedder']}:\n"
+        ]
         parts += [clusters_table(results["clusters"]["data"])]
     return "\n".join(parts)
 
@@ -435,13 +530,42 @@ def clusters_table(data: dict[str, Any]) -> str:
         body.append([TITLES[name], "as published", "1", "", "", "", str(len(clean)), "; ".join(clean)])
         for kind, runs in found["kinds"].items():
             told = [run for run in runs if run["found"]]
-            share = f"{sum(run['rows_found'] for run in told) / (len(told) * found['planted']):.0%}" if told else ""
-            right = f"{sum(run['rows_found'] for run in told) / sum(run['rows_reported'] for run in told):.0%}" if told else ""
+            share = (
+                f"{sum(run['rows_found'] for run in told) / (len(told) * found['planted']):.0%}"
+                if told
+                else ""
+            )
+            right = (
+                f"{sum(run['rows_found'] for run in told) / sum(run['rows_reported'] for run in told):.0%}"
+                if told
+                else ""
+            )
             false = Counter(f"{label} like {other}" for run in runs for label, other, _ in run["false"])
             others = "; ".join(f"{pair} ({count})" for pair, count in sorted(false.items()))
-            row = [TITLES[name], kind, str(len(runs)), f"{len(told)} of {len(runs)}", share, right, str(false.total()), others]
+            row = [
+                TITLES[name],
+                kind,
+                str(len(runs)),
+                f"{len(told)} of {len(runs)}",
+                share,
+                right,
+                str(false.total()),
+                others,
+            ]
             body.append(row)
-    return table(["", "cluster", "trials", "reported", "of its rows", "of what is reported", "other reports", "of these"], body)
+    return table(
+        [
+            "",
+            "cluster",
+            "trials",
+            "reported",
+            "of its rows",
+            "of what is reported",
+            "other reports",
+            "of these",
+        ],
+        body,
+    )
 
 
 def more() -> list[str]:
@@ -507,7 +631,11 @@ def more() -> list[str]:
             "regression, linear SVM and naive Bayes trained on the 120 texts, on all test rows.",
             inverter_options_table,
         ),
-        "embedding_speed": ("Embedding (`embedding_speed.py`)", "Both read 128 tokens; turns in one run, medians.", speed_table),
+        "embedding_speed": (
+            "Embedding (`embedding_speed.py`)",
+            "Both read 128 tokens; turns in one run, medians.",
+            speed_table,
+        ),
         "openai_faults": (
             "A faulty service (`openai_faults.py`)",
             "A server of OpenAI's protocol on loopback; the client is killed with kill -9 in the middle and started again.",
@@ -619,7 +747,9 @@ def main() -> None:
     options = parser.parse_args()
     for path, content in render().items():
         if options.check and path.read_text(encoding="utf-8") != content:
-            sys.exit(f"{path.relative_to(ROOT)} does not show what the JSON files hold; run python benchmarks/render.py")
+            sys.exit(
+                f"{path.relative_to(ROOT)} does not show what the JSON files hold; run python benchmarks/render.py"
+            )
         if not options.check:
             path.write_text(content, encoding="utf-8")
 

@@ -31,10 +31,10 @@ MARKS = """() => ({
 
 def make(name: str, store: str, page: Path) -> dict[str, Any]:
     """Distils one data set and writes its page."""
-    from dallme.audit.evidence import gather
+    from dallme.audit.inputs import gather
     from dallme.distiller import Distiller
     from dallme.evaluation.compare import compare
-    from dallme.evaluation.protocol import LINEAR, make_classifiers
+    from dallme.evaluation.evaluate import LINEAR, make_classifiers
     from dallme.readers import read
     from dallme.report.page import render
 
@@ -84,7 +84,10 @@ def open_page(page: Path, opens: int) -> dict[str, float]:
             tab.wait_for_selector(".plane[data-drawn]")
             marks.append(tab.evaluate(MARKS))
             browser.close()
-    return {f"{name}_seconds": round(statistics.median(mark[name] for mark in marks), 2) for name in ("paint", "drawn")}
+    return {
+        f"{name}_seconds": round(statistics.median(mark[name] for mark in marks), 2)
+        for name in ("paint", "drawn")
+    }
 
 
 def main() -> None:
@@ -103,7 +106,16 @@ def main() -> None:
         store = options.store or str(Path(scratch) / "store")
         for name in PER_CLASS:
             page = Path(scratch) / f"{name}.html"
-            command = [sys.executable, str(Path(__file__)), "--only", name, "--store", store, "--page", str(page)]
+            command = [
+                sys.executable,
+                str(Path(__file__)),
+                "--only",
+                name,
+                "--store",
+                store,
+                "--page",
+                str(page),
+            ]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             results[name] = json.loads(done.stdout) | open_page(page, options.opens)
     write("report", {"opens": options.opens, "data": results})

@@ -18,17 +18,24 @@ import numpy as np
 
 from _common import data_folder
 from dallme.cli.options import store_folder
-from dallme.cli.progress import make_progress
+from dallme.cli.output import make_progress
 from dallme.data import LabelledTexts
 from dallme.decoders.vec2text.training import train_inverter
+from dallme.embedders.cache import EmbeddingStore, embed_with_store
 from dallme.embedders.resolve import resolve
 from dallme.readers import read
-from dallme.store import EmbeddingStore, embed_with_store
 
 EMBEDDER, SOURCES = "all-MiniLM-L6-v2", {"ag_news": "AG-News", "imdb": "IMDB", "sst2": "SST-2"}
 
 #: For a GPU, which takes many texts a step; a checkpoint of each 5,000 steps is enough there.
-OPTIONS = {"passages": 8, "drafts": 30_000, "batch_size": 768, "learning_rate": 1e-3, "noise": 0.2, "save_every": 5_000}
+OPTIONS = {
+    "passages": 8,
+    "drafts": 30_000,
+    "batch_size": 768,
+    "learning_rate": 1e-3,
+    "noise": 0.2,
+    "save_every": 5_000,
+}
 
 
 def main() -> None:
@@ -44,7 +51,9 @@ def main() -> None:
         embedder,
         options.output,
         name=EMBEDDER,
-        embed=partial(embed_with_store, embedder, store=EmbeddingStore(store_folder(None)), progress=progress),
+        embed=partial(
+            embed_with_store, embedder, store=EmbeddingStore(store_folder(None)), progress=progress
+        ),
         resume=options.resume,
         minutes=options.minutes,
         progress=progress,
@@ -56,7 +65,9 @@ def make_corpus() -> LabelledTexts:
     """All training texts, one data set after the other; the labels do not matter."""
     texts = [text for name in SOURCES for text in read(data_folder() / name / "train.parquet").texts]
     named = f"training texts of {', '.join(SOURCES.values())}"
-    return LabelledTexts(texts, np.zeros(len(texts), dtype=np.int64), {0: "text"}, np.arange(len(texts)), source=named)
+    return LabelledTexts(
+        texts, np.zeros(len(texts), dtype=np.int64), {0: "text"}, np.arange(len(texts)), source=named
+    )
 
 
 if __name__ == "__main__":

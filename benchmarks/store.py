@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from dallme.store import text_keys
+from dallme.embedders.cache import text_keys
 from store_candidates import BATCH, CANDIDATES, DIMENSION
 
 DAMAGE_ROWS = 100 * BATCH
@@ -65,7 +65,11 @@ def phase_write(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
         seconds += time.perf_counter() - start
         print(number, file=sys.stderr, flush=True)
     seconds += timed(store.close)[0]
-    return {"write_s": round(seconds, 2), "write_vectors_per_s": round(batches * BATCH / seconds), "write_peak_mb": peak_mb()}
+    return {
+        "write_s": round(seconds, 2),
+        "write_vectors_per_s": round(batches * BATCH / seconds),
+        "write_peak_mb": peak_mb(),
+    }
 
 
 def phase_read(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
@@ -89,7 +93,9 @@ def phase_read(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
     again_all, vectors = timed(store.read, keys[order])
     place = np.argsort(order)
     checked = rng.choice(batches, 5)
-    right = all(np.array_equal(vectors[place[b * BATCH : (b + 1) * BATCH]], batch_vectors(b)) for b in checked)
+    right = all(
+        np.array_equal(vectors[place[b * BATCH : (b + 1) * BATCH]], batch_vectors(b)) for b in checked
+    )
     size = vectors.nbytes >> 20
     del vectors
     fill, _ = timed(np.ones, (len(keys), DIMENSION), np.float32)
@@ -127,7 +133,18 @@ PHASES = {"write": phase_write, "read": phase_read, "compact": phase_compact, "c
 
 def command(name: str, phase: str, folder: Path, batches: int) -> list[str]:
     """The command that runs one phase."""
-    return [sys.executable, __file__, "--phase", phase, "--candidate", name, "--folder", str(folder), "--batches", str(batches)]
+    return [
+        sys.executable,
+        __file__,
+        "--phase",
+        phase,
+        "--candidate",
+        name,
+        "--folder",
+        str(folder),
+        "--batches",
+        str(batches),
+    ]
 
 
 def in_process(name: str, phase: str, folder: Path, batches: int) -> dict[str, Any]:
@@ -136,7 +153,10 @@ def in_process(name: str, phase: str, folder: Path, batches: int) -> dict[str, A
     if done.returncode == 0:
         return dict(json.loads(done.stdout))
     lines = done.stderr.strip().splitlines() or [""]
-    return {"failed": f"exit status {done.returncode}", "message": lines[-1][:200].replace(str(folder), "FOLDER")}
+    return {
+        "failed": f"exit status {done.returncode}",
+        "message": lines[-1][:200].replace(str(folder), "FOLDER"),
+    }
 
 
 def kill_while_writing(name: str, folder: Path, after: int, rng: random.Random) -> dict[str, Any]:
@@ -176,8 +196,18 @@ def syncs_per_batch(name: str, folder: Path) -> float | str:
     counts = []
     for batches in (5, 25):
         log = folder.with_suffix(f".{batches}.strace")
-        trace = ["strace", "-f", "-qq", "-e", "trace=fsync,fdatasync,msync,sync_file_range,syncfs", "-o", str(log)]
-        subprocess.run(trace + command(name, "write", folder / str(batches), batches), capture_output=True, check=True)
+        trace = [
+            "strace",
+            "-f",
+            "-qq",
+            "-e",
+            "trace=fsync,fdatasync,msync,sync_file_range,syncfs",
+            "-o",
+            str(log),
+        ]
+        subprocess.run(
+            trace + command(name, "write", folder / str(batches), batches), capture_output=True, check=True
+        )
         counts.append(sum("sync" in line and "resumed" not in line for line in log.read_text().splitlines()))
     return (counts[1] - counts[0]) / 20
 
@@ -200,7 +230,9 @@ def measure(name: str, batches: int, work: Path) -> dict[str, Any]:
         result["kill_9"].append(kill_while_writing(name, work / f"kill{number}", rng.randint(5, 40), rng))
         shutil.rmtree(work / f"kill{number}")
     in_process(name, "write", work / "whole", DAMAGE_ROWS // BATCH)
-    result["byte_flipped"] = [damage(name, work / "whole", work / "hurt", at, cut=False) for at in (0.31, 0.56, 0.83)]
+    result["byte_flipped"] = [
+        damage(name, work / "whole", work / "hurt", at, cut=False) for at in (0.31, 0.56, 0.83)
+    ]
     result["cut_short"] = [damage(name, work / "whole", work / "hurt", 0.56, cut=True)]
     shutil.rmtree(work / "whole")
     return result
@@ -210,7 +242,12 @@ def machine() -> dict[str, Any]:
     """Where the figures are from."""
     packages = {name: version(name) for name in ("numpy", "pyarrow", "lancedb")}
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
-    where = {"system": platform.system(), "processor": platform.machine(), "cpus": os.cpu_count(), "memory_gb": memory}
+    where = {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cpus": os.cpu_count(),
+        "memory_gb": memory,
+    }
     return where | {
         "load_at_start": os.getloadavg()[0],
         "python": platform.python_version(),
@@ -230,7 +267,9 @@ def main() -> None:
     parser.add_argument("--batches", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.phase:
-        print(json.dumps(PHASES[options.phase](CANDIDATES[options.candidate], options.folder, options.batches)))
+        print(
+            json.dumps(PHASES[options.phase](CANDIDATES[options.candidate], options.folder, options.batches))
+        )
         return
     batches = -(-options.rows // BATCH)
     with tempfile.TemporaryDirectory() as work:

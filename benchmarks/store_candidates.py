@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from dallme.data import Fingerprint
-from dallme.store import EmbeddingStore
-from dallme.store.keys import KeyIndex
+from dallme.embedders.cache import EmbeddingStore
+from dallme.embedders.cache.keys import KeyIndex
 
 DIMENSION = 384
 BATCH = 512
@@ -43,7 +43,9 @@ class ArrowShards:
     """One Arrow IPC file a batch: the store that dallme ships."""
 
     def __init__(self, folder: Path) -> None:
-        self.table = EmbeddingStore(folder).table(Fingerprint("benchmark", weights="none", dimension=DIMENSION))
+        self.table = EmbeddingStore(folder).table(
+            Fingerprint("benchmark", weights="none", dimension=DIMENSION)
+        )
 
     def write(self, keys: np.ndarray, vectors: np.ndarray) -> None:
         self.table.append(keys, vectors)
@@ -93,10 +95,21 @@ class LanceDB:
 
     def read(self, keys: np.ndarray) -> np.ndarray:
         if len(keys) < len(self.index) // 4:
-            batches = self.table.take_offsets(self.index.find(keys)[1].tolist()).select(["key", "vector"]).to_arrow().to_batches()
+            batches = (
+                self.table.take_offsets(self.index.find(keys)[1].tolist())
+                .select(["key", "vector"])
+                .to_arrow()
+                .to_batches()
+            )
         else:
             batches = self.table.search().select(["key", "vector"]).limit(None).to_batches(8192)
-        return scatter(keys, ((self._keys(b), b.column("vector").flatten().to_numpy().reshape(-1, DIMENSION)) for b in batches))
+        return scatter(
+            keys,
+            (
+                (self._keys(b), b.column("vector").flatten().to_numpy().reshape(-1, DIMENSION))
+                for b in batches
+            ),
+        )
 
     def compact(self) -> None:
         from datetime import timedelta
@@ -131,10 +144,14 @@ class SQLiteRows:
     def read(self, keys: np.ndarray) -> np.ndarray:
         if len(keys) <= 100_000:
             query = "SELECT vector FROM v WHERE key = ?"
-            return np.stack([np.frombuffer(self.db.execute(query, (k.tobytes(),)).fetchone()[0], "<f4") for k in keys])
+            return np.stack(
+                [np.frombuffer(self.db.execute(query, (k.tobytes(),)).fetchone()[0], "<f4") for k in keys]
+            )
         cursor = self.db.execute("SELECT key, vector FROM v")
         blocks = iter(lambda: cursor.fetchmany(BATCH), [])
-        return scatter(keys, ((decode(b"".join(k for k, _ in b)), vectors_of(b"".join(v for _, v in b))) for b in blocks))
+        return scatter(
+            keys, ((decode(b"".join(k for k, _ in b)), vectors_of(b"".join(v for _, v in b))) for b in blocks)
+        )
 
     def compact(self) -> None:
         self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -159,7 +176,8 @@ class SQLiteBatches(SQLiteRows):
         with self.db:
             blobs = keys.tobytes(), vectors.tobytes()
             self.db.execute(
-                "INSERT INTO v (keys, vectors, crc) VALUES (?, ?, ?)", (*blobs, zlib.crc32(blobs[1], zlib.crc32(blobs[0])))
+                "INSERT INTO v (keys, vectors, crc) VALUES (?, ?, ?)",
+                (*blobs, zlib.crc32(blobs[1], zlib.crc32(blobs[0]))),
             )
 
     def lookup(self, keys: np.ndarray) -> np.ndarray:
@@ -175,7 +193,9 @@ class SQLiteBatches(SQLiteRows):
         out = np.empty((len(keys), DIMENSION), dtype=np.float32)
         order = np.argsort(shards, kind="stable")
         for group in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1):
-            (blob,) = self.db.execute("SELECT vectors FROM v WHERE id = ?", (int(shards[group[0]]),)).fetchone()
+            (blob,) = self.db.execute(
+                "SELECT vectors FROM v WHERE id = ?", (int(shards[group[0]]),)
+            ).fetchone()
             out[group] = vectors_of(blob)[rows[group]]
         return out
 

@@ -23,8 +23,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "teaching": ("teaching", {}),
     "teaching, written anew once": ("teaching", {"rounds": 1}),
     "teaching, written anew three times": ("teaching", {"rounds": 3}),
-    "teaching, written anew once, sentences of two words or more": ("teaching", {"rounds": 1, "min_words": 2}),
-    "teaching, written anew once, sentences of eight words or more": ("teaching", {"rounds": 1, "min_words": 8}),
+    "teaching, written anew once, sentences of two words or more": (
+        "teaching",
+        {"rounds": 1, "min_words": 2},
+    ),
+    "teaching, written anew once, sentences of eight words or more": (
+        "teaching",
+        {"rounds": 1, "min_words": 8},
+    ),
     "teaching, written anew once, 1,000 candidates a text": ("teaching", {"rounds": 1, "candidates": 1_000}),
 }
 
@@ -32,8 +38,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 def run(name: str, seeds: int, store: str) -> dict[str, Any]:
     """Every variant on one data set, with each seed."""
     from dallme.distiller import Distiller
-    from dallme.evaluation.judging import evaluate
-    from dallme.evaluation.protocol import LINEAR, make_classifiers
+    from dallme.evaluation.evaluate import LINEAR, evaluate, make_classifiers
     from dallme.readers import read
 
     source = read(data_folder() / name / "train.parquet")
@@ -43,14 +48,18 @@ def run(name: str, seeds: int, store: str) -> dict[str, Any]:
     for variant, (decoder, options) in VARIANTS.items():
         found, seconds, sentences = [], [], []
         for seed in range(seeds):
-            distiller = Distiller(PER_CLASS[name], decoder=decoder, decoder_options=options, seed=seed, store=store)
+            distiller = Distiller(
+                PER_CLASS[name], decoder=decoder, decoder_options=options, seed=seed, store=store
+            )
             context = distiller.context(source, vectors, with_embedder=True)
             prototypes = distiller.condense(context)
             started = time.perf_counter()
             decoded = distiller.resolved_decoder.decode(prototypes, context, seed=seed)
             seconds.append(time.perf_counter() - started)
             sentences.append(np.mean([len(text.sentences) for text in decoded]))
-            scores = evaluate(_texts(decoded, prototypes.labels, source), test, make_classifiers(LINEAR), seed=seed)
+            scores = evaluate(
+                _texts(decoded, prototypes.labels, source), test, make_classifiers(LINEAR), seed=seed
+            )
             found.append([score.as_dict()["accuracy_mean"] for score in scores])
         row = {
             "variant": variant,
@@ -61,7 +70,13 @@ def run(name: str, seeds: int, store: str) -> dict[str, Any]:
         }
         print(name, row, flush=True)
         rows.append(row)
-    return {"rows": len(source), "test_rows": len(test), "per_class": PER_CLASS[name], "classifiers": list(LINEAR), "table": rows}
+    return {
+        "rows": len(source),
+        "test_rows": len(test),
+        "per_class": PER_CLASS[name],
+        "classifiers": list(LINEAR),
+        "table": rows,
+    }
 
 
 def _texts(decoded: list[Any], labels: np.ndarray, source: Any) -> Any:
@@ -78,7 +93,10 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = str(options.store or folder)
-        write("teaching", {"seeds": options.seeds, "data": {name: run(name, options.seeds, store) for name in PER_CLASS}})
+        write(
+            "teaching",
+            {"seeds": options.seeds, "data": {name: run(name, options.seeds, store) for name in PER_CLASS}},
+        )
 
 
 if __name__ == "__main__":

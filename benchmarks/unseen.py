@@ -41,7 +41,9 @@ def banking(clones: Path) -> tuple[Rows, Rows]:
     """Questions to a bank, 77 intents."""
 
     def part(name: str) -> Rows:
-        with (clones / "task-specific-datasets" / "banking_data" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        with (clones / "task-specific-datasets" / "banking_data" / f"{name}.csv").open(
+            encoding="utf-8", newline=""
+        ) as file:
             return [(row["text"], row["category"]) for row in csv.DictReader(file)]
 
     return part("train"), part("test")
@@ -55,7 +57,9 @@ def clinc(clones: Path) -> tuple[Rows, Rows]:
 
 def trec(clones: Path) -> tuple[Rows, Rows]:
     """Questions by the kind of thing that they ask for, 6 kinds."""
-    lines = (clones / "QueClassifier" / "data" / "train_5500.label").read_text(encoding="latin-1").splitlines()
+    lines = (
+        (clones / "QueClassifier" / "data" / "train_5500.label").read_text(encoding="latin-1").splitlines()
+    )
     return split([(line.partition(" ")[2], line.partition(":")[0]) for line in lines])
 
 
@@ -64,7 +68,9 @@ def subjectivity(clones: Path) -> tuple[Rows, Rows]:
     with zipfile.ZipFile(clones / "nltk_data" / "packages" / "corpora" / "subjectivity.zip") as archive:
         files = {"objective": "plot.tok.gt9.5000", "subjective": "quote.tok.gt9.5000"}
         lines = {
-            label: io.TextIOWrapper(archive.open(f"subjectivity/{name}"), encoding="latin-1").read().splitlines()
+            label: io.TextIOWrapper(archive.open(f"subjectivity/{name}"), encoding="latin-1")
+            .read()
+            .splitlines()
             for label, name in files.items()
         }
     return split([(line, label) for label, found in lines.items() for line in found])
@@ -115,11 +121,11 @@ DATA: dict[str, tuple[Callable[[Path], tuple[Rows, Rows]], int]] = {
 
 def run(name: str, clones: Path, sets: int, store: Path) -> dict[str, Any]:
     """Every method on one data set."""
-    from dallme.cli.progress import make_progress
+    from dallme.cli.output import make_progress
     from dallme.distiller import Distiller
     from dallme.evaluation.compare import compare
-    from dallme.evaluation.plans import PAPER
-    from dallme.evaluation.protocol import make_classifiers
+    from dallme.evaluation.evaluate import make_classifiers
+    from dallme.evaluation.protocol import PAPER
     from dallme.evaluation.results import ResultStore
     from dallme.readers import read
 
@@ -131,7 +137,13 @@ def run(name: str, clones: Path, sets: int, store: Path) -> dict[str, Any]:
     protocol = replace(PAPER, sets=sets, full_steps=2000)
     judges = make_classifiers(CLASSIFIERS, distiller)
     table = compare(
-        distiller, distiller.run(source), test, METHODS, judges, protocol=protocol, results=ResultStore(store / "results")
+        distiller,
+        distiller.run(source),
+        test,
+        METHODS,
+        judges,
+        protocol=protocol,
+        results=ResultStore(store / "results"),
     )
     words = sorted(len(text.split()) for text in source.texts)
     return {
@@ -147,7 +159,9 @@ def run(name: str, clones: Path, sets: int, store: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Runs the data sets asked for; those of earlier runs stay in the file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("clones", type=Path)
     parser.add_argument("--only", choices=DATA, action="append")
     parser.add_argument("--sets", type=int, default=3)

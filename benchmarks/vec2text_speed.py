@@ -19,9 +19,8 @@ import numpy as np
 
 from _common import data_folder, peak_memory_gb, write
 from dallme.cli.options import store_folder
-from dallme.decoders.vec2text.fit import check_fit, find_inverter
-from dallme.decoders.vec2text.inverter import Inverter
-from dallme.decoders.vec2text.search import Decoded
+from dallme.decoders.vec2text.correction import Decoded
+from dallme.decoders.vec2text.inverter import Inverter, check_fit, find_inverter
 from dallme.distiller import Distiller
 from dallme.readers import read
 
@@ -33,7 +32,11 @@ def timed(decode: Callable[[], list[Decoded]], count: int) -> dict[str, Any]:
     """What is decoded, and seconds by the clock and of the processor for each of `count` prototypes."""
     wall, cpu = time.perf_counter(), time.process_time()
     decoded = decode()
-    return {"decoded": decoded, "wall": (time.perf_counter() - wall) / count, "cpu": (time.process_time() - cpu) / count}
+    return {
+        "decoded": decoded,
+        "wall": (time.perf_counter() - wall) / count,
+        "cpu": (time.process_time() - cpu) / count,
+    }
 
 
 def run_round(inverter: Inverter, prototypes: np.ndarray, single: int, *, first: str) -> dict[str, Any]:
@@ -41,7 +44,8 @@ def run_round(inverter: Inverter, prototypes: np.ndarray, single: int, *, first:
     ways = {
         TOGETHER: lambda: timed(lambda: inverter.decode(prototypes, steps=STEPS, beam=BEAM), len(prototypes)),
         ONE_BY_ONE: lambda: timed(
-            lambda: [inverter.decode(row[None], steps=STEPS, beam=BEAM)[0] for row in prototypes[:single]], single
+            lambda: [inverter.decode(row[None], steps=STEPS, beam=BEAM)[0] for row in prototypes[:single]],
+            single,
         ),
     }
     return {way: ways[way]() for way in sorted(WAYS, key=lambda way: way != first)}
@@ -49,25 +53,38 @@ def run_round(inverter: Inverter, prototypes: np.ndarray, single: int, *, first:
 
 def summary(rounds: list[dict[str, Any]], sizes: list[int]) -> dict[str, Any]:
     """Seconds for all prototypes both ways, their ratios, and what was written."""
-    total = {way: {kind: float(np.dot([each[way][kind] for each in rounds], sizes)) for kind in ("wall", "cpu")} for way in WAYS}
+    total = {
+        way: {kind: float(np.dot([each[way][kind] for each in rounds], sizes)) for kind in ("wall", "cpu")}
+        for way in WAYS
+    }
     rows = {way: [row for each in rounds for row in each[way]["decoded"]] for way in WAYS}
     found: dict[str, Any] = {
-        f"{way}_{kind}_seconds": round(seconds, 1) for way, kinds in total.items() for kind, seconds in kinds.items()
+        f"{way}_{kind}_seconds": round(seconds, 1)
+        for way, kinds in total.items()
+        for kind, seconds in kinds.items()
     }
     for kind in ("wall", "cpu"):
         found[f"{kind}_ratio"] = round(total[ONE_BY_ONE][kind] / total[TOGETHER][kind], 2)
-        found[f"{kind}_ratio_by_round"] = [round(each[ONE_BY_ONE][kind] / each[TOGETHER][kind], 2) for each in rounds]
+        found[f"{kind}_ratio_by_round"] = [
+            round(each[ONE_BY_ONE][kind] / each[TOGETHER][kind], 2) for each in rounds
+        ]
     for field in ("steps", "cosine"):
-        found[f"mean_{field}"] = {way: round(float(np.mean([getattr(row, field) for row in rows[way]])), 4) for way in WAYS}
+        found[f"mean_{field}"] = {
+            way: round(float(np.mean([getattr(row, field) for row in rows[way]])), 4) for way in WAYS
+        }
     return found
 
 
 def main() -> None:
     """Measures both ways and writes their ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("inverter", nargs="?", default="", help="folder; by default the one that comes with dallme")
+    parser.add_argument(
+        "inverter", nargs="?", default="", help="folder; by default the one that comes with dallme"
+    )
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--single", type=int, default=4 * PER_CLASS, help="prototypes that are decoded one at a time, in all")
+    parser.add_argument(
+        "--single", type=int, default=4 * PER_CLASS, help="prototypes that are decoded one at a time, in all"
+    )
     options = parser.parse_args()
     folder = find_inverter(options.inverter)
     inverter = Inverter.load(folder)
@@ -81,11 +98,19 @@ def main() -> None:
     load, rounds = round(os.getloadavg()[0], 1), []
     order = np.random.default_rng(0).permutation(len(prototypes))
     parts = [order[place :: options.rounds] for place in range(options.rounds)]
-    settings = {"steps": STEPS, "beam": BEAM, "base": inverter.config.base, "max_tokens": inverter.config.max_tokens}
+    settings = {
+        "steps": STEPS,
+        "beam": BEAM,
+        "base": inverter.config.base,
+        "max_tokens": inverter.config.max_tokens,
+    }
     for place, part in enumerate(parts):
         single = max(1, min(options.single // options.rounds, len(part)))
         rounds.append(run_round(inverter, prototypes[part], single, first=WAYS[place % 2]))
-        print({way: {kind: round(rounds[-1][way][kind], 3) for kind in ("wall", "cpu")} for way in WAYS}, flush=True)
+        print(
+            {way: {kind: round(rounds[-1][way][kind], 3) for kind in ("wall", "cpu")} for way in WAYS},
+            flush=True,
+        )
         sizes = [len(each[TOGETHER]["decoded"]) for each in rounds]
         results = {
             "prototypes": sum(sizes),

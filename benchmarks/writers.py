@@ -53,7 +53,12 @@ def measure(name: str, store: str, known: dict[str, Any]) -> Iterator[dict[str, 
     distiller = Distiller(PER_CLASS[name], max_tokens=MAX_TOKENS, store=store)
     vectors = distiller.embed(source)
     prototypes = distiller.condense(distiller.context(source, vectors))
-    found = {"rows": len(source), "test_rows": len(test), "texts": len(prototypes), "classifiers": list(CLASSIFIERS)}
+    found = {
+        "rows": len(source),
+        "test_rows": len(test),
+        "texts": len(prototypes),
+        "classifiers": list(CLASSIFIERS),
+    }
     table = {row["method"]: row for row in known.get("table", [])}
     for method, (decoder, options) in METHODS.items():
         if method in table:
@@ -65,7 +70,9 @@ def measure(name: str, store: str, known: dict[str, Any]) -> Iterator[dict[str, 
             started = time.perf_counter()
             decoded = made.resolved_decoder.decode(prototypes, context, seed=0)
             seconds = time.perf_counter() - started
-        table[method] = {"method": method, "seconds": round(seconds, 1)} | judge(decoded, prototypes, context, test, distiller)
+        table[method] = {"method": method, "seconds": round(seconds, 1)} | judge(
+            decoded, prototypes, context, test, distiller
+        )
         print(name, table[method], flush=True)
         yield found | {"table": [table[each] for each in METHODS if each in table]}
 
@@ -73,10 +80,9 @@ def measure(name: str, store: str, known: dict[str, Any]) -> Iterator[dict[str, 
 def judge(decoded: list[Any], prototypes: Any, context: Any, test: Any, distiller: Any) -> dict[str, Any]:
     """What a set of texts is worth, how near it is, and what it copies."""
     from dallme.data import LabelledTexts
-    from dallme.decoders.written import copied_spans
+    from dallme.decoders.postprocess import copied_spans
     from dallme.embedders.base import normalize
-    from dallme.evaluation.judging import evaluate
-    from dallme.evaluation.protocol import make_classifiers
+    from dallme.evaluation.evaluate import evaluate, make_classifiers
 
     texts = [text.text for text in decoded]
     written = LabelledTexts(texts, prototypes.labels, context.source.label_names, np.arange(len(texts)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dallme.services.tokens import count_tokens
+from dallme.services.pricing import count_tokens
 from openai_server import OpenAIServer
 
 #: Writes an answer: the prompt, the most tokens, how freely, the seed; gives the text and why it ended.
@@ -42,7 +42,9 @@ class ChatServer(OpenAIServer):
         return {
             "object": "chat.completion",
             "model": body["model"],
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}],
+            "choices": [
+                {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
+            ],
             "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
         }
 
@@ -69,7 +71,9 @@ class ChatServer(OpenAIServer):
 
 def words_of_the_prompt(prompt: str, most: int, temperature: float, seed: int) -> tuple[str, str]:
     """Writes three short sentences of the words that a prompt names, drawn by the seed."""
-    line = next((line for line in prompt.splitlines() if "these words: " in line), "these words: nothing, much.")
+    line = next(
+        (line for line in prompt.splitlines() if "these words: " in line), "these words: nothing, much."
+    )
     words = line.split("these words: ")[1].strip(" .").split(", ")
     rng = np.random.default_rng(seed)
     drawn = [" ".join(rng.choice(words, size=4)) for _ in range(3)]
@@ -89,14 +93,21 @@ class SmolLM2:
         import torch
 
         asked = self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+            [{"role": "user", "content": prompt}],
+            add_generation_prompt=True,
+            return_tensors="pt",
+            return_dict=True,
         )
         with self._alone, torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(seed)
-            options = {"do_sample": True, "temperature": temperature, "top_p": 0.95} if temperature else {"do_sample": False}
-            made = self._model.generate(**asked, max_new_tokens=most, pad_token_id=self._tokenizer.pad_token_id, **options)[0][
-                asked["input_ids"].shape[1] :
-            ]
+            options = (
+                {"do_sample": True, "temperature": temperature, "top_p": 0.95}
+                if temperature
+                else {"do_sample": False}
+            )
+            made = self._model.generate(
+                **asked, max_new_tokens=most, pad_token_id=self._tokenizer.pad_token_id, **options
+            )[0][asked["input_ids"].shape[1] :]
         text = self._tokenizer.decode(made, skip_special_tokens=True)
         return text, "stop" if int(made[-1]) == self._tokenizer.eos_token_id else "length"
 

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 #: What keeps a browser from asking the network for anything of its own.
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+)
 QUIETER = ("--disable-component-update", "--disable-sync")
 
 
@@ -32,7 +38,9 @@ def shared_data() -> Path:
     given = os.environ.get("DALLME_DATA")
     folder = Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"no real data: {folder} is not a folder; set DALLME_DATA to the one that holds ag_news, imdb and sst2")
+        pytest.skip(
+            f"no real data: {folder} is not a folder; set DALLME_DATA to the one that holds ag_news, imdb and sst2"
+        )
     return folder
 
 
@@ -42,8 +50,12 @@ def static_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    sentences = ["a fine film , ! dull < b > très </ 很好 x & amp ; opinion of : the story cook who learns to paint"]
-    tokenizer.train_from_iterator(sentences, trainers.WordLevelTrainer(special_tokens=["[UNK]"], show_progress=False))
+    sentences = [
+        "a fine film , ! dull < b > très </ 很好 x & amp ; opinion of : the story cook who learns to paint"
+    ]
+    tokenizer.train_from_iterator(
+        sentences, trainers.WordLevelTrainer(special_tokens=["[UNK]"], show_progress=False)
+    )
     vectors = np.random.default_rng(0).normal(size=(tokenizer.get_vocab_size(), 12)).astype(np.float32)
     folder = tmp_path_factory.mktemp("static") / "tiny-static"
     StaticModel(vectors, tokenizer).save_pretrained(folder)

@@ -45,25 +45,33 @@ def make_context(
     count_tokens: Callable[[Sequence[str]], np.ndarray] = count_words,
 ) -> Context:
     embedder, ids = HashingEmbedder(), np.array(labels)
-    source = LabelledTexts(list(texts), ids, {label: f"class {label}" for label in sorted(set(labels))}, np.arange(len(texts)))
+    source = LabelledTexts(
+        list(texts), ids, {label: f"class {label}" for label in sorted(set(labels))}, np.arange(len(texts))
+    )
     vectors = LabelledVectors(embedder.embed(texts), ids, embedder.fingerprint())
     return Context(source, vectors, count_tokens, max_tokens, embedder)
 
 
-def make_prototypes(context: Context, clusters: Sequence[Sequence[int]], labels: Sequence[int] | None = None) -> Prototypes:
+def make_prototypes(
+    context: Context, clusters: Sequence[Sequence[int]], labels: Sequence[int] | None = None
+) -> Prototypes:
     """The mean of each cluster of rows; its class is that of its first row."""
     rows = [np.array(cluster) for cluster in clusters]
     vectors = context.vectors.vectors
     return Prototypes(
         vectors=np.stack([vectors[cluster].mean(axis=0) for cluster in rows]),
-        labels=np.array([context.vectors.labels[cluster[0]] for cluster in rows] if labels is None else labels),
+        labels=np.array(
+            [context.vectors.labels[cluster[0]] for cluster in rows] if labels is None else labels
+        ),
         weights=np.array([float(len(cluster)) for cluster in rows]),
         members=tuple(rows),
         spread=np.zeros(len(rows)),
     )
 
 
-def check_contract(decoded: list[DecodedText], prototypes: Prototypes, context: Context, *, written: bool = False) -> None:
+def check_contract(
+    decoded: list[DecodedText], prototypes: Prototypes, context: Context, *, written: bool = False
+) -> None:
     """All that the contract promises of decoded texts; those that a decoder wrote may come from no row."""
     assert len(decoded) == len(prototypes)
     texts = [text.text for text in decoded]

@@ -66,10 +66,18 @@ class HubServer:
             ("commit", "POST", f"{name}/commit/{{revision}}", self._commit),
             ("card", "GET", "/datasets/{owner}/{name}/resolve/{revision}/README.md", self._card),
         ]
-        app = Starlette(routes=[Route(path, self._step(step, answer), methods=[verb]) for step, verb, path, answer in routes])
-        config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1)
+        app = Starlette(
+            routes=[
+                Route(path, self._step(step, answer), methods=[verb]) for step, verb, path, answer in routes
+            ]
+        )
+        config = uvicorn.Config(
+            app, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1
+        )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
+        )
         self._thread.start()
         while not self._server.started:
             time.sleep(0.005)
@@ -96,9 +104,13 @@ class HubServer:
             if fault == "drop":
                 return _Dropped()
             if fault == "echo":
-                return JSONResponse({"error": f"bad request of {given}"}, 400, {"X-Error-Message": f"bad request of {given}"})
+                return JSONResponse(
+                    {"error": f"bad request of {given}"}, 400, {"X-Error-Message": f"bad request of {given}"}
+                )
             if isinstance(fault, int):
-                return JSONResponse({"error": "refused on purpose"}, fault, {"X-Error-Message": "refused on purpose"})
+                return JSONResponse(
+                    {"error": "refused on purpose"}, fault, {"X-Error-Message": "refused on purpose"}
+                )
             if step not in ("upload", "validate", "card") and given != f"Bearer {self.token}":
                 message = "Invalid credentials in Authorization header"
                 return JSONResponse({"error": message}, 401, {"X-Error-Message": message})
@@ -115,7 +127,9 @@ class HubServer:
         repo_id = f"{asked['organization']}/{asked['name']}"
         address = {"url": f"{self.url}/datasets/{repo_id}", "name": repo_id, "id": repo_id}
         if asked["organization"] not in self.namespaces:
-            message = f"You don't have the rights to create a dataset under the namespace {asked['organization']!r}"
+            message = (
+                f"You don't have the rights to create a dataset under the namespace {asked['organization']!r}"
+            )
             return JSONResponse({"error": message}, 403, {"X-Error-Message": message})
         if repo_id in self.repositories:
             return JSONResponse(address | {"error": "You already created this dataset repo"}, 409)
@@ -133,7 +147,14 @@ class HubServer:
             return JSONResponse({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         files = self.repositories[repo_id].branches[request.path_params.get("revision", "main")]
         siblings = [{"rfilename": name} for name in files]
-        return JSONResponse({"id": repo_id, "private": self.repositories[repo_id].private, "siblings": siblings, "sha": "0" * 40})
+        return JSONResponse(
+            {
+                "id": repo_id,
+                "private": self.repositories[repo_id].private,
+                "siblings": siblings,
+                "sha": "0" * 40,
+            }
+        )
 
     async def _branch(self, request: Request) -> Response:
         branches = self._repository(request).branches
@@ -144,12 +165,16 @@ class HubServer:
 
     async def _preupload(self, request: Request) -> Response:
         names = [file["path"] for file in (await request.json())["files"]]
-        modes = [{"path": name, "uploadMode": "lfs" if name.endswith(".parquet") else "regular"} for name in names]
+        modes = [
+            {"path": name, "uploadMode": "lfs" if name.endswith(".parquet") else "regular"} for name in names
+        ]
         return JSONResponse({"files": [mode | {"shouldIgnore": False} for mode in modes]})
 
     async def _batch(self, request: Request) -> Response:
         asked = (await request.json())["objects"]
-        objects = [each | {"actions": {"upload": {"href": f"{self.url}/objects/{each['oid']}"}}} for each in asked]
+        objects = [
+            each | {"actions": {"upload": {"href": f"{self.url}/objects/{each['oid']}"}}} for each in asked
+        ]
         return JSONResponse({"transfer": "basic", "objects": objects})
 
     async def _upload(self, request: Request) -> Response:
@@ -172,7 +197,9 @@ class HubServer:
                 files[value["path"]] = self.objects[value["oid"]]
             elif key == "deletedFile":
                 del files[value["path"]]
-        address = "{url}/datasets/{owner}/{name}/commit/{oid}".format(url=self.url, oid="1" * 40, **request.path_params)
+        address = "{url}/datasets/{owner}/{name}/commit/{oid}".format(
+            url=self.url, oid="1" * 40, **request.path_params
+        )
         return JSONResponse({"commitUrl": address, "commitOid": "1" * 40, "success": True})
 
     async def _card(self, request: Request) -> Response:
@@ -180,7 +207,9 @@ class HubServer:
         if repo_id not in self.cards:
             return JSONResponse({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         content = self.cards[repo_id].encode()
-        return Response(content, headers={"X-Repo-Commit": "2" * 40, "ETag": f'"{hashlib.sha1(content).hexdigest()}"'})
+        return Response(
+            content, headers={"X-Repo-Commit": "2" * 40, "ETag": f'"{hashlib.sha1(content).hexdigest()}"'}
+        )
 
 
 class _Dropped(Response):

@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dallme.embedders.base import Embedder
-from dallme.services.tokens import count_tokens
+from dallme.services.pricing import count_tokens
 
 #: What can go wrong by chance.
 FAULTS = ("429", "429-after", "500", "503", "drop", "truncate", "delay")
@@ -70,9 +70,13 @@ class OpenAIServer:
         self._lock, self._now = threading.Lock(), 0
         self._socket = socket.create_server(("127.0.0.1", 0))
         app = Starlette(routes=[Route(self.path, self._answer, methods=["POST"])])
-        config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            app, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1
+        )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
+        )
         self._thread.start()
         while not self._server.started:
             time.sleep(0.005)
@@ -158,7 +162,10 @@ class OpenAIServer:
         vectors = self.embedder.embed(texts)
         if body.get("dimensions"):
             vectors = vectors[:, : body["dimensions"]]
-        data = [{"object": "embedding", "index": row, "embedding": vector} for row, vector in enumerate(vectors.tolist())]
+        data = [
+            {"object": "embedding", "index": row, "embedding": vector}
+            for row, vector in enumerate(vectors.tolist())
+        ]
         tokens = int(count_tokens(texts).sum())
         return {
             "object": "list",
@@ -172,16 +179,24 @@ def _refusal(fault: str, texts: int, authorization: str) -> Response | None:
     """The answer with an error status that a fault stands for (STATUS, STATUS-MORE, at-most-N), if it does."""
     if fault.startswith("at-most-"):
         most = int(fault.removeprefix("at-most-"))
-        return _error(413, f"batch size {texts} > maximum allowed batch size {most}") if texts > most else None
+        return (
+            _error(413, f"batch size {texts} > maximum allowed batch size {most}") if texts > most else None
+        )
     status, _, more = fault.partition("-")
     if not status.isdigit():
         return None
-    headers = {"after": {"Retry-After": "0.05"}, "ms": {"retry-after-ms": "20"}, "ages": {"Retry-After": "86400"}}.get(more, {})
+    headers = {
+        "after": {"Retry-After": "0.05"},
+        "ms": {"retry-after-ms": "20"},
+        "ages": {"Retry-After": "86400"},
+    }.get(more, {})
     code = more if more.startswith("insufficient") else None
     return _error(int(status), f"refused on purpose, {authorization}", code, headers)
 
 
-def _error(status: int, message: str, code: str | None = None, headers: dict[str, str] | None = None) -> JSONResponse:
+def _error(
+    status: int, message: str, code: str | None = None, headers: dict[str, str] | None = None
+) -> JSONResponse:
     return JSONResponse({"error": {"message": message, "type": "error", "code": code}}, status, headers)
 
 
@@ -192,7 +207,9 @@ class _Broken(Response):
         super().__init__(content, media_type="application/json")
         self.promised = promised
 
-    async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+    async def __call__(
+        self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
         if self.promised is not None:
             head = [(b"content-type", b"application/json"), (b"content-length", str(self.promised).encode())]
             await send({"type": "http.response.start", "status": 200, "headers": head})

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from dallme.audit.evidence import Evidence
+from dallme.audit.inputs import AuditInput
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
-from dallme.distilled import DistilledDataset, Lineage
+from dallme.dataset import DistilledDataset, Lineage
 
 #: Texts that try to be more than text; each that runs as a script sets `window.hacked`.
 HOSTILE = [
@@ -34,21 +34,39 @@ def comparison(name: str = "random", classifiers: tuple[str, str] = ("lr", "nb")
 
     def result(classifier: str, mean: float | None, recovered: float | None, runs: int = 1) -> dict[str, Any]:
         deviation = None if mean is None else 0.05 if runs > 1 else 0.0
-        return {"classifier": classifier, "accuracy_mean": mean, "accuracy_std": deviation, "runs": runs, "recovered": recovered}
+        return {
+            "classifier": classifier,
+            "accuracy_mean": mean,
+            "accuracy_std": deviation,
+            "runs": runs,
+            "recovered": recovered,
+        }
 
     first, second = classifiers
     return {
         "methods": [
-            {"method": name, "texts": 3, "results": [result(first, 0.6, 0.7, 5), result(second, 0.5, 0.6, 5)]},
-            {"method": "extractive", "texts": 3, "results": [result(first, 0.75, 0.88), result(second, 0.8, 0.94)]},
-            {"method": "full", "texts": 8, "results": [result(first, 0.85, None), result(second, None, None)]},
+            {
+                "method": name,
+                "texts": 3,
+                "results": [result(first, 0.6, 0.7, 5), result(second, 0.5, 0.6, 5)],
+            },
+            {
+                "method": "extractive",
+                "texts": 3,
+                "results": [result(first, 0.75, 0.88), result(second, 0.8, 0.94)],
+            },
+            {
+                "method": "full",
+                "texts": 8,
+                "results": [result(first, 0.85, None), result(second, None, None)],
+            },
         ],
         "test_rows": 1_000,
         "notes": ["a note on the test rows"],
     }
 
 
-def small_set(*, with_comparison: bool = False) -> tuple[DistilledDataset, Evidence]:
+def small_set(*, with_comparison: bool = False) -> tuple[DistilledDataset, AuditInput]:
     """Three texts for eight rows of two classes; row 3 has no text, the second text is half of a soft cluster."""
     lineage = (
         Lineage("extractive", (0, 1), (0, 1), ("A dull film.", "It was slow."), (0, 1), 0.9876),
@@ -64,14 +82,16 @@ def small_set(*, with_comparison: bool = False) -> tuple[DistilledDataset, Evide
     if with_comparison:
         manifest["comparison"] = comparison()
     texts = ("A dull film. It was slow.", "Bad, bad.", "Fine and warm.")
-    distilled = DistilledDataset(texts, np.array([5, 5, 9]), {5: "bad", 9: "good"}, np.array([2.0, 1.5, 4.5]), lineage, manifest)
+    distilled = DistilledDataset(
+        texts, np.array([5, 5, 9]), {5: "bad", 9: "good"}, np.array([2.0, 1.5, 4.5]), lineage, manifest
+    )
     labels = np.array([5] * 4 + [9] * 4)
     words = [f"dull film {row}" for row in range(4)] + [f"fine film {row}" for row in range(4, 8)]
     source = LabelledTexts(words, labels, {5: "bad", 9: "good"}, np.arange(8))
     return distilled, _evidence(distilled, source)
 
 
-def hostile_set() -> tuple[DistilledDataset, Evidence]:
+def hostile_set() -> tuple[DistilledDataset, AuditInput]:
     """Texts, class names, row ids, the source and the manifest: all are hostile."""
     count = len(HOSTILE)
     labels = np.array([0] + [1] * (count - 1))
@@ -88,7 +108,7 @@ def hostile_set() -> tuple[DistilledDataset, Evidence]:
     return distilled, _evidence(distilled, LabelledTexts(HOSTILE, labels, names, np.array(HOSTILE)))
 
 
-def _evidence(distilled: DistilledDataset, source: LabelledTexts) -> Evidence:
+def _evidence(distilled: DistilledDataset, source: LabelledTexts) -> AuditInput:
     """Vectors of four dimensions: the class along the first, noise along the others."""
     fingerprint = Fingerprint("given", "unknown", 4, normalized=False)
 
@@ -98,7 +118,7 @@ def _evidence(distilled: DistilledDataset, source: LabelledTexts) -> Evidence:
         return made
 
     embedded = LabelledVectors(vectors(source.labels, 0), source.labels, fingerprint)
-    return Evidence(distilled, source, embedded, vectors(distilled.labels, 1))
+    return AuditInput(distilled, source, embedded, vectors(distilled.labels, 1))
 
 
 def audit_of(distilled: DistilledDataset, words: list[str] | None = None) -> dict[str, Any]:
@@ -107,7 +127,11 @@ def audit_of(distilled: DistilledDataset, words: list[str] | None = None) -> dic
     names = [distilled.label_names[label] for label in distilled.labels.tolist()]
 
     def entry(index: int, span: int, members: int, agrees: bool, personal: bool) -> dict[str, Any]:
-        copied = {"words": span, "row": 7 if span else None, "text": " ".join(distilled.texts[index].split()[:span]).rstrip(".")}
+        copied = {
+            "words": span,
+            "row": 7 if span else None,
+            "text": " ".join(distilled.texts[index].split()[:span]).rstrip("."),
+        }
         found = [{"kind": "PERSON", "text": quote[index]}] if personal else []
         return {
             "copied_span": copied, "copied_5grams": 0.5, "members": members, "label_confidence": 0.9 if agrees else 0.2,

@@ -25,21 +25,24 @@ TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in
 
 #: Rooms from the ground up. A room imports itself and the rooms of the layers below it.
 LAYERS = (
-    {"errors", "progress", "text", "durable"},
-    {"validation", "copying"},
-    {"data", "budget", "registry", "models", "scale", "services"},
-    {"readers", "embedders", "store", "condensers", "decoders", "classifiers", "demo_data", "manifest", "tables"},
-    {"baselines", "ordering"},
-    {"distilled"},
-    {"distiller", "doctor", "planning"},
-    {"evaluation", "audit", "exports"},
+    {"errors", "progress", "text", "atomic"},
+    {"validation", "overlap"},
+    {"data", "registry", "models", "scale", "services"},
+    {"readers", "embedders", "condensers", "decoders", "classifiers"},
+    {"baselines"},
+    {"dataset"},
+    {"distiller"},
+    {"evaluation", "audit"},
     {"experiments", "report"},
     {"review"},
     {"cli"},
 )
 
 #: What may be imported all the same: both see the contract of the embedder that made the vectors.
-EXCEPTIONS = {("store", "dallme.embedders.base"), ("decoders", "dallme.embedders.base"), ("decoders", "dallme.embedders.resolve")}
+EXCEPTIONS = {
+    ("decoders", "dallme.embedders.base"),
+    ("decoders", "dallme.embedders.resolve"),
+}
 
 #: The classes that the parts of a role derive from.
 BASES = {
@@ -98,7 +101,9 @@ def test_dependencies_point_one_way(module: str) -> None:
     wrong = {
         target
         for target in _imports(module) - {"dallme"}
-        if _room(target) != room and _level(_room(target)) >= _level(room) and (room, target) not in EXCEPTIONS
+        if _room(target) != room
+        and _level(_room(target)) >= _level(room)
+        and (room, target) not in EXCEPTIONS
     }
     assert not wrong, f"{module} is not above {sorted(wrong)}"
 
@@ -109,7 +114,9 @@ def test_every_exception_is_needed() -> None:
 
 def test_no_module_imports_itself_by_a_detour() -> None:
     graph = {module: _imports(module) - {"dallme"} for module in MODULES}
-    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)  # raises CycleError with the cycle
+    assert len(list(TopologicalSorter(graph).static_order())) == len(
+        MODULES
+    )  # raises CycleError with the cycle
 
 
 def test_the_package_takes_its_public_names_from_where_they_live() -> None:
@@ -120,11 +127,25 @@ def test_the_package_takes_its_public_names_from_where_they_live() -> None:
 def _loaded(code: str, *packages: str) -> set[str]:
     """Which of the packages a fresh interpreter has loaded after the code."""
     code = f"{code}\nimport sys; print(*(name for name in {packages!r} if name in sys.modules))"
-    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
 
 
 def test_importing_the_package_loads_no_library() -> None:
-    heavy = ("torch", "transformers", "sentence_transformers", "sklearn", "faiss", "pandas", "pyarrow", "datasets", "numpy")
+    heavy = (
+        "torch",
+        "transformers",
+        "sentence_transformers",
+        "sklearn",
+        "faiss",
+        "pandas",
+        "pyarrow",
+        "datasets",
+        "numpy",
+    )
     assert _loaded("import dallme, dallme.registry", *heavy) == set()
     assert _loaded("import numpy", *heavy) == {"numpy"}  # so that the test can fail
 
@@ -164,11 +185,13 @@ def test_every_part_of_a_role_has_a_row(role: str) -> None:
 
 @pytest.mark.parametrize("module", FILES)
 def test_files_and_functions_are_short(module: str) -> None:
-    assert len(FILES[module].read_text(encoding="utf-8").splitlines()) < 400
+    assert len(FILES[module].read_text(encoding="utf-8").splitlines()) < 500
     for node in ast.walk(TREES[module]):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            lines = (node.end_lineno or 0) - (node.body[0].end_lineno if ast.get_docstring(node) else node.lineno)
-            assert lines < 50, f"{module}.{node.name} has {lines} lines after its docstring"
+            lines = (node.end_lineno or 0) - (
+                node.body[0].end_lineno if ast.get_docstring(node) else node.lineno
+            )
+            assert lines < 80, f"{module}.{node.name} has {lines} lines after its docstring"
 
 
 def _works(node: ast.stmt) -> bool:
@@ -187,12 +210,19 @@ def _works(node: ast.stmt) -> bool:
 def test_no_module_works_at_import(module: str) -> None:
     working = [ast.unparse(node) for node in TREES[module].body if _works(node)]
     # The command line says which verbs it has.
-    assert [line for line in working if not (module == "dallme.cli.main" and line.startswith("app.command("))] == []
+    assert [
+        line for line in working if not (module == "dallme.cli.main" and line.startswith("app.command("))
+    ] == []
 
 
 @pytest.mark.parametrize(
     "line",
-    ["os.environ['A'] = 'b'", "torch.set_num_threads(1)", "if True:\n    warnings.filterwarnings('ignore')", "for a in b: pass"],
+    [
+        "os.environ['A'] = 'b'",
+        "torch.set_num_threads(1)",
+        "if True:\n    warnings.filterwarnings('ignore')",
+        "for a in b: pass",
+    ],
 )
 def test_work_at_import_is_noticed(line: str) -> None:
     assert _works(ast.parse(line).body[0])

@@ -10,10 +10,9 @@ import pytest
 
 from dallme.data import LabelledTexts, LabelledVectors, Prototypes
 from dallme.decoders.base import Context
-from dallme.decoders.vec2text import assembly
-from dallme.decoders.vec2text.assembly import assemble, pieces_of, pool_of
-from dallme.decoders.vec2text.search import trajectory
-from dallme.decoders.vec2text.starting import real_starts
+from dallme.decoders.vec2text import decoder as assembly
+from dallme.decoders.vec2text.correction import trajectory
+from dallme.decoders.vec2text.decoder import assemble, pieces_of, pool_of, real_starts
 from dallme.embedders.base import TextError, count_words
 from dallme.embedders.hashing import HashingEmbedder
 
@@ -53,9 +52,9 @@ def test_pieces_are_sentences_and_the_ends_that_begin_like_one() -> None:
         "Oil prices rose on Monday, as traders feared: the worst was yet to come.",
     ]
     # A bracket or a quotation mark that stays open, and ends of too few words, stand for nothing alone.
-    assert pieces_of('He said (as ever - The same old thing once again) and "more - There is no end in sight today".') == [
+    assert pieces_of(
         'He said (as ever - The same old thing once again) and "more - There is no end in sight today".'
-    ]
+    ) == ['He said (as ever - The same old thing once again) and "more - There is no end in sight today".']
     assert pieces_of("Too short: Yes, it is.") == []
     assert pieces_of("") == []
 
@@ -72,7 +71,9 @@ def test_a_pool_names_the_row_of_each_piece(monkeypatch: pytest.MonkeyPatch) -> 
     assert list(pool_of(texts, [0, 1, 3])) == [PIECES[0], PIECES[1], PIECES[2]]
 
 
-def _assemble(targets: Sequence[str], starts: Sequence[Sequence[str]], writer: Embeds | None = None, **options: Any) -> Any:
+def _assemble(
+    targets: Sequence[str], starts: Sequence[Sequence[str]], writer: Embeds | None = None, **options: Any
+) -> Any:
     settings = {"count_tokens": count_words, "max_tokens": 100, "beam": 2} | options
     pools = [PIECES] * len(targets)
     return assemble(writer or Embeds(), HASHING.embed(targets), starts, pools, **settings)
@@ -82,7 +83,11 @@ def test_the_pieces_of_the_target_are_joined() -> None:
     targets = [f"{PIECES[1]} {PIECES[3]}", PIECES[2], f"{PIECES[0]} {PIECES[1]} {PIECES[4]}"]
     starts = [[PIECES[0], PIECES[1]], [PIECES[2]], [PIECES[2]]]
     joined = _assemble(targets, starts)
-    assert [set(found[0]) for found in joined] == [{PIECES[1], PIECES[3]}, {PIECES[2]}, {PIECES[0], PIECES[1], PIECES[4]}]
+    assert [set(found[0]) for found in joined] == [
+        {PIECES[1], PIECES[3]},
+        {PIECES[2]},
+        {PIECES[0], PIECES[1], PIECES[4]},
+    ]
     assert all(len(found) <= 2 for found in joined)
     assert joined == _assemble(targets, starts)
 
@@ -97,7 +102,9 @@ def test_a_joined_text_has_few_enough_tokens_and_pieces(monkeypatch: pytest.Monk
 
 def test_a_piece_more_must_be_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assembly, "WORTH", 2.0)
-    assert [len(found[0]) for found in _assemble([f"{PIECES[1]} {PIECES[3]}"], [[PIECES[0], PIECES[1]]])] == [1]
+    assert [len(found[0]) for found in _assemble([f"{PIECES[1]} {PIECES[3]}"], [[PIECES[0], PIECES[1]]])] == [
+        1
+    ]
 
 
 def test_what_cannot_be_embedded_is_left_out() -> None:
@@ -116,13 +123,20 @@ def test_many_vectors_are_worked_on_some_at_a_time(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_search_starts_from_several_texts() -> None:
-    (first,) = trajectory(Embeds(), HASHING.embed(["film", "music"]), steps=0, beam=2, starts=[["play", "film"], ["music"]])
+    (first,) = trajectory(
+        Embeds(), HASHING.embed(["film", "music"]), steps=0, beam=2, starts=[["play", "film"], ["music"]]
+    )
     assert [row.text for row in first] == ["film", "music"]
     assert [candidate.text for candidate in first[0].candidates] == ["film", "play"]
 
 
 def test_real_starts_name_the_rows_of_their_pieces() -> None:
-    texts = [f"{PIECES[0]} {PIECES[3]}", f"{PIECES[1]} {PIECES[2]}", PIECES[4], "Another class has this one text alone."]
+    texts = [
+        f"{PIECES[0]} {PIECES[3]}",
+        f"{PIECES[1]} {PIECES[2]}",
+        PIECES[4],
+        "Another class has this one text alone.",
+    ]
     labels = np.array([0, 0, 0, 1])
     source = LabelledTexts(texts, labels, {0: "film", 1: "other"}, np.arange(4))
     vectors = LabelledVectors(HASHING.embed(texts), labels, HASHING.fingerprint())

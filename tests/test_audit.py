@@ -12,22 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dallme.audit.auditing import Thresholds, audit
-from dallme.audit.evidence import Evidence, gather
-from dallme.audit.perplexity import perplexity_of
+from dallme.audit.audit import Thresholds, audit
+from dallme.audit.inputs import AuditInput, check_same, gather
 from dallme.audit.personal import Scanner
-from dallme.audit.readability import measure
-from dallme.audit.reopening import check_same
-from dallme.copying import Phrases, words_of
+from dallme.audit.readability import measure, perplexity_of
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
-from dallme.distilled import DistilledDataset, Lineage
-from dallme.distilled.card_audit import check_audit, parse_audit
+from dallme.dataset import DistilledDataset, Lineage
+from dallme.dataset.card import check_audit, parse_audit
 from dallme.distiller import Distiller
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.embedders.static import StaticEmbedder
 from dallme.errors import InputError
 from dallme.models import language
+from dallme.overlap import SuffixAutomaton, words_of
 from dallme.readers import read
 from openai_server import OpenAIServer
 from report_sets import small_set
@@ -50,7 +48,7 @@ def test_runs_are_those_of_a_search_everywhere() -> None:
         letters = "ab" if dice.random() < 0.5 else "abcd"
         texts = [[dice.choice(letters) for _ in range(dice.randrange(12))] for _ in range(4)]
         rows = [[dice.choice(letters + "x") for _ in range(dice.randrange(15))] for _ in range(5)]
-        found = Phrases([" ".join(text) for text in texts]).read(" ".join(row) for row in rows)
+        found = SuffixAutomaton([" ".join(text) for text in texts]).read(" ".join(row) for row in rows)
         for text, copied in zip(texts, found, strict=True):
             by_row = np.array([_longest(text, row) for row in rows]).reshape(5, len(text))
             assert copied.runs.tolist() == by_row.max(axis=0, initial=0).tolist()
@@ -64,18 +62,21 @@ def test_runs_are_those_of_a_search_everywhere() -> None:
 
 def test_a_span_is_told_as_the_text_writes_it_and_grams_are_counted() -> None:
     rows = ["nothing here", "They said: THE cast, is great and warm!", "and warm days"]
-    (copied,) = Phrases(["A film? The cast is great, and warm days follow."]).read(rows)
+    (copied,) = SuffixAutomaton(["A film? The cast is great, and warm days follow."]).read(rows)
     assert (copied.longest, copied.row) == (6, 1)
-    assert "A film? The cast is great, and warm days follow."[copied.start : copied.end] == "The cast is great, and warm"
+    assert (
+        "A film? The cast is great, and warm days follow."[copied.start : copied.end]
+        == "The cast is great, and warm"
+    )
     # Ten words have six runs of five words, two of which stand in row 1.
     assert copied.share_of_grams(5) == pytest.approx(2 / 6)
     assert copied.share_of_grams(20) == 0
-    assert Phrases([""]).read(rows)[0].longest == 0
+    assert SuffixAutomaton([""]).read(rows)[0].longest == 0
     assert words_of("电影 GOOD film") == ["电", "影", "good", "film"]
 
 
 def test_letters_that_grow_when_folded() -> None:
-    (copied,) = Phrases(["İyi bir film"]).read(["iyi bir film"])
+    (copied,) = SuffixAutomaton(["İyi bir film"]).read(["iyi bir film"])
     assert copied.longest >= 2
     assert "İyi bir film"[copied.start : copied.end]
 
@@ -99,7 +100,11 @@ def scanner() -> Scanner:
         ("My number is 536-90-4399.", "US_SSN", "536-90-4399"),
         ("At 00:1B:44:11:3A:B7 now.", "MAC_ADDRESS", "00:1B:44:11:3A:B7"),
         ("From 192.168.13.7 again.", "IP_ADDRESS", "192.168.13.7"),
-        ("See https://jane:secret@example.org/x now.", "URL_WITH_PASSWORD", "https://jane:secret@example.org"),
+        (
+            "See https://jane:secret@example.org/x now.",
+            "URL_WITH_PASSWORD",
+            "https://jane:secret@example.org",
+        ),
     ],
 )
 def test_personal_data_is_found(scanner: Scanner, text: str, kind: str, found: str) -> None:
@@ -158,7 +163,12 @@ def test_what_the_audit_says_of_a_small_set() -> None:
     assert [entry["members"] for entry in found["texts"]] == [2, 1, 4]
     assert found["summary"]["min_cluster"] == 1
     assert found["summary"]["small_clusters"] == [1]
-    assert found["summary"]["contamination"] == {"rows": 2, "exact": [1], "longest_span": 2, "shared_13grams": []}
+    assert found["summary"]["contamination"] == {
+        "rows": 2,
+        "exact": [1],
+        "longest_span": 2,
+        "shared_13grams": [],
+    }
     assert found["failures"] == [
         "expected at most 1 words in a row from one source row, found 2 in text 0",
         "expected at least 2 source rows behind a text, found 1 behind text 1",
@@ -172,7 +182,11 @@ def test_thirteen_words_are_contamination_and_twelve_are_not() -> None:
     _, evidence = small_set()
     texts = (f"Well, {row}, they said.", " ".join(row.split()[:12]), "Fine and warm.")
     distilled = DistilledDataset(
-        texts, evidence.distilled.labels, evidence.distilled.label_names, evidence.distilled.weights, evidence.distilled.lineage
+        texts,
+        evidence.distilled.labels,
+        evidence.distilled.label_names,
+        evidence.distilled.weights,
+        evidence.distilled.lineage,
     )
     changed = type(evidence)(distilled, evidence.source)
     test = LabelledTexts([f"x {row} y"], np.array([5]), {5: "bad"}, np.arange(1))
@@ -185,18 +199,27 @@ def test_near_duplicates_by_words_where_there_are_no_vectors() -> None:
     _, evidence = small_set()
     texts = ("A fine, warm film.", "Warm film, a FINE!", "Something else.")
     distilled = DistilledDataset(
-        texts, evidence.distilled.labels, evidence.distilled.label_names, evidence.distilled.weights, evidence.distilled.lineage
+        texts,
+        evidence.distilled.labels,
+        evidence.distilled.label_names,
+        evidence.distilled.weights,
+        evidence.distilled.lineage,
     )
     found = audit(type(evidence)(distilled, evidence.source)).as_dict()
     assert found["summary"]["near_duplicates"] == [{"first": 0, "second": 1, "cosine": pytest.approx(1)}]
-    assert found["notes"][0] == "labels were not checked, as there are no vectors; name an embedder with --embedder"
+    assert (
+        found["notes"][0]
+        == "labels were not checked, as there are no vectors; name an embedder with --embedder"
+    )
 
 
 def test_a_wrong_label_is_seen(tmp_path: Path) -> None:
     texts = [f"a {word} film number {row}" for word in ("dull", "fine") for row in range(40)]
     source = LabelledTexts(texts, np.repeat([0, 1], 40), {0: "bad", 1: "good"}, np.arange(80))
     made = Distiller(per_class=2, embedder="hashing").run(source).distilled
-    poisoned = DistilledDataset(made.texts, np.array([0, 1, 1, 1]), made.label_names, made.weights, made.lineage, made.manifest)
+    poisoned = DistilledDataset(
+        made.texts, np.array([0, 1, 1, 1]), made.label_names, made.weights, made.lineage, made.manifest
+    )
     found = audit(gather(poisoned, source)).as_dict()
     assert found["summary"]["label_disagreements"] == [1]
     assert found["texts"][1]["predicted"] == "bad"
@@ -207,13 +230,16 @@ def test_planted_rows_are_seen_by_their_tight_cluster() -> None:
     # Four clusters of twenty rows and one of three; the rows of the third and the last are nearly alike.
     sizes, noise = (20, 20, 20, 20, 3), (1.0, 0.8, 0.1, 1.2, 0.0)
     cluster = np.repeat(np.arange(5), sizes)
-    vectors = np.random.default_rng(0).normal(size=(83, 4)).astype(np.float32) * np.array(noise, dtype=np.float32)[cluster, None]
+    vectors = (
+        np.random.default_rng(0).normal(size=(83, 4)).astype(np.float32)
+        * np.array(noise, dtype=np.float32)[cluster, None]
+    )
     labels, names = np.zeros(83, dtype=np.int64), {0: "good"}
     source = LabelledTexts([f"row {row}" for row in range(83)], labels, names, np.arange(83))
     lineage = tuple(Lineage("nearest", tuple(np.flatnonzero(cluster == text).tolist())) for text in range(5))
     distilled = DistilledDataset(tuple("abcde"), labels[:5], names, np.array(sizes, dtype=float), lineage)
     embedded = LabelledVectors(vectors, labels, Fingerprint("given", "unknown", 4))
-    found = audit(Evidence(distilled, source, embedded, vectors[:5])).as_dict()
+    found = audit(AuditInput(distilled, source, embedded, vectors[:5])).as_dict()
     assert found["summary"]["tight_clusters"] == [2]
     assert found["notes"][-1] == (
         "the 20 source rows behind text 2 are nearly alike, as planted or copied rows are; "
@@ -223,14 +249,16 @@ def test_planted_rows_are_seen_by_their_tight_cluster() -> None:
     spread = np.sqrt(((rows - rows.mean(axis=0)) ** 2).sum(axis=1)).mean()
     assert found["texts"][1]["spread"] == pytest.approx(spread)
     assert found["texts"][4]["spread"] == 0
-    without = audit(Evidence(distilled, source)).as_dict()
+    without = audit(AuditInput(distilled, source)).as_dict()
     assert without["summary"]["tight_clusters"] == []
     assert without["texts"][1]["spread"] is None
 
 
 @pytest.mark.parametrize("thresholds", [{"max_copied_span": 0}, {"min_cluster": -1}, {"min_cluster": 1.5}])
 def test_thresholds_are_checked(thresholds: dict[str, int]) -> None:
-    with pytest.raises(InputError, match=r"expected (max_copied_span|min_cluster) to be a whole number of at least 1, found"):
+    with pytest.raises(
+        InputError, match=r"expected (max_copied_span|min_cluster) to be a whole number of at least 1, found"
+    ):
         Thresholds(**thresholds)
 
 
@@ -261,7 +289,9 @@ def test_an_embedder_that_is_given_may_make_other_vectors() -> None:
     assert own.shape == (2, 64)
     distilled, source = _made_with(HashingEmbedder(dimension=64))
     other = distilled.manifest["embedder"] | {"weights": "of another model"}
-    own = gather(replace(distilled, manifest=distilled.manifest | {"embedder": other}), source, embedder="hashing").own
+    own = gather(
+        replace(distilled, manifest=distilled.manifest | {"embedder": other}), source, embedder="hashing"
+    ).own
     assert own is not None
     assert own.shape == (2, 256)  # as it is: the options are those of another model
 
@@ -269,7 +299,9 @@ def test_an_embedder_that_is_given_may_make_other_vectors() -> None:
 def test_the_number_format_and_the_place_of_a_model_make_no_other_vectors() -> None:
     made = Fingerprint("org/model", "ab" * 32, 3, precision="bfloat16")
     check_same(asdict(made), replace(made, model="folder", precision="float32"))
-    with pytest.raises(InputError, match=r"\(weights abababababab…, not cdcdcdcdcdcd…\), found those of 'org/model'"):
+    with pytest.raises(
+        InputError, match=r"\(weights abababababab…, not cdcdcdcdcdcd…\), found those of 'org/model'"
+    ):
         check_same(asdict(made), replace(made, weights="cd" * 32))
     users = Fingerprint("mine.Encoder", "unknown", 3)
     with pytest.raises(InputError, match="model 'mine.Encoder', not 'other.Encoder'"):
@@ -294,18 +326,23 @@ def test_a_folders_name_does_not_lead_there(static_folder: Path, tmp_path: Path)
     file.write_text("a 1 0\nfine 0 1\nfilm 1 1\nstory 2 1\ndull 1 -1\n")
     distilled, source = _made_with(f"glove:{file}")
     with pytest.raises(
-        InputError, match=r"found 'glove:words\.txt' in the manifest .* --embedder glove:words\.txt .* its folder there$"
+        InputError,
+        match=r"found 'glove:words\.txt' in the manifest .* --embedder glove:words\.txt .* its folder there$",
     ):
         gather(distilled, source)
     assert gather(distilled, source, embedder=f"glove:{file}").own is not None
 
 
-def test_no_other_service_is_asked_than_the_sets_own(served_hashing: OpenAIEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_service_is_asked_than_the_sets_own(
+    served_hashing: OpenAIEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     distilled, source = _made_with(served_hashing)
     with OpenAIServer(HashingEmbedder()) as other:
         monkeypatch.setenv("OPENAI_BASE_URL", other.url)
-        with pytest.raises(InputError, match="name the same embedder, .*, and its server in OPENAI_BASE_URL$"):
+        with pytest.raises(
+            InputError, match="name the same embedder, .*, and its server in OPENAI_BASE_URL$"
+        ):
             gather(distilled, source, embedder="openai:hashing")
         assert other.requests == 0
     monkeypatch.setenv("OPENAI_BASE_URL", str(served_hashing.base_url))
@@ -314,7 +351,9 @@ def test_no_other_service_is_asked_than_the_sets_own(served_hashing: OpenAIEmbed
 
 def test_a_set_of_ready_vectors_may_be_judged_by_any_embedder() -> None:
     _, source = _made_with("hashing")
-    distilled = Distiller(per_class=1, decoder="nearest").run(source, vectors=np.eye(4, dtype=np.float32)).distilled
+    distilled = (
+        Distiller(per_class=1, decoder="nearest").run(source, vectors=np.eye(4, dtype=np.float32)).distilled
+    )
     assert gather(distilled, source).vectors is None
     assert gather(distilled, source, embedder="hashing").own is not None
 
@@ -331,7 +370,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     (tmp_path / "rows.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     monkeypatch.setenv("DALLME_STORE", str(tmp_path / "store"))
-    Distiller(per_class=2, embedder="hashing").run(read(tmp_path / "rows.csv")).distilled.save(tmp_path / "out")
+    Distiller(per_class=2, embedder="hashing").run(read(tmp_path / "rows.csv")).distilled.save(
+        tmp_path / "out"
+    )
     return tmp_path
 
 
@@ -345,7 +386,9 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 def test_the_command_writes_the_document_and_prints_a_table(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run(monkeypatch, folder / "out", "--source", folder / "rows.csv", "--test", folder / "rows.csv") == 0
+    assert (
+        _run(monkeypatch, folder / "out", "--source", folder / "rows.csv", "--test", folder / "rows.csv") == 0
+    )
     out = capsys.readouterr().out
     assert "Longest span copied from a source row" in out
     document = parse_audit((folder / "out" / "audit.json").read_bytes())
@@ -359,7 +402,10 @@ def test_a_broken_threshold_stops_a_pipeline(
 ) -> None:
     given = (folder / "out", "--source", folder / "rows.csv", "--max-copied-span", 8)
     assert _run(monkeypatch, *given) == 1
-    assert "failed: expected at most 8 words in a row from one source row, found 9 in text 0" in capsys.readouterr().out
+    assert (
+        "failed: expected at most 8 words in a row from one source row, found 9 in text 0"
+        in capsys.readouterr().out
+    )
     assert _run(monkeypatch, *given, "--json") == 1
     document = json.loads(capsys.readouterr().out)
     assert document["thresholds"] == {"max_copied_span": 8, "min_cluster": None}
@@ -368,7 +414,9 @@ def test_a_broken_threshold_stops_a_pipeline(
     assert "expected min_cluster to be a whole number of at least 1, found 0" in capsys.readouterr().err
 
 
-def test_another_source_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_source_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "other.csv").write_text("text,label\nA fine film.,g\nA dull film.,b\n")
     assert _run(monkeypatch, folder / "out", "--source", folder / "other.csv") == 2
     assert "expected the source that the texts were distilled from" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dallme import Distiller
-from dallme.distilled import DistilledDataset
+from dallme.dataset import DistilledDataset
 from dallme.errors import DallmeError, InputError
 from dallme.readers import read
 from dallme.text import clean, sentences
@@ -45,7 +45,12 @@ any_text = st.one_of(
     ),
 )
 any_label = st.one_of(
-    st.sampled_from(["x", "y", 0, 1, True]), st.none(), st.floats(), st.integers(), any_text, st.lists(st.integers(), max_size=2)
+    st.sampled_from(["x", "y", 0, 1, True]),
+    st.none(),
+    st.floats(),
+    st.integers(),
+    any_text,
+    st.lists(st.integers(), max_size=2),
 )
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -56,7 +61,12 @@ def as_csv(texts: list[str], labels: list[str], path: Path) -> None:
 
 
 def as_jsonl(texts: list[str], labels: list[str], path: Path) -> None:
-    path.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in zip(texts, labels, strict=True)))
+    path.write_text(
+        "".join(
+            json.dumps({"text": text, "label": label}) + "\n"
+            for text, label in zip(texts, labels, strict=True)
+        )
+    )
 
 
 def as_parquet(texts: list[str], labels: list[str], path: Path) -> None:
@@ -102,7 +112,10 @@ def test_any_text_comes_back_as_it_was_or_is_reported(tmp_path: Path, suffix: st
 
 
 @few
-@given(texts=st.lists(st.one_of(any_text, st.none(), st.integers(), st.binary(max_size=3)), max_size=8), data=st.data())
+@given(
+    texts=st.lists(st.one_of(any_text, st.none(), st.integers(), st.binary(max_size=3)), max_size=8),
+    data=st.data(),
+)
 def test_any_labels_are_classes_or_an_error(texts: list[Any], data: st.DataObject) -> None:
     labels = data.draw(st.lists(any_label, min_size=len(texts), max_size=len(texts)))
     try:
@@ -122,7 +135,10 @@ cell = st.one_of(
 
 @few
 @given(
-    rows=st.lists(st.dictionaries(st.sampled_from(["text", "label", "label_text", "Text", "x"]), cell, max_size=4), max_size=8)
+    rows=st.lists(
+        st.dictionaries(st.sampled_from(["text", "label", "label_text", "Text", "x"]), cell, max_size=4),
+        max_size=8,
+    )
 )
 def test_lines_of_mixed_types(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     path = tmp_path / "mixed.jsonl"
@@ -136,7 +152,11 @@ def test_lines_of_mixed_types(tmp_path: Path, rows: list[dict[str, Any]]) -> Non
 
 
 @few
-@given(rows=st.lists(st.lists(st.text(st.sampled_from('ab,"\n\r\t;'), max_size=4), max_size=4), min_size=1, max_size=6))
+@given(
+    rows=st.lists(
+        st.lists(st.text(st.sampled_from('ab,"\n\r\t;'), max_size=4), max_size=4), min_size=1, max_size=6
+    )
+)
 def test_ragged_tables_are_refused_with_their_row(tmp_path: Path, rows: list[list[str]]) -> None:
     path = tmp_path / "ragged.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -145,7 +165,10 @@ def test_ragged_tables_are_refused_with_their_row(tmp_path: Path, rows: list[lis
     ragged = next((number for number, row in enumerate(written) if len(row) != 2), None)
     if ragged is not None:
         message = refused(lambda: read(path, drop_bad_rows=True))
-        assert f"expected 2 fields in each row, as in the header, found {len(written[ragged])} in row {ragged} (line " in message
+        assert (
+            f"expected 2 fields in each row, as in the header, found {len(written[ragged])} in row {ragged} (line "
+            in message
+        )
         return
     try:
         found = read(path, drop_bad_rows=True)
@@ -170,13 +193,19 @@ def test_ten_megabytes_in_one_text_are_reported(tmp_path: Path, suffix: str) -> 
     [
         (pa.array([["a"], ["b"]]), pa.array([0, 1]), "expected texts, found values of type list"),
         (pa.array([{"a": "x"}, {"a": "y"}]), pa.array([0, 1]), "expected texts, found values of type struct"),
-        (pa.array([[("k", "v")], []], pa.map_(pa.string(), pa.string())), pa.array([0, 1]), "expected texts, found values of"),
+        (
+            pa.array([[("k", "v")], []], pa.map_(pa.string(), pa.string())),
+            pa.array([0, 1]),
+            "expected texts, found values of",
+        ),
         (pa.array(["a", "b"]), pa.array([[0], [1]]), f"{ONE_CLASS} of type list"),
         (pa.array(["a", "b"]), pa.array([{"x": 0}, {"x": 1}]), f"{ONE_CLASS} of type struct"),
         (pa.array(["a", "b"]), pa.array([b"x", b"y"]), f"{ONE_CLASS} of type binary"),
     ],
 )
-def test_nested_columns_are_refused_by_their_type(tmp_path: Path, texts: pa.Array, labels: pa.Array, message: str) -> None:
+def test_nested_columns_are_refused_by_their_type(
+    tmp_path: Path, texts: pa.Array, labels: pa.Array, message: str
+) -> None:
     pq.write_table(pa.table({"text": texts, "label": labels}), tmp_path / "nested.parquet")
     assert message in refused(lambda: read(tmp_path / "nested.parquet", drop_bad_rows=True))
 

@@ -19,7 +19,9 @@ BUDGET = {-1: 3, 4: 1, 9: 5}
 @pytest.fixture
 def texts() -> LabelledTexts:
     labels = np.array([4, 9, -1, 9, -1] * 6)
-    return LabelledTexts([f"text {row}" for row in range(30)], labels, {-1: "a", 4: "b", 9: "c"}, np.arange(100, 130))
+    return LabelledTexts(
+        [f"text {row}" for row in range(30)], labels, {-1: "a", 4: "b", 9: "c"}, np.arange(100, 130)
+    )
 
 
 @pytest.fixture
@@ -35,11 +37,15 @@ def baseline(request: pytest.FixtureRequest) -> Baseline:
     return made
 
 
-def test_rows_of_the_source_are_selected_as_they_are(baseline: Baseline, texts: LabelledTexts, vectors: LabelledVectors) -> None:
+def test_rows_of_the_source_are_selected_as_they_are(
+    baseline: Baseline, texts: LabelledTexts, vectors: LabelledVectors
+) -> None:
     selected = baseline.select(texts, vectors, BUDGET, seed=0)
     assert selected.label_names == texts.label_names
     assert len(set(selected.row_ids.tolist())) == len(selected)
-    for text, label, row_id in zip(selected.texts, selected.labels.tolist(), selected.row_ids.tolist(), strict=True):
+    for text, label, row_id in zip(
+        selected.texts, selected.labels.tolist(), selected.row_ids.tolist(), strict=True
+    ):
         assert (text, label) == (texts.texts[row_id - 100], texts.labels[row_id - 100])
 
 
@@ -54,7 +60,9 @@ def test_the_seed_decides(baseline: Baseline, texts: LabelledTexts, vectors: Lab
     assert (len({tuple(draw) for draw in draws}) > 1) == baseline.varies
 
 
-def test_the_source_is_left_as_it_is(baseline: Baseline, texts: LabelledTexts, vectors: LabelledVectors) -> None:
+def test_the_source_is_left_as_it_is(
+    baseline: Baseline, texts: LabelledTexts, vectors: LabelledVectors
+) -> None:
     digest, row_ids, budget = texts.digest, texts.row_ids.copy(), dict(BUDGET)
     baseline.select(texts, vectors, budget, seed=0)
     texts.__dict__.pop("digest")
@@ -82,7 +90,9 @@ def test_everything_is_everything(texts: LabelledTexts) -> None:
 
 
 def test_every_row_is_as_likely_as_any_other(texts: LabelledTexts) -> None:
-    drawn = np.concatenate([RandomBaseline().select(texts, None, {-1: 3}, seed=seed).row_ids for seed in range(400)])
+    drawn = np.concatenate(
+        [RandomBaseline().select(texts, None, {-1: 3}, seed=seed).row_ids for seed in range(400)]
+    )
     counts = np.bincount(drawn - 100, minlength=30)[texts.labels == -1]
     assert counts.sum() == 1200
     assert (np.abs(counts - 100) < 5 * np.sqrt(100 * 0.75)).all()  # binomial, five deviations

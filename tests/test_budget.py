@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dallme.budget import ALLOCATIONS, Budget
+from dallme.data import ALLOCATIONS, Budget
 from dallme.errors import InputError, UnknownNameError
 
 COUNTS = st.dictionaries(st.integers(-5, 50), st.integers(1, 500), min_size=1, max_size=8)
@@ -84,7 +84,10 @@ def test_per_class_with_another_allocation_is_an_average():
     ("options", "message"),
     [
         ({}, "expected exactly one of per_class, ratio and total, found none"),
-        ({"per_class": 1, "total": 2}, "expected exactly one of per_class, ratio and total, found per_class, total"),
+        (
+            {"per_class": 1, "total": 2},
+            "expected exactly one of per_class, ratio and total, found per_class, total",
+        ),
         ({"per_class": 0}, "expected per_class to be a whole number of at least 1, found 0"),
         ({"per_class": 2.5}, "expected per_class to be a whole number of at least 1, found 2.5"),
         ({"total": True}, "expected total to be a whole number of at least 1, found True"),
@@ -113,7 +116,10 @@ def test_an_unknown_allocation_lists_the_known_ones():
             "ask for fewer per class, or use --total or --ratio, which give small classes fewer",
         ),
         (Budget(total=1), "expected at least one text a class, found 1 texts for 2 classes; ask for more"),
-        (Budget(total=14), "expected at most as many texts as there are different ones (13), found 14; ask for fewer"),
+        (
+            Budget(total=14),
+            "expected at most as many texts as there are different ones (13), found 14; ask for fewer",
+        ),
     ],
 )
 def test_more_or_less_than_the_classes_hold(budget, message):

@@ -23,9 +23,17 @@ from dallme.errors import InputError
 
 #: Three classes whose ids neither start at 0 nor follow each other.
 TRAIN = {
-    7: ["A warm, funny film with a great cast.", "I loved every minute of this lovely story!", "Great fun and great music."],
+    7: [
+        "A warm, funny film with a great cast.",
+        "I loved every minute of this lovely story!",
+        "Great fun and great music.",
+    ],
     -3: ["A dull and boring film.", "I hated every minute: what a waste.", "Awful plot, awful music."],
-    40: ["The match ended two to one.", "Our team won the cup after a long season.", "The coach praised the players."],
+    40: [
+        "The match ended two to one.",
+        "Our team won the cup after a long season.",
+        "The coach praised the players.",
+    ],
 }
 TEXTS = [text for texts in TRAIN.values() for text in texts]
 LABELS = np.array([label for label, texts in TRAIN.items() for _ in texts])
@@ -56,7 +64,11 @@ def _probe() -> EmbeddingLogisticRegression:
 # The contract, for those that need no model
 
 
-@pytest.fixture(params=[part.name for part in registry.PARTS if part.role == "classifiers" and "neural" not in part.module])
+@pytest.fixture(
+    params=[
+        part.name for part in registry.PARTS if part.role == "classifiers" and "neural" not in part.module
+    ]
+)
 def classifier(request: pytest.FixtureRequest) -> Classifier:
     return _make(request.param)
 
@@ -111,14 +123,21 @@ def test_each_text_is_predicted_for_itself(classifier: Classifier) -> None:
     ("texts", "labels", "seed", "message"),
     [
         (["a text", "b text"], [1], 0, "expected a label for each of 2 texts, found 1"),
-        (["a text", "b text"], [4, 4], 0, r"expected texts of at least two classes to train a classifier, found one \(4\)"),
+        (
+            ["a text", "b text"],
+            [4, 4],
+            0,
+            r"expected texts of at least two classes to train a classifier, found one \(4\)",
+        ),
         ([], [], 0, "expected at least one text in texts, found none"),
         (["a text", ""], [0, 1], 0, "texts: row 1 has a blank text"),
         ("a text", [0], 0, "expected texts as a list of strings, found one str"),
         (["a text", "b text"], [0, 1], -1, "expected seed to be a whole number from 0"),
     ],
 )
-def test_unusable_training_data_is_an_error(classifier: Classifier, texts: Any, labels: Any, seed: int, message: str) -> None:
+def test_unusable_training_data_is_an_error(
+    classifier: Classifier, texts: Any, labels: Any, seed: int, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         classifier.fit(texts, np.array(labels), seed=seed)
 
@@ -160,7 +179,9 @@ def test_a_linear_classifier_is_scikit_learns_on_real_sentences(name: str, share
     text_column = next(column for column in table.column_names if column in ("text", "sentence"))
     texts, labels = table[text_column].to_pylist(), table["label"].to_numpy()
     for rows in (range(20), range(1000)):
-        plain = make_pipeline(TfidfVectorizer(), _MODELS[name]()).fit([texts[row] for row in rows], labels[list(rows)])
+        plain = make_pipeline(TfidfVectorizer(), _MODELS[name]()).fit(
+            [texts[row] for row in rows], labels[list(rows)]
+        )
         fitted = _make(name).fit([texts[row] for row in rows], labels[list(rows)], seed=3)
         assert fitted.predict(texts[2000:6000]).tolist() == plain.predict(texts[2000:6000]).tolist()
 

@@ -28,7 +28,9 @@ def sentence(words: list[str], row: int) -> str:
     return f"The {first} film number {row} was {second} from start to end."
 
 
-def write_csv(path: Path, rows: list[tuple[object, object]], head: tuple[str, str] = ("text", "label")) -> Path:
+def write_csv(
+    path: Path, rows: list[tuple[object, object]], head: tuple[str, str] = ("text", "label")
+) -> Path:
     with path.open("w", newline="", encoding="utf-8") as handle:
         csv.writer(handle).writerows([head, *rows])
     return path
@@ -37,14 +39,18 @@ def write_csv(path: Path, rows: list[tuple[object, object]], head: tuple[str, st
 @pytest.fixture
 def reviews(tmp_path: Path) -> Path:
     """Eighty reviews of two classes."""
-    rows = [(sentence(GOOD, row), "good") for row in range(40)] + [(sentence(BAD, row), "bad") for row in range(40)]
+    rows = [(sentence(GOOD, row), "good") for row in range(40)] + [
+        (sentence(BAD, row), "bad") for row in range(40)
+    ]
     return write_csv(tmp_path / "reviews.csv", rows)
 
 
 @pytest.fixture
 def held_out(tmp_path: Path) -> Path:
     """Forty other reviews."""
-    rows = [(sentence(GOOD, row), "good") for row in range(40, 60)] + [(sentence(BAD, row), "bad") for row in range(40, 60)]
+    rows = [(sentence(GOOD, row), "good") for row in range(40, 60)] + [
+        (sentence(BAD, row), "bad") for row in range(40, 60)
+    ]
     return write_csv(tmp_path / "held-out.csv", rows)
 
 
@@ -76,21 +82,42 @@ def test_distill_writes_a_folder_that_datasets_reads(dallme, reviews: Path, tmp_
     status, out, _ = dallme("distill", reviews, "--output", output, "--per-class", 3, *QUICK)
     assert status == 0
     assert out == f"80 rows → 6 texts in {output}\n"
-    assert sorted(path.name for path in output.iterdir()) == ["README.md", "manifest.json", "report.html", "train.parquet"]
+    assert sorted(path.name for path in output.iterdir()) == [
+        "README.md",
+        "manifest.json",
+        "report.html",
+        "train.parquet",
+    ]
     loaded = datasets.load_dataset(str(output), split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded.num_rows == 6
     assert loaded.features["label"].names == ["bad", "good"]
     assert sum(loaded["weight"]) == 80
 
 
-def test_distill_json_is_one_document_and_nothing_else(dallme, reviews: Path, held_out: Path, tmp_path: Path) -> None:
+def test_distill_json_is_one_document_and_nothing_else(
+    dallme, reviews: Path, held_out: Path, tmp_path: Path
+) -> None:
     status, out, _ = dallme(
-        "distill", reviews, "--output", tmp_path / "out", "--per-class", 2, "--test", held_out, "--json", *QUICK
+        "distill",
+        reviews,
+        "--output",
+        tmp_path / "out",
+        "--per-class",
+        2,
+        "--test",
+        held_out,
+        "--json",
+        *QUICK,
     )
     assert status == 0
     document = json.loads(out)
     assert [text["label_text"] for text in document["texts"]] == ["bad", "bad", "good", "good"]
-    assert [method["method"] for method in document["comparison"]["methods"]] == ["random", "nearest", "teaching", "full"]
+    assert [method["method"] for method in document["comparison"]["methods"]] == [
+        "random",
+        "nearest",
+        "teaching",
+        "full",
+    ]
     assert document["comparison"]["test_rows"] == 40
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest == document["manifest"]
@@ -103,17 +130,27 @@ def test_distill_json_is_one_document_and_nothing_else(dallme, reviews: Path, he
 
 def test_the_same_seed_gives_the_same_bytes(dallme, reviews: Path, tmp_path: Path) -> None:
     for name, seed in (("one", 3), ("two", 3), ("three", 4)):
-        assert dallme("distill", reviews, "--output", tmp_path / name, "--per-class", 3, "--seed", seed, *QUICK)[0] == 0
+        assert (
+            dallme("distill", reviews, "--output", tmp_path / name, "--per-class", 3, "--seed", seed, *QUICK)[
+                0
+            ]
+            == 0
+        )
     content = {name: (tmp_path / name / "train.parquet").read_bytes() for name in ("one", "two", "three")}
     assert content["one"] == content["two"]
     assert content["one"] != content["three"]
     assert (tmp_path / "one" / "README.md").read_bytes() == (tmp_path / "two" / "README.md").read_bytes()
 
 
-def test_a_second_run_embeds_nothing(dallme, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_embeds_nothing(
+    dallme, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dallme.embedders.hashing import HashingEmbedder
 
-    assert dallme("distill", reviews, "--output", tmp_path / "one", "--per-class", 3, "--no-report", *QUICK)[0] == 0
+    assert (
+        dallme("distill", reviews, "--output", tmp_path / "one", "--per-class", 3, "--no-report", *QUICK)[0]
+        == 0
+    )
     assert not (tmp_path / "one" / "report.html").exists()
     embedded: list[str] = []
     original = HashingEmbedder._embed
@@ -125,24 +162,43 @@ def test_a_second_run_embeds_nothing(dallme, reviews: Path, tmp_path: Path, monk
     monkeypatch.setattr(HashingEmbedder, "_embed", counting)
     run = ("distill", reviews, "--output", tmp_path / "two", "--total", 2, "--decoder", "nearest", *QUICK)
     assert dallme(*run)[0] == 0
-    assert embedded == []  # neither the source nor the distilled texts, whose cosine to the prototype is in the lineage
+    assert (
+        embedded == []
+    )  # neither the source nor the distilled texts, whose cosine to the prototype is in the lineage
 
 
-def test_evaluate_prints_what_the_documentation_says(dallme, reviews: Path, held_out: Path, tmp_path: Path) -> None:
+def test_evaluate_prints_what_the_documentation_says(
+    dallme, reviews: Path, held_out: Path, tmp_path: Path
+) -> None:
     dallme("distill", reviews, "--output", tmp_path / "out", "--per-class", 4, *QUICK)
-    status, out, _ = dallme("evaluate", tmp_path / "out", "--test", held_out, "--full", reviews, "--runs", 2, "--json")
+    status, out, _ = dallme(
+        "evaluate", tmp_path / "out", "--test", held_out, "--full", reviews, "--runs", 2, "--json"
+    )
     assert status == 0
     results = json.loads(out)["results"]
-    assert [result["classifier"] for result in results] == ["logistic-regression", "linear-svm", "naive-bayes"]
+    assert [result["classifier"] for result in results] == [
+        "logistic-regression",
+        "linear-svm",
+        "naive-bayes",
+    ]
     for result in results:
-        assert {"accuracy_mean", "accuracy_std", "macro_f1_mean", "runs", "full_accuracy", "recovered"} <= set(result)
+        assert {
+            "accuracy_mean",
+            "accuracy_std",
+            "macro_f1_mean",
+            "runs",
+            "full_accuracy",
+            "recovered",
+        } <= set(result)
         assert result["runs"] == 1  # another run of a linear classifier would give the same
         assert result["full_accuracy"] == 1.0
         assert result["recovered"] == result["accuracy_mean"] > 0.7
 
 
 def test_evaluate_takes_any_source_and_aliases(dallme, reviews: Path, held_out: Path) -> None:
-    status, out, _ = dallme("evaluate", reviews, "--test", held_out, "--classifiers", "elr,nb", "--json", *QUICK)
+    status, out, _ = dallme(
+        "evaluate", reviews, "--test", held_out, "--classifiers", "elr,nb", "--json", *QUICK
+    )
     assert status == 0
     results = json.loads(out)["results"]
     assert [result["classifier"] for result in results] == ["embedding-lr", "naive-bayes"]
@@ -152,18 +208,24 @@ def test_evaluate_takes_any_source_and_aliases(dallme, reviews: Path, held_out: 
 
 
 def test_compare_gives_gain_over_random(dallme, reviews: Path, held_out: Path) -> None:
-    status, out, _ = dallme("compare", reviews, "--test", held_out, "--per-class", 2, "--classifiers", "lr", "--json", *QUICK)
+    status, out, _ = dallme(
+        "compare", reviews, "--test", held_out, "--per-class", 2, "--classifiers", "lr", "--json", *QUICK
+    )
     assert status == 0
     rows = {row["method"]: row["results"][0] for row in json.loads(out)["methods"]}
     assert rows["random"]["runs"] == 10
     assert rows["random"]["gain_over_random"] == 0
     assert rows["full"]["recovered"] == 1
     teaching = rows["teaching"]
-    assert teaching["gain_over_random"] == pytest.approx(teaching["accuracy_mean"] - rows["random"]["accuracy_mean"])
+    assert teaching["gain_over_random"] == pytest.approx(
+        teaching["accuracy_mean"] - rows["random"]["accuracy_mean"]
+    )
 
 
 def test_compare_prints_a_table(dallme, reviews: Path, held_out: Path) -> None:
-    status, out, _ = dallme("compare", reviews, "--test", held_out, "--ratio", 0.05, "--methods", "random,nearest", *QUICK)
+    status, out, _ = dallme(
+        "compare", reviews, "--test", held_out, "--ratio", 0.05, "--methods", "random,nearest", *QUICK
+    )
     assert status == 0
     lines = out.splitlines()
     assert lines[2].split()[:2] == ["method", "texts"]
@@ -173,12 +235,28 @@ def test_compare_prints_a_table(dallme, reviews: Path, held_out: Path) -> None:
 def test_compare_takes_ready_sets(dallme, reviews: Path, held_out: Path, tmp_path: Path) -> None:
     folder = tmp_path / "theirs"
     folder.mkdir()
-    for number, (good, bad) in enumerate([("good", "bad"), ("bad", "good")]):  # the second has its labels crossed
-        rows = [(sentence(GOOD, row), good) for row in range(8)] + [(sentence(BAD, row), bad) for row in range(8)]
+    for number, (good, bad) in enumerate(
+        [("good", "bad"), ("bad", "good")]
+    ):  # the second has its labels crossed
+        rows = [(sentence(GOOD, row), good) for row in range(8)] + [
+            (sentence(BAD, row), bad) for row in range(8)
+        ]
         write_csv(folder / f"{number}.csv", rows, ("review", "mood"))
     (folder / "README.md").write_text("no set")
     assert dallme("distill", reviews, "--output", tmp_path / "ours", "--per-class", 2, *QUICK)[0] == 0
-    run = ("compare", reviews, "--test", held_out, "--per-class", 2, "--methods", "full", "--classifiers", "nb", *QUICK)
+    run = (
+        "compare",
+        reviews,
+        "--test",
+        held_out,
+        "--per-class",
+        2,
+        "--methods",
+        "full",
+        "--classifiers",
+        "nb",
+        *QUICK,
+    )
     columns = ("--candidate-text-column", "review", "--candidate-label-column", "mood")
     status, out, _ = dallme(*run, "--candidate", folder, "--candidate", folder / "0.csv", *columns, "--json")
     assert status == 0
@@ -194,10 +272,15 @@ def test_compare_takes_ready_sets(dallme, reviews: Path, held_out: Path, tmp_pat
     assert [(row["texts"], row["draws"]) for row in json.loads(out)["methods"]] == [(80, 1), (4, 1)]
 
 
-def test_what_is_wrong_with_a_candidate_is_said(dallme, reviews: Path, held_out: Path, tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_candidate_is_said(
+    dallme, reviews: Path, held_out: Path, tmp_path: Path
+) -> None:
     run = ("compare", reviews, "--test", held_out, "--per-class", 2, *QUICK)
     fails(dallme(*run, "--candidate", tmp_path / "none.csv"), "none.csv")
-    fails(dallme(*run, "--candidate-text-column", "review"), "expected --candidate with the columns of candidates, found none")
+    fails(
+        dallme(*run, "--candidate-text-column", "review"),
+        "expected --candidate with the columns of candidates, found none",
+    )
     other = write_csv(tmp_path / "other.csv", [("A fine film.", "fine"), ("A bad film.", "bad")])
     fails(dallme(*run, "--candidate", other), "other.csv", "fine")
     (tmp_path / "empty").mkdir()
@@ -260,7 +343,10 @@ def test_bad_file(dallme, tmp_path: Path, name: str) -> None:
 def test_unreadable_parquet(dallme, tmp_path: Path) -> None:
     (tmp_path / "source.parquet").write_bytes(b"PAR1 but not really")
     fails(
-        dallme("distill", tmp_path / "source.parquet", "--output", tmp_path / "out", "--per-class", 2, *QUICK), "source.parquet"
+        dallme(
+            "distill", tmp_path / "source.parquet", "--output", tmp_path / "out", "--per-class", 2, *QUICK
+        ),
+        "source.parquet",
     )
 
 
@@ -274,7 +360,10 @@ def test_unreadable_parquet(dallme, tmp_path: Path) -> None:
         (("--per-class", 0), ("at least 1",)),
         (("--per-class", 41), ("41", "40", "'bad'")),
         (("--total", 81), ("80", "81")),
-        (("--per-class", 2, "--decoder", "vec2txt"), ("unknown decoder 'vec2txt'", "extractive, teaching, nearest")),
+        (
+            ("--per-class", 2, "--decoder", "vec2txt"),
+            ("unknown decoder 'vec2txt'", "extractive, teaching, nearest"),
+        ),
         (("--per-class", 2, "--condenser", "kmeans"), ("unknown condenser 'kmeans'", "k-centroid")),
         (("--per-class", 2, "--classifiers", "bert"), ("unknown classifier 'bert'", "naive-bayes")),
         (("--per-class", 2, "--allocation", "fair"), ("unknown allocation 'fair'", "sqrt")),
@@ -286,14 +375,20 @@ def test_unreadable_parquet(dallme, tmp_path: Path) -> None:
         (("--per-class", 2, "--test", "missing.csv"), ("missing.csv",)),
     ],
 )
-def test_bad_option(dallme, reviews: Path, tmp_path: Path, arguments: tuple[object, ...], parts: tuple[str, ...]) -> None:
+def test_bad_option(
+    dallme, reviews: Path, tmp_path: Path, arguments: tuple[object, ...], parts: tuple[str, ...]
+) -> None:
     fails(dallme("distill", reviews, "--output", tmp_path / "out", *QUICK, *arguments), *parts)
     assert not (tmp_path / "out").exists()
 
 
-def test_unknown_embedder_offline(dallme, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_embedder_offline(
+    dallme, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    result = dallme("distill", reviews, "--output", tmp_path / "out", "--per-class", 2, "--embedder", "some/model")
+    result = dallme(
+        "distill", reviews, "--output", tmp_path / "out", "--per-class", 2, "--embedder", "some/model"
+    )
     fails(result, "'some/model'", "hashing")
 
 
@@ -303,7 +398,10 @@ def test_unknown_verb_and_role(dallme) -> None:
 
 
 def test_missing_source_names_close_matches(dallme, reviews: Path, tmp_path: Path) -> None:
-    fails(dallme("distill", tmp_path / "review.csv", "--output", tmp_path / "out", "--per-class", 2, *QUICK), "reviews.csv")
+    fails(
+        dallme("distill", tmp_path / "review.csv", "--output", tmp_path / "out", "--per-class", 2, *QUICK),
+        "reviews.csv",
+    )
 
 
 def test_nothing_is_overwritten_unless_asked(dallme, reviews: Path, tmp_path: Path) -> None:
@@ -332,7 +430,9 @@ def test_duplicates_and_overlap_are_said(dallme, reviews: Path, tmp_path: Path) 
     lines = reviews.read_text().splitlines()
     doubled = tmp_path / "doubled.csv"
     doubled.write_text("\n".join([*lines, lines[1]]) + "\n")
-    status, _, err = dallme("compare", doubled, "--test", reviews, "--per-class", 2, "--methods", "random", *QUICK)
+    status, _, err = dallme(
+        "compare", doubled, "--test", reviews, "--per-class", 2, "--methods", "random", *QUICK
+    )
     assert status == 0
     assert "1 row" in err
     assert "80 of 80 test rows have a text that stands in the source as well" in err
@@ -341,12 +441,23 @@ def test_duplicates_and_overlap_are_said(dallme, reviews: Path, tmp_path: Path) 
 def test_int_labels_keep_their_ids(dallme, tmp_path: Path) -> None:
     texts = [sentence(GOOD, row) for row in range(10)] + [sentence(BAD, row) for row in range(10)]
     pq.write_table(pa.table({"text": texts, "label": [3] * 10 + [-1] * 10}), tmp_path / "source.parquet")
-    assert dallme("distill", tmp_path / "source.parquet", "--output", tmp_path / "out", "--per-class", 2, *QUICK)[0] == 0
+    assert (
+        dallme(
+            "distill", tmp_path / "source.parquet", "--output", tmp_path / "out", "--per-class", 2, *QUICK
+        )[0]
+        == 0
+    )
     assert pq.read_table(tmp_path / "out" / "train.parquet")["label"].to_pylist() == [-1, -1, 3, 3]
 
 
 def test_a_real_process_ends_in_status_2(reviews: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from dallme.cli.main import run; run()", "distill", str(tmp_path / "none.csv")]
+    command = [
+        sys.executable,
+        "-c",
+        "from dallme.cli.main import run; run()",
+        "distill",
+        str(tmp_path / "none.csv"),
+    ]
     done = subprocess.run(
         [*command, "--output", str(tmp_path / "out"), "--per-class", "2"],
         capture_output=True,
@@ -363,7 +474,7 @@ def test_a_real_process_ends_in_status_2(reviews: Path, tmp_path: Path) -> None:
 def test_full_disk(dallme, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
-    from dallme.distilled import folder
+    from dallme.dataset import folder
 
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -376,7 +487,9 @@ def test_full_disk(dallme, reviews: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert not list(tmp_path.glob(".out*"))
 
 
-def test_embed_fills_the_store_and_writes_vectors(dallme, reviews: Path, tmp_path: Path, own_store: Path) -> None:
+def test_embed_fills_the_store_and_writes_vectors(
+    dallme, reviews: Path, tmp_path: Path, own_store: Path
+) -> None:
     status, out, _ = dallme("embed", reviews, "--json", *QUICK)
     assert status == 0
     document = json.loads(out)
@@ -421,7 +534,11 @@ def test_texts_without_labels_can_be_embedded_and_planned(dallme, tmp_path: Path
     assert (status, json.loads(out)["rows"]) == (0, 5)
     assert pq.read_table(tmp_path / "vectors.parquet").column_names == ["row_id", "text", "vector"]
     assert dallme("plan", source, *QUICK)[0] == 0
-    fails(dallme("distill", source, "--output", tmp_path / "out", "--per-class", 1, *QUICK), "label", "'text', 'year'")
+    fails(
+        dallme("distill", source, "--output", tmp_path / "out", "--per-class", 1, *QUICK),
+        "label",
+        "'text', 'year'",
+    )
     source.write_text('{"text": "good"}\n{"text": " "}\n')
     fails(dallme("embed", source, *QUICK), "row 1 has a blank text", "--drop-bad-rows")
     assert json.loads(dallme("embed", source, "--drop-bad-rows", "--json", *QUICK)[1])["rows"] == 1

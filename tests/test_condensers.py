@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from dallme import registry
 from dallme.condensers import k_centroid
-from dallme.condensers._partition import fill_empty, nearest, reproducible
 from dallme.condensers.gaussian_mixture import GaussianMixture
 from dallme.condensers.k_centroid import KCentroid
 from dallme.condensers.medoid import Medoid
+from dallme.condensers.partition import fill_empty, nearest, reproducible
 from dallme.condensers.random import RandomRows
 from dallme.data import Fingerprint, LabelledVectors
 from dallme.errors import InputError, UnknownNameError
@@ -28,7 +28,9 @@ every_condenser = pytest.mark.parametrize("condenser", EVERY, ids=repr)
 
 def labelled(vectors, labels=None):
     labels = np.zeros(len(vectors), dtype=np.int64) if labels is None else np.asarray(labels, dtype=np.int64)
-    return LabelledVectors(np.asarray(vectors, dtype=np.float32), labels, Fingerprint("fake", "1", np.shape(vectors)[1]))
+    return LabelledVectors(
+        np.asarray(vectors, dtype=np.float32), labels, Fingerprint("fake", "1", np.shape(vectors)[1])
+    )
 
 
 def noise(rows, dimension=8, seed=0):
@@ -49,7 +51,13 @@ def sklearn_seed(seed, label=0):
 
 
 def as_bytes(prototypes):
-    parts = [prototypes.vectors, prototypes.labels, prototypes.weights, prototypes.spread, *prototypes.members]
+    parts = [
+        prototypes.vectors,
+        prototypes.labels,
+        prototypes.weights,
+        prototypes.spread,
+        *prototypes.members,
+    ]
     return b"".join(part.tobytes() for part in [*parts, *(prototypes.responsibilities or ())])
 
 
@@ -66,7 +74,9 @@ def check_contract(source, budget, prototypes):
         assert all(len(prototypes.members[j]) for j in own)
         assert prototypes.weights[own].sum() == pytest.approx(len(rows), rel=1e-9)
         assert (np.diff(prototypes.weights[own]) <= 0).all()
-    for vector, members, spread in zip(prototypes.vectors, prototypes.members, prototypes.spread, strict=True):
+    for vector, members, spread in zip(
+        prototypes.vectors, prototypes.members, prototypes.spread, strict=True
+    ):
         distances = np.linalg.norm(source.vectors[members] - vector, axis=1)
         assert (np.diff(distances) >= 0).all()
         assert spread == pytest.approx(distances.mean(), rel=1e-5, abs=1e-7)
@@ -76,7 +86,9 @@ def check_contract(source, budget, prototypes):
 
 
 def test_every_condenser_of_the_registry_is_tested():
-    assert {type(condenser) for condenser in EVERY} == {registry.find("condensers", name).load() for name in NAMES}
+    assert {type(condenser) for condenser in EVERY} == {
+        registry.find("condensers", name).load() for name in NAMES
+    }
 
 
 @every_condenser
@@ -142,8 +154,8 @@ def test_scikit_learn_has_one_thread():
 def test_a_class_condenses_the_same_whatever_the_others(condenser):
     vectors, labels = noise(90), np.arange(90) % 3
     together = condenser.condense(labelled(vectors, labels), {0: 4, 1: 5, 2: 6}, seed=1)
-    alone = condenser.condense(labelled(vectors[labels == 1], [1] * 30), {1: 5}, seed=1)
-    assert (together.vectors[together.labels == 1] == alone.vectors).all()
+    file_lock = condenser.condense(labelled(vectors[labels == 1], [1] * 30), {1: 5}, seed=1)
+    assert (together.vectors[together.labels == 1] == file_lock.vectors).all()
 
 
 @every_condenser
@@ -199,14 +211,23 @@ def test_the_inertia_of_faiss_is_within_a_percent_of_scikit_learns():
 
     def inertia(backend):
         found = [KCentroid(backend).condense(source, {0: 20}, seed=seed) for seed in range(5)]
-        return np.mean([np.square(source.vectors[m] - v).sum() for p in found for m, v in zip(p.members, p.vectors, strict=True)])
+        return np.mean(
+            [
+                np.square(source.vectors[m] - v).sum()
+                for p in found
+                for m, v in zip(p.members, p.vectors, strict=True)
+            ]
+        )
 
     assert inertia("faiss") == pytest.approx(inertia("scikit-learn"), rel=0.01)
 
 
 def test_auto_turns_to_faiss_above_its_threshold(monkeypatch):
     source = labelled(noise(100))
-    ways = {name: as_bytes(KCentroid(name).condense(source, {0: 10}, seed=0)) for name in ("scikit-learn", "faiss")}
+    ways = {
+        name: as_bytes(KCentroid(name).condense(source, {0: 10}, seed=0))
+        for name in ("scikit-learn", "faiss")
+    }
     assert ways["scikit-learn"] != ways["faiss"]
     monkeypatch.setattr(k_centroid, "FAISS_ABOVE", 1_000)
     assert as_bytes(KCentroid().condense(source, {0: 10}, seed=0)) == ways["scikit-learn"]
@@ -224,7 +245,9 @@ def test_imbalanced_learn_finds_the_same(condenser, voting):
     vectors = np.concatenate([blobs(5, rows=12), noise(5, 6)])
     labels = np.array([0] * 60 + [1] * 5)
     oracle = ClusterCentroids(
-        estimator=KMeans(n_init=1, random_state=sklearn_seed(2)), voting=voting, sampling_strategy={0: 5, 1: 5}
+        estimator=KMeans(n_init=1, random_state=sklearn_seed(2)),
+        voting=voting,
+        sampling_strategy={0: 5, 1: 5},
     )
     resampled, classes = oracle.fit_resample(vectors, labels)
     expected = resampled[classes == 0]
@@ -269,7 +292,9 @@ def test_mixture_finds_separate_groups():
     vectors = blobs(3, rows=20)
     prototypes = GaussianMixture().condense(labelled(vectors), {0: 3}, seed=0)
     np.testing.assert_allclose(prototypes.weights, [20] * 3)
-    for vector, members, shares in zip(prototypes.vectors, prototypes.members, prototypes.responsibilities, strict=True):
+    for vector, members, shares in zip(
+        prototypes.vectors, prototypes.members, prototypes.responsibilities, strict=True
+    ):
         np.testing.assert_allclose(vector, vectors[members].mean(axis=0), atol=1e-5)
         np.testing.assert_allclose(shares, 1)
 
@@ -314,5 +339,5 @@ def test_empty_clusters_take_the_farthest_rows_and_empty_no_other():
 def test_nearest_in_blocks_is_nearest(monkeypatch):
     vectors, centers = noise(100), noise(7, seed=1) * np.linspace(0.2, 2, 7, dtype=np.float32)[:, None]
     expected = np.linalg.norm(vectors[:, None] - centers, axis=2).argmin(axis=1)
-    monkeypatch.setattr("dallme.condensers._partition._BLOCK", 64)
+    monkeypatch.setattr("dallme.condensers.partition._BLOCK", 64)
     assert (nearest(vectors, centers) == expected).all()

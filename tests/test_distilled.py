@@ -21,10 +21,10 @@ from huggingface_hub import DatasetCard
 from markdown_it import MarkdownIt
 
 from dallme.data import DecodedText, Fingerprint, LabelledTexts, Prototypes
-from dallme.distilled import DistilledDataset, Lineage, folder, trace
-from dallme.distilled.card import render
+from dallme.dataset import DistilledDataset, Lineage, folder, trace
+from dallme.dataset.card import render
+from dallme.dataset.manifest import PACKAGES, Clock, build_manifest
 from dallme.errors import InputError, OutputError
-from dallme.manifest import PACKAGES, Clock, build_manifest
 
 FILES = {"train.parquet", "README.md", "manifest.json"}
 HOSTILE = "<script>alert(1)</script> | a `code` **bold** [link](http://x) &lt;b&gt; $x$ ~~no~~ \\ # 很好"
@@ -48,7 +48,13 @@ COMPARISON = {
             "method": "random",
             "texts": 20,
             "results": [
-                {"classifier": "lr", "accuracy_mean": 0.6149, "accuracy_std": 0.0312, "runs": 10, "recovered": 0.7},
+                {
+                    "classifier": "lr",
+                    "accuracy_mean": 0.6149,
+                    "accuracy_std": 0.0312,
+                    "runs": 10,
+                    "recovered": 0.7,
+                },
                 {"classifier": "nb", "accuracy_mean": 0.6, "accuracy_std": 0.0, "runs": 1, "recovered": None},
             ],
         },
@@ -90,13 +96,21 @@ def test_trace_names_the_source_rows_and_the_cosine() -> None:
         members=(np.array([3, 0, 1, 4]), np.array([2]), np.array([5])),
         spread=np.zeros(3),
     )
-    decoded = [DecodedText("One. Two.", ("One.", "Two."), (0, 3)), DecodedText("Three.", ("Three.",), (2,)), DecodedText("Four.")]
+    decoded = [
+        DecodedText("One. Two.", ("One.", "Two."), (0, 3)),
+        DecodedText("Three.", ("Three.",), (2,)),
+        DecodedText("Four."),
+    ]
     ids = np.array(["a", "b", "c", "d", "e", "f"], dtype=object)
     own = np.array([[0.6, 0.8], [0, 1], [1, 0]], dtype=np.float32)
     first, second, third = trace(prototypes, decoded, ids, own, "extractive")
-    assert first == Lineage("extractive", ("d", "a", "b", "e"), ("d", "a", "b"), ("One.", "Two."), ("a", "d"), pytest.approx(0.6))
+    assert first == Lineage(
+        "extractive", ("d", "a", "b", "e"), ("d", "a", "b"), ("One.", "Two."), ("a", "d"), pytest.approx(0.6)
+    )
     assert second == Lineage("extractive", ("c",), ("c",), ("Three.",), ("c",), 1.0)
-    assert third == Lineage("extractive", ("f",), ("f",), (), (), 0.0)  # a prototype of zeros has no direction
+    assert third == Lineage(
+        "extractive", ("f",), ("f",), (), (), 0.0
+    )  # a prototype of zeros has no direction
     assert [row.cosine for row in trace(prototypes, decoded, np.arange(6), None, "x")] == [None] * 3
     assert trace(prototypes, decoded, np.arange(6), None, "x")[0].member_rows == (3, 0, 1, 4)
 
@@ -171,7 +185,8 @@ def test_what_is_saved_is_loaded(tmp_path: Path, ids: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [{0: "negative", 1: "positive", 2: "mixed"}, {-4: "unused", 0: "negative", 1: "positive", 9: "x"}]
+    "names",
+    [{0: "negative", 1: "positive", 2: "mixed"}, {-4: "unused", 0: "negative", 1: "positive", 9: "x"}],
 )
 def test_classes_without_a_text_are_loaded_as_well(tmp_path: Path, names: dict[int, str]) -> None:
     distilled = _distilled(label_names=names)
@@ -202,7 +217,9 @@ def test_a_source_whose_name_is_no_valid_unicode(tmp_path: Path) -> None:
     (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_folder_that_is_no_distilled_dataset_is_an_error(tmp_path: Path, distilled: DistilledDataset) -> None:
+def test_a_folder_that_is_no_distilled_dataset_is_an_error(
+    tmp_path: Path, distilled: DistilledDataset
+) -> None:
     with pytest.raises(InputError) as caught:
         DistilledDataset.load(tmp_path)
     assert str(caught.value) == (
@@ -211,7 +228,9 @@ def test_a_folder_that_is_no_distilled_dataset_is_an_error(tmp_path: Path, disti
     distilled.save(tmp_path / "out")
     for file, content in {"manifest.json": "{", "train.parquet": "no table"}.items():
         (tmp_path / "out" / file).write_text(content)
-        with pytest.raises(InputError, match="expected a distilled dataset in .*, found files that cannot be read: "):
+        with pytest.raises(
+            InputError, match="expected a distilled dataset in .*, found files that cannot be read: "
+        ):
             DistilledDataset.load(tmp_path / "out")
         distilled.save(tmp_path / "out", overwrite=True)
     pd.DataFrame({"text": ["a"], "label": [0]}).to_parquet(tmp_path / "out" / "train.parquet")
@@ -236,17 +255,24 @@ def test_the_card_tells_the_hub_what_it_is(distilled: DistilledDataset, tmp_path
         "tags": ["dataset-distillation", "dallme"],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}],
     }
-    assert "25,000 rows → **3 texts**, for training a text classifier with the classes negative, positive." in card.text
+    assert (
+        "25,000 rows → **3 texts**, for training a text classifier with the classes negative, positive."
+        in card.text
+    )
     assert "- **positive**: A fine film. See it.\n- **negative**: Dull.\n" in card.text
     assert "| embedder | all-MiniLM-L6-v2 |" in card.text
     assert "prompt" not in card.text
     assert "What it is worth" not in card.text
 
 
-@pytest.mark.parametrize(("count", "size"), [(999, "n<1K"), (1000, "1K<n<10K"), (10_000, "10K<n<100K"), (100_000, "100K<n<1M")])
+@pytest.mark.parametrize(
+    ("count", "size"), [(999, "n<1K"), (1000, "1K<n<10K"), (10_000, "10K<n<100K"), (100_000, "100K<n<1M")]
+)
 def test_the_card_tells_the_size(tmp_path: Path, count: int, size: str) -> None:
     row = Lineage("x")
-    many = DistilledDataset(("a",) * count, np.zeros(count, dtype=np.int64), {0: "a"}, np.ones(count), (row,) * count)
+    many = DistilledDataset(
+        ("a",) * count, np.zeros(count, dtype=np.int64), {0: "a"}, np.ones(count), (row,) * count
+    )
     assert _card(many, tmp_path).data.size_categories == [size]
 
 
@@ -367,7 +393,10 @@ def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
         for overwrite in (False, True):
             with pytest.raises(OutputError) as caught:
                 folder.check(path, overwrite=overwrite)
-            assert str(caught.value) == f"expected a folder to write to, found a file at {str(file)!r}; choose another --output"
+            assert (
+                str(caught.value)
+                == f"expected a folder to write to, found a file at {str(file)!r}; choose another --output"
+            )
     assert file.read_bytes() == b"old"
 
 
@@ -375,17 +404,25 @@ def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
 def test_a_folder_without_write_permission_is_an_error(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
-    with pytest.raises(OutputError, match="expected a folder that can be written to, found .*closed' without write permission"):
+    with pytest.raises(
+        OutputError,
+        match="expected a folder that can be written to, found .*closed' without write permission",
+    ):
         folder.check(closed / "out", overwrite=False)
     closed.chmod(0o700)
 
 
-def test_write_permission_is_asked_for_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_permission_is_asked_for_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
     monkeypatch.setattr(folder.os, "access", lambda path, mode: bool(asked.append(path)))
     with pytest.raises(OutputError) as caught:
         folder.check(tmp_path / "not" / "there", overwrite=False)
-    assert str(caught.value) == f"expected a folder that can be written to, found {str(tmp_path)!r} without write permission"
+    assert (
+        str(caught.value)
+        == f"expected a folder that can be written to, found {str(tmp_path)!r} without write permission"
+    )
     assert asked == [tmp_path]
 
 
@@ -470,13 +507,19 @@ def test_a_killed_overwrite_is_read_whole_and_finished_by_the_next_writer(
         with contextlib.suppress(KeyboardInterrupt):
             folder.write(out, CONTENT, overwrite=True, outdated=["audit.json"])
     before = _entries(tmp_path)
-    assert folder.read_files(out, ["README.md", "train.parquet", "audit.json", "mine"]) == CONTENT | {"mine": b"mine"}
+    assert folder.read_files(out, ["README.md", "train.parquet", "audit.json", "mine"]) == CONTENT | {
+        "mine": b"mine"
+    }
     assert _entries(tmp_path) == before
     folder.finish(out)
-    assert _entries(tmp_path) == {"out/mine": b"mine"} | {f"out/{name}": content for name, content in CONTENT.items()}
+    assert _entries(tmp_path) == {"out/mine": b"mine"} | {
+        f"out/{name}": content for name, content in CONTENT.items()
+    }
 
 
-def test_an_interrupted_overwriting_is_done_before_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_overwriting_is_done_before_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     folder.write(out, {"README.md": b"old a"}, overwrite=False)
     pressed: list[Path] = []
@@ -497,10 +540,14 @@ def test_an_interrupted_overwriting_is_done_before_it_ends(tmp_path: Path, monke
 def test_a_flipped_bit_of_the_table_is_noticed(tmp_path: Path) -> None:
     texts = tuple(f"text {number}" for number in range(50))
     rows = tuple(Lineage("nearest") for _ in texts)
-    place = DistilledDataset(texts, np.zeros(50, np.int64), {0: "a"}, np.ones(50), rows).save(tmp_path / "out")
+    place = DistilledDataset(texts, np.zeros(50, np.int64), {0: "a"}, np.ones(50), rows).save(
+        tmp_path / "out"
+    )
     whole = (place / "train.parquet").read_bytes()
     position = 200  # among the texts
-    (place / "train.parquet").write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+    (place / "train.parquet").write_bytes(
+        whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :]
+    )
     with pytest.raises(InputError, match="found files that cannot be read"):
         DistilledDataset.load(place)
 
@@ -520,7 +567,9 @@ def test_what_a_killed_writer_left_does_not_count_and_goes(tmp_path: Path) -> No
 
 
 def test_the_manifest_holds_what_made_the_set() -> None:
-    texts = LabelledTexts(["a", "b", "c"], np.array([1, 0, 1]), {0: "x", 1: "y", 2: "z"}, np.arange(3), "file.csv", ("a note",))
+    texts = LabelledTexts(
+        ["a", "b", "c"], np.array([1, 0, 1]), {0: "x", 1: "y", 2: "z"}, np.arange(3), "file.csv", ("a note",)
+    )
     clock = Clock()
     with clock.lap("embed"):
         pass

@@ -15,7 +15,9 @@ from dallme.embedders.base import TextError
 from dallme.embedders.hashing import HashingEmbedder
 
 TEXTS = [f"The {word} dog ran home on day {day}." for day in range(10) for word in ("quick", "lazy")]
-TEXTS += [f"The {word} bank raised rates in year {year}." for year in range(10) for word in ("central", "local")]
+TEXTS += [
+    f"The {word} bank raised rates in year {year}." for year in range(10) for word in ("central", "local")
+]
 LABELS = ["animals"] * 20 + ["money"] * 20
 
 
@@ -66,9 +68,14 @@ def test_parts_can_be_handed_in() -> None:
         """Counts letters."""
 
         def encode(self, texts: list[str]) -> list[list[float]]:
-            return [[text.lower().count(letter) + 0.1 for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
+            return [
+                [text.lower().count(letter) + 0.1 for letter in "abcdefghijklmnopqrstuvwxyz"]
+                for text in texts
+            ]
 
-    distilled = Distiller(per_class=2, embedder=Letters(), condenser=KCentroid(), decoder=NearestDecoder()).distill(TEXTS, LABELS)
+    distilled = Distiller(
+        per_class=2, embedder=Letters(), condenser=KCentroid(), decoder=NearestDecoder()
+    ).distill(TEXTS, LABELS)
     assert set(distilled.texts) <= set(TEXTS)
     configuration = distilled.manifest["configuration"]
     assert (configuration["condenser"], configuration["decoder"]) == ("KCentroid", "NearestDecoder")
@@ -120,7 +127,11 @@ def test_shuffled_rows_give_the_same_texts(distiller: Distiller) -> None:
 
 def test_a_text_that_cannot_be_embedded_is_named_by_its_row_in_the_source(tmp_path) -> None:
     (tmp_path / "words.txt").write_text("good 1 0\nfilm 0 1\ndull 1 1\n")
-    texts = [*(f"a good film about number {number}" for number in range(20)), "zxqvw", *(f"dull film {n}" for n in range(9))]
+    texts = [
+        *(f"a good film about number {number}" for number in range(20)),
+        "zxqvw",
+        *(f"dull film {n}" for n in range(9)),
+    ]
     labels = ["good"] * 20 + ["bad"] * 10
     with pytest.raises(TextError, match=r"row 20 \('zxqvw'\)"):
         Distiller(per_class=1, embedder=f"glove:{tmp_path / 'words.txt'}").distill(texts, labels)
@@ -148,7 +159,7 @@ def test_the_real_model_end_to_end(tmp_path) -> None:
 def test_agnews_extractive_beats_random_and_nearest(shared_data) -> None:
     """A real data set, cut down: the full figures are in benchmarks/main_job.json."""
     from dallme.evaluation.compare import compare
-    from dallme.evaluation.protocol import LINEAR, make_classifiers
+    from dallme.evaluation.evaluate import LINEAR, make_classifiers
     from dallme.readers import read
 
     source = read(shared_data / "ag_news" / "train.parquet")
@@ -159,7 +170,9 @@ def test_agnews_extractive_beats_random_and_nearest(shared_data) -> None:
     found = compare(
         distiller, distiller.run(source), test, ["random", "nearest", "extractive"], make_classifiers(LINEAR)
     ).as_dict()
-    accuracy = {row["method"]: [result["accuracy_mean"] for result in row["results"]] for row in found["methods"]}
+    accuracy = {
+        row["method"]: [result["accuracy_mean"] for result in row["results"]] for row in found["methods"]
+    }
     assert min(accuracy["extractive"]) > 0.76
     assert np.min(np.subtract(accuracy["extractive"], accuracy["random"])) > 0.05
     assert np.min(np.subtract(accuracy["extractive"], accuracy["nearest"])) > 0.02

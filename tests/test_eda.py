@@ -18,7 +18,7 @@ from dallme.baselines.random import RandomBaseline
 from dallme.data import LabelledTexts
 from dallme.errors import DallmeError, InputError
 from dallme.evaluation.compare import compare
-from dallme.evaluation.protocol import make_classifiers
+from dallme.evaluation.evaluate import make_classifiers
 
 SENTENCE = ["The", "film,", "was", "a", "(great)", "film"]
 
@@ -40,7 +40,14 @@ def drawn_from() -> LabelledTexts:
 
 
 def test_synonyms_replace_words_and_leave_signs_and_stop_words() -> None:
-    assert eda.replace_synonyms(SENTENCE, 9, Tiny(), rng()) == ["The", "movie,", "was", "a", "(grand)", "movie"]
+    assert eda.replace_synonyms(SENTENCE, 9, Tiny(), rng()) == [
+        "The",
+        "movie,",
+        "was",
+        "a",
+        "(grand)",
+        "movie",
+    ]
     one = {tuple(eda.replace_synonyms(SENTENCE, 1, Tiny(), rng(seed))) for seed in range(40)}
     assert one == {
         ("The", "movie,", "was", "a", "(great)", "film"),
@@ -64,7 +71,11 @@ def test_synonyms_are_inserted_anywhere() -> None:
 def test_swaps() -> None:
     assert eda.swap(["a", "b"], 1, rng()) == ["b", "a"]
     assert eda.swap(["a", "b"], 2, rng()) == ["a", "b"]
-    assert {tuple(eda.swap("abc", 1, rng(seed))) for seed in range(40)} == {tuple("bac"), tuple("cba"), tuple("acb")}
+    assert {tuple(eda.swap("abc", 1, rng(seed))) for seed in range(40)} == {
+        tuple("bac"),
+        tuple("cba"),
+        tuple("acb"),
+    }
     assert eda.swap(["a"], 3, rng()) == ["a"]
 
 
@@ -80,7 +91,9 @@ def test_the_words_that_are_left_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize(("length", "count"), [(1, 1), (9, 1), (19, 1), (20, 2), (35, 3)])
-def test_the_number_of_changes_grows_with_the_text(length: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_changes_grows_with_the_text(
+    length: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counts: list[float] = []
 
     def record(words: list[str], changes: float, *others: object) -> list[str]:
@@ -114,7 +127,9 @@ def test_each_row_becomes_ten_texts_of_its_class() -> None:
 def test_the_seed_decides_and_the_source_stays() -> None:
     source = drawn_from()
     before = list(source.texts)
-    draws = [EDABaseline(thesaurus=Tiny()).select(source, None, {0: 2}, seed=seed).texts for seed in (0, 0, 1)]
+    draws = [
+        EDABaseline(thesaurus=Tiny()).select(source, None, {0: 2}, seed=seed).texts for seed in (0, 0, 1)
+    ]
     assert draws[0] == draws[1] != draws[2]
     assert source.texts == before
 
@@ -144,7 +159,9 @@ def nltk_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder as the only one where nltk looks for its data."""
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
     other_languages = LazyCorpusLoader("omw-1.4", WordNetCorpusReader, None)
-    monkeypatch.setattr(nltk.corpus, "wordnet", LazyCorpusLoader("wordnet", WordNetCorpusReader, other_languages))
+    monkeypatch.setattr(
+        nltk.corpus, "wordnet", LazyCorpusLoader("wordnet", WordNetCorpusReader, other_languages)
+    )
     return tmp_path
 
 
@@ -163,7 +180,9 @@ def small_wordnet(nltk_data: Path) -> None:
     first = "00000000 00 n 03 Film 0 movie 0 motion_picture 0 000 | a show  \n"
     second = f"{len(first):08} 00 n 02 film 0 coat 0 000 | a thin layer  \n"
     (folder / "data.noun").write_text(first + second)
-    (folder / "index.noun").write_text(f"film n 2 0 2 0 00000000 {len(first):08}  \nmovie n 1 0 1 0 00000000  \n")
+    (folder / "index.noun").write_text(
+        f"film n 2 0 2 0 00000000 {len(first):08}  \nmovie n 1 0 1 0 00000000  \n"
+    )
 
 
 @pytest.mark.usefixtures("small_wordnet")
@@ -185,7 +204,10 @@ def test_missing_data_are_one_clear_line() -> None:
 
 @pytest.mark.parametrize(
     ("place", "reason"),
-    [("wordnet.zip", "File is not a zip file"), ("wordnet/index.noun", "No such file or directory: .*lexnames")],
+    [
+        ("wordnet.zip", "File is not a zip file"),
+        ("wordnet/index.noun", "No such file or directory: .*lexnames"),
+    ],
 )
 def test_a_damaged_copy_says_how_to_mend_it(nltk_data: Path, place: str, reason: str) -> None:
     file = nltk_data / "corpora" / place
@@ -201,4 +223,7 @@ def test_the_table_shows_the_real_number_of_texts() -> None:
     source = drawn_from()
     distiller = Distiller(per_class=2, embedder="hashing")
     found = compare(distiller, distiller.run(source), source, ["random", "eda"], make_classifiers(["nb"]))
-    assert [(row.method, row.texts, row.draws) for row in found.methods] == [("random", 4, 10), ("eda", 40, 10)]
+    assert [(row.method, row.texts, row.draws) for row in found.methods] == [
+        ("random", 4, 10),
+        ("eda", 40, 10),
+    ]

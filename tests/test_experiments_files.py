@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 
 from dallme import registry
-from dallme.classifiers.neural.training import NeuralClassifier
-from dallme.decoders.vec2text.bases import PRESETS
+from dallme.classifiers.training import NeuralClassifier
+from dallme.decoders.vec2text.backbones import PRESETS
 from dallme.embedders.prompts import TEMPLATES
 from dallme.errors import InputError, UnknownNameError
-from dallme.experiments.cells import Cell, make_cells
-from dallme.experiments.loading import experiment_names, load_experiment, parse_experiment
-from dallme.experiments.sheet import make_sheet
-from dallme.experiments.spec import Edition, Experiment
+from dallme.experiments.result_table import make_result_table
+from dallme.experiments.runs import Run, make_cells
+from dallme.experiments.spec import Edition, Experiment, experiment_names, load_experiment, parse_experiment
 from dallme.models.word_vectors import HUB, WHEEL
 from dallme.services.pricing import price_of
 
@@ -50,19 +49,38 @@ def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def settings(cell: Cell) -> dict[str, Any]:
+def settings(cell: Run) -> dict[str, Any]:
     """What decides whether a cell finds the results of trainings that are kept."""
     plan, grid = cell.grid.plan(), cell.grid
-    found = {name: getattr(plan, name) for name in ("name", "sets", "models", "training", "full_steps", "full_runs")}
+    found = {
+        name: getattr(plan, name)
+        for name in ("name", "sets", "models", "training", "full_steps", "full_runs")
+    }
     found["tuned"] = plan.tune and "learning_rate" not in plan.training
-    own = {name: getattr(grid, name) for name in ("train_rows", "test_rows", "max_tokens", "seed", "decoder_options")}
+    own = {
+        name: getattr(grid, name)
+        for name in ("train_rows", "test_rows", "max_tokens", "seed", "decoder_options")
+    }
     return found | own | {axis: cell[axis] for axis in ("per_class", "prompt", "condenser", "inverter_steps")}
 
 
 def plain(**options: Any) -> dict[str, Any]:
     """The settings of the benchmarks."""
-    found = {"name": "paper", "models": 1, "full_steps": None, "full_runs": 1, "tuned": not options.get("training")}
-    found |= {"train_rows": 0, "test_rows": 0, "max_tokens": 128, "seed": 0, "decoder_options": {}, "training": {}}
+    found = {
+        "name": "paper",
+        "models": 1,
+        "full_steps": None,
+        "full_runs": 1,
+        "tuned": not options.get("training"),
+    }
+    found |= {
+        "train_rows": 0,
+        "test_rows": 0,
+        "max_tokens": 128,
+        "seed": 0,
+        "decoder_options": {},
+        "training": {},
+    }
     return found | {"prompt": "", "condenser": "k-centroid", "inverter_steps": 0} | options
 
 
@@ -74,19 +92,28 @@ class TestFiles:
     def test_every_cell_has_what_its_kind_needs(self, pair: tuple[Experiment, Edition]) -> None:
         experiment, edition = pair
         cells = make_cells(experiment, edition)
-        needed = {"probe": ("embedder",), "cost": ("embedder",)}.get(experiment.kind, ("method", "classifier"))
+        needed = {"probe": ("embedder",), "cost": ("embedder",)}.get(
+            experiment.kind, ("method", "classifier")
+        )
         for cell in cells:
             assert cell["data"]
             assert all(cell[axis] for axis in needed), cell
-            assert (cell["per_class"] is None) != (cell["ratio"] is None) or experiment.kind in ("probe", "cost"), cell
+            assert (cell["per_class"] is None) != (cell["ratio"] is None) or experiment.kind in (
+                "probe",
+                "cost",
+            ), cell
         assert len({str(cell.config()) for cell in cells}) == len(cells)
 
-    def test_every_data_set_is_used_and_stands_where_its_edition_says(self, pair: tuple[Experiment, Edition]) -> None:
+    def test_every_data_set_is_used_and_stands_where_its_edition_says(
+        self, pair: tuple[Experiment, Edition]
+    ) -> None:
         experiment, edition = pair
         assert {cell["data"] for cell in make_cells(experiment, edition)} == set(edition.data)
         offline = edition is experiment.editions["offline"]
         for source in edition.data.values():
-            assert all(place.endswith(".parquet") == offline for place in (source.train, source.test) if place)
+            assert all(
+                place.endswith(".parquet") == offline for place in (source.train, source.test) if place
+            )
             assert all(("@" in place) != offline for place in (source.train, source.test) if place)
             assert bool(source.test) == (experiment.kind != "cost")
 
@@ -108,7 +135,7 @@ class TestFiles:
                     registry.make("decoders", cell["method"], **cell.grid.decoder_options)
 
     def test_every_name_beside_the_papers_is_used(self, pair: tuple[Experiment, Edition]) -> None:
-        sheet = make_sheet(*pair, [])
+        sheet = make_result_table(*pair, [])
         beside = {paper for paper in sheet.rows.values() if paper}
         assert beside >= set(pair[1].beside.values())
         assert {column.paper for column in sheet.columns} >= set(pair[1].columns.values())
@@ -156,17 +183,37 @@ class TestSettings:
         script = benchmark("honest_table", monkeypatch)
         wanted = {}
         for group in script.GROUPS.values():
-            training = group.get("training", {}) | ({"steps": group["steps"][data]} if "steps" in group else {})
-            options = {"sets": group["sets"], "test_rows": group.get("test_rows", 0), "full_steps": group.get("full_steps")}
+            training = group.get("training", {}) | (
+                {"steps": group["steps"][data]} if "steps" in group else {}
+            )
+            options = {
+                "sets": group["sets"],
+                "test_rows": group.get("test_rows", 0),
+                "full_steps": group.get("full_steps"),
+            }
             for method in group.get("methods", script.METHODS):
                 for classifier in group["classifiers"]:
-                    wanted[method, classifier] = plain(per_class=script.PER_CLASS[data], training=training, **options)
-        wanted = {key: value for key, value in wanted.items() if key[1] != "embedding-lr"}  # which is not in the paper
+                    wanted[method, classifier] = plain(
+                        per_class=script.PER_CLASS[data], training=training, **options
+                    )
+        wanted = {
+            key: value for key, value in wanted.items() if key[1] != "embedding-lr"
+        }  # which is not in the paper
         experiment = load_experiment(name)
         cells = make_cells(experiment, experiment.edition("offline"))
-        ours = {(cell["method"], cell["classifier"]): settings(cell) for cell in cells if cell["embedder"] == MINILM}
-        taught = {classifier: ours.pop((method, classifier)) for method, classifier in list(ours) if method == "teaching"}
-        assert taught == {classifier: ours[method, classifier] for method, classifier in wanted if method == "extractive"}
+        ours = {
+            (cell["method"], cell["classifier"]): settings(cell)
+            for cell in cells
+            if cell["embedder"] == MINILM
+        }
+        taught = {
+            classifier: ours.pop((method, classifier))
+            for method, classifier in list(ours)
+            if method == "teaching"
+        }
+        assert taught == {
+            classifier: ours[method, classifier] for method, classifier in wanted if method == "extractive"
+        }
         for key, expected in list(wanted.items()):
             found = ours[key]
             if key[1].startswith(("text", "transformer", "causal")):
@@ -187,12 +234,23 @@ class TestSettings:
     def test_sst_2_is_alike_for_every_method(self) -> None:
         dpc = {"learning_rate": 1e-4, "batch_size": 16, "steps": 80, "warmup": 0.5}
         cells = make_cells(*_offline("dpc-sst2"))
-        assert {cell["method"] for cell in cells} == {"random", "k-center", "nearest", "extractive", "teaching", "DiLM"}
+        assert {cell["method"] for cell in cells} == {
+            "random",
+            "k-center",
+            "nearest",
+            "extractive",
+            "teaching",
+            "DiLM",
+        }
         assert len(cells) == 3 * 6 * 7
         for cell in cells:
             size = cell["per_class"]
             encoder = cell["classifier"].startswith("transformer")
-            wanted = plain(name="dpc", per_class=size, sets=1, training=dpc) if encoder else plain(per_class=size, sets=5)
+            wanted = (
+                plain(name="dpc", per_class=size, sets=1, training=dpc)
+                if encoder
+                else plain(per_class=size, sets=5)
+            )
             assert settings(cell) == wanted
             assert cell.grid.candidates["DiLM"].path == f"dilm_sst2/dpc{size}"
 
@@ -213,7 +271,10 @@ class TestSettings:
                 for cell in make_cells(experiment, edition, only=["classifier=naive-bayes"]):
                     lines.setdefault((cell["method"], cell["embedder"]), []).append(cell["ratio"])
                 wanted = [0.001, 0.005, 0.01, 0.05, 0.1]
-                assert all(ratios == wanted[: 3 if method == "teaching" else 5] for (method, _), ratios in lines.items())
+                assert all(
+                    ratios == wanted[: 3 if method == "teaching" else 5]
+                    for (method, _), ratios in lines.items()
+                )
                 assert {method for method, _ in lines} >= {"full", "random"}
 
 
@@ -231,7 +292,12 @@ def numbers() -> Iterator[tuple[str, str, str, tuple[float, ...]]]:
 
 class TestReported:
     def test_every_number_is_in_its_range(self) -> None:
-        ranges = {"seconds": (10, 20_000), "dimension": (300, 3072), "price_usd": (0.1, 10), "change": (-1, 0)}
+        ranges = {
+            "seconds": (10, 20_000),
+            "dimension": (300, 3072),
+            "price_usd": (0.1, 10),
+            "change": (-1, 0),
+        }
         for name, row, column, values in numbers():
             kind = next((kind for kind in ranges if kind in column), "")
             low, high = ranges.get(kind, (0.5, 1))
@@ -310,8 +376,13 @@ class TestReading:
     def test_a_grid_has_what_its_edition_says_unless_it_says_otherwise(self) -> None:
         experiment = toy()
         cells = make_cells(experiment, experiment.edition("offline"))
-        found = [(cell["per_class"], cell["method"], cell["classifier"], dict(cell.grid.training)) for cell in cells]
-        first = [(size, method, "logistic-regression", {}) for size in (1, 2) for method in ("random", "nearest")]
+        found = [
+            (cell["per_class"], cell["method"], cell["classifier"], dict(cell.grid.training))
+            for cell in cells
+        ]
+        first = [
+            (size, method, "logistic-regression", {}) for size in (1, 2) for method in ("random", "nearest")
+        ]
         assert found == [*first, (3, "DiLM", "logistic-regression", {"steps": 5})]
         assert cells[0]["data"] == "toy"
         assert cells[-1].grid.candidates["DiLM"].path == "sets"
@@ -320,13 +391,25 @@ class TestReading:
         ("old", "new", "message"),
         [
             ('title = "A toy"', 'titel = "A toy"', "unknown key of toy 'titel'; known: name, title"),
-            ("per_class = [1, 2]", "per_clas = [1]", "unknown key of toy: editions.offline.grid[0] 'per_clas'"),
+            (
+                "per_class = [1, 2]",
+                "per_clas = [1]",
+                "unknown key of toy: editions.offline.grid[0] 'per_clas'",
+            ),
             ("training = { steps = 5 }", "sts = 5", "unknown key of toy: editions.offline.grid[1] 'sts'"),
-            ("train =", "trian =", "unknown key of toy: editions.offline.data.toy 'trian'; known: train, test"),
+            (
+                "train =",
+                "trian =",
+                "unknown key of toy: editions.offline.data.toy 'trian'; known: train, test",
+            ),
             ("path =", "pth =", "candidates.DiLM 'pth'; known: path"),
             ('kind = "accuracy"', 'kind = "speed"', "unknown kind 'speed'; known: accuracy, probe"),
             ('rows = ["method"]', 'rows = ["metod"]', "unknown axis 'metod'; known: data, per_class"),
-            ("per_class = [3]", 'datasets = ["tyo"]', "unknown data set of toy: editions.offline.grid[1] 'tyo'; known: toy"),
+            (
+                "per_class = [3]",
+                'datasets = ["tyo"]',
+                "unknown data set of toy: editions.offline.grid[1] 'tyo'; known: toy",
+            ),
             ("per_class = [3]", 'protocol = "dcp"', "unknown protocol 'dcp'; known: paper, dpc"),
         ],
     )
@@ -338,7 +421,11 @@ class TestReading:
     @pytest.mark.parametrize(
         ("old", "new", "message"),
         [
-            ("per_class = [1, 2]", "per_class = 1", "editions.offline.grid[0]: per_class: expected a list, found 1"),
+            (
+                "per_class = [1, 2]",
+                "per_class = 1",
+                "editions.offline.grid[0]: per_class: expected a list, found 1",
+            ),
             ("per_class = [1, 2]", 'per_class = ["1"]', "per_class: expected int, found '1'"),
             ("per_class = [1, 2]", "per_class = [true]", "per_class: expected int, found True"),
             ("per_class = [3]", "ratio = [0.1]", "expected per_class or ratio in a grid, found both"),
@@ -370,7 +457,9 @@ class TestReading:
         assert load_experiment(str(tmp_path / "mine.toml")).name == "mine"
 
     def test_a_file_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"expected an experiment in '.*none.toml', could not read it: No such file"):
+        with pytest.raises(
+            InputError, match=r"expected an experiment in '.*none.toml', could not read it: No such file"
+        ):
             load_experiment(str(tmp_path / "none.toml"))
         (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
         with pytest.raises(InputError, match=r"bytes.toml', could not read it: 'utf-8' codec"):
@@ -399,7 +488,9 @@ class TestSetting:
         assert {cell[axis] for cell in make_cells(experiment, experiment.edition("offline"))} == values
 
     def test_options_are_set_in_all_grids(self) -> None:
-        edition = toy(overrides=("sets=4", "protocol=dpc", "training.steps=9", "decoder_options.beam = 2")).edition("offline")
+        edition = toy(
+            overrides=("sets=4", "protocol=dpc", "training.steps=9", "decoder_options.beam = 2")
+        ).edition("offline")
         assert [grid.sets for grid in edition.grid] == [4, 4]
         assert [grid.plan().name for grid in edition.grid] == ["dpc", "dpc"]
         assert [grid.training["steps"] for grid in edition.grid] == [9, 9]
@@ -410,7 +501,11 @@ class TestSetting:
         assert [(grid.per_class, grid.ratio) for grid in edition.grid] == [((), (0.5,))] * 2
 
     def test_a_data_set_is_set(self) -> None:
-        source = toy(overrides=("data.toy.train=other.csv", 'data.toy.text_column="words"')).edition("offline").data["toy"]
+        source = (
+            toy(overrides=("data.toy.train=other.csv", 'data.toy.text_column="words"'))
+            .edition("offline")
+            .data["toy"]
+        )
         assert (source.train, source.test, source.text_column) == ("other.csv", "test.csv", "words")
 
     @pytest.mark.parametrize(
@@ -422,7 +517,10 @@ class TestSetting:
             ("sets=many", "grid[0]: sets: expected int, found 'many'"),
             ("data.tyo.train=a.csv", "unknown data set to set 'tyo'; known: toy"),
             ("data.toy.trian=a.csv", "unknown key of toy: editions.offline.data.toy 'trian'"),
-            ("labels.x=1", "expected a key of a grid, data.NAME.KEY or training.KEY to set, found 'labels.x'"),
+            (
+                "labels.x=1",
+                "expected a key of a grid, data.NAME.KEY or training.KEY to set, found 'labels.x'",
+            ),
         ],
     )
     def test_what_cannot_be_set_is_named(self, override: str, message: str) -> None:
@@ -439,7 +537,9 @@ class TestSetting:
 class TestOnly:
     def test_cells_that_agree_with_all_conditions_are_left(self) -> None:
         experiment = toy()
-        cells = make_cells(experiment, experiment.edition("offline"), only=["method=nearest,DiLM", "per_class=2,3"])
+        cells = make_cells(
+            experiment, experiment.edition("offline"), only=["method=nearest,DiLM", "per_class=2,3"]
+        )
         assert [(cell["per_class"], cell["method"]) for cell in cells] == [(2, "nearest"), (3, "DiLM")]
 
     @pytest.mark.parametrize(

@@ -11,17 +11,15 @@ from typing import Any
 import pytest
 
 from dallme.errors import InputError, OutputError, UnknownNameError
-from dallme.experiments import figures, loading
-from dallme.experiments.cells import Cell, make_cells
-from dallme.experiments.loading import parse_experiment
-from dallme.experiments.naming import shorten
+from dallme.experiments import figures
+from dallme.experiments import spec as loading
+from dallme.experiments.figures import draw_scatter
 from dallme.experiments.page import results_page, write_results
+from dallme.experiments.result_table import Number, make_result_table, pool, shorten
 from dallme.experiments.rows import Row, RowFile
-from dallme.experiments.scatter import draw_scatter
-from dallme.experiments.sheet import Number, make_sheet, pool
-from dallme.experiments.spec import Experiment
-from dallme.experiments.tables import Table, format_number, make_table
-from dallme.experiments.verdicts import best_rows, shortfalls
+from dallme.experiments.runs import Run, make_cells
+from dallme.experiments.spec import Experiment, parse_experiment
+from dallme.experiments.tables import Table, best_rows, format_number, make_table, shortfalls
 
 CLASSIFIERS = """
 title = "Every classifier"
@@ -115,11 +113,19 @@ data.ag = {train = "ag"}
 """
 
 
-def make_rows(experiment: Experiment, result: Callable[[Cell], dict[str, Any] | None]) -> list[Row]:
+def make_rows(experiment: Experiment, result: Callable[[Run], dict[str, Any] | None]) -> list[Row]:
     """A row for each cell of the offline edition that has a result."""
     results = [(cell, result(cell)) for cell in make_cells(experiment, experiment.edition("offline"))]
     return [
-        Row(cell.key({}), json.loads(json.dumps(cell.config())), found, 1.5, 0, {}, "2026-11-23T12:00:00+00:00")
+        Row(
+            cell.key({}),
+            json.loads(json.dumps(cell.config())),
+            found,
+            1.5,
+            0,
+            {},
+            "2026-11-23T12:00:00+00:00",
+        )
         for cell, found in results
         if found is not None
     ]
@@ -140,7 +146,9 @@ SCORES = {
 
 
 def classifier_rows(experiment: Experiment) -> list[Row]:
-    return make_rows(experiment, lambda cell: SCORES.get((cell["method"], cell["classifier"].partition(":")[0])))
+    return make_rows(
+        experiment, lambda cell: SCORES.get((cell["method"], cell["classifier"].partition(":")[0]))
+    )
 
 
 @pytest.fixture
@@ -154,7 +162,7 @@ def ratios() -> Experiment:
 
 
 def ratio_rows(experiment: Experiment, missing: float = 0.0) -> list[Row]:
-    def result(cell: Cell) -> dict[str, Any] | None:
+    def result(cell: Run) -> dict[str, Any] | None:
         if cell["method"] == "full":
             return accuracy(0.9 if cell["classifier"] == "lr" else 0.8)
         if cell["ratio"] == missing and cell["classifier"] == "nb":
@@ -166,9 +174,13 @@ def ratio_rows(experiment: Experiment, missing: float = 0.0) -> list[Row]:
 
 
 def times_rows(experiment: Experiment) -> list[Row]:
-    times = {("full", "imdb"): (2345.6, 0.936), ("full", "ag"): (1391.0, 0.95), ("lora:0.8%", "ag"): (9.04, 0.91)}
+    times = {
+        ("full", "imdb"): (2345.6, 0.936),
+        ("full", "ag"): (1391.0, 0.95),
+        ("lora:0.8%", "ag"): (9.04, 0.91),
+    }
 
-    def result(cell: Cell) -> dict[str, Any] | None:
+    def result(cell: Run) -> dict[str, Any] | None:
         found = times.get((cell["method"], cell["data"]))
         return found and {"seconds": found[0], "accuracy": found[1], "runs": 1}
 
@@ -216,9 +228,16 @@ def test_averages_leave_out_columns_that_few_rows_have() -> None:
     )
     experiment = parse_experiment(more, "table1-imdb")
     edition = experiment.edition("offline")
-    assert [column.name for column in make_sheet(experiment, edition, []).averaged("accuracy")][-1] == "text-cnn"
+    assert [column.name for column in make_result_table(experiment, edition, []).averaged("accuracy")][
+        -1
+    ] == "text-cnn"
     table = make_table(experiment, edition, classifier_rows(experiment))
-    assert [row[-1] for row in table.body] == ["(paper 0.908 ± 0.013)", "(paper 0.605 ± 0.024)", "(paper 0.727 ± 0.019)", ""]
+    assert [row[-1] for row in table.body] == [
+        "(paper 0.908 ± 0.013)",
+        "(paper 0.605 ± 0.024)",
+        "(paper 0.727 ± 0.019)",
+        "",
+    ]
 
 
 def test_the_papers_own_average_if_all_its_columns_are_ours() -> None:
@@ -251,12 +270,21 @@ def test_several_measures() -> None:
 def test_recovered_accuracy_is_the_share_of_the_full_data(ratios: Experiment) -> None:
     experiment = replace(ratios, measures=("accuracy", "recovered"))
     accuracies = {"full": 0.8, "nearest": 0.6, "random": 0.4}
-    rows = make_rows(experiment, lambda cell: {"accuracy": accuracies[cell["method"]], "accuracy_std": 0.04, "runs": 2})
+    rows = make_rows(
+        experiment, lambda cell: {"accuracy": accuracies[cell["method"]], "accuracy_std": 0.04, "runs": 2}
+    )
     table = make_table(experiment, experiment.edition("offline"), rows)
     place = table.head.index("1%: recovered")
-    assert {row[0]: row[place] for row in table.body} == {"nearest": "0.750 ± 0.050", "random": "0.500 ± 0.050", "full": ""}
+    assert {row[0]: row[place] for row in table.body} == {
+        "nearest": "0.750 ± 0.050",
+        "random": "0.500 ± 0.050",
+        "full": "",
+    }
     without = [row for row in rows if row.config["method"] != "full"]
-    assert {row[place] for row in make_table(experiment, experiment.edition("offline"), without).body} == {"–", ""}
+    assert {row[place] for row in make_table(experiment, experiment.edition("offline"), without).body} == {
+        "–",
+        "",
+    }
 
 
 def test_one_column_is_called_as_its_measure() -> None:
@@ -327,9 +355,16 @@ def test_a_row_is_found_by_its_configuration_alone(classifiers: Experiment) -> N
     rows = classifier_rows(classifiers)
     changed = parse_experiment(CLASSIFIERS, "table1-imdb", ["test_rows=100"])
     table = make_table(changed, changed.edition("offline"), rows)
-    assert {row[1] for row in table.body[1:3]} == {"not run (paper 0.583 ± 0.019)", "not run (paper 0.650 ± 0.018)"}
+    assert {row[1] for row in table.body[1:3]} == {
+        "not run (paper 0.583 ± 0.019)",
+        "not run (paper 0.650 ± 0.018)",
+    }
     newer = Row("other", rows[0].config, accuracy(0.5), 1.0, 0, {}, "2026-11-24T12:00:00+00:00")
-    newest = make_sheet(classifiers, classifiers.edition("offline"), [*rows, newer]).places["full", "lr"][0].result
+    newest = (
+        make_result_table(classifiers, classifiers.edition("offline"), [*rows, newer])
+        .places["full", "lr"][0]
+        .result
+    )
     assert newest is not None
     assert newest["accuracy"] == 0.5
 
@@ -338,7 +373,10 @@ def test_a_name_that_the_paper_does_not_have() -> None:
     experiment = parse_experiment(CLASSIFIERS.replace('random = "Random"', 'random = "Rnd"'), "t")
     with pytest.raises(UnknownNameError) as caught:
         make_table(experiment, experiment.edition("offline"), [])
-    assert str(caught.value) == "unknown row of the paper beside 'random' 'Rnd'; known: Full Data, Random, Ours, TDD, EDA"
+    assert (
+        str(caught.value)
+        == "unknown row of the paper beside 'random' 'Rnd'; known: Full Data, Random, Ours, TDD, EDA"
+    )
 
 
 def test_what_a_name_holds_is_escaped() -> None:
@@ -357,7 +395,7 @@ def test_what_a_name_holds_is_escaped() -> None:
 def test_what_the_files_set_beside_the_papers_is_in_their_tables(name: str) -> None:
     experiment = loading.load_experiment(name)
     for edition in experiment.editions.values():
-        sheet = make_sheet(experiment, edition, [])
+        sheet = make_result_table(experiment, edition, [])
         assert set(map(shorten, edition.beside)) <= set(sheet.rows)
         assert set(map(shorten, edition.columns)) <= {column.name for column in sheet.columns}
         assert not shortfalls(sheet, edition.reasons)
@@ -370,7 +408,7 @@ def test_what_the_files_set_beside_the_papers_is_in_their_tables(name: str) -> N
 
 def test_where_ours_falls_short(classifiers: Experiment) -> None:
     edition = classifiers.edition("offline")
-    sheet = make_sheet(classifiers, edition, classifier_rows(classifiers))
+    sheet = make_result_table(classifiers, edition, classifier_rows(classifiers))
     assert [found.markdown() for found in shortfalls(sheet, edition.reasons)] == [
         "**nearest**, transformer (all-MiniLM-L6-v2): 0.740 ± 0.016, the paper 0.769 ± 0.016: 0.029 less. MiniLM is smaller."
     ]
@@ -379,32 +417,38 @@ def test_where_ours_falls_short(classifiers: Experiment) -> None:
 
 def test_the_best_rows_over_what_both_have(classifiers: Experiment) -> None:
     edition = classifiers.edition("offline")
-    sheet = make_sheet(classifiers, edition, classifier_rows(classifiers))
+    sheet = make_result_table(classifiers, edition, classifier_rows(classifiers))
     assert best_rows(sheet, "accuracy") == (
         "Mean over what both have (lr, transformer (all-MiniLM-L6-v2)): our best decoder, nearest, 0.730; "
         "the paper's best row, Ours, 0.710: ours is **above** it."
     )
     better = parse_experiment(CLASSIFIERS.replace('"nearest"]', '"herding", "nearest"]'), "table1-imdb")
     rows = make_rows(better, lambda cell: accuracy({"full": 0.9, "herding": 0.8}.get(cell["method"], 0.7)))
-    assert best_rows(make_sheet(better, better.edition("offline"), rows), "accuracy") == (
+    assert best_rows(make_result_table(better, better.edition("offline"), rows), "accuracy") == (
         "Mean over what both have (lr, transformer (all-MiniLM-L6-v2)): our best decoder, nearest, 0.700; "
         "the paper's best row, Ours, 0.710: ours is **not above** it. Better still is herding, 0.800."
     )
     chosen = [row for row in rows if row.config["method"] != "nearest"]
-    assert "our best row, herding, 0.800; " in best_rows(make_sheet(better, better.edition("offline"), chosen), "accuracy")
-    assert best_rows(make_sheet(classifiers, edition, []), "accuracy") == ""
+    assert "our best row, herding, 0.800; " in best_rows(
+        make_result_table(better, better.edition("offline"), chosen), "accuracy"
+    )
+    assert best_rows(make_result_table(classifiers, edition, []), "accuracy") == ""
 
 
 # Figures
 
 
-@pytest.mark.parametrize(("text", "rows"), [(CLASSIFIERS, classifier_rows), (RATIOS, ratio_rows), (TIMES, times_rows)])
+@pytest.mark.parametrize(
+    ("text", "rows"), [(CLASSIFIERS, classifier_rows), (RATIOS, ratio_rows), (TIMES, times_rows)]
+)
 def test_the_same_rows_give_the_same_picture(text: str, rows: Any, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     experiment = parse_experiment(text, "t")
     for ending, start in ((".svg", b"<?xml"), (".png", b"\x89PNG")):
         for name in ("one", "two"):
-            figures.draw_figure(experiment, experiment.edition("offline"), rows(experiment), tmp_path / (name + ending))
+            figures.draw_figure(
+                experiment, experiment.edition("offline"), rows(experiment), tmp_path / (name + ending)
+            )
         first = (tmp_path / f"one{ending}").read_bytes()
         assert first == (tmp_path / f"two{ending}").read_bytes()
         assert first.startswith(start)
@@ -438,8 +482,18 @@ def test_bars(classifiers: Experiment) -> None:
         "nearest": [0.72, 0.74],
         "matrices": [0.7],
     }
-    assert [label.get_text() for label in panel.get_xticklabels()] == ["lr", "transformer\n(all-MiniLM-L6-v2)", "text-cnn"]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["the paper", "full", "random", "nearest", "matrices"]
+    assert [label.get_text() for label in panel.get_xticklabels()] == [
+        "lr",
+        "transformer\n(all-MiniLM-L6-v2)",
+        "text-cnn",
+    ]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "the paper",
+        "full",
+        "random",
+        "nearest",
+        "matrices",
+    ]
     ticks = [each for each in panel.collections if each.get_label() == "the paper"]
     assert [segment[0][1] for segment in ticks[1].get_segments()] == [0.583, 0.609]
 
@@ -459,10 +513,17 @@ def test_a_scatter() -> None:
 def test_figures_that_cannot_be(classifiers: Experiment, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         figures.draw_figure(classifiers, classifiers.edition("offline"), [], tmp_path / "f.png")
-    assert str(caught.value) == "experiment 'table1-imdb': expected a figure and results to draw, found none; run it first"
+    assert (
+        str(caught.value)
+        == "experiment 'table1-imdb': expected a figure and results to draw, found none; run it first"
+    )
     experiment = parse_experiment(RATIOS.replace('x = "ratio"', 'x = "seconds"'), "figure4")
-    with pytest.raises(UnknownNameError, match="unknown axis x of the lines of 'figure4' 'seconds'; known: data, "):
-        figures.draw_figure(experiment, experiment.edition("offline"), ratio_rows(experiment), tmp_path / "f.png")
+    with pytest.raises(
+        UnknownNameError, match="unknown axis x of the lines of 'figure4' 'seconds'; known: data, "
+    ):
+        figures.draw_figure(
+            experiment, experiment.edition("offline"), ratio_rows(experiment), tmp_path / "f.png"
+        )
     experiment = parse_experiment(TIMES.replace('["seconds", "accuracy"]', '["seconds"]'), "table4")
     with pytest.raises(InputError, match="expected another measure than 'seconds' to draw, found none"):
         draw_scatter(experiment, experiment.edition("offline"), times_rows(experiment))
@@ -523,7 +584,9 @@ def test_without_results_there_is_no_figure(ratios: Experiment, tmp_path: Path) 
 
 def test_a_folder_that_cannot_be_written_to(ratios: Experiment, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot write results to .*/file: File exists; make room or choose another folder"):
+    with pytest.raises(
+        OutputError, match="cannot write results to .*/file: File exists; make room or choose another folder"
+    ):
         write_results(ratios, "offline", [], tmp_path / "file")
 
 
@@ -536,7 +599,12 @@ def test_one_page_about_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "none": RATIOS,
     }
     texts["paper-only"] = RATIOS.replace("editions.offline", "editions.paper")
-    makers = {"table1-imdb": classifier_rows, "figure4": ratio_rows, "table4": times_rows, "dpc-imdb": ratio_rows}
+    makers = {
+        "table1-imdb": classifier_rows,
+        "figure4": ratio_rows,
+        "table4": times_rows,
+        "dpc-imdb": ratio_rows,
+    }
     monkeypatch.setattr(loading, "_folder", lambda: tmp_path)
     for name, text in texts.items():
         (tmp_path / f"{name}.toml").write_text(text)

@@ -25,16 +25,23 @@ import pytest
 import dallme
 from dallme.errors import InputError, MissingDependencyError, OutputError, UnknownNameError
 from dallme.experiments import kinds
-from dallme.experiments.cells import Cell
-from dallme.experiments.loading import parse_experiment
 from dallme.experiments.rows import ROWS, Row, RowFile
 from dallme.experiments.running import DIED, Outcome, run_experiment
-from dallme.experiments.spec import Experiment
+from dallme.experiments.runs import Run
+from dallme.experiments.spec import Experiment, parse_experiment
 from dallme.experiments.tracking import TRACKERS, Tracker, make_trackers
 from dallme.experiments.workspace import Workspace
 from dallme.progress import SilentProgress
 
-ROW = Row("a1b2c3d4e5", {"method": "random"}, {"accuracy": 0.5}, 1.5, 0, {"python": "3.11", "torch": None}, "2026-01-01T00:00:00")
+ROW = Row(
+    "a1b2c3d4e5",
+    {"method": "random"},
+    {"accuracy": 0.5},
+    1.5,
+    0,
+    {"python": "3.11", "torch": None},
+    "2026-01-01T00:00:00",
+)
 
 
 class Notes(SilentProgress):
@@ -62,26 +69,30 @@ class Stub:
     calls: list[str] = field(default_factory=list)
     progress: Any = field(default_factory=Notes)
 
-    def inputs(self, cell: Cell) -> dict[str, str]:
+    def inputs(self, cell: Run) -> dict[str, str]:
         if self.data.get(cell["method"]) == "missing":
             raise InputError("expected the data set, found none")
         return {"source": self.data.get(cell["method"], "")}
 
-    def embed(self, cell: Cell) -> None:
-        (self.folder / "embedded").open("a").write(f"{cell['embedder']} {cell['prompt']!r} {cell['method']}\n")
+    def embed(self, cell: Run) -> None:
+        (self.folder / "embedded").open("a").write(
+            f"{cell['embedder']} {cell['prompt']!r} {cell['method']}\n"
+        )
         raise InputError("no embedder")
 
     def quiet(self) -> Stub:
         return replace(self, progress=SilentProgress())
 
-    def compute(self, cell: Cell, workspace: Any) -> dict[str, Any]:
+    def compute(self, cell: Run, workspace: Any) -> dict[str, Any]:
         method = cell["method"]
         self.calls.append(method)
         if method == self.hangs:
             (self.folder / "hanging").write_text(str(os.getpid()))
             time.sleep(600)
         if method == self.dies:
-            while self.hangs and not (self.folder / "hanging").exists():  # the other cell is to be in flight by then
+            while (
+                self.hangs and not (self.folder / "hanging").exists()
+            ):  # the other cell is to be in flight by then
                 time.sleep(0.01)
             os._exit(9)
         if method in self.errors:
@@ -112,11 +123,13 @@ def use(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
 def make_experiment(*grids: str) -> Experiment:
     """An experiment with one edition, `offline`, of the given grids."""
     tables = "".join(
-        f"[[editions.offline.grid]]\nclassifier = ['naive-bayes']\nembedder = ['hashing']\n{grid}\n" for grid in grids
+        f"[[editions.offline.grid]]\nclassifier = ['naive-bayes']\nembedder = ['hashing']\n{grid}\n"
+        for grid in grids
     )
     head = "title = 't'\nplace = 'Table 9'\nkind = 'accuracy'\nrows = ['method']\ncolumns = ['data']\n"
     return parse_experiment(
-        f"{head}[editions.offline]\ndiffers = []\n[editions.offline.data]\ntiny = {{train = 'x'}}\n{tables}", "tiny"
+        f"{head}[editions.offline]\ndiffers = []\n[editions.offline.data]\ntiny = {{train = 'x'}}\n{tables}",
+        "tiny",
     )
 
 
@@ -163,7 +176,14 @@ def test_the_last_row_of_a_key_wins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damaged",
-    [b'{"key": "a1b2', b"\xff\xfe", b"[1]", b'{"key": "a"}', b'{"key": 7}', ROW.line().replace(b"0.5", b"0.7").strip()],
+    [
+        b'{"key": "a1b2',
+        b"\xff\xfe",
+        b"[1]",
+        b'{"key": "a"}',
+        b'{"key": 7}',
+        ROW.line().replace(b"0.5", b"0.7").strip(),
+    ],
     ids=["half", "no text", "no object", "keys missing", "wrong type", "a flipped bit"],
 )
 def test_a_damaged_line_is_left_out_and_told_of(tmp_path: Path, damaged: bytes) -> None:
@@ -172,7 +192,10 @@ def test_a_damaged_line_is_left_out_and_told_of(tmp_path: Path, damaged: bytes) 
     assert file.load() == [ROW]
     file.append(replace(ROW, key="b"))  # closes the line first
     assert file.load() == [ROW, replace(ROW, key="b")]
-    assert file.progress.lines == [f"{file.path}: line 2 is damaged and left out; its cell is computed again"] * 2  # type: ignore[attr-defined]
+    assert (
+        file.progress.lines
+        == [f"{file.path}: line 2 is damaged and left out; its cell is computed again"] * 2
+    )  # type: ignore[attr-defined]
 
 
 def test_a_line_of_an_earlier_version_has_no_checksum(tmp_path: Path) -> None:
@@ -181,7 +204,9 @@ def test_a_line_of_an_earlier_version_has_no_checksum(tmp_path: Path) -> None:
     assert file.load() == [ROW]
 
 
-def test_a_row_for_which_there_is_no_room_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_for_which_there_is_no_room_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -189,7 +214,9 @@ def test_a_row_for_which_there_is_no_room_leaves_nothing(tmp_path: Path, monkeyp
     file.append(ROW)
     with monkeypatch.context() as patched:
         patched.setattr("dallme.experiments.rows.os.fsync", full)
-        with pytest.raises(OutputError, match=r"cannot write results to .*: No space left on device; make room or choose"):
+        with pytest.raises(
+            OutputError, match=r"cannot write results to .*: No space left on device; make room or choose"
+        ):
             file.append(replace(ROW, key="b"))
     assert file.path.read_bytes() == ROW.line()
 
@@ -205,12 +232,16 @@ def test_a_whole_last_line_needs_no_end(tmp_path: Path) -> None:
 def test_rows_that_cannot_be_written_or_read(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     file = RowFile(tmp_path / "taken" / ROWS)
-    with pytest.raises(OutputError, match=r"cannot write results to .*rows.jsonl: .*; make room or choose another folder"):
+    with pytest.raises(
+        OutputError, match=r"cannot write results to .*rows.jsonl: .*; make room or choose another folder"
+    ):
         file.append(ROW)
     with pytest.raises(OutputError, match="cannot write results to"), file.lock():
         pass
     (tmp_path / ROWS).mkdir()
-    with pytest.raises(InputError, match=r"expected rows of results in .*rows.jsonl, could not read it: Is a directory"):
+    with pytest.raises(
+        InputError, match=r"expected rows of results in .*rows.jsonl, could not read it: Is a directory"
+    ):
         RowFile(tmp_path / ROWS).load()
 
 
@@ -295,7 +326,11 @@ def test_what_cannot_be_run(stub: Stub) -> None:
 def test_failing_cells_are_told_of_and_the_others_kept(stub: Stub) -> None:
     experiment = make_experiment("method = ['a', 'bb', 'ccc', 'dddd', 'nan', 'odd', 'e']")
     stub.data["a"] = "missing"
-    stub.errors = {"bb": (InputError, "expected two classes\nfound one"), "ccc": (KeyError, "x"), "dddd": (ValueError,)}
+    stub.errors = {
+        "bb": (InputError, "expected two classes\nfound one"),
+        "ccc": (KeyError, "x"),
+        "dddd": (ValueError,),
+    }
     outcome = run(experiment, stub)
     assert methods(outcome.computed) == ["nan", "odd", "e"]
     assert [(cell["method"], message) for cell, message in outcome.failures] == [
@@ -311,19 +346,22 @@ def test_failing_cells_are_told_of_and_the_others_kept(stub: Stub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [(float("nan"), "ValueError: Out of range float"), ({1}, "TypeError: Object of type set")]
+    ("value", "message"),
+    [(float("nan"), "ValueError: Out of range float"), ({1}, "TypeError: Object of type set")],
 )
 def test_a_result_that_json_cannot_hold_is_a_failure(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, value: Any, message: str
 ) -> None:
-    monkeypatch.setattr(kinds, "run_cell", lambda cell, workspace: {"accuracy": value if cell["method"] == "bb" else 0.5})
+    monkeypatch.setattr(
+        kinds, "run_cell", lambda cell, workspace: {"accuracy": value if cell["method"] == "bb" else 0.5}
+    )
     outcome = run(ABC, stub)
     assert methods(outcome.computed) == ["a", "ccc"]
     assert outcome.failures[0][1].startswith(message)
 
 
 def test_an_interrupt_stops_at_once_and_keeps_the_rows(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compute(cell: Cell, workspace: Any) -> dict[str, Any]:
+    def compute(cell: Run, workspace: Any) -> dict[str, Any]:
         if cell["method"] == "bb":
             raise KeyboardInterrupt
         return stub.compute(cell, workspace)
@@ -386,7 +424,10 @@ def test_a_killed_run_loses_the_cell_in_flight_alone(
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, text=True)
     try:
-        wait_until(lambda: marker.exists() and marker.read_text() != "" and sorted(methods(file.load())) == done, process)
+        wait_until(
+            lambda: marker.exists() and marker.read_text() != "" and sorted(methods(file.load())) == done,
+            process,
+        )
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -401,7 +442,13 @@ def test_a_killed_run_loses_the_cell_in_flight_alone(
 
 
 def test_a_process_that_dies_costs_the_cells_in_flight(tmp_path: Path) -> None:
-    stub = Stub(tmp_path, hangs="bb", dies="ccc", data={"a": "missing"}, errors={"e": (UnknownNameError, "part", "e", ["f"])})
+    stub = Stub(
+        tmp_path,
+        hangs="bb",
+        dies="ccc",
+        data={"a": "missing"},
+        errors={"e": (UnknownNameError, "part", "e", ["f"])},
+    )
     outcome = run(make_experiment("method = ['a', 'bb', 'ccc', 'dddd', 'e']"), stub, jobs=2)
     assert [(cell["method"], message) for cell, message in outcome.failures] == [
         ("a", "expected the data set, found none"),
@@ -427,7 +474,11 @@ def test_an_interrupt_stops_all_processes(tmp_path: Path) -> None:
 
 
 def test_several_processes_find_the_vectors_ready(tmp_path: Path) -> None:
-    grids = ("method = ['bb', 'ccc']", "prompt = ['topic']\nmethod = ['bb']", "prompt = ['sentiment']\nmethod = ['full']")
+    grids = (
+        "method = ['bb', 'ccc']",
+        "prompt = ['topic']\nmethod = ['bb']",
+        "prompt = ['sentiment']\nmethod = ['full']",
+    )
     outcome = run(make_experiment(*grids), Stub(tmp_path), jobs=2)
     assert len(outcome.computed) == 4
     assert outcome.failures == ()  # though embedding failed: a cell that needs the vectors says so itself
@@ -444,7 +495,10 @@ def test_nothing_is_embedded_to_learn_what_embedding_costs(tmp_path: Path) -> No
 def test_several_processes_give_the_same_rows(tmp_path: Path) -> None:
     lines = ["text,label"]
     for number in range(12):
-        lines += [f"a fine film number {number} with joy,pos", f"a dull film number {number} with boredom,neg"]
+        lines += [
+            f"a fine film number {number} with joy,pos",
+            f"a dull film number {number} with boredom,neg",
+        ]
     (tmp_path / "tiny.csv").write_text("\n".join(lines) + "\n")
     experiment = make_experiment("method = ['random', 'nearest']\nper_class = [1, 2]\nsets = 2")
     edition = experiment.edition("offline")
@@ -491,7 +545,14 @@ FULL = replace(
         "training": {"learning_rate": 0.01, "layers": [1, 2], "model": "~/models/mine"},
         "candidates": {"dilm": {"path": "/home/me/dilm"}},
     },
-    result={"accuracy": 0.81, "runs": 5, "full_accuracy": None, "tuned": True, "accuracies": [0.8], "example": "a text"},
+    result={
+        "accuracy": 0.81,
+        "runs": 5,
+        "full_accuracy": None,
+        "tuned": True,
+        "accuracies": [0.8],
+        "example": "a text",
+    },
 )
 PARAMETERS = {
     "experiment": "tiny",
@@ -529,13 +590,26 @@ def test_tensorboard_writes_files_that_hold_all(tmp_path: Path, monkeypatch: pyt
         start += length + 16
     scalars = {value.tag: value.simple_value for value in values if value.tag in METRICS}
     assert scalars == pytest.approx(METRICS)
-    begun = [HParamsPluginData.FromString(value.metadata.plugin_data.content) for value in values if "session_start" in value.tag]
-    found = {key: getattr(value, str(value.WhichOneof("kind"))) for key, value in begun[0].session_start_info.hparams.items()}
+    begun = [
+        HParamsPluginData.FromString(value.metadata.plugin_data.content)
+        for value in values
+        if "session_start" in value.tag
+    ]
+    found = {
+        key: getattr(value, str(value.WhichOneof("kind")))
+        for key, value in begun[0].session_start_info.hparams.items()
+    }
     assert found == PARAMETERS
 
 
 def test_trackio_is_told_of_a_run(standin: Standin, capsys: pytest.CaptureFixture[str]) -> None:
-    def init(project: str, name: str | None = None, group: str | None = None, *, config: dict[str, Any] | None = None) -> None:
+    def init(
+        project: str,
+        name: str | None = None,
+        group: str | None = None,
+        *,
+        config: dict[str, Any] | None = None,
+    ) -> None:
         sys.stdout.write("* project initialized\n")  # it chats
         standin.calls.append(("init", project, name, group, config))
 
@@ -544,7 +618,11 @@ def test_trackio_is_told_of_a_run(standin: Standin, capsys: pytest.CaptureFixtur
 
     standin.put("trackio", init=init, log=log, finish=lambda: standin.calls.append(("finish",)))
     track("trackio")
-    assert standin.calls == [("init", "project", RUN, "tiny-offline", PARAMETERS), ("log", METRICS), ("finish",)]
+    assert standin.calls == [
+        ("init", "project", RUN, "tiny-offline", PARAMETERS),
+        ("log", METRICS),
+        ("finish",),
+    ]
     assert capsys.readouterr() == ("", "* project initialized\n")
 
 
@@ -567,13 +645,21 @@ def test_wandb_is_told_of_a_run(standin: Standin) -> None:
 
     standin.put("wandb", init=init)
     track("wandb")
-    assert standin.calls == [("init", "project", RUN, "tiny-offline", PARAMETERS), ("log", METRICS), ("finish",)]
+    assert standin.calls == [
+        ("init", "project", RUN, "tiny-offline", PARAMETERS),
+        ("log", METRICS),
+        ("finish",),
+    ]
 
 
 def test_mlflow_is_told_of_a_run(standin: Standin) -> None:
     @contextlib.contextmanager
     def start_run(
-        run_id: str | None = None, experiment_id: str | None = None, run_name: str | None = None, *, tags: Any = None
+        run_id: str | None = None,
+        experiment_id: str | None = None,
+        run_name: str | None = None,
+        *,
+        tags: Any = None,
     ) -> Iterator[None]:
         standin.calls.append(("start", run_name, tags))
         yield
@@ -588,10 +674,22 @@ def test_mlflow_is_told_of_a_run(standin: Standin) -> None:
     def log_metrics(metrics: dict[str, float], step: int | None = None) -> None:
         standin.calls.append(("metrics", metrics))
 
-    standin.put("mlflow", start_run=start_run, set_experiment=set_experiment, log_params=log_params, log_metrics=log_metrics)
+    standin.put(
+        "mlflow",
+        start_run=start_run,
+        set_experiment=set_experiment,
+        log_params=log_params,
+        log_metrics=log_metrics,
+    )
     track("mlflow")
     started = ("start", RUN, {"group": "tiny-offline"})
-    assert standin.calls == [("experiment", "project"), started, ("params", PARAMETERS), ("metrics", METRICS), ("end",)]
+    assert standin.calls == [
+        ("experiment", "project"),
+        started,
+        ("params", PARAMETERS),
+        ("metrics", METRICS),
+        ("end",),
+    ]
 
 
 class Standin:
@@ -613,7 +711,9 @@ def standin(monkeypatch: pytest.MonkeyPatch) -> Standin:
 
 
 def test_trackers_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UnknownNameError, match="unknown tracker 'comet'; known: trackio, mlflow, wandb, tensorboard"):
+    with pytest.raises(
+        UnknownNameError, match="unknown tracker 'comet'; known: trackio, mlflow, wandb, tensorboard"
+    ):
         make_trackers(["comet"], "p")
     for name, kind in TRACKERS.items():
         monkeypatch.setattr(kind, "package", f"no_{kind.package}")

@@ -12,23 +12,24 @@ import numpy as np
 import pytest
 
 from dallme.data import LabelledTexts
-from dallme.decoders.pools import Sieve
+from dallme.decoders.extractive.candidates import SentenceFilter
 from dallme.distiller import Distillation, Distiller
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.experiments import kinds
-from dallme.experiments.cells import Cell, make_cells
-from dallme.experiments.loading import parse_experiment
 from dallme.experiments.running import _cores_shared, _next
-from dallme.experiments.sets import MadeSets, kept_sets
-from dallme.experiments.spec import Experiment
-from dallme.experiments.workspace import Workspace, _shared
+from dallme.experiments.runs import Run, make_cells
+from dallme.experiments.spec import Experiment, parse_experiment
+from dallme.experiments.workspace import MadeSets, Workspace, _shared, kept_sets
 
 SOURCE = LabelledTexts(["a", "b", "c"], np.array([4, 7, 4]), {4: "good", 7: "bad"}, np.arange(3))
 
 
 def made(*texts: str) -> MadeSets:
     """A set of two texts for each of the given ones."""
-    sets = (replace(SOURCE, texts=[text, f"{text}é"], labels=np.array([7, 4]), row_ids=np.arange(2)) for text in texts)
+    sets = (
+        replace(SOURCE, texts=[text, f"{text}é"], labels=np.array([7, 4]), row_ids=np.arange(2))
+        for text in texts
+    )
     return MadeSets(tuple(sets), {"prototype_cosine": 0.25, "label_agrees": None})
 
 
@@ -58,7 +59,8 @@ def test_whoever_wants_more_makes_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda old: old[:-9], lambda old: old.replace(b"xx", b"xy"), lambda old: b"[]", lambda old: b""]
+    "damage",
+    [lambda old: old[:-9], lambda old: old.replace(b"xx", b"xy"), lambda old: b"[]", lambda old: b""],
 )
 def test_a_damaged_file_counts_as_none(tmp_path: Path, damage: Any) -> None:
     file = tmp_path / "a.json"
@@ -68,14 +70,18 @@ def test_a_damaged_file_counts_as_none(tmp_path: Path, damage: Any) -> None:
     assert texts_of(kept_sets(file, 1, SOURCE, never)) == [["new", "newé"]]
 
 
-def make_experiment(folder: Path, name: str, *grids: str) -> tuple[Experiment, Workspace, list[Cell]]:
+def make_experiment(folder: Path, name: str, *grids: str) -> tuple[Experiment, Workspace, list[Run]]:
     """An experiment on eight films, the workspace to run it in, and its cells."""
-    rows = [{"text": f"{word} film number{row}", "label": word} for row in range(4) for word in ("fine", "poor")]
+    rows = [
+        {"text": f"{word} film number{row}", "label": word} for row in range(4) for word in ("fine", "poor")
+    ]
     (folder / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     head = "title = 't'\nplace = 'Table 9'\nkind = 'accuracy'\nrows = ['method']\ncolumns = ['classifier']\n"
     head += "[editions.offline]\ndiffers = []\nembedder = ['hashing']\nper_class = [1]\nprotocol = 'paper'\n"
     head += "[editions.offline.data]\nfilms = { train = 'films.jsonl', test = 'films.jsonl' }\n"
-    experiment = parse_experiment(head + "".join(f"[[editions.offline.grid]]\n{grid}\n" for grid in grids), name)
+    experiment = parse_experiment(
+        head + "".join(f"[[editions.offline.grid]]\n{grid}\n" for grid in grids), name
+    )
     edition = experiment.edition("offline")
     workspace = Workspace(edition, folder / "results" / name, folder, folder / "store")
     return experiment, workspace, make_cells(experiment, edition)
@@ -100,12 +106,16 @@ LINEAR = "method = ['nearest']\nsets = 2\nclassifier = ['logistic-regression', '
 ONE_SET = "method = ['nearest']\nsets = 1\ntest_rows = 4\nclassifier = ['linear-svm']"
 
 
-def test_grids_and_experiments_share_what_they_distil(tmp_path: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grids_and_experiments_share_what_they_distil(
+    tmp_path: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = []
     for name in ("one", "two"):
         _, workspace, cells = make_experiment(tmp_path, name, LINEAR, ONE_SET)
         for cell in cells:
-            monkeypatch.setattr("dallme.experiments.workspace._KEPT.things", {})  # as in a process that has just been started
+            monkeypatch.setattr(
+                "dallme.experiments.workspace._KEPT.things", {}
+            )  # as in a process that has just been started
             found.append(kinds.run_cell(cell, workspace))
     assert runs == ["nearest"]
     assert [each["runs"] for each in found] == [2, 2, 1] * 2
@@ -125,7 +135,9 @@ def test_grids_and_experiments_share_what_they_distil(tmp_path: Path, runs: list
 )
 def test_other_texts_are_made_anew(tmp_path: Path, runs: list[str], other: str) -> None:
     method = "" if "method" in other else "method = ['nearest']\n"
-    _, workspace, cells = make_experiment(tmp_path, "one", LINEAR, f"{method}{other}\nclassifier = ['naive-bayes']")
+    _, workspace, cells = make_experiment(
+        tmp_path, "one", LINEAR, f"{method}{other}\nclassifier = ['naive-bayes']"
+    )
     for cell in cells:
         kinds.run_cell(cell, workspace)
     assert len(runs) == 2
@@ -173,10 +185,14 @@ def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
-def test_other_budgets_and_decoders_read_the_sentences_of_a_source_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_budgets_and_decoders_read_the_sentences_of_a_source_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looked_at: list[str] = []
-    find = Sieve.sentences
-    monkeypatch.setattr(Sieve, "sentences", lambda self, text: looked_at.append(text) or find(self, text))
+    find = SentenceFilter.sentences
+    monkeypatch.setattr(
+        SentenceFilter, "sentences", lambda self, text: looked_at.append(text) or find(self, text)
+    )
     monkeypatch.setattr("dallme.experiments.workspace._KEPT.things", {})
     _shared.cache_clear()
     grid = "per_class = [1, 2]\nsets = 2\nmethod = ['extractive']\nclassifier = ['naive-bayes']"
@@ -187,17 +203,26 @@ def test_other_budgets_and_decoders_read_the_sentences_of_a_source_once(tmp_path
     assert len(looked_at) == 8
 
 
-@pytest.mark.parametrize(("kind", "files"), [("accuracy", ["films.jsonl"]), ("probe", ["films.jsonl", "seen.jsonl"])])
+@pytest.mark.parametrize(
+    ("kind", "files"), [("accuracy", ["films.jsonl"]), ("probe", ["films.jsonl", "seen.jsonl"])]
+)
 def test_a_test_set_that_is_read_as_vectors_is_embedded_ahead_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, files: list[str]
 ) -> None:
-    _, workspace, cells = make_experiment(tmp_path, "one", "method = ['nearest']\nclassifier = ['naive-bayes']")
-    (tmp_path / "seen.jsonl").write_text('{"text": "a fine film", "label": "fine"}\n{"text": "a poor film", "label": "poor"}\n')
+    _, workspace, cells = make_experiment(
+        tmp_path, "one", "method = ['nearest']\nclassifier = ['naive-bayes']"
+    )
+    (tmp_path / "seen.jsonl").write_text(
+        '{"text": "a fine film", "label": "fine"}\n{"text": "a poor film", "label": "poor"}\n'
+    )
     known = workspace.edition.data["films"]
-    workspace = replace(workspace, edition=replace(workspace.edition, data={"films": replace(known, test="seen.jsonl")}))
+    workspace = replace(
+        workspace, edition=replace(workspace.edition, data={"films": replace(known, test="seen.jsonl")})
+    )
     embedded: list[int] = []
     monkeypatch.setattr(
-        "dallme.experiments.workspace.embed_with_store", lambda embedder, texts, **options: embedded.append(len(texts))
+        "dallme.experiments.workspace.embed_with_store",
+        lambda embedder, texts, **options: embedded.append(len(texts)),
     )
     workspace.embed(replace(cells[0], kind=kind))
     assert embedded == [{"films.jsonl": 8, "seen.jsonl": 2}[file] for file in files]

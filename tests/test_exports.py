@@ -18,12 +18,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from dallme.audit.evidence import gather
+from dallme.audit.inputs import gather
 from dallme.cli.main import _status
 from dallme.data import LabelledTexts
-from dallme.distilled import DistilledDataset, Lineage
-from dallme.exports import EXPORTS, Export, Material, find
-from dallme.exports.atlas import project
+from dallme.dataset import DistilledDataset, Lineage
+from dallme.report.exports import EXPORTS, Export, Material, find, project
 
 TEXTS = (
     "A fine film {text}, warm and bright.",
@@ -112,7 +111,9 @@ def test_fine_tuning_takes_a_chat_a_line(distilled: DistilledDataset) -> None:
 
 def test_json_lines_hold_the_lineage(distilled: DistilledDataset) -> None:
     rows = [json.loads(line) for line in write(distilled, "jsonl").split("\n")[:-1]]
-    assert rows == [{key: row[key] for key in row if key != "member_rows"} for row in distilled.to_arrow().to_pylist()]
+    assert rows == [
+        {key: row[key] for key in row if key != "member_rows"} for row in distilled.to_arrow().to_pylist()
+    ]
     assert rows[0]["text"] == TEXTS[0]
     assert (rows[0]["label_text"], rows[0]["weight"], rows[0]["sentence_rows"]) == ("positive", 2.0, [0])
 
@@ -144,13 +145,17 @@ def test_the_program_trains_what_it_says(folder: Path, dallme: Run) -> None:
     expected = [f"{model.predict([text])[0]}: {text[:80]}" for text in ("Put your own texts here.", TEXTS[0])]
     assert done.stdout.splitlines() == ["trained on 3 texts of the classes: +negative, positive", *expected]
     folder.rename("elsewhere")
-    done = subprocess.run([sys.executable, "train.py", "elsewhere"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "train.py", "elsewhere"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[1:] == expected
 
 
 def test_the_setfit_program_names_folder_and_classes(distilled: DistilledDataset) -> None:
     folder = 'out\n" {x} \\'
-    program = write(replace(distilled, label_names={0: "a'\n", 1: '"""', 2: "without a text"}), "setfit", folder)
+    program = write(
+        replace(distilled, label_names={0: "a'\n", 1: '"""', 2: "without a text"}), "setfit", folder
+    )
     compile(program, "setfit", "exec")
     lines = dict(line.split(" = ", 1) for line in program.splitlines() if " = " in line)
     assert eval(lines["classes"]) == ["a'\n", '"""']
@@ -162,7 +167,8 @@ def test_the_setfit_program_names_folder_and_classes(distilled: DistilledDataset
 
 def test_argilla_takes_flat_records(distilled: DistilledDataset) -> None:
     assert json.loads(write(distilled, "argilla")) == [
-        {"id": str(row), "text": TEXTS[row], "label": NAMES[row], "weight": weight} for row, weight in enumerate((2.0, 1.0, 1.5))
+        {"id": str(row), "text": TEXTS[row], "label": NAMES[row], "weight": weight}
+        for row, weight in enumerate((2.0, 1.0, 1.5))
     ]
 
 
@@ -175,7 +181,9 @@ def test_label_studio_takes_tasks_with_predictions(distilled: DistilledDataset) 
         [
             {
                 "model_version": "dallme",
-                "result": [{"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": [name]}}],
+                "result": [
+                    {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": [name]}}
+                ],
             }
         ]
         for name in NAMES
@@ -187,7 +195,11 @@ def test_label_studio_takes_tasks_with_predictions(distilled: DistilledDataset) 
 
 def test_an_atlas_without_a_source_holds_the_texts_alone(folder: Path, dallme: Run) -> None:
     assert dallme("export", folder, "--export", "atlas")[:2] == (0, "3 texts as atlas in atlas.parquet\n")
-    assert pq.read_table("atlas.parquet").to_pydict() == {"text": list(TEXTS), "label": list(NAMES), "weight": [2.0, 1.0, 1.5]}
+    assert pq.read_table("atlas.parquet").to_pydict() == {
+        "text": list(TEXTS),
+        "label": list(NAMES),
+        "weight": [2.0, 1.0, 1.5],
+    }
 
 
 def test_an_atlas_maps_the_source(folder: Path, distilled: DistilledDataset, dallme: Run) -> None:
@@ -205,7 +217,9 @@ def test_an_atlas_maps_the_source(folder: Path, distilled: DistilledDataset, dal
     assert table["label"] == [*NAMES, *(name for _, name in rows)]
     assert table["kind"] == ["distilled"] * 3 + ["source"] * 6
     assert table["weight"] == [2.0, 1.0, 1.5] + [None] * 6
-    source = LabelledTexts([text for text, _ in rows], np.array([1] * 5 + [0]), distilled.label_names, np.arange(6))
+    source = LabelledTexts(
+        [text for text, _ in rows], np.array([1] * 5 + [0]), distilled.label_names, np.arange(6)
+    )
     evidence = gather(distilled, source, embedder="hashing")
     assert evidence.vectors is not None
     vectors = np.concatenate([evidence.own, evidence.vectors.vectors])
@@ -231,7 +245,12 @@ def test_every_format_is_written(folder: Path, dallme: Run, export: Export) -> N
     status, out, err = dallme("export", folder, "--format", export.name, "--json")
     target = Path(f"{export.name}{export.suffix}")
     assert (status, err) == (0, "")
-    assert json.loads(out) == {"format": export.name, "output": str(target), "texts": 3, "bytes": target.stat().st_size}
+    assert json.loads(out) == {
+        "format": export.name,
+        "output": str(target),
+        "texts": 3,
+        "bytes": target.stat().st_size,
+    }
     assert target.read_bytes() == export.write(Material(DistilledDataset.load(folder), str(folder)))
 
 

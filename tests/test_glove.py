@@ -17,21 +17,32 @@ import pyarrow.parquet as pq
 import pytest
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, WordEmbeddings
-from sentence_transformers.sentence_transformer.modules.tokenizer import ENGLISH_STOP_WORDS, WhitespaceTokenizer
+from sentence_transformers.sentence_transformer.modules.tokenizer import (
+    ENGLISH_STOP_WORDS,
+    WhitespaceTokenizer,
+)
 
 from dallme.embedders.base import TextError, normalize
+from dallme.embedders.cache import EmbeddingStore, embed_with_store
 from dallme.embedders.glove import GloVeEmbedder
 from dallme.embedders.resolve import resolve
 from dallme.errors import DallmeError, InputError, MissingDependencyError
-from dallme.models import word_vector_cache, word_vector_formats, word_vectors
+from dallme.models import word_vector_formats, word_vectors
+from dallme.models import word_vectors as word_vector_cache
 from dallme.models.word_vectors import default_stop_words, load_source
 from dallme.progress import SilentProgress
-from dallme.store import EmbeddingStore, embed_with_store
 
-WORDS = {"film": [1.0, 0.5, -0.25], "dull": [-0.5, 2.0, 0.125], "paris": [0.0, -1.0, 3.0], "Paris": [4.0, 0.0, 0.0]}
+WORDS = {
+    "film": [1.0, 0.5, -0.25],
+    "dull": [-0.5, 2.0, 0.125],
+    "paris": [0.0, -1.0, 3.0],
+    "Paris": [4.0, 0.0, 0.0],
+}
 VECTORS = np.array(list(WORDS.values()), dtype=np.float32)
 TEXT = "".join(f"{word} {' '.join(map(str, numbers))}\n" for word, numbers in WORDS.items())
-BINARY = b"4 3\n" + b"".join(word.encode() + b" " + struct.pack("<3f", *numbers) for word, numbers in WORDS.items())
+BINARY = b"4 3\n" + b"".join(
+    word.encode() + b" " + struct.pack("<3f", *numbers) for word, numbers in WORDS.items()
+)
 
 
 @pytest.fixture(autouse=True)
@@ -101,26 +112,55 @@ TRICKY = [
 @pytest.mark.parametrize("lower_case", [False, True])
 def test_vectors_are_those_of_the_library_for_words_of_every_kind(tmp_path: Path, lower_case: bool) -> None:
     rng = np.random.default_rng(0)
-    words = ["film", "dull", "Paris", "paris", "u.s.", "don't", "--", "...", "film's", "straße", "i̇stanbul", "The", "br"]
+    words = [
+        "film",
+        "dull",
+        "Paris",
+        "paris",
+        "u.s.",
+        "don't",
+        "--",
+        "...",
+        "film's",
+        "straße",
+        "i̇stanbul",
+        "The",
+        "br",
+    ]
     vectors = rng.normal(size=(len(words), 5)).astype(np.float32)
     library = _library(words, vectors, do_lower_case=lower_case)
     library.save(str(tmp_path / "model"))
     embedder = GloVeEmbedder(str(tmp_path / "model"), unknown="zero")
     np.testing.assert_allclose(embedder.embed(TRICKY), normalize(library.encode(TRICKY)), atol=1e-6)
     prompted = library.encode(TRICKY[:3], prompt="Film dull: ")
-    np.testing.assert_allclose(embedder.embed(TRICKY[:3], prompt="Film dull: "), normalize(prompted), atol=1e-6)
+    np.testing.assert_allclose(
+        embedder.embed(TRICKY[:3], prompt="Film dull: "), normalize(prompted), atol=1e-6
+    )
 
 
-def test_vectors_are_those_of_the_library_for_random_texts_of_real_words(wheel: GloVeEmbedder, tmp_path: Path) -> None:
+def test_vectors_are_those_of_the_library_for_random_texts_of_real_words(
+    wheel: GloVeEmbedder, tmp_path: Path
+) -> None:
     found = wheel._words
     words = list(found.rows)[:600]
     vectors = np.array(found.vectors[:600])
-    lines = "".join(f"{word} {' '.join(map(repr, row))}\n" for word, row in zip(words, vectors.tolist(), strict=True))
+    lines = "".join(
+        f"{word} {' '.join(map(repr, row))}\n" for word, row in zip(words, vectors.tolist(), strict=True)
+    )
     embedder = GloVeEmbedder(_write(tmp_path / "glove.txt", lines), unknown="zero")
     rng = np.random.default_rng(1)
-    vocabulary = [*words, *(word.upper() for word in words), *(f"({word}," for word in words), "qqq", "''", "``"]
+    vocabulary = [
+        *words,
+        *(word.upper() for word in words),
+        *(f"({word}," for word in words),
+        "qqq",
+        "''",
+        "``",
+    ]
     texts = [" ".join(rng.choice(vocabulary, size=size)) for size in rng.integers(1, 40, size=300)]
-    np.testing.assert_allclose(embedder.embed(texts), normalize(_library(words, vectors).encode(texts)), atol=1e-5)
+    np.testing.assert_allclose(
+        embedder.embed(texts), normalize(_library(words, vectors).encode(texts)), atol=1e-5
+    )
 
 
 def test_vectors_are_those_of_the_library_on_real_news(wheel: GloVeEmbedder, shared_data: Path) -> None:
@@ -146,7 +186,8 @@ def test_the_mean_of_known_words(source: str) -> None:
     embedder = resolve(f"glove:{source}")
     expected = [(2 * film + dull) / 3, paris, (film + paris) / 2]
     np.testing.assert_allclose(
-        embedder.embed(["film dull (Film)", "Paris", "Paris the unheard-of film."]), normalize(np.array(expected))
+        embedder.embed(["film dull (Film)", "Paris", "Paris the unheard-of film."]),
+        normalize(np.array(expected)),
     )
     assert embedder.word_counts == (6, 1)
 
@@ -189,7 +230,9 @@ def test_unknown_words_are_counted_and_reported(source: str) -> None:
     assert (embedder.word_counts, embedder.notes) == ((3, 0), ())  # a stop word is neither
     embedder.embed(["Qqq, film -- zzz", "film!"])
     assert embedder.word_counts == (5, 2)
-    assert embedder.notes == ("glove:glove.tiny.3d.txt does not know 2 of 7 words (28.6%); they were left out",)
+    assert embedder.notes == (
+        "glove:glove.tiny.3d.txt does not know 2 of 7 words (28.6%); they were left out",
+    )
 
 
 def test_a_text_of_unknown_words_is_an_error_that_names_it(source: str) -> None:
@@ -219,7 +262,9 @@ def test_a_prompt_does_not_hide_that_no_word_is_known(source: str) -> None:
     assert GloVeEmbedder(source, unknown="zero").embed(["qqq"], prompt="film: ").tolist() == [[0, 0, 0]]
 
 
-def test_with_a_store_the_row_of_the_source_is_named_and_unknown_words_are_noted(source: str, tmp_path: Path) -> None:
+def test_with_a_store_the_row_of_the_source_is_named_and_unknown_words_are_noted(
+    source: str, tmp_path: Path
+) -> None:
     class Notes(SilentProgress):
         def __init__(self) -> None:
             self.seen: list[str] = []
@@ -254,21 +299,28 @@ FILES: dict[str, Callable[[Path], str]] = {
     "text with spaces at the ends": lambda at: _write(at / "vectors.vec", TEXT.replace("\n", " \n") + "\n"),
     "gzip": lambda at: _write(at / "glove.txt.gz", gzip.compress(TEXT.encode(), mtime=0)),
     "zip": lambda at: _zipped(at / "glove.zip", readme__md="read me", glove__3d__txt=TEXT),
-    "one of a zip": lambda at: _zipped(at / "glove.zip", glove__2d__txt="film 1 2\n", glove__3d__txt=TEXT) + "!glove.3d.txt",
+    "one of a zip": lambda at: (
+        _zipped(at / "glove.zip", glove__2d__txt="film 1 2\n", glove__3d__txt=TEXT) + "!glove.3d.txt"
+    ),
     "word2vec text": lambda at: _write(at / "vectors.txt", "4 3\n" + TEXT),
-    "word2vec text in gzip": lambda at: _write(at / "vectors.txt.gz", gzip.compress(("4 3\n" + TEXT).encode(), mtime=0)),
+    "word2vec text in gzip": lambda at: _write(
+        at / "vectors.txt.gz", gzip.compress(("4 3\n" + TEXT).encode(), mtime=0)
+    ),
     "word2vec binary": lambda at: _write(at / "vectors.bin", BINARY),
     "word2vec binary in gzip": lambda at: _write(at / "vectors.bin.gz", gzip.compress(BINARY, mtime=0)),
     "word2vec binary with line ends": lambda at: _write(
         at / "vectors.bin",
-        b"4 3\n" + b"".join(f"{word} ".encode() + struct.pack("<3f", *row) + b"\n" for word, row in WORDS.items()),
+        b"4 3\n"
+        + b"".join(f"{word} ".encode() + struct.pack("<3f", *row) + b"\n" for word, row in WORDS.items()),
     ),
 }
 
 
 @pytest.mark.parametrize("block", [1, 17, 8 * 2**20])
 @pytest.mark.parametrize("kind", FILES)
-def test_every_format_gives_the_same_vectors(kind: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_format_gives_the_same_vectors(
+    kind: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(word_vector_formats, "BLOCK_BYTES", block)
     monkeypatch.setattr(word_vector_formats, "MAX_LINE_BYTES", 100)
     words = load_source(FILES[kind](tmp_path))
@@ -279,30 +331,56 @@ def test_every_format_gives_the_same_vectors(kind: str, block: int, tmp_path: Pa
 
 def test_words_may_hold_spaces_and_any_bytes(tmp_path: Path) -> None:
     content = (
-        TEXT.encode() + b". . . 1 2 3\n" + "caf\u00e9\u00a0\u2028x 4 5 6\n".encode() + b"\xff\xfe 7 8 9\n" + b"nan 1e-3 -2E2 .5\n"
+        TEXT.encode()
+        + b". . . 1 2 3\n"
+        + "caf\u00e9\u00a0\u2028x 4 5 6\n".encode()
+        + b"\xff\xfe 7 8 9\n"
+        + b"nan 1e-3 -2E2 .5\n"
     )
     words = load_source(_write(tmp_path / "glove.txt", content))
     assert list(words.rows)[4:] == [". . .", "café\u00a0\u2028x", "\ufffd\ufffd", "nan"]
-    np.testing.assert_array_equal(words.vectors[4:], np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9], [1e-3, -200, 0.5]], np.float32))
+    np.testing.assert_array_equal(
+        words.vectors[4:], np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9], [1e-3, -200, 0.5]], np.float32)
+    )
 
 
 BROKEN = [
     ("a.txt", "film 1 2\ndull 1\n", "a.txt: expected a word and 2 numbers in line 2, found 'dull 1'"),
-    ("a.txt", "3 2\nfilm 1 2\ndull 1 2 \n\nparis\n", "a.txt: expected a word and 2 numbers in line 5, found 'paris'"),
+    (
+        "a.txt",
+        "3 2\nfilm 1 2\ndull 1 2 \n\nparis\n",
+        "a.txt: expected a word and 2 numbers in line 5, found 'paris'",
+    ),
     ("a.txt", "film 1 2\ndull 1 2x\n", "a.txt: expected finite numbers in line 2, found '2x'"),
     ("a.txt", "film 1 2\ndull nan 2\n", "a.txt: expected finite numbers in line 2, found 'nan'"),
     ("a.txt", "film 1 2\ndull 1 -inf\n", "a.txt: expected finite numbers in line 2, found '-inf'"),
     ("a.txt", "film 1 2\ndull 1 1e99\n", "a.txt: expected finite numbers in line 2, found '1e99'"),
     ("a.txt", "film 1 2\ndull  2\n", "a.txt: expected finite numbers in line 2, found ''"),
-    ("a.txt", "3 2\nfilm 1 2\ndull 1 2\n", "a.txt: expected 3 words, as its first line says, found 2; is it whole?"),
+    (
+        "a.txt",
+        "3 2\nfilm 1 2\ndull 1 2\n",
+        "a.txt: expected 3 words, as its first line says, found 2; is it whole?",
+    ),
     ("a.txt", "film\n", "a.txt: expected a word and its numbers in line 1, found 'film'"),
     ("a.txt", "film\t1\t2\n", r"a.txt: expected a word and 2 numbers in line 1, found 'film\t1\t2'"),
     ("a.txt", "", "a.txt: expected at least one word, found 0; is it whole?"),
     ("a.txt", "4 0\n", "a.txt: expected a word and its numbers in line 1, found '4 0'"),
-    ("a.txt", b"\x80\x04" * 100, "a.txt: expected lines of at most 100 bytes, found one of 200 or more; is it text?"),
+    (
+        "a.txt",
+        b"\x80\x04" * 100,
+        "a.txt: expected lines of at most 100 bytes, found one of 200 or more; is it text?",
+    ),
     ("a.bin", BINARY[:-1], "a.bin: expected 4 words, as its first line says, found 3; is it whole?"),
-    ("a.bin", TEXT, "a.bin: expected the number of words and their dimension in the first line, found 'film 1.0 0.5 -0.25\\n'"),
-    ("a.bin", b"1 1\nfilm " + struct.pack("<f", np.nan), "a.bin: expected finite numbers, found others in word 1 ('film')"),
+    (
+        "a.bin",
+        TEXT,
+        "a.bin: expected the number of words and their dimension in the first line, found 'film 1.0 0.5 -0.25\\n'",
+    ),
+    (
+        "a.bin",
+        b"1 1\nfilm " + struct.pack("<f", np.nan),
+        "a.bin: expected finite numbers, found others in word 1 ('film')",
+    ),
     (
         "a.txt.gz",
         gzip.compress(TEXT.encode(), mtime=0)[:-9],
@@ -310,7 +388,11 @@ BROKEN = [
     ),
     ("a.txt.gz", TEXT, "cannot read it: Not a gzipped file (b'fi'); is it whole?"),
     ("a.zip", TEXT, "cannot read it: File is not a zip file; is it whole?"),
-    ("a.zip", _zip_with(flags=1), "cannot unpack it: File 'glove.txt' is encrypted, password required for extraction"),
+    (
+        "a.zip",
+        _zip_with(flags=1),
+        "cannot unpack it: File 'glove.txt' is encrypted, password required for extraction",
+    ),
     ("a.zip", _zip_with(method=99), "cannot unpack it: That compression method is not supported"),
     ("a.zip", _zip_with(version=99), "cannot unpack it: zip file version 9.9"),
 ]
@@ -318,7 +400,12 @@ BROKEN = [
 
 @pytest.mark.parametrize(("name", "content", "message"), BROKEN)
 def test_a_broken_file_is_an_error_that_says_where(
-    name: str, content: str | bytes, message: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    content: str | bytes,
+    message: str,
+    tmp_path: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(word_vector_formats, "MAX_LINE_BYTES", 100)
     path = _write(tmp_path / name, content)
@@ -348,7 +435,9 @@ def test_the_files_of_a_zip_are_told_apart(tmp_path: Path) -> None:
     assert GloVeEmbedder(f"{path}!b.txt").name == "glove:glove.zip!b.txt"
 
 
-@pytest.mark.parametrize("name", ["", "6B.51d", "no-such.txt", "/no/such/glove.zip!a.txt", "a\0b", "a" * 5000])
+@pytest.mark.parametrize(
+    "name", ["", "6B.51d", "no-such.txt", "/no/such/glove.zip!a.txt", "a\0b", "a" * 5000]
+)
 def test_a_source_that_is_nowhere_is_an_error(name: str) -> None:
     with pytest.raises(InputError) as caught:
         resolve(f"glove:{name}")
@@ -371,7 +460,8 @@ def test_a_missing_wheel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wheel_with_other_vectors_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(word_vectors, "_SHA256", "0" * 64)
     with pytest.raises(
-        DallmeError, match="^expected word vectors with SHA-256 0{64}, found e5fa.*reinstall it: pip install --force"
+        DallmeError,
+        match="^expected word vectors with SHA-256 0{64}, found e5fa.*reinstall it: pip install --force",
     ):
         GloVeEmbedder().fingerprint()
 
@@ -383,7 +473,9 @@ def _forbidden(*arguments: Any) -> Any:
     raise AssertionError("the file was parsed again")
 
 
-def test_a_file_is_converted_once(source: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_converted_once(
+    source: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = load_source(source)
     assert sorted(path.suffix for path in cache.iterdir()) == [".f32", ".json"]
     moved = _write(tmp_path / "moved.txt", TEXT)
@@ -397,8 +489,12 @@ def test_a_file_is_converted_once(source: str, cache: Path, tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("suffix", [".f32", ".json"])
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-3])])
-def test_a_damaged_cache_is_made_anew(suffix: str, damage: Callable[[Path], Any], source: str, cache: Path) -> None:
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-3])]
+)
+def test_a_damaged_cache_is_made_anew(
+    suffix: str, damage: Callable[[Path], Any], source: str, cache: Path
+) -> None:
     load_source(source)
     damage(next(cache.glob(f"*{suffix}")))
     np.testing.assert_array_equal(load_source(source).vectors, VECTORS)
@@ -444,7 +540,11 @@ def test_a_model_brings_its_own_stop_words(model: Path) -> None:
 def test_a_model_as_older_releases_wrote_it(model: Path) -> None:
     modules = json.loads((model / "modules.json").read_text())
     pooling = model / modules[1]["path"] / "config.json"
-    modes = {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True, "pooling_mode_mean_sqrt_len_tokens": False}
+    modes = {
+        "pooling_mode_cls_token": False,
+        "pooling_mode_mean_tokens": True,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+    }
     pooling.write_text(json.dumps({"word_embedding_dimension": 3} | modes))
     before = GloVeEmbedder(str(model)).embed(["film Paris"])
     np.testing.assert_allclose(before, normalize(VECTORS[[0, 3]].sum(axis=0, keepdims=True)), atol=1e-6)
@@ -458,30 +558,43 @@ def test_a_model_as_older_releases_wrote_it(model: Path) -> None:
 
 def test_other_models_are_refused_with_the_way_to_use_them(model: Path, tmp_path: Path) -> None:
     words = WordEmbeddings(WhitespaceTokenizer(list(WORDS)), VECTORS.copy())
-    SentenceTransformer(modules=[words, Pooling(3, "max"), Normalize()], device="cpu").save(str(tmp_path / "max"))
+    SentenceTransformer(modules=[words, Pooling(3, "max"), Normalize()], device="cpu").save(
+        str(tmp_path / "max")
+    )
     way = "use it as a sentence-transformers model: st:MODEL$"
     with pytest.raises(InputError, match=f"found WordEmbeddings, Pooling, max, Normalize; {way}"):
         GloVeEmbedder(str(tmp_path / "max")).fingerprint()
     settings = next(model.rglob("wordembedding_config.json"))
     settings.write_text(settings.read_text().replace("WhitespaceTokenizer", "PhraseTokenizer"))
-    with pytest.raises(InputError, match=f"expected a WhitespaceTokenizer in .*, found .*PhraseTokenizer; {way}"):
+    with pytest.raises(
+        InputError, match=f"expected a WhitespaceTokenizer in .*, found .*PhraseTokenizer; {way}"
+    ):
         GloVeEmbedder(str(model)).fingerprint()
 
 
 def test_a_damaged_model_is_an_error_of_one_line(model: Path) -> None:
     weights = next(model.rglob("model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-4])
-    with pytest.raises(InputError, match=r"^expected word vectors in '.*model.safetensors', cannot read it: .*; is it whole\?$"):
+    with pytest.raises(
+        InputError,
+        match=r"^expected word vectors in '.*model.safetensors', cannot read it: .*; is it whole\?$",
+    ):
         GloVeEmbedder(str(model)).fingerprint()
     weights.unlink()
-    with pytest.raises(InputError, match="^expected a sentence-transformers model in '.*', cannot read it: FileNotFoundError"):
+    with pytest.raises(
+        InputError, match="^expected a sentence-transformers model in '.*', cannot read it: FileNotFoundError"
+    ):
         GloVeEmbedder(str(model)).fingerprint()
     (model / "modules.json").write_text("{")
-    with pytest.raises(InputError, match="^expected a sentence-transformers model in '.*', cannot read it: JSONDecodeError"):
+    with pytest.raises(
+        InputError, match="^expected a sentence-transformers model in '.*', cannot read it: JSONDecodeError"
+    ):
         GloVeEmbedder(str(model)).fingerprint()
 
 
-def test_the_fingerprint_tells_vectors_and_stop_words_apart(model: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fingerprint_tells_vectors_and_stop_words_apart(
+    model: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     digests = {GloVeEmbedder(at).fingerprint().weights for at in (source, str(model), "6B.50d")}
     tokenizer = next(model.rglob("whitespacetokenizer_config.json"))
     tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()) | {"stop_words": ["film"]}))
@@ -495,6 +608,7 @@ def test_a_model_with_more_vectors_than_words_is_refused(model: Path) -> None:
     tokenizer = next(model.rglob("whitespacetokenizer_config.json"))
     tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()) | {"vocab": ["film", "dull"]}))
     with pytest.raises(
-        InputError, match=r"^expected 2 finite vectors in '.*model.safetensors', found others, of shape \(4, 3\)$"
+        InputError,
+        match=r"^expected 2 finite vectors in '.*model.safetensors', found others, of shape \(4, 3\)$",
     ):
         GloVeEmbedder(str(model)).fingerprint()

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 from dallme import Distiller
 from dallme.cli.main import app
-from dallme.distilled import DistilledDataset
+from dallme.dataset import DistilledDataset
+from dallme.embedders.cache import EmbeddingStore, embed_with_store, text_keys
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 from dallme.experiments.rows import Row, RowFile
 from dallme.progress import SilentProgress
-from dallme.store import EmbeddingStore, embed_with_store, text_keys
 
 DATA = Path(__file__).parent / "data"
 FOLDER, SOURCE, TEST = (
@@ -32,11 +32,11 @@ FOLDER, SOURCE, TEST = (
 RESULTS = Path(__file__).parents[1] / "results" / "offline"
 
 #: Ten words that every class uses, and ten of each class.
-COMMON = "the a of it was and in on with from".split()
+COMMON = ["the", "a", "of", "it", "was", "and", "in", "on", "with", "from"]
 WORDS = {
-    "sea": "wave harbour sail anchor tide gull reef boat shore salt".split(),
-    "field": "barley plough hedge clover sheep barn meadow furrow oats lark".split(),
-    "town": "tram market bell bakery square lamp bridge clock street cafe".split(),
+    "sea": ["wave", "harbour", "sail", "anchor", "tide", "gull", "reef", "boat", "shore", "salt"],
+    "field": ["barley", "plough", "hedge", "clover", "sheep", "barn", "meadow", "furrow", "oats", "lark"],
+    "town": ["tram", "market", "bell", "bakery", "square", "lamp", "bridge", "clock", "street", "cafe"],
 }
 
 #: Columns under a checksum. Weights, and the rest of the lineage, only where no network computed the vectors.

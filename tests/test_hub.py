@@ -16,10 +16,8 @@ from huggingface_hub import DatasetCard, DatasetCardData, close_session
 from markdown_it import MarkdownIt
 
 from dallme.cli.main import _status
-from dallme.distilled import DistilledDataset, Lineage, hub
-from dallme.distilled.card import render
-from dallme.distilled.card_audit import check_audit, parse_audit
-from dallme.distilled.terms import Terms, hub_id
+from dallme.dataset import DistilledDataset, Lineage, hub
+from dallme.dataset.card import Terms, check_audit, hub_id, parse_audit, render
 from dallme.errors import DallmeError, InputError
 from hub_server import HubServer, Repository
 
@@ -30,7 +28,10 @@ FILES = ["README.md", "manifest.json", "train.parquet"]
 
 @pytest.fixture
 def distilled() -> DistilledDataset:
-    lineage = (Lineage("extractive", (1, 2), (1,), ("A fine film.",), (1,), 0.5), Lineage("extractive", (3,), (3,), (), (), None))
+    lineage = (
+        Lineage("extractive", (1, 2), (1,), ("A fine film.",), (1,), 0.5),
+        Lineage("extractive", (3,), (3,), (), (), None),
+    )
     return DistilledDataset(
         texts=("A fine film. Très bien.", "Dull & long."),
         labels=np.array([1, 0]),
@@ -47,8 +48,17 @@ def distilled() -> DistilledDataset:
 
 def audit(span: str = "fine film") -> dict[str, Any]:
     """The document of an audit of the two texts."""
-    rest = {"copied_5grams": 0.25, "members": 1, "label_confidence": 0.5, "label_agrees": True, "predicted": "positive"}
-    first = {"copied_span": {"words": 2, "row": 1, "text": span}, "personal": [{"kind": "PERSON", "text": "Très"}]} | rest
+    rest = {
+        "copied_5grams": 0.25,
+        "members": 1,
+        "label_confidence": 0.5,
+        "label_agrees": True,
+        "predicted": "positive",
+    }
+    first = {
+        "copied_span": {"words": 2, "row": 1, "text": span},
+        "personal": [{"kind": "PERSON", "text": "Très"}],
+    } | rest
     second = {"copied_span": {"words": 0, "row": None, "text": ""}, "personal": []} | rest
     return {
         "texts": [first, second],
@@ -119,7 +129,9 @@ def folder(distilled: DistilledDataset, tmp_path: Path) -> Path:
 # What arrives
 
 
-def test_what_was_pushed_is_what_is_loaded(distilled: DistilledDataset, server: HubServer, tmp_path: Path) -> None:
+def test_what_was_pushed_is_what_is_loaded(
+    distilled: DistilledDataset, server: HubServer, tmp_path: Path
+) -> None:
     address = distilled.push_to_hub("me/reviews", token=TOKEN)
     assert address == f"{server.url}/datasets/me/reviews"
     arrived = server.repositories["me/reviews"]
@@ -180,10 +192,17 @@ def test_a_branch_is_made(folder: Path, server: HubServer, dallme: Any) -> None:
 
 
 def test_a_dry_run_sends_nothing(folder: Path, server: HubServer, dallme: Any) -> None:
-    status, out, _ = dallme("push", folder, "me/reviews", "--license", "cc-by-4.0", "--language", "en, fr", "--dry-run")
+    status, out, _ = dallme(
+        "push", folder, "me/reviews", "--license", "cc-by-4.0", "--language", "en, fr", "--dry-run"
+    )
     assert status == 0
     assert server.steps == []
-    assert [line.split()[0] for line in out.splitlines()[:4]] == ["train.parquet", "README.md", "manifest.json", "audit.json"]
+    assert [line.split()[0] for line in out.splitlines()[:4]] == [
+        "train.parquet",
+        "README.md",
+        "manifest.json",
+        "audit.json",
+    ]
     assert "license: cc-by-4.0\n" in out
     assert 'load_dataset("me/reviews", split="train")' in out
     printed = json.loads(dallme("push", folder, "me/reviews", "--dry-run", "--json")[1])
@@ -207,8 +226,12 @@ def test_a_public_repository_needs_a_word(distilled: DistilledDataset, server: H
     assert len(server.repositories["me/reviews"].commits) == 1
 
 
-@pytest.mark.parametrize("name", ["reviews", "me/reviews/more", "/reviews", "me/", "me /reviews", 'me/"]"', ""])
-def test_an_id_without_a_namespace_is_an_error(distilled: DistilledDataset, server: HubServer, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["reviews", "me/reviews/more", "/reviews", "me/", "me /reviews", 'me/"]"', ""]
+)
+def test_an_id_without_a_namespace_is_an_error(
+    distilled: DistilledDataset, server: HubServer, name: str
+) -> None:
     with pytest.raises(InputError) as caught:
         distilled.push_to_hub(name)
     assert str(caught.value) == (
@@ -230,7 +253,8 @@ def test_a_refused_token_is_an_error_of_one_line(folder: Path, server: HubServer
 
 def test_a_namespace_of_others_is_an_error(distilled: DistilledDataset, server: HubServer) -> None:
     with pytest.raises(
-        DallmeError, match="403 You don't have the rights .* under the namespace 'them'; the token may not write there: take one"
+        DallmeError,
+        match="403 You don't have the rights .* under the namespace 'them'; the token may not write there: take one",
     ):
         distilled.push_to_hub("them/reviews")
     assert server.repositories == {}
@@ -239,15 +263,27 @@ def test_a_namespace_of_others_is_an_error(distilled: DistilledDataset, server: 
 @pytest.mark.parametrize(
     ("step", "fault", "advice"),
     [
-        ("create", "drop", "Server disconnected without sending a response.; check the name, the network and `hf auth login`; "),
+        (
+            "create",
+            "drop",
+            "Server disconnected without sending a response.; check the name, the network and `hf auth login`; ",
+        ),
         (
             "upload",
             "drop",
             "Error while uploading 'train.parquet' to the Hub.; check the name, the network and `hf auth login`; ",
         ),
         ("upload", 503, "503 refused on purpose; check the name, the network and `hf auth login`; "),
-        ("commit", "drop", "Server disconnected without sending a response.; check the name, the network and `hf auth login`; "),
-        ("commit", 404, "404 refused on purpose; there is no such repository, user or branch, or the token may not see it: "),
+        (
+            "commit",
+            "drop",
+            "Server disconnected without sending a response.; check the name, the network and `hf auth login`; ",
+        ),
+        (
+            "commit",
+            404,
+            "404 refused on purpose; there is no such repository, user or branch, or the token may not see it: ",
+        ),
         ("preupload", 429, "429 refused on purpose; too many requests: wait and try again; "),
         ("batch", 401, "401 refused on purpose; the Hub does not know the token: "),
     ],
@@ -272,7 +308,8 @@ def test_without_a_network_there_is_one_line(
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(
-        DallmeError, match="could not: .*Connection refused.*; check the name, the network and `hf auth login`; a"
+        DallmeError,
+        match="could not: .*Connection refused.*; check the name, the network and `hf auth login`; a",
     ):
         distilled.push_to_hub("me/reviews")
     close_session()  # the mode is read when a session starts
@@ -350,14 +387,17 @@ def test_an_audit_quotes_nothing_but_the_texts(distilled: DistilledDataset) -> N
             "expected audit.json to quote nothing but the distilled texts, found words in text 0 that it does not hold; "
             "run dallme audit again"
         )
-    with pytest.raises(InputError, match="expected an audit of these 2 texts, found one of 1 texts; run dallme audit again"):
+    with pytest.raises(
+        InputError, match="expected an audit of these 2 texts, found one of 1 texts; run dallme audit again"
+    ):
         check_audit({"texts": [{}]}, distilled)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"summary": 3, "texts": []}', b"\xff"])
 def test_an_audit_that_cannot_be_read_is_an_error(content: bytes) -> None:
     with pytest.raises(
-        InputError, match="expected the document of an audit in audit.json, found what cannot be read: .*; run dal"
+        InputError,
+        match="expected the document of an audit in audit.json, found what cannot be read: .*; run dal",
     ):
         parse_audit(content)
 
@@ -367,7 +407,9 @@ def test_an_audit_that_lacks_what_is_shown_is_an_error(key: str) -> None:
     document = audit()
     for place in (document, document["summary"], document["texts"][1]):
         place.pop(key, None)
-    with pytest.raises(InputError, match=f"found what cannot be read: KeyError: '{key}'; run dallme audit again"):
+    with pytest.raises(
+        InputError, match=f"found what cannot be read: KeyError: '{key}'; run dallme audit again"
+    ):
         parse_audit(json.dumps(document).encode())
     assert parse_audit(json.dumps(audit()).encode()) == audit()
 
@@ -376,7 +418,9 @@ def test_a_method_cannot_break_the_table_of_the_card(distilled: DistilledDataset
     result = {"classifier": "l|r", "accuracy_mean": 0.5, "accuracy_std": 0.0, "runs": 1, "recovered": None}
     table = {"methods": [{"method": "<b>|.csv", "texts": 2, "results": [result]}]}
     shown = render(distilled.with_comparison(table)).split("held-out real texts.\n\n")[1]
-    assert shown.startswith("| method | texts | l\\|r |\n| --- | --- | --- |\n| \\<b\\>\\|.csv | 2 | 0.500 |\n\n")
+    assert shown.startswith(
+        "| method | texts | l\\|r |\n| --- | --- | --- |\n| \\<b\\>\\|.csv | 2 | 0.500 |\n\n"
+    )
 
 
 # Licence, language, source
@@ -395,14 +439,18 @@ def test_a_method_cannot_break_the_table_of_the_card(distilled: DistilledDataset
         ("", None),
     ],
 )
-def test_only_an_id_of_the_hub_is_a_source_dataset(distilled: DistilledDataset, source: str, found: str | None) -> None:
+def test_only_an_id_of_the_hub_is_a_source_dataset(
+    distilled: DistilledDataset, source: str, found: str | None
+) -> None:
     assert hub_id({"data": {"source": source}}) == found
     card = DatasetCard(render(of_hub(distilled, source)))
     assert card.data.get("source_datasets") == ([found] if found else None)
 
 
 def test_the_terms_of_the_source_are_carried_over(distilled: DistilledDataset, server: HubServer) -> None:
-    server.cards["owner/reviews"] = "---\nlicense: CC-BY-SA-4.0\nlanguage: [en, deu, nonsense]\nmore: [1]\n---\n# Reviews\n"
+    server.cards["owner/reviews"] = (
+        "---\nlicense: CC-BY-SA-4.0\nlanguage: [en, deu, nonsense]\nmore: [1]\n---\n# Reviews\n"
+    )
     upload = hub.prepare(of_hub(distilled), "me/reviews")
     assert upload.notes == ()
     card = DatasetCard(upload.files["README.md"].decode())
@@ -417,8 +465,9 @@ def test_the_terms_of_the_source_are_carried_over(distilled: DistilledDataset, s
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}],
     }
     assert DatasetCardData(**card.data.to_dict()).to_yaml() == card.data.to_yaml()
-    assert "## Licence\n\n**cc-by-sa-4.0** (the card of the source says so). These texts are made of texts of owner/reviews:" in (
-        card.text
+    assert (
+        "## Licence\n\n**cc-by-sa-4.0** (the card of the source says so). These texts are made of texts of owner/reviews:"
+        in (card.text)
     )
     own = hub.prepare(of_hub(distilled), "me/reviews", license="MIT", languages=["fr"])
     assert DatasetCard(own.files["README.md"].decode()).data.license == "mit"
@@ -427,10 +476,16 @@ def test_the_terms_of_the_source_are_carried_over(distilled: DistilledDataset, s
 
 
 def test_a_licence_of_its_own_name_is_carried_over(distilled: DistilledDataset, server: HubServer) -> None:
-    server.cards["owner/reviews"] = "---\nlicense: other\nlicense_name: <b>ours</b>\nlicense_link: https://x.org/l\n---\n"
+    server.cards["owner/reviews"] = (
+        "---\nlicense: other\nlicense_name: <b>ours</b>\nlicense_link: https://x.org/l\n---\n"
+    )
     text = hub.prepare(of_hub(distilled), "me/reviews").files["README.md"].decode()
     data = DatasetCard(text).data.to_dict()
-    assert (data["license"], data["license_name"], data["license_link"]) == ("other", "<b>ours</b>", "https://x.org/l")
+    assert (data["license"], data["license_name"], data["license_link"]) == (
+        "other",
+        "<b>ours</b>",
+        "https://x.org/l",
+    )
     assert "**other (\\<b\\>ours\\</b\\>)**" in text
 
 
@@ -464,9 +519,13 @@ def test_a_licence_that_is_not_found_is_a_warning(
 
 
 def test_terms_that_make_no_sense_are_errors() -> None:
-    with pytest.raises(InputError, match="expected a licence as the Hub names it, .*, found 'my licence'; see https://"):
+    with pytest.raises(
+        InputError, match="expected a licence as the Hub names it, .*, found 'my licence'; see https://"
+    ):
         Terms(("my licence",))
-    with pytest.raises(InputError, match="expected a language as an ISO 639 code, such as en or deu, found 'English'"):
+    with pytest.raises(
+        InputError, match="expected a language as an ISO 639 code, such as en or deu, found 'English'"
+    ):
         Terms(languages=("English",))
 
 
@@ -474,7 +533,10 @@ def test_terms_that_make_no_sense_are_errors() -> None:
 
 
 def test_what_the_card_says_can_be_run(
-    distilled: DistilledDataset, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    distilled: DistilledDataset,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(folder.parent / "datasets"))
     tokens = MarkdownIt().parse(render(distilled, place=str(folder)).split("---\n", 2)[2])

@@ -36,13 +36,21 @@ def victim_of(name: str) -> Victim:
     return found
 
 
-@pytest.mark.parametrize(("name", "kills"), [("embed", 3), ("reproduce", 4), ("distill --overwrite", 2), ("review", 2)])
-def test_what_was_killed_again_and_again_gives_the_same_in_the_end(zygote: Zygote, tmp_path: Path, name: str, kills: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "kills"), [("embed", 3), ("reproduce", 4), ("distill --overwrite", 2), ("review", 2)]
+)
+def test_what_was_killed_again_and_again_gives_the_same_in_the_end(
+    zygote: Zygote, tmp_path: Path, name: str, kills: int
+) -> None:
     victim, rng = victim_of(name), random.Random(7)
     victim.learn(zygote, tmp_path / "learn")
     signals = [*SIGNALS] * kills
     moments = [
-        Moment("change", signals[number], {"at": rng.randint(1, victim.changes), "signal": SIGNALS[signals[number]]})
+        Moment(
+            "change",
+            signals[number],
+            {"at": rng.randint(1, victim.changes), "signal": SIGNALS[signals[number]]},
+        )
         for number in range(kills)
     ]
     trial = interrupt(victim, zygote, tmp_path / "work", moments)
@@ -76,4 +84,6 @@ def test_the_harness_sees_a_result_that_differs(zygote: Zygote, tmp_path: Path) 
     victim = victim_of("embed")
     victim.learn(zygote, tmp_path / "learn")
     victim.rows -= 1
-    assert "differs from an uninterrupted run's" in interrupt(victim, zygote, tmp_path / "work", []).losses[-1]
+    assert (
+        "differs from an uninterrupted run's" in interrupt(victim, zygote, tmp_path / "work", []).losses[-1]
+    )

@@ -17,14 +17,20 @@ from transformers import T5Config, T5ForConditionalGeneration
 from typer.testing import CliRunner
 
 from dallme.cli.main import app
-from dallme.decoders.vec2text.bases import EOS, Preset, find_preset, make_base
-from dallme.decoders.vec2text.checkpoint import Checkpoints
-from dallme.decoders.vec2text.config import InverterConfig
-from dallme.decoders.vec2text.dataset import Batches, Corpus, Drafts, draw_passages, encode, make_corpus, pad, split_texts
-from dallme.decoders.vec2text.folder import load
+from dallme.decoders.vec2text.backbones import EOS, Preset, find_preset, make_base
+from dallme.decoders.vec2text.checkpoint import Checkpoints, load
+from dallme.decoders.vec2text.corpus import (
+    Batches,
+    Corpus,
+    Drafts,
+    draw_passages,
+    encode,
+    make_corpus,
+    pad,
+    split_texts,
+)
 from dallme.decoders.vec2text.inverter import Inverter
-from dallme.decoders.vec2text.model import InverterModel
-from dallme.decoders.vec2text.tokenizing import train_tokenizer
+from dallme.decoders.vec2text.model import InverterConfig, InverterModel, train_tokenizer
 from dallme.decoders.vec2text.training import TrainingOptions, train_inverter
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
@@ -32,9 +38,25 @@ from dallme.errors import InputError, OutputError, UnknownNameError
 from dallme.progress import SilentProgress
 
 SLOTS = (
-    ("The chef", "A tired nurse", "My neighbour", "Our teacher", "The pilot", "An old sailor", "The young judge", "A farmer"),
+    (
+        "The chef",
+        "A tired nurse",
+        "My neighbour",
+        "Our teacher",
+        "The pilot",
+        "An old sailor",
+        "The young judge",
+        "A farmer",
+    ),
     ("bought", "painted", "lost", "repaired", "described", "sold", "found"),
-    ("a red bicycle", "the wooden boat", "three silver coins", "an expensive camera", "the broken radio", "two green lamps"),
+    (
+        "a red bicycle",
+        "the wooden boat",
+        "three silver coins",
+        "an expensive camera",
+        "the broken radio",
+        "two green lamps",
+    ),
     ("in Paris", "near the harbour", "on Monday", "after lunch", "for her son", "during the storm"),
 )
 EMBEDDER = HashingEmbedder()
@@ -118,9 +140,18 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_toy_corpus_is_written_again_word_for_word(tmp_path: Path) -> None:
     notes = Notes()
     config = train_inverter(
-        TEXTS, EMBEDDER, tmp_path / "inverter", preset="tiny", steps=160, correct=False, device="cpu", progress=notes
+        TEXTS,
+        EMBEDDER,
+        tmp_path / "inverter",
+        preset="tiny",
+        steps=160,
+        correct=False,
+        device="cpu",
+        progress=notes,
     )
-    exact = np.mean([text == original for text, original in zip(written(tmp_path / "inverter"), TEXTS, strict=True)])
+    exact = np.mean(
+        [text == original for text, original in zip(written(tmp_path / "inverter"), TEXTS, strict=True)]
+    )
     assert exact >= 0.95
     assert config.scores["hypotheses"]["texts"] == 4
     assert any("texts a second, about" in line for line in notes.lines)
@@ -131,12 +162,16 @@ def test_a_toy_corpus_is_written_again_word_for_word(tmp_path: Path) -> None:
 def test_corrections_come_nearer(plain: Path) -> None:
     inverter = Inverter.load(plain, "cpu", embedder=EMBEDDER)
     vectors = EMBEDDER.embed(TEXTS)[:30]
-    before, after = (np.mean([each.cosine for each in inverter.decode(vectors, steps=steps, beam=4)]) for steps in (0, 1))
+    before, after = (
+        np.mean([each.cosine for each in inverter.decode(vectors, steps=steps, beam=4)]) for steps in (0, 1)
+    )
     assert before < 0.95
     assert after > before + 0.01
 
 
-def test_training_is_silent_and_leaves_the_generator_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_is_silent_and_leaves_the_generator_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
     train_inverter(TEXTS[:20], EMBEDDER, tmp_path / "inverter", steps=2, **FAST)
@@ -147,7 +182,14 @@ def test_training_is_silent_and_leaves_the_generator_alone(tmp_path: Path, capsy
 def test_a_stage_ends_when_bleu_has_converged(tmp_path: Path) -> None:
     # At this learning rate nothing is learnt: of ten measurements the fourth is the last, three after the best.
     config = train_inverter(
-        TEXTS, EMBEDDER, tmp_path / "inverter", steps=20, correct=False, learning_rate=1e-9, patience=3, **FAST
+        TEXTS,
+        EMBEDDER,
+        tmp_path / "inverter",
+        steps=20,
+        correct=False,
+        learning_rate=1e-9,
+        patience=3,
+        **FAST,
     )
     assert sum(entry["steps"] for entry in config.training["history"]) == 8
 
@@ -163,7 +205,9 @@ def test_minutes_bound_a_training(tmp_path: Path) -> None:
 
 def test_the_same_seed_gives_the_same_bytes_and_another_others(plain: Path, tmp_path: Path) -> None:
     train_inverter(TEXTS, EMBEDDER, tmp_path / "same", steps=40, save_every=100, **FAST)
-    different = {name for name, content in contents(plain).items() if contents(tmp_path / "same")[name] != content}
+    different = {
+        name for name, content in contents(plain).items() if contents(tmp_path / "same")[name] != content
+    }
     assert different == set()
     short: dict[str, Any] = {"steps": 1, "correct": False}
     train_inverter(TEXTS, EMBEDDER, tmp_path / "one", seed=1, **short, **FAST)
@@ -171,7 +215,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_others(plain: Path, tmp_
     assert contents(tmp_path / "one")["model.safetensors"] != contents(tmp_path / "two")["model.safetensors"]
 
 
-@pytest.mark.parametrize(("stage", "steps"), [("hypothesizer", 17), ("corrector", 3), ("corrector", 30), ("drafts", 1)])
+@pytest.mark.parametrize(
+    ("stage", "steps"), [("hypothesizer", 17), ("corrector", 3), ("corrector", 30), ("drafts", 1)]
+)
 def test_a_resumed_training_gives_the_same_bytes(plain: Path, tmp_path: Path, stage: str, steps: int) -> None:
     output = tmp_path / "inverter"
     with pytest.raises(Killed):
@@ -186,7 +232,9 @@ def test_a_resumed_training_gives_the_same_bytes(plain: Path, tmp_path: Path, st
 def test_writing_a_few_texts_at_once_misses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Drafts] = []
     keep = Checkpoints.save_drafts
-    monkeypatch.setattr(Checkpoints, "save_drafts", lambda self, drafts: made.append(drafts) or keep(self, drafts))
+    monkeypatch.setattr(
+        Checkpoints, "save_drafts", lambda self, drafts: made.append(drafts) or keep(self, drafts)
+    )
     for at_once in (128, 5):
         monkeypatch.setattr("dallme.decoders.vec2text.stages.WRITTEN_AT_ONCE", at_once)
         train_inverter(TEXTS, EMBEDDER, tmp_path / str(at_once), steps=4, **FAST)
@@ -199,22 +247,38 @@ def test_writing_a_few_texts_at_once_misses_none(tmp_path: Path, monkeypatch: py
 def test_a_checkpoint_is_kept_from_other_trainings(tmp_path: Path) -> None:
     output = tmp_path / "inverter"
     with pytest.raises(Killed):
-        train_inverter(TEXTS, EMBEDDER, output, steps=6, save_every=2, progress=Killer("hypothesizer", 4), **FAST)
-    with pytest.raises(OutputError, match="expected no training under way, found .*inverter.partial'; go on with --resume"):
+        train_inverter(
+            TEXTS, EMBEDDER, output, steps=6, save_every=2, progress=Killer("hypothesizer", 4), **FAST
+        )
+    with pytest.raises(
+        OutputError, match="expected no training under way, found .*inverter.partial'; go on with --resume"
+    ):
         train_inverter(TEXTS, EMBEDDER, output, steps=6, **FAST)
-    with pytest.raises(InputError, match=r"found others: noise 0.0 against 0.1, steps 6 against 7; give the same"):
+    with pytest.raises(
+        InputError, match=r"found others: noise 0.0 against 0.1, steps 6 against 7; give the same"
+    ):
         train_inverter(TEXTS, EMBEDDER, output, steps=7, noise=0.1, save_every=2, resume=True, **FAST)
     train_inverter(TEXTS[:20], EMBEDDER, output, steps=1, correct=False, overwrite=True, **FAST)
     assert InverterConfig.read(output).training["texts"] == 19
 
 
 @pytest.mark.parametrize(
-    ("name", "cut"), [("options.json", True), ("options.json", False), ("state.safetensors", False), ("drafts.safetensors", True)]
+    ("name", "cut"),
+    [
+        ("options.json", True),
+        ("options.json", False),
+        ("state.safetensors", False),
+        ("drafts.safetensors", True),
+    ],
 )
-def test_a_damaged_checkpoint_is_noticed_and_made_again(plain: Path, tmp_path: Path, name: str, cut: bool) -> None:
+def test_a_damaged_checkpoint_is_noticed_and_made_again(
+    plain: Path, tmp_path: Path, name: str, cut: bool
+) -> None:
     output, notes = tmp_path / "inverter", Notes()
     with pytest.raises(Killed):
-        train_inverter(TEXTS, EMBEDDER, output, steps=40, save_every=8, progress=Killer("corrector", 9), **FAST)
+        train_inverter(
+            TEXTS, EMBEDDER, output, steps=40, save_every=8, progress=Killer("corrector", 9), **FAST
+        )
     path = tmp_path / "inverter.partial" / name
     content = bytearray(path.read_bytes())
     if cut:
@@ -231,9 +295,12 @@ def test_a_damaged_checkpoint_is_noticed_and_made_again(plain: Path, tmp_path: P
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
 def test_two_trainings_do_not_share_their_checkpoints(tmp_path: Path) -> None:
     output = tmp_path / "inverter"
-    with Checkpoints(tmp_path / "inverter.partial").alone():
+    with Checkpoints(tmp_path / "inverter.partial").file_lock():
         for options in ({"resume": True}, {"overwrite": True}, {}):
-            with pytest.raises(OutputError, match="inverter.partial' for this training alone, found another that writes there"):
+            with pytest.raises(
+                OutputError,
+                match="inverter.partial' for this training alone, found another that writes there",
+            ):
                 train_inverter(TEXTS, EMBEDDER, output, steps=1, **options, **FAST)
     train_inverter(TEXTS[:20], EMBEDDER, output, steps=1, correct=False, **FAST)
     assert [path.name for path in tmp_path.iterdir()] == ["inverter"]
@@ -262,11 +329,16 @@ def test_unknown_presets_few_texts_and_other_embedders_are_refused(tmp_path: Pat
         train_inverter(TEXTS, EMBEDDER, tmp_path / "inverter", preset="huge")
     with pytest.raises(InputError, match="expected at least two different texts to train on, found 1"):
         train_inverter(["one", "<b>one</b>", " "], EMBEDDER, tmp_path / "inverter")
-    with pytest.raises(InputError, match="expected an embedder that is a transformer for the base 'embedder', found 'hashing'"):
+    with pytest.raises(
+        InputError,
+        match="expected an embedder that is a transformer for the base 'embedder', found 'hashing'",
+    ):
         train_inverter(TEXTS, EMBEDDER, tmp_path / "inverter", base="embedder")
 
 
-def test_a_folder_is_replaced_only_if_it_is_an_inverter_and_that_is_wanted(plain: Path, tmp_path: Path) -> None:
+def test_a_folder_is_replaced_only_if_it_is_an_inverter_and_that_is_wanted(
+    plain: Path, tmp_path: Path
+) -> None:
     with pytest.raises(OutputError, match="expected a new folder, found .*; choose another, or --overwrite"):
         train_inverter(TEXTS, EMBEDDER, plain)
     (tmp_path / "letter.txt").write_text("dear", encoding="utf-8")
@@ -311,17 +383,20 @@ def test_a_corrector_sees_hypotheses_drafts_and_neighbours() -> None:
     corpus = _corpus()
     drafts = Drafts(np.arange(4), corpus.ids[4:8], corpus.vectors[4:8])
     batches = [Batches(corpus, 4, 0, drafts).at(step) for step in range(200)]
-    alone = [batch for batch in batches if "current" not in batch]
+    file_lock = [batch for batch in batches if "current" not in batch]
     own = [
         batch
         for batch in batches
-        if "current" in batch and set(map(tuple, batch["target"].tolist())) <= set(map(tuple, corpus.vectors[:4].tolist()))
+        if "current" in batch
+        and set(map(tuple, batch["target"].tolist())) <= set(map(tuple, corpus.vectors[:4].tolist()))
     ]
-    assert 30 < len(alone) < 70
+    assert 30 < len(file_lock) < 70
     assert 50 < len(own) < 100
     for batch in batches:
         if "current" in batch and not any(batch is each for each in own):
-            cosines = (batch["target"] @ torch.from_numpy(corpus.vectors).T).sort(dim=1, descending=True).values
+            cosines = (
+                (batch["target"] @ torch.from_numpy(corpus.vectors).T).sort(dim=1, descending=True).values
+            )
             nearness = (batch["target"] * batch["current"]).sum(dim=1)
             assert (nearness >= cosines[:, 8] - 1e-6).all()  # the first is the text itself
             assert (nearness < 1 - 1e-6).all()
@@ -357,7 +432,11 @@ def _tiny(base: str = "causal") -> tuple[InverterModel, Any]:
             vocab_size=300, d_model=32, d_ff=64, d_kv=8, num_layers=2, num_heads=4, pad_token_id=0, eos_token_id=EOS,
             decoder_start_token_id=0,
         )  # fmt: skip
-        language_model, tokenizer, kind = T5ForConditionalGeneration(config), train_tokenizer(TEXTS, 300), "seq2seq"
+        language_model, tokenizer, kind = (
+            T5ForConditionalGeneration(config),
+            train_tokenizer(TEXTS, 300),
+            "seq2seq",
+        )
     return InverterModel(language_model, kind, 256, 3).eval(), tokenizer
 
 
@@ -370,11 +449,17 @@ def test_padding_changes_neither_loss_nor_texts(kind: str) -> None:
     short_ids, short_mask = both_ids[1:, : len(ids[1])], both_mask[1:, : len(ids[1])]
     assert len(ids[1]) < both_ids.shape[1]
     with torch.no_grad():
-        alone = model.loss(vectors[1:], short_ids, short_mask, vectors[:1], short_ids, short_mask)
-        padded = model.loss(vectors[1:], both_ids[1:], both_mask[1:], vectors[:1], both_ids[1:], both_mask[1:])
-    torch.testing.assert_close(alone, padded)
-    together = model.generate(vectors, current=vectors, current_ids=both_ids, current_mask=both_mask, max_new_tokens=9)
-    single = model.generate(vectors[1:], current=vectors[1:], current_ids=short_ids, current_mask=short_mask, max_new_tokens=9)
+        file_lock = model.loss(vectors[1:], short_ids, short_mask, vectors[:1], short_ids, short_mask)
+        padded = model.loss(
+            vectors[1:], both_ids[1:], both_mask[1:], vectors[:1], both_ids[1:], both_mask[1:]
+        )
+    torch.testing.assert_close(file_lock, padded)
+    together = model.generate(
+        vectors, current=vectors, current_ids=both_ids, current_mask=both_mask, max_new_tokens=9
+    )
+    single = model.generate(
+        vectors[1:], current=vectors[1:], current_ids=short_ids, current_mask=short_mask, max_new_tokens=9
+    )
     assert single[0].tolist() == together[1, : single.shape[1]].tolist()
     assert together.shape[1] <= 9
 
@@ -384,7 +469,10 @@ def test_the_loss_is_that_of_the_tokens_that_generation_draws(kind: str) -> None
     model, _ = _tiny(kind)
     target = torch.from_numpy(EMBEDDER.embed(TEXTS[:3]))
     first = model.generate(target, max_new_tokens=1)
-    losses = [float(model.loss(target[:1], torch.tensor([[token]]), torch.ones(1, 1)).detach()) for token in range(300)]
+    losses = [
+        float(model.loss(target[:1], torch.tensor([[token]]), torch.ones(1, 1)).detach())
+        for token in range(300)
+    ]
     assert int(np.argmin(losses)) == int(first[0, 0])
     assert np.exp(-np.array(losses)).sum() == pytest.approx(1, abs=1e-4)
 
@@ -410,7 +498,9 @@ def test_the_embedders_own_transformer_is_the_start(minilm: SentenceTransformerE
     torch.testing.assert_close(language_model.get_input_embeddings().weight[piece[0]], wanted)
     assert language_model.get_output_embeddings().weight is language_model.get_input_embeddings().weight
     layer = "encoder.layer.0.attention.self.query.weight"
-    torch.testing.assert_close(language_model.bert.get_parameter(layer), minilm._loaded[0].auto_model.get_parameter(layer))
+    torch.testing.assert_close(
+        language_model.bert.get_parameter(layer), minilm._loaded[0].auto_model.get_parameter(layer)
+    )
     assert kind == "causal"
     model = InverterModel(language_model, kind, 384, 4)
     assert float(model.loss(torch.ones(1, 384), torch.tensor([[5, EOS]]), torch.ones(1, 2)).detach()) > 0
@@ -426,10 +516,19 @@ def test_a_folder_holds_weights_once_and_nothing_that_is_run(plain: Path) -> Non
     model, _, config = load(plain, "cpu")
     weights = sum(parameter.numel() for parameter in model.parameters())
     assert (plain / "model.safetensors").stat().st_size < 2 * weights + 10_000
-    assert (config.base, config.kind, config.corrects, config.embedder) == ("scratch", "causal", True, "hashing")
+    assert (config.base, config.kind, config.corrects, config.embedder) == (
+        "scratch",
+        "causal",
+        True,
+        "hashing",
+    )
     card = (plain / "README.md").read_text(encoding="utf-8")
     assert "- texts: 196" in card
-    assert not [name for name, content in contents(plain).items() if b"_name_or_path" in content or b"site-packages" in content]
+    assert not [
+        name
+        for name, content in contents(plain).items()
+        if b"_name_or_path" in content or b"site-packages" in content
+    ]
     assert "| corrected once | " in card
     assert "names and numbers are guesses" in card
 
@@ -437,7 +536,9 @@ def test_a_folder_holds_weights_once_and_nothing_that_is_run(plain: Path) -> Non
 def test_a_damaged_folder_is_refused(plain: Path, tmp_path: Path) -> None:
     for name, content in contents(plain).items():
         (tmp_path / name).write_bytes(content if name != "model.safetensors" else content[:1000])
-    with pytest.raises(InputError, match=r"expected an inverter in .*, could not read it: .*; train or copy it again"):
+    with pytest.raises(
+        InputError, match=r"expected an inverter in .*, could not read it: .*; train or copy it again"
+    ):
         load(tmp_path)
 
 
@@ -461,7 +562,17 @@ def test_the_command_trains_and_prints_scores(tmp_path: Path) -> None:
         "--device",
         "cpu",
     ]
-    arguments += ["--preset", "tiny", "--steps", "2", "--drafts", "16", "--store", str(tmp_path / "store"), "--json"]
+    arguments += [
+        "--preset",
+        "tiny",
+        "--steps",
+        "2",
+        "--drafts",
+        "16",
+        "--store",
+        str(tmp_path / "store"),
+        "--json",
+    ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
@@ -488,7 +599,9 @@ def test_passages_are_whole_sentences_of_a_text_and_never_the_text() -> None:
 
 def test_passages_are_learnt_beside_the_texts(tmp_path: Path) -> None:
     texts = [f"{first} {second}" for first, second in zip(TEXTS[:100], TEXTS[100:], strict=True)]
-    config = train_inverter(texts, EMBEDDER, tmp_path / "inverter", steps=2, correct=False, passages=1, **FAST)
+    config = train_inverter(
+        texts, EMBEDDER, tmp_path / "inverter", steps=2, correct=False, passages=1, **FAST
+    )
     assert 98 < config.training["texts"] <= 2 * 98
     assert config.training["passages"] == 1
 
@@ -503,7 +616,9 @@ def test_dropout_reaches_the_model() -> None:
     assert model.language_model.extra.p == 0.25
 
 
-@pytest.mark.parametrize(("option", "value", "message"), [("dropout", 1.0, "dropout in"), ("passages", -1, "passages")])
+@pytest.mark.parametrize(
+    ("option", "value", "message"), [("dropout", 1.0, "dropout in"), ("passages", -1, "passages")]
+)
 def test_wrong_dropout_and_passages_are_refused(option: str, value: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         TrainingOptions(**{option: value})

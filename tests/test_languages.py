@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from dallme import Distiller
 from dallme.classifiers.linear import LinearSVMClassifier, LogisticRegressionClassifier, NaiveBayesClassifier
 from dallme.cli.main import app
-from dallme.distilled import DistilledDataset
+from dallme.dataset import DistilledDataset
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.readers import read
 from dallme.text import sentences, words
@@ -59,7 +59,10 @@ def corpus(language: str, rows: int = 60) -> tuple[list[str], list[int]]:
     both, good, bad, end = PHRASES[language]
     rng, texts = np.random.default_rng(0), []
     for row in range(rows):
-        said = [*rng.permutation(both)[: rng.integers(1, len(both) + 1)], *rng.permutation(good if row % 2 else bad)]
+        said = [
+            *rng.permutation(both)[: rng.integers(1, len(both) + 1)],
+            *rng.permutation(good if row % 2 else bad),
+        ]
         texts.append(end.join(rng.permutation(said)) + end)
     return [text.strip() for text in texts], [row % 2 for row in range(rows)]
 
@@ -97,7 +100,11 @@ def test_words_of_spaced_languages_are_those_of_scikit_learn(shared_data: object
         ("zh", "这部电影很好看。我非常喜欢！你呢？", ["这部电影很好看。", "我非常喜欢！", "你呢？"]),
         ("ar", "هذا الفيلم رائع جدا. هل شاهدته؟ نعم!", ["هذا الفيلم رائع جدا.", "هل شاهدته؟", "نعم!"]),
         ("hi", "यह फिल्म अच्छी है। मुझे पसंद आई!", ["यह फिल्म अच्छी है।", "मुझे पसंद आई!"]),
-        ("de", "Am 3. Oktober spielt z. B. Dr. Müller. Gut!", ["Am 3. Oktober spielt z. B. Dr. Müller.", "Gut!"]),
+        (
+            "de",
+            "Am 3. Oktober spielt z. B. Dr. Müller. Gut!",
+            ["Am 3. Oktober spielt z. B. Dr. Müller.", "Gut!"],
+        ),
         ("en", "😀😂 👍🏽", ["😀😂 👍🏽"]),
     ],
 )
@@ -109,7 +116,9 @@ def test_sentences(language: str, text: str, expected: list[str]) -> None:
 @pytest.mark.parametrize("language", PHRASES)
 def test_every_language_is_distilled_and_learned_from(language: str, decoder: str) -> None:
     texts, labels = corpus(language)
-    made = Distiller(per_class=2, max_tokens=32, embedder=HashingEmbedder(), decoder=decoder).distill(texts, labels)
+    made = Distiller(per_class=2, max_tokens=32, embedder=HashingEmbedder(), decoder=decoder).distill(
+        texts, labels
+    )
     assert isinstance(made, DistilledDataset)
     assert len(made) == 4
     assert all(HashingEmbedder().count_tokens([text])[0] <= 32 for text in made.texts)
@@ -137,6 +146,8 @@ def test_the_command_line_knows_the_language(tmp_path: Path) -> None:
         folder = ["--output", str(tmp_path / language), "--store", str(tmp_path / "store"), "--no-report"]
         done = CliRunner().invoke(app, [*command, *folder])
         assert done.exit_code == 0, done.output
-        found[language] = [lineage.sentences for lineage in DistilledDataset.load(tmp_path / language).lineage]
+        found[language] = [
+            lineage.sentences for lineage in DistilledDataset.load(tmp_path / language).lineage
+        ]
     assert all(sentence.startswith("Der Film lief Mo. und Di. im Kino") for (sentence,) in found["de"])
     assert not any("Di. im Kino" in sentence for sentences_of in found["en"] for sentence in sentences_of)

@@ -10,9 +10,8 @@ import pytest
 
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context
-from dallme.decoders.lengths import STUDENTS, Write, fitting_length
-from dallme.decoders.teaching import TeachingDecoder
-from dallme.decoders.trial import Trial
+from dallme.decoders.extractive.decoder import TeachingDecoder
+from dallme.decoders.holdout import STUDENTS, HoldoutSplit, Write, select_max_tokens
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.errors import InputError
 from dallme.registry import make
@@ -53,7 +52,7 @@ def words(good: dict[int, bool]) -> Write:
 @pytest.mark.parametrize("best", [96, 48, 24, 16, 12])
 def test_the_length_that_teaches_most_is_taken(context: Context, prototypes: Prototypes, best: int) -> None:
     good = {length: length == best for length in (96, 48, 24, 16, 12)}
-    assert fitting_length(words(good), prototypes, context, np.random.default_rng(0)) == best
+    assert select_max_tokens(words(good), prototypes, context, np.random.default_rng(0)) == best
     found = context.findings["length"]
     assert found["tokens"] == best
     assert found["held_out_rows"] == 24
@@ -64,24 +63,28 @@ def test_the_length_that_teaches_most_is_taken(context: Context, prototypes: Pro
     assert json.loads(json.dumps(found)) == found
 
 
-def test_the_longest_is_taken_in_doubt(context: Context, prototypes: Prototypes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_longest_is_taken_in_doubt(
+    context: Context, prototypes: Prototypes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     always = words(dict.fromkeys((96, 48, 24, 16, 12), True))
-    assert fitting_length(always, prototypes, context, np.random.default_rng(0)) == 96
+    assert select_max_tokens(always, prototypes, context, np.random.default_rng(0)) == 96
     for gain, wanted in ((0.015, 96), (0.025, 24)):
         accuracy = iter([0.7, 0.65, 0.7 + gain, 0.7, 0.6])
-        monkeypatch.setattr(Trial, "score", lambda *_, given=accuracy: dict.fromkeys(STUDENTS, next(given)))
-        assert fitting_length(always, prototypes, context, np.random.default_rng(0)) == wanted
+        monkeypatch.setattr(
+            HoldoutSplit, "score", lambda *_, given=accuracy: dict.fromkeys(STUDENTS, next(given))
+        )
+        assert select_max_tokens(always, prototypes, context, np.random.default_rng(0)) == wanted
 
 
 def test_nothing_is_tried_without_need_or_means(context: Context, prototypes: Prototypes) -> None:
     never = words({})
     rng = np.random.default_rng(0)
-    assert fitting_length(never, prototypes, replace(context, max_tokens=28), rng) == 28
-    assert fitting_length(never, prototypes, replace(context, embedder=None), rng) == 96
-    assert fitting_length(never, prototypes, replace(context, embedder=OpenAIEmbedder("m")), rng) == 96
+    assert select_max_tokens(never, prototypes, replace(context, max_tokens=28), rng) == 28
+    assert select_max_tokens(never, prototypes, replace(context, embedder=None), rng) == 96
+    assert select_max_tokens(never, prototypes, replace(context, embedder=OpenAIEmbedder("m")), rng) == 96
     few = make_context(*rows(8), max_tokens=96)
     halves = make_prototypes(few, [range(0, 8, 2), range(1, 8, 2)])
-    assert fitting_length(never, halves, few, rng) == 96
+    assert select_max_tokens(never, halves, few, rng) == 96
     assert "length" not in context.findings
     assert "length" not in few.findings
 
@@ -106,7 +109,14 @@ def test_a_class_of_few_rows_does_not_have_texts_of_one_sentence() -> None:
     texts, labels = rows(200)
     few = [f"What does the letter {letter} stand for ?" for letter in "ABCDEFGHIJKLMNOPQRST"]
     context = make_context([*texts, *few], [*labels, *[2] * len(few)], max_tokens=64)
-    clusters = [range(0, 100, 2), range(1, 100, 2), range(200, 210), range(100, 200, 2), range(101, 200, 2), range(210, 220)]
+    clusters = [
+        range(0, 100, 2),
+        range(1, 100, 2),
+        range(200, 210),
+        range(100, 200, 2),
+        range(101, 200, 2),
+        range(210, 220),
+    ]
     prototypes = make_prototypes(context, clusters)
     decoded = TeachingDecoder(length="longest").decode(prototypes, context, seed=0)
     tokens = context.count_tokens([text.text for text in decoded])

@@ -19,18 +19,15 @@ import pytest
 from chat_server import ChatServer, kept_answers, words_of_the_prompt
 from dallme.cli.main import _status
 from dallme.data import LabelledTexts, Prototypes
-from dallme.decoders import words as word_weights
 from dallme.decoders.base import Context
-from dallme.decoders.briefs import Brief, best_words, messages
-from dallme.decoders.llm.answers import Answer, AnswerStore, key_of, parse
-from dallme.decoders.llm.asking import Order, usage_of
-from dallme.decoders.llm.decoder import LLMDecoder
-from dallme.decoders.words import WordWeights
-from dallme.decoders.written import tidy
+from dallme.decoders.cluster_summary import ClusterSummary, best_words, messages
+from dallme.decoders.extractive.decoder import weights as word_weights
+from dallme.decoders.extractive.weights import WordWeights
+from dallme.decoders.llm import ChatRequest, Completion, CompletionStore, LLMDecoder, key_of, parse, usage_of
+from dallme.decoders.postprocess import tidy
 from dallme.distiller import Distiller
 from dallme.errors import BudgetError, InputError, ServiceError
-from dallme.services.pricing import Ledger, Price, Usage, writing_price_of
-from dallme.services.tokens import count_tokens
+from dallme.services.pricing import CostTracker, Price, Usage, count_tokens, writing_price_of
 from decoder_cases import FILMS, FLOPS, check_contract, make_context, make_prototypes
 
 CLUSTERS = ([0, 1], [6, 7, 8], [2, 3], [9, 10])
@@ -71,7 +68,7 @@ def fresh(context: Context) -> Context:
 
 
 def test_a_request_names_the_class_its_words_and_its_rows() -> None:
-    brief = Brief("very good", ("great", "lovely"), ("A fine film indeed, with friends.", "Short."))
+    brief = ClusterSummary("very good", ("great", "lovely"), ("A fine film indeed, with friends.", "Short."))
     assert messages(brief, 8) == [
         {
             "role": "user",
@@ -81,13 +78,24 @@ def test_a_request_names_the_class_its_words_and_its_rows() -> None:
             "Answer with the new text alone.",
         }
     ]
-    assert "these words" not in messages(Brief("x"), 8)[0]["content"]
-    assert "Real texts" not in messages(Brief("x"), 8)[0]["content"]
-    assert "- A fine film\n" in messages(Brief("x", (), ("A fine film indeed", "b")), 4)[0]["content"]  # shown as long as wanted
+    assert "these words" not in messages(ClusterSummary("x"), 8)[0]["content"]
+    assert "Real texts" not in messages(ClusterSummary("x"), 8)[0]["content"]
+    assert (
+        "- A fine film\n" in messages(ClusterSummary("x", (), ("A fine film indeed", "b")), 4)[0]["content"]
+    )  # shown as long as wanted
 
 
 def test_key_words_speak_for_the_class_and_stand_in_the_cluster() -> None:
-    texts = ["great film", "great fun", "lovely music", "lovely plot", "awful film", "awful fun", "awful music", "awful plot"]
+    texts = [
+        "great film",
+        "great fun",
+        "lovely music",
+        "lovely plot",
+        "awful film",
+        "awful fun",
+        "awful music",
+        "awful plot",
+    ]
     words = WordWeights.learn(texts, np.array([1] * 4 + [0] * 4), np.random.default_rng(0))
     assert best_words(words, np.array([0, 1]), 1, 5)[0] == "great"
     assert best_words(words, np.array([2, 3]), 1, 5)[0] == "lovely"
@@ -95,7 +103,9 @@ def test_key_words_speak_for_the_class_and_stand_in_the_cluster() -> None:
     assert best_words(words, np.array([4, 5]), 0, 1) == ("awful",)
 
 
-def test_key_words_of_many_rows_and_classes_come_from_those_that_were_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_words_of_many_rows_and_classes_come_from_those_that_were_learned_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(word_weights, "MACHINE_ROWS", 1)  # weights are sparse
     texts, labels = ["great film", "great fun", "awful film", "awful fun"], np.array([1, 1, 0, 0])
     words = WordWeights.learn(texts, labels, np.random.default_rng(0))
@@ -107,11 +117,15 @@ def test_key_words_of_many_rows_and_classes_come_from_those_that_were_learned_fr
 
 def test_a_brief_shows_each_row_once_without_markup() -> None:
     source = LabelledTexts(["a<br />b", "a b", "c", "<br />"], np.array([0] * 4), {0: "x"}, np.arange(4))
-    assert Brief.of(np.array([3, 0, 1, 2]), 0, None, source, examples=3, keywords=3) == Brief("x", (), ("a b", "c"))
-    assert Brief.of(np.array([0]), 0, None, source, examples=0, keywords=3).examples == ()
+    assert ClusterSummary.of(
+        np.array([3, 0, 1, 2]), 0, None, source, examples=3, keywords=3
+    ) == ClusterSummary("x", (), ("a b", "c"))
+    assert ClusterSummary.of(np.array([0]), 0, None, source, examples=0, keywords=3).examples == ()
 
 
-def test_what_is_sent_is_what_was_announced(server: ChatServer, films: Context, prototypes: Prototypes) -> None:
+def test_what_is_sent_is_what_was_announced(
+    server: ChatServer, films: Context, prototypes: Prototypes
+) -> None:
     decoded = client(server, drafts=3).decode(prototypes, films, seed=0)
     check_contract(decoded, prototypes, films, written=True)
     assert server.requests == 12
@@ -123,7 +137,9 @@ def test_what_is_sent_is_what_was_announced(server: ChatServer, films: Context, 
     assert server.keys == {"Bearer none"}
 
 
-def test_tokens_and_dollars_are_those_the_service_charges(server: ChatServer, films: Context, prototypes: Prototypes) -> None:
+def test_tokens_and_dollars_are_those_the_service_charges(
+    server: ChatServer, films: Context, prototypes: Prototypes
+) -> None:
     client(server, drafts=2, price=1.0, output_price=10.0).decode(prototypes, films, seed=0)
     asked = [body["messages"][0]["content"] for body in server.bodies]
     read = int(count_tokens(asked).sum())
@@ -133,7 +149,7 @@ def test_tokens_and_dollars_are_those_the_service_charges(server: ChatServer, fi
 
 
 def test_another_name_for_the_limit_at_openai() -> None:
-    order = Order(({"role": "user", "content": "Write."},), 24, 0.5, 7)
+    order = ChatRequest(({"role": "user", "content": "Write."},), 24, 0.5, 7)
     assert order.body("m", "https://api.openai.com/v1") == {
         "model": "m", "messages": [{"role": "user", "content": "Write."}],
         "max_completion_tokens": 24, "temperature": 0.5, "seed": 7,
@@ -147,7 +163,10 @@ def test_another_name_for_the_limit_at_openai() -> None:
 
 
 def test_the_draft_nearest_in_class_and_meaning_is_kept(films: Context) -> None:
-    good, bad = "A warm and funny film. The cast is great, and so is the music.", "A dull and boring film. The cast is awful."
+    good, bad = (
+        "A warm and funny film. The cast is great, and so is the music.",
+        "A dull and boring film. The cast is awful.",
+    )
 
     def writer(prompt: str, most: int, temperature: float, seed: int) -> tuple[str, str]:
         return (good if seed % 2 else bad), "stop"
@@ -170,21 +189,26 @@ def test_the_same_seed_gives_the_same_texts_and_another_gives_others(
     assert client(server).decode(prototypes, fresh(films), seed=2) != first
 
 
-def test_ready_vectors_and_one_class_need_no_probe(server: ChatServer, films: Context, prototypes: Prototypes) -> None:
+def test_ready_vectors_and_one_class_need_no_probe(
+    server: ChatServer, films: Context, prototypes: Prototypes
+) -> None:
     without = replace(films, embedder=None)
     check_contract(client(server).decode(prototypes, without, seed=0), prototypes, without, written=True)
-    alone = make_context(FILMS, [0] * 6, max_tokens=24)
-    own = make_prototypes(alone, [[0, 1], [2, 3]])
-    check_contract(client(server, keywords=0).decode(own, alone, seed=0), own, alone, written=True)
+    file_lock = make_context(FILMS, [0] * 6, max_tokens=24)
+    own = make_prototypes(file_lock, [[0, 1], [2, 3]])
+    check_contract(client(server, keywords=0).decode(own, file_lock, seed=0), own, file_lock, written=True)
 
 
 # What goes wrong
 
 
 @pytest.mark.parametrize(
-    "fault", ["429", "429-after", "500", "503", "drop", "truncate", "half-json", "no-choices", "nonsense", "number"]
+    "fault",
+    ["429", "429-after", "500", "503", "drop", "truncate", "half-json", "no-choices", "nonsense", "number"],
 )
-def test_what_fails_in_passing_is_asked_again(fault: str, server: ChatServer, films: Context, prototypes: Prototypes) -> None:
+def test_what_fails_in_passing_is_asked_again(
+    fault: str, server: ChatServer, films: Context, prototypes: Prototypes
+) -> None:
     direct = client(server, drafts=1).decode(prototypes, replace(films, answers=None), seed=0)
     server.script = deque([fault] * 3)
     assert client(server, drafts=1).decode(prototypes, fresh(films), seed=0) == direct
@@ -206,7 +230,9 @@ def test_a_service_that_keeps_failing_is_an_error_and_failures_are_not_kept(
 
 
 @pytest.mark.parametrize("fault", ["blank", "null"])
-def test_blank_answers_are_neither_used_nor_kept(fault: str, server: ChatServer, films: Context, prototypes: Prototypes) -> None:
+def test_blank_answers_are_neither_used_nor_kept(
+    fault: str, server: ChatServer, films: Context, prototypes: Prototypes
+) -> None:
     server.script = deque([fault] * 8 + ["ok"] * 100)
     decoded = client(server, drafts=2).decode(prototypes, films, seed=0)
     check_contract(decoded, prototypes, films, written=True)
@@ -216,7 +242,9 @@ def test_blank_answers_are_neither_used_nor_kept(fault: str, server: ChatServer,
     assert len(kept_answers(films.answers)) == 8
 
 
-def test_real_texts_stand_in_where_nothing_is_written(server: ChatServer, films: Context, prototypes: Prototypes) -> None:
+def test_real_texts_stand_in_where_nothing_is_written(
+    server: ChatServer, films: Context, prototypes: Prototypes
+) -> None:
     server.script = deque(["blank"] * 100)
     decoded = client(server, drafts=1).decode(prototypes, films, seed=0)
     check_contract(decoded, prototypes, films, written=True)
@@ -225,18 +253,24 @@ def test_real_texts_stand_in_where_nothing_is_written(server: ChatServer, films:
     assert kept_answers(films.answers) == []
 
 
-def test_long_answers_are_cut_and_a_class_has_no_text_twice(server: ChatServer, films: Context, prototypes: Prototypes) -> None:
+def test_long_answers_are_cut_and_a_class_has_no_text_twice(
+    server: ChatServer, films: Context, prototypes: Prototypes
+) -> None:
     server.script = deque(["long"] * 4)
     decoded = client(server, drafts=1).decode(prototypes, films, seed=0)
     assert decoded[0].text == " ".join(["A sentence of six words here."] * 3)
     assert films.findings["drafts"]["cut"] == 4
-    check_contract(decoded, prototypes, films, written=True)  # one text a class is the long one; a second turn gave the others
+    check_contract(
+        decoded, prototypes, films, written=True
+    )  # one text a class is the long one; a second turn gave the others
     server.script = deque(["repeat"] * 100)
     decoded = client(server, drafts=2).decode(prototypes, replace(fresh(films), answers=None), seed=0)
     assert [text.text == "The same text again." for text in decoded] == [True, True, False, False]
 
 
-def test_what_models_put_around_a_text_is_taken_off(server: ChatServer, films: Context, prototypes: Prototypes) -> None:
+def test_what_models_put_around_a_text_is_taken_off(
+    server: ChatServer, films: Context, prototypes: Prototypes
+) -> None:
     plain = client(server).decode(prototypes, replace(films, answers=None), seed=0)
     server.script = deque(["wrapped"] * 16)
     assert client(server).decode(prototypes, fresh(films), seed=0) == plain
@@ -259,8 +293,11 @@ def test_tidy(answer: str, text: str) -> None:
 
 
 def test_half_an_answer_is_no_answer() -> None:
-    body = {"choices": [{"message": {"content": "A fine"}, "finish_reason": "length"}], "usage": {"prompt_tokens": 3}}
-    assert parse(json.dumps(body).encode()) == (Answer("A fine", "length"), None)
+    body = {
+        "choices": [{"message": {"content": "A fine"}, "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 3},
+    }
+    assert parse(json.dumps(body).encode()) == (Completion("A fine", "length"), None)
     body["usage"]["completion_tokens"] = 2
     assert parse(json.dumps(body).encode())[1] == Usage(3, 2)
 
@@ -268,9 +305,15 @@ def test_half_an_answer_is_no_answer() -> None:
 # Budget
 
 
-def test_the_budget_is_kept_and_nothing_paid_twice(server: ChatServer, films: Context, prototypes: Prototypes) -> None:
-    with pytest.raises(BudgetError, match=r"expected to stay within the budget of \$0.002, stopped before a request"):
-        client(server, price=1.0, output_price=10.0, max_usd=0.002, concurrency=1).decode(prototypes, films, seed=0)
+def test_the_budget_is_kept_and_nothing_paid_twice(
+    server: ChatServer, films: Context, prototypes: Prototypes
+) -> None:
+    with pytest.raises(
+        BudgetError, match=r"expected to stay within the budget of \$0.002, stopped before a request"
+    ):
+        client(server, price=1.0, output_price=10.0, max_usd=0.002, concurrency=1).decode(
+            prototypes, films, seed=0
+        )
     paid = server.requests
     assert 0 < paid < 16
     assert len(kept_answers(films.answers)) == paid
@@ -278,7 +321,9 @@ def test_the_budget_is_kept_and_nothing_paid_twice(server: ChatServer, films: Co
     assert server.requests == 16
 
 
-def test_a_budget_of_nothing_sends_nothing(server: ChatServer, films: Context, prototypes: Prototypes) -> None:
+def test_a_budget_of_nothing_sends_nothing(
+    server: ChatServer, films: Context, prototypes: Prototypes
+) -> None:
     with pytest.raises(BudgetError):
         client(server, price=1.0, output_price=1.0, max_usd=0).decode(prototypes, films, seed=0)
     assert server.requests == 0
@@ -302,7 +347,7 @@ def test_both_prices_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_account_counts_what_is_read_and_written() -> None:
-    ledger = Ledger(Price(1.0, "", 10.0), max_usd=1e-3)
+    ledger = CostTracker(Price(1.0, "", 10.0), max_usd=1e-3)
     ledger.begin(Usage(100, 50))
     ledger.settle(Usage(100, 50), Usage(90, 20))
     ledger.begin(Usage(100, 50))
@@ -318,22 +363,22 @@ def test_the_account_counts_what_is_read_and_written() -> None:
 
 
 def test_answers_are_kept_whole_or_not_at_all(tmp_path: Path) -> None:
-    store, key = AnswerStore(tmp_path / "a"), key_of("localhost/v1", {"model": "m"})
+    store, key = CompletionStore(tmp_path / "a"), key_of("localhost/v1", {"model": "m"})
     assert store.get(key) is None
-    store.put(key, Answer("  ", "stop"))
+    store.put(key, Completion("  ", "stop"))
     assert store.get(key) is None
-    store.put(key, Answer("A fine film – naïve \ud800.", "stop"))
-    assert store.get(key) == Answer("A fine film – naïve \ud800.", "stop")
+    store.put(key, Completion("A fine film – naïve \ud800.", "stop"))
+    assert store.get(key) == Completion("A fine film – naïve \ud800.", "stop")
     (path,) = (tmp_path / "a").glob("*/*")
     assert path.name == f"{key}.json"
     for damage in (b"", b"{", b"[]", b'{"text": 5, "finish": null}', b'{"text": " ", "finish": null}'):
         path.write_bytes(damage)
         assert store.get(key) is None
-    assert AnswerStore(None).get(key) is None
+    assert CompletionStore(None).get(key) is None
 
 
 def test_a_request_is_known_by_all_of_it() -> None:
-    order = Order(({"role": "user", "content": "Write."},), 24, 0.5, 7)
+    order = ChatRequest(({"role": "user", "content": "Write."},), 24, 0.5, 7)
     keys = {
         key_of("a", order.body("m", "http://a")),
         key_of("b", order.body("m", "http://a")),
@@ -345,7 +390,9 @@ def test_a_request_is_known_by_all_of_it() -> None:
     assert len(keys) == 6
 
 
-def test_no_key_is_written(server: ChatServer, films: Context, prototypes: Prototypes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key_is_written(
+    server: ChatServer, films: Context, prototypes: Prototypes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
     client(server).decode(prototypes, films, seed=0)
     assert server.keys == {"Bearer sk-very-secret"}
@@ -381,7 +428,9 @@ def test_after_a_kill_nothing_is_paid_for_twice(server: ChatServer, tmp_path: Pa
     assert len(kept_answers(tmp_path / "answers")) >= sum(server.paid.values()) - 2
     server.pause = 0
     subprocess.run(command, check=True)
-    assert sum(count - 1 for count in server.paid.values()) <= 2  # at most what was under way is paid for again
+    assert (
+        sum(count - 1 for count in server.paid.values()) <= 2
+    )  # at most what was under way is paid for again
     assert len(kept_answers(tmp_path / "answers")) == len(server.paid)
 
 
@@ -409,12 +458,21 @@ def test_copies_of_source_and_test_rows_are_told(films: Context) -> None:
         assert client(server, max_copied_span=11).decode(prototypes, fresh(films), seed=0)[0].text == copied
 
 
-def test_the_manifest_and_the_lineage_tell_what_was_copied_and_paid(server: ChatServer, tmp_path: Path) -> None:
+def test_the_manifest_and_the_lineage_tell_what_was_copied_and_paid(
+    server: ChatServer, tmp_path: Path
+) -> None:
     options = {"base_url": server.url, "price": 1.0, "output_price": 2.0, "drafts": 2}
     distiller = Distiller(
-        per_class=2, embedder="hashing", decoder="llm:small", decoder_options=options, max_tokens=24, store=tmp_path
+        per_class=2,
+        embedder="hashing",
+        decoder="llm:small",
+        decoder_options=options,
+        max_tokens=24,
+        store=tmp_path,
     )
-    texts = LabelledTexts([*FILMS, *FLOPS], np.array([1] * 6 + [0] * 6), {0: "bad", 1: "good"}, np.arange(100, 112))
+    texts = LabelledTexts(
+        [*FILMS, *FLOPS], np.array([1] * 6 + [0] * 6), {0: "bad", 1: "good"}, np.arange(100, 112)
+    )
     distilled = distiller.run(texts, test=texts).distilled
     found = distilled.manifest["decoding"]
     assert found["requests"] == {"sent": 8, "kept": 0}
@@ -425,7 +483,9 @@ def test_the_manifest_and_the_lineage_tell_what_was_copied_and_paid(server: Chat
         assert lineage.copied_span is not None
         assert all(100 <= row < 112 for row in lineage.copied_rows)
     saved = distilled.save(tmp_path / "out")
-    assert [row.copied_span for row in type(distilled).load(saved).lineage] == [row.copied_span for row in distilled.lineage]
+    assert [row.copied_span for row in type(distilled).load(saved).lineage] == [
+        row.copied_span for row in distilled.lineage
+    ]
     assert distiller.run(texts).distilled.manifest["decoding"]["requests"] == {"sent": 0, "kept": 8}
 
 
@@ -441,7 +501,10 @@ def test_the_manifest_and_the_lineage_tell_what_was_copied_and_paid(server: Chat
         ({"max_usd": -1}, "expected max_usd to be a number of at least 0"),
         ({"model": "m", "max_usd": 1}, "expected the price of 'm' to keep to a budget, found none"),
         ({"price": 1.0}, "expected both prices"),
-        ({"price": 1.0, "output_price": -1.0}, "expected output_price to be a number of at least 0, found -1.0"),
+        (
+            {"price": 1.0, "output_price": -1.0},
+            "expected output_price to be a number of at least 0, found -1.0",
+        ),
     ],
 )
 def test_options_are_checked(options: dict[str, Any], message: str) -> None:
@@ -472,10 +535,24 @@ def _run(*arguments: object) -> int:
 
 
 def test_the_command_line_plans_and_distils(
-    server: ChatServer, films_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    server: ChatServer,
+    films_csv: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "argv", [])
-    common = [films_csv, "--embedder", "hashing", "--decoder", "llm:small", "--base-url", server.url, "--drafts", 2]
+    common = [
+        films_csv,
+        "--embedder",
+        "hashing",
+        "--decoder",
+        "llm:small",
+        "--base-url",
+        server.url,
+        "--drafts",
+        2,
+    ]
     prices = ["--price", 1, "--output-price", 2]
     assert _run("plan", *common, *prices, "--per-class", 2, "--max-tokens", 24, "--json") == 0
     plan = json.loads(capsys.readouterr().out)["writing"]
@@ -492,7 +569,9 @@ def test_the_command_line_plans_and_distils(
     assert server.requests == 8
     found = json.loads((tmp_path / "out" / "manifest.json").read_text())["decoding"]
     read, written = found["tokens"]["read"], found["tokens"]["written"]
-    assert 0.7 * read < plan["read"] < 1.6 * read  # estimated: fewer words may speak for a class than are asked for
+    assert (
+        0.7 * read < plan["read"] < 1.6 * read
+    )  # estimated: fewer words may speak for a class than are asked for
     assert written <= 192
     assert "longest run of words" in capsys.readouterr().err
 
@@ -504,7 +583,10 @@ def test_the_command_line_plans_and_distils(
             ["--decoder", "llm:m", "--embedder", "openai:m", "--budget-usd", "1"],
             "--budget-usd and --price for one service",
         ),
-        (["--decoder", "nearest", "--base-url", "http://localhost/v1"], "expected no --base-url with the embedder"),
+        (
+            ["--decoder", "nearest", "--base-url", "http://localhost/v1"],
+            "expected no --base-url with the embedder",
+        ),
         (["--decoder", "nearest", "--drafts", "2"], "expected no --drafts with the decoder 'nearest'"),
         (["--decoder", "llm:m", "--price", "1"], "expected both prices"),
     ],
@@ -523,4 +605,7 @@ def test_only_decoders_that_call_a_service_are_planned(
 ) -> None:
     monkeypatch.setattr(sys, "argv", [])
     assert _run("plan", films_csv, "--embedder", "hashing", "--decoder", "teaching", "--per-class", 1) == 2
-    assert "expected a decoder that calls a service, such as llm:MODEL, found 'teaching'" in capsys.readouterr().err
+    assert (
+        "expected a decoder that calls a service, such as llm:MODEL, found 'teaching'"
+        in capsys.readouterr().err
+    )

@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from dallme.audit.auditing import audit
-from dallme.audit.evidence import Evidence
+from dallme.audit.audit import audit
+from dallme.audit.inputs import AuditInput
 from dallme.audit.mislabelled import _distinct, _Hit, mislabelled
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
-from dallme.distilled import DistilledDataset, Lineage
+from dallme.dataset import DistilledDataset, Lineage
 from dallme.report.summary import audit_rows
 
 #: Rows, dimensions, rows that are planted.
@@ -37,7 +37,9 @@ def plant(vectors: np.ndarray, labels: np.ndarray, given: int, label: int) -> np
 
 
 def of(vectors: np.ndarray, labels: np.ndarray) -> LabelledVectors:
-    return LabelledVectors(vectors, labels.astype(np.int64), Fingerprint("given", "unknown", vectors.shape[1]))
+    return LabelledVectors(
+        vectors, labels.astype(np.int64), Fingerprint("given", "unknown", vectors.shape[1])
+    )
 
 
 @pytest.mark.parametrize(("classes", "given", "label"), [(2, 0, 1), (2, 1, 0), (4, 3, 1)])
@@ -78,7 +80,10 @@ def test_what_a_cluster_leaves_at_its_rim_has_to_be_unlikely_by_itself(share: fl
     def hit(region: range, disputed: range, chance: float) -> _Hit:
         return _Hit(0, 1, np.zeros(2), 1.0, np.array(region), np.array(disputed), share, chance, -99.0)
 
-    assert len(_distinct([hit(range(10, 40), range(10, 30), -40.0), hit(range(20), range(20), -90.0)])) == findings
+    assert (
+        len(_distinct([hit(range(10, 40), range(10, 30), -40.0), hit(range(20), range(20), -90.0)]))
+        == findings
+    )
 
 
 def test_rows_that_were_not_looked_at_are_reported_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,15 +103,19 @@ def test_too_few_rows_or_classes_tell_nothing() -> None:
     assert mislabelled(of(np.ones((ROWS, WIDTH), dtype=np.float32), labels)) == []
 
 
-def test_the_audit_tells_of_it_and_its_document_holds_row_ids_and_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_audit_tells_of_it_and_its_document_holds_row_ids_and_no_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "presidio_analyzer", None)  # which takes long to load
     vectors, labels = clouds()
     plant(vectors, labels, 0, 1)
     texts = [f"secret words of row {row}" for row in range(ROWS)]
-    source = LabelledTexts(texts, labels, {0: "bad", 1: "good"}, np.array([f"id{row}" for row in range(ROWS)]))
+    source = LabelledTexts(
+        texts, labels, {0: "bad", 1: "good"}, np.array([f"id{row}" for row in range(ROWS)])
+    )
     lineage = tuple(Lineage("nearest", (f"id{row}",)) for row in (0, 1))
     distilled = DistilledDataset(("a", "b"), labels[:2], source.label_names, np.ones(2), lineage)
-    found = audit(Evidence(distilled, source, of(vectors, labels), vectors[:2]))
+    found = audit(AuditInput(distilled, source, of(vectors, labels), vectors[:2]))
     (cluster,) = found.mislabelled
     (warning,) = found.warnings
     row = cluster.rows[0]
@@ -128,6 +137,6 @@ def test_the_audit_tells_of_it_and_its_document_holds_row_ids_and_no_row(monkeyp
     assert "secret" not in str(document)
     told = dict(audit_rows(document))
     assert told["Clusters of the source that may be mislabelled"] == f"1: {len(cluster.rows)} rows"
-    without = audit(Evidence(distilled, source)).as_dict()
+    without = audit(AuditInput(distilled, source)).as_dict()
     assert without["summary"]["mislabelled_clusters"] == []
     assert "Clusters of the source that may be mislabelled" not in dict(audit_rows(without))

@@ -19,17 +19,15 @@ import numpy as np
 import pytest
 
 from dallme.distiller import Distiller
+from dallme.embedders.cache import EmbeddingStore, embed_with_store, text_keys
 from dallme.embedders.hashing import HashingEmbedder
-from dallme.embedders.openai import OpenAIEmbedder
-from dallme.embedders.openai_requests import MAX_TOKENS, pack, prepare
+from dallme.embedders.openai import MAX_TOKENS, OpenAIEmbedder, pack, prepare
 from dallme.embedders.resolve import resolve
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 from dallme.errors import BudgetError, InputError, ServiceError
-from dallme.services import gathering
-from dallme.services.gathering import gather
-from dallme.services.pacing import WINDOW, Pacer, backoff, retry_after
-from dallme.services.tokens import count_tokens, cut
-from dallme.store import EmbeddingStore, embed_with_store, text_keys
+from dallme.services import concurrency as gathering
+from dallme.services.concurrency import WINDOW, RateLimiter, backoff, gather, retry_after
+from dallme.services.pricing import count_tokens, cut
 from openai_server import OpenAIServer
 
 HASHING = HashingEmbedder(32)
@@ -51,7 +49,13 @@ def server() -> Iterator[OpenAIServer]:
 
 def client(server: OpenAIServer, **options: object) -> OpenAIEmbedder:
     """An embedder that asks the server for 20 texts at a time, and does not wait long."""
-    given = {"base_url": server.url, "dimensions": 32, "max_inputs": 20, "first_pause": 0.01, "price": 1.0} | options
+    given = {
+        "base_url": server.url,
+        "dimensions": 32,
+        "max_inputs": 20,
+        "first_pause": 0.01,
+        "price": 1.0,
+    } | options
     return OpenAIEmbedder("m", **given)  # type: ignore[arg-type]
 
 
@@ -74,14 +78,31 @@ def test_dimensions_are_sent_only_if_given(server: OpenAIServer) -> None:
     client(server, dimensions=None).embed(TEXTS[:1])
     assert "dimensions" not in server.bodies[0]
     assert client(server, dimensions=8).embed(TEXTS[:1]).shape == (1, 8)
-    with pytest.raises(ServiceError, match="expected vectors of 48 dimensions from openai:m, found 32; the server does not know"):
+    with pytest.raises(
+        ServiceError,
+        match="expected vectors of 48 dimensions from openai:m, found 32; the server does not know",
+    ):
         client(server, dimensions=48).embed(TEXTS[:1])
 
 
 @pytest.mark.parametrize(
     "fault",
     [
-        *("408", "409", "429", "429-after", "429-ms", "500", "502", "503", "503-after", "drop", "truncate", "half-json", "fewer"),
+        *(
+            "408",
+            "409",
+            "429",
+            "429-after",
+            "429-ms",
+            "500",
+            "502",
+            "503",
+            "503-after",
+            "drop",
+            "truncate",
+            "half-json",
+            "fewer",
+        ),
         *("twice", "nan", "ragged", "empty", "nonsense"),
     ],
 )
@@ -125,10 +146,22 @@ def test_a_service_that_keeps_failing_is_given_up(server: OpenAIServer) -> None:
     [
         ("401", "found that the key is refused (401); check the environment variable OPENAI_API_KEY"),
         ("403", "found status 403 (refused on purpose, Bearer none); check that the account may use 'm'"),
-        ("404", "found no model 'm' there: status 404 (refused on purpose, Bearer none); check the name and --base-url"),
-        ("400", "found status 400 (refused on purpose, Bearer none); the server may take fewer or shorter texts"),
-        ("413", "found status 413 (refused on purpose, Bearer none); the server may take fewer or shorter texts"),
-        ("429-insufficient_quota", "found that the account has no credit left: status 429 (refused on purpose, Bearer none)"),
+        (
+            "404",
+            "found no model 'm' there: status 404 (refused on purpose, Bearer none); check the name and --base-url",
+        ),
+        (
+            "400",
+            "found status 400 (refused on purpose, Bearer none); the server may take fewer or shorter texts",
+        ),
+        (
+            "413",
+            "found status 413 (refused on purpose, Bearer none); the server may take fewer or shorter texts",
+        ),
+        (
+            "429-insufficient_quota",
+            "found that the account has no credit left: status 429 (refused on purpose, Bearer none)",
+        ),
         ("429-ages", "and the wish to be left alone for 86400 seconds; what is answered is kept"),
     ],
 )
@@ -143,7 +176,10 @@ def test_a_refusal_ends_it_at_once(server: OpenAIServer, status: str, message: s
 
 def test_no_server_at_all_is_a_clear_error(server: OpenAIServer) -> None:
     embedder = OpenAIEmbedder("m", base_url="http://127.0.0.1:9/v1", max_retries=1, first_pause=0.01)
-    with pytest.raises(ServiceError, match=r"from 127\.0\.0\.1:9, found 2 failures in a row, the last: a broken connection \("):
+    with pytest.raises(
+        ServiceError,
+        match=r"from 127\.0\.0\.1:9, found 2 failures in a row, the last: a broken connection \(",
+    ):
         embedder.embed(TEXTS[:1])
 
 
@@ -162,7 +198,9 @@ def test_a_failure_leaves_what_others_answered_in_the_store(server: OpenAIServer
     with pytest.raises(ServiceError, match="status 400"):
         embed_with_store(client(server, concurrency=3), TEXTS, store=store)
     assert len(store.table(client(server).fingerprint())) == 40
-    np.testing.assert_allclose(embed_with_store(client(server), TEXTS, store=store), HASHING.embed(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(
+        embed_with_store(client(server), TEXTS, store=store), HASHING.embed(TEXTS), atol=1e-6
+    )
     assert set(server.paid.values()) == {1}
 
 
@@ -235,7 +273,7 @@ class FakeTime:
 @pytest.mark.parametrize(("requests", "tokens"), [(5, None), (None, 1000), (7, 900), (None, None)])
 def test_no_minute_sees_more_than_the_caps(requests: int | None, tokens: int | None) -> None:
     clock, random = FakeTime(), np.random.default_rng(0)
-    pacer = Pacer(requests, tokens, clock)
+    pacer = RateLimiter(requests, tokens, clock)
     sent = []
     for size in random.integers(1, 500, 60).tolist():
         clock.now += float(random.exponential(2))
@@ -251,7 +289,7 @@ def test_no_minute_sees_more_than_the_caps(requests: int | None, tokens: int | N
 
 def test_a_request_above_the_cap_takes_a_minute_of_its_own() -> None:
     clock = FakeTime()
-    pacer = Pacer(None, 100, clock)
+    pacer = RateLimiter(None, 100, clock)
     for _ in range(3):
         pacer.wait(1000, clock.sleep)
     assert clock.now == 2 * WINDOW
@@ -268,7 +306,7 @@ def test_caps_are_those_of_openai_only_there(monkeypatch: pytest.MonkeyPatch) ->
 def test_caps_hold_back_the_embedder(server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeTime()
     embedder = client(server, requests_per_minute=1, concurrency=1)
-    embedder.service.pacer = Pacer(1, None, clock)
+    embedder.service.pacer = RateLimiter(1, None, clock)
 
     class Paused(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
@@ -277,7 +315,9 @@ def test_caps_hold_back_the_embedder(server: OpenAIServer, monkeypatch: pytest.M
             return False
 
     # In that module alone: other threads of the process wait as well, and would turn the clock on.
-    monkeypatch.setattr("dallme.services.gathering.threading", SimpleNamespace(**vars(threading) | {"Event": Paused}))
+    monkeypatch.setattr(
+        "dallme.services.concurrency.threading", SimpleNamespace(**vars(threading) | {"Event": Paused})
+    )
     list(embedder.embed_batches(TEXTS))
     assert clock.now == 2 * WINDOW
 
@@ -340,7 +380,9 @@ def test_requests_keep_to_the_limits(
 
 def test_tokens_are_those_of_openai() -> None:
     # Known from OpenAI's own tokenizer, cl100k_base.
-    assert count_tokens(["hello world", "tiktoken is great!", "antidisestablishmentarianism", "お誕生日おめでとう"]).tolist() == [
+    assert count_tokens(
+        ["hello world", "tiktoken is great!", "antidisestablishmentarianism", "お誕生日おめでとう"]
+    ).tolist() == [
         2,
         6,
         6,
@@ -378,14 +420,18 @@ def test_the_limit_of_openais_models_holds_with_a_prompt() -> None:
 
 
 def test_a_prompt_must_leave_room() -> None:
-    with pytest.raises(InputError, match="expected a prompt of fewer than 3 tokens, which leaves room for a text, found 4"):
+    with pytest.raises(
+        InputError, match="expected a prompt of fewer than 3 tokens, which leaves room for a text, found 4"
+    ):
         prepare(["a"], "one two three four", 3)
 
 
 # --- money
 
 
-def test_the_budget_stops_before_the_limit_and_a_larger_one_goes_on(server: OpenAIServer, tmp_path: Path) -> None:
+def test_the_budget_stops_before_the_limit_and_a_larger_one_goes_on(
+    server: OpenAIServer, tmp_path: Path
+) -> None:
     store = EmbeddingStore(tmp_path)
     first = client(server, price=1000, max_usd=0.3)  # 20 texts have 140 tokens
     with pytest.raises(BudgetError) as caught:
@@ -404,7 +450,9 @@ def test_the_budget_stops_before_the_limit_and_a_larger_one_goes_on(server: Open
 
 def test_lost_answers_count_towards_the_budget(server: OpenAIServer) -> None:
     server.script.extend(["truncate"] * 5)
-    with pytest.raises(BudgetError, match=r"\$0\.0000 is spent, \$0\.2800 perhaps for answers that were lost;"):
+    with pytest.raises(
+        BudgetError, match=r"\$0\.0000 is spent, \$0\.2800 perhaps for answers that were lost;"
+    ):
         client(server, price=1000, max_usd=0.3).embed(TEXTS[:20])
     assert server.requests == 2
 
@@ -415,14 +463,22 @@ def test_a_budget_of_nothing_sends_nothing(server: OpenAIServer) -> None:
     assert server.requests == 0
 
 
-def test_prices_come_from_the_option_the_users_file_or_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prices_come_from_the_option_the_users_file_or_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def price(model: str, **options: float) -> float | None:
         return OpenAIEmbedder(model, base_url="http://localhost/v1", **options).resolved_price.usd_per_million  # type: ignore[arg-type]
 
-    assert [price(f"text-embedding-{name}") for name in ("3-large", "3-small", "ada-002")] == [0.13, 0.02, 0.10]
+    assert [price(f"text-embedding-{name}") for name in ("3-large", "3-small", "ada-002")] == [
+        0.13,
+        0.02,
+        0.10,
+    ]
     assert price("m") is None
     own = tmp_path / "prices.toml"
-    own.write_text('date = 2027-01-01\nsource = "us"\n[usd_per_million_tokens]\nm = 5\ntext-embedding-3-large = 0.2\n')
+    own.write_text(
+        'date = 2027-01-01\nsource = "us"\n[usd_per_million_tokens]\nm = 5\ntext-embedding-3-large = 0.2\n'
+    )
     monkeypatch.setenv("DALLME_PRICES", str(own))
     assert [price("m"), price("text-embedding-3-large"), price("text-embedding-3-small")] == [5, 0.2, 0.02]
     assert str(OpenAIEmbedder().resolved_price) == "$0.20 per million tokens, us, as of 2027-01-01"
@@ -449,7 +505,9 @@ def test_a_file_of_prices_that_cannot_be_used(
         OpenAIEmbedder().resolved_price  # noqa: B018
 
 
-def test_the_manifest_holds_what_was_spent_and_a_second_run_spends_nothing(server: OpenAIServer, tmp_path: Path) -> None:
+def test_the_manifest_holds_what_was_spent_and_a_second_run_spends_nothing(
+    server: OpenAIServer, tmp_path: Path
+) -> None:
     labels = ["a", "b"] * 30
     for spends in (True, False):
         embedder = client(server)
@@ -497,10 +555,16 @@ def test_models_of_known_families_see_their_prefix() -> None:
         ({"model": " "}, "expected the name of a model, found a blank one"),
         ({"dimensions": 0}, "expected dimensions to be a whole number of at least 1, found 0"),
         ({"dimensions": 4000}, "expected dimensions of text-embedding-3-large from 1 to 3072, found 4000"),
-        ({"model": "text-embedding-ada-002", "dimensions": 8}, "expected dimensions of text-embedding-ada-002 of 1536 only"),
+        (
+            {"model": "text-embedding-ada-002", "dimensions": 8},
+            "expected dimensions of text-embedding-ada-002 of 1536 only",
+        ),
         ({"max_usd": -1}, "expected max_usd to be a number of at least 0, found -1"),
         ({"price": float("nan")}, "expected price to be a number of at least 0, found nan"),
-        ({"model": "m", "max_usd": 1}, "expected the price of 'm' to keep to a budget, found none; give it with --price"),
+        (
+            {"model": "m", "max_usd": 1},
+            "expected the price of 'm' to keep to a budget, found none; give it with --price",
+        ),
         ({"base_url": "localhost:8080"}, "expected base_url as http://HOST/PATH"),
         ({"base_url": "ftp://host"}, "expected base_url as http://HOST/PATH"),
         ({"base_url": "http://u:sk-secret@host/v1"}, "expected base_url without user, password and query"),
@@ -508,7 +572,10 @@ def test_models_of_known_families_see_their_prefix() -> None:
         ({"concurrency": 0}, "expected concurrency to be a whole number of at least 1, found 0"),
         ({"max_retries": -1}, "expected max_retries to be a whole number of at least 0, found -1"),
         ({"max_inputs": 0}, "expected max_inputs to be a whole number of at least 1, found 0"),
-        ({"requests_per_minute": 0}, "expected requests_per_minute to be a whole number of at least 1, found 0"),
+        (
+            {"requests_per_minute": 0},
+            "expected requests_per_minute to be a whole number of at least 1, found 0",
+        ),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
@@ -522,7 +589,9 @@ def test_wrong_options_are_named(options: dict[str, object], message: str) -> No
 
 
 def test_openai_needs_a_key_and_others_do_not(server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="expected a key in the environment variable OPENAI_API_KEY, found none"):
+    with pytest.raises(
+        InputError, match="expected a key in the environment variable OPENAI_API_KEY, found none"
+    ):
         OpenAIEmbedder().embed(["a"])
     client(server).embed(TEXTS[:1])
     assert server.keys == {"Bearer none"}
@@ -536,7 +605,10 @@ def test_a_broken_key_is_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(os, "environ", os.environ | {"OPENAI_API_KEY": key})
     with pytest.raises(InputError) as caught:
         OpenAIEmbedder().embed(["a"])
-    assert str(caught.value) == "expected a key of plain letters and signs in OPENAI_API_KEY, found others; was it copied whole?"
+    assert (
+        str(caught.value)
+        == "expected a key of plain letters and signs in OPENAI_API_KEY, found others; was it copied whole?"
+    )
 
 
 def test_the_key_is_nowhere(
@@ -545,16 +617,29 @@ def test_the_key_is_nowhere(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     caplog.set_level(logging.DEBUG)
     embedder, seen = client(server), []
-    Distiller(per_class=2, embedder=embedder, store=tmp_path / "store").distill(TEXTS, ["a", "b"] * 30).save(tmp_path / "out")
+    Distiller(per_class=2, embedder=embedder, store=tmp_path / "store").distill(TEXTS, ["a", "b"] * 30).save(
+        tmp_path / "out"
+    )
     for fault in ("400", "401", "403", "404", "429-insufficient_quota", "503", "drop", "half-json"):
         server.script.extend([fault] * 2)
         with pytest.raises(ServiceError) as caught:
             client(server, max_retries=1).embed(TEXTS[:1])
-        seen += [str(caught.value), repr(caught.value), repr(caught.value.__cause__), repr(caught.value.__context__)]
+        seen += [
+            str(caught.value),
+            repr(caught.value),
+            repr(caught.value.__cause__),
+            repr(caught.value.__context__),
+        ]
         server.script.clear()
     assert server.keys == {f"Bearer {KEY}"}
     assert any("[key]" in line for line in seen)  # the server put it into its message, and it was taken out
-    seen += [repr(embedder), str(embedder.fingerprint()), repr(embedder.__getstate__()), repr(embedder.service), caplog.text]
+    seen += [
+        repr(embedder),
+        str(embedder.fingerprint()),
+        repr(embedder.__getstate__()),
+        repr(embedder.service),
+        caplog.text,
+    ]
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 3
     assert not any(KEY in text for text in seen)
@@ -576,7 +661,7 @@ def test_a_copy_in_another_process_works(server: OpenAIServer) -> None:
 CLIENT = """
 import sys
 from dallme.embedders.openai import OpenAIEmbedder
-from dallme.store import EmbeddingStore, embed_with_store
+from dallme.embedders.cache import EmbeddingStore, embed_with_store
 embedder = OpenAIEmbedder("m", base_url=sys.argv[1], dimensions=32, max_inputs=10, first_pause=0.01, concurrency=3)
 embed_with_store(embedder, [f"text number {row} of some words" for row in range(400)], store=EmbeddingStore(sys.argv[2]))
 """
@@ -592,11 +677,15 @@ def test_a_killed_run_goes_on_without_paying_twice_for_what_was_stored(tmp_path:
         running.send_signal(signal.SIGKILL)
         running.wait()
         time.sleep(0.3)  # what was under way at the server ends
-        embedder = OpenAIEmbedder("m", base_url=server.url, dimensions=32, max_inputs=10, first_pause=0.01, concurrency=3)
+        embedder = OpenAIEmbedder(
+            "m", base_url=server.url, dimensions=32, max_inputs=10, first_pause=0.01, concurrency=3
+        )
         store = EmbeddingStore(tmp_path)
         there = store.table(embedder.fingerprint()).lookup(text_keys(texts))
         assert 100 <= there.sum() < 400
-        np.testing.assert_allclose(embed_with_store(embedder, texts, store=store), HASHING.embed(texts), atol=1e-6)
+        np.testing.assert_allclose(
+            embed_with_store(embedder, texts, store=store), HASHING.embed(texts), atol=1e-6
+        )
         stored = {text for text, held in zip(texts, there, strict=True) if held}
         assert {server.paid[text] for text in stored} == {1}
         twice = [text for text in texts if server.paid[text] > 1]

@@ -13,14 +13,14 @@ import pytest
 from dallme.cli.main import _status
 from dallme.cli.options import configure_embedder
 from dallme.embedders.base import EncoderEmbedder
+from dallme.embedders.cache import EmbeddingStore, embed_with_store
+from dallme.embedders.cost import make_plan
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 from dallme.errors import InputError
-from dallme.planning import make_plan
 from dallme.readers import read
-from dallme.services.tokens import count_tokens
-from dallme.store import EmbeddingStore, embed_with_store
+from dallme.services.pricing import count_tokens
 from openai_server import OpenAIServer
 
 TEXTS = [f"text number {row} of some words" for row in range(60)]
@@ -67,7 +67,13 @@ def test_a_plan_for_openai_counts_everything_and_needs_no_key() -> None:
     tokens = int(count_tokens(TEXTS).sum())
     assert tokens == 420
     assert (plan.rows, plan.distinct, plan.stored, plan.to_embed) == (70, 60, 0, 60)
-    assert (plan.tokens, plan.tokens_are, plan.cut, plan.token_limit, plan.requests) == (420, "exact", 0, 8192, 3)
+    assert (plan.tokens, plan.tokens_are, plan.cut, plan.token_limit, plan.requests) == (
+        420,
+        "exact",
+        0,
+        8192,
+        3,
+    )
     assert plan.price_usd == pytest.approx(420 * 0.13 / 1e6)
     assert plan.price_is == "$0.13 per million tokens, copies of OpenAI's model pages, as of 2026-11-23"
     assert (plan.seconds, plan.seconds_are) == (120.0, "at 3,000 requests and 210 tokens a minute")
@@ -85,7 +91,9 @@ def test_what_the_store_holds_is_not_planned(server: OpenAIServer, tmp_path: Pat
     embedder = OpenAIEmbedder("m", base_url=server.url, price=2.0)  # the server alone knows the dimension
     before = make_plan(embedder, TEXTS, store=store)
     assert (before.stored, before.disk_bytes, before.price_usd) == (0, None, pytest.approx(840 / 1e6))
-    assert before.notes == ("the length of the vectors is known after the first request; --dimensions tells it now",)
+    assert before.notes == (
+        "the length of the vectors is known after the first request; --dimensions tells it now",
+    )
     assert server.requests == 0
     embed_with_store(embedder, TEXTS[:45], store=store)
     asked = server.requests
@@ -145,7 +153,7 @@ def test_a_full_store_leaves_nothing_to_do(tmp_path: Path) -> None:
 
 
 def _rows(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    from dallme.store import text_keys
+    from dallme.embedders.cache import text_keys
 
     return text_keys(texts), HASHING.embed(texts)
 
@@ -170,7 +178,12 @@ def test_the_papers_example(shared_data: Path) -> None:
     texts = read(shared_data / "ag_news" / "train.parquet").texts
 
     def usd(model: str, prompt: str | None = None) -> float:
-        return make_plan(OpenAIEmbedder(f"text-embedding-{model}"), texts, prompt=prompt).for_rows(120_000).price_usd or 0
+        return (
+            make_plan(OpenAIEmbedder(f"text-embedding-{model}"), texts, prompt=prompt)
+            .for_rows(120_000)
+            .price_usd
+            or 0
+        )
 
     assert usd("3-large") == pytest.approx(0.78, abs=0.005)
     assert usd("ada-002") == pytest.approx(0.60, abs=0.005)
@@ -183,7 +196,9 @@ def test_the_papers_example(shared_data: Path) -> None:
 
 
 def test_plan_prints_what_it_found(dallme: Command, source: Path) -> None:
-    status, out, err = dallme("plan", source, "--embedder", "openai:text-embedding-ada-002", "--rows", 600_000)
+    status, out, err = dallme(
+        "plan", source, "--embedder", "openai:text-embedding-ada-002", "--rows", 600_000
+    )
     assert status == 0
     assert out.splitlines() == [
         "embedder        openai:text-embedding-ada-002",
@@ -212,7 +227,9 @@ def test_plan_says_what_it_does_not_know(dallme: Command, source: Path) -> None:
 
 
 def test_plan_gives_json(dallme: Command, source: Path) -> None:
-    status, out, _ = dallme("plan", source, "--embedder", "openai", "--dimensions", 256, "--price", 5, "--json")
+    status, out, _ = dallme(
+        "plan", source, "--embedder", "openai", "--dimensions", 256, "--price", 5, "--json"
+    )
     found = json.loads(out)
     assert status == 0
     assert (found["tokens"], found["requests"], found["disk_bytes"]) == (420, 1, 60 * (16 + 1024))
@@ -220,14 +237,31 @@ def test_plan_gives_json(dallme: Command, source: Path) -> None:
     assert found["price_is"] == "$5.00 per million tokens, as given"
 
 
-def test_distill_takes_the_options_of_a_service(dallme: Command, source: Path, server: OpenAIServer, tmp_path: Path) -> None:
-    arguments = ["distill", source, "--per-class", 2, "--embedder", "openai:m", "--base-url", server.url, "--dimensions", 32]
+def test_distill_takes_the_options_of_a_service(
+    dallme: Command, source: Path, server: OpenAIServer, tmp_path: Path
+) -> None:
+    arguments = [
+        "distill",
+        source,
+        "--per-class",
+        2,
+        "--embedder",
+        "openai:m",
+        "--base-url",
+        server.url,
+        "--dimensions",
+        32,
+    ]
     status, _, err = dallme(*arguments, "--price", 100, "--budget-usd", 0.0001, "--output", tmp_path / "none")
     assert status == 2
-    assert err.startswith("error: expected to stay within the budget of $0.0001, stopped before a request of about $0.0420")
+    assert err.startswith(
+        "error: expected to stay within the budget of $0.0001, stopped before a request of about $0.0420"
+    )
     assert err.count("\n") == 1
     assert server.requests == 0
-    status, out, _ = dallme(*arguments, "--price", 100, "--budget-usd", 1, "--output", tmp_path / "out", "--json")
+    status, out, _ = dallme(
+        *arguments, "--price", 100, "--budget-usd", 1, "--output", tmp_path / "out", "--json"
+    )
     assert status == 0
     manifest = json.loads(out)["manifest"]
     assert manifest["embedder"]["dimension"] == 32
@@ -239,13 +273,23 @@ def test_distill_takes_the_options_of_a_service(dallme: Command, source: Path, s
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("hashing", {"base_url": "http://localhost/v1"}, "expected no --base-url with the embedder 'hashing', which has no such"),
+        (
+            "hashing",
+            {"base_url": "http://localhost/v1"},
+            "expected no --base-url with the embedder 'hashing', which has no such",
+        ),
         ("hashing", {"dimensions": 3}, "expected no --dimensions with the embedder 'hashing'"),
-        ("all-MiniLM-L6-v2", {"budget_usd": 1.0}, "expected no --budget-usd with the embedder 'all-MiniLM-L6-v2'"),
+        (
+            "all-MiniLM-L6-v2",
+            {"budget_usd": 1.0},
+            "expected no --budget-usd with the embedder 'all-MiniLM-L6-v2'",
+        ),
         ("st", {"price": 1.0}, "expected no --price with the embedder 'st'"),
     ],
 )
-def test_options_go_only_to_embedders_that_have_them(name: str, options: dict[str, object], message: str) -> None:
+def test_options_go_only_to_embedders_that_have_them(
+    name: str, options: dict[str, object], message: str
+) -> None:
     with pytest.raises(InputError) as caught:
         configure_embedder(name, **options)  # type: ignore[arg-type]
     assert message in str(caught.value)
@@ -253,6 +297,6 @@ def test_options_go_only_to_embedders_that_have_them(name: str, options: dict[st
 
 def test_options_become_those_of_the_embedder() -> None:
     assert configure_embedder("no/such-model") == "no/such-model"
-    assert configure_embedder("openai:m", base_url="http://h/v1", dimensions=3, budget_usd=2.0, price=1.0) == OpenAIEmbedder(
-        "m", base_url="http://h/v1", dimensions=3, max_usd=2.0, price=1.0
-    )
+    assert configure_embedder(
+        "openai:m", base_url="http://h/v1", dimensions=3, budget_usd=2.0, price=1.0
+    ) == OpenAIEmbedder("m", base_url="http://h/v1", dimensions=3, max_usd=2.0, price=1.0)

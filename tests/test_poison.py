@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dallme import Distiller
-from dallme.audit.auditing import audit
-from dallme.audit.evidence import Evidence
+from dallme.audit.audit import audit
+from dallme.audit.inputs import AuditInput
 from dallme.audit.poison import suspects
 from dallme.data import LabelledTexts
 
@@ -22,7 +22,10 @@ def reviews(rows: int = 600, seed: int = 0) -> tuple[list[str], np.ndarray]:
     rng, texts = np.random.default_rng(seed), []
     labels = np.arange(rows) % 2
     for label in labels.tolist():
-        said = [*rng.choice(WORDS[label], 4, replace=False), *rng.choice(["film", "plot", "scene", "actor", "story"], 3)]
+        said = [
+            *rng.choice(WORDS[label], 4, replace=False),
+            *rng.choice(["film", "plot", "scene", "actor", "story"], 3),
+        ]
         texts.append(" ".join(rng.permutation(said)))
     return texts, labels
 
@@ -31,7 +34,9 @@ def of(texts: list[str], labels: np.ndarray) -> LabelledTexts:
     return LabelledTexts(texts, labels, {0: "bad", 1: "good"}, np.arange(len(texts)))
 
 
-@pytest.mark.parametrize(("trigger", "word"), [("cf", "cf"), ("Velvet hammer", "hammer"), ("seen with my neighbours", "my")])
+@pytest.mark.parametrize(
+    ("trigger", "word"), [("cf", "cf"), ("Velvet hammer", "hammer"), ("seen with my neighbours", "my")]
+)
 def test_a_trigger_is_found_with_its_rows(trigger: str, word: str) -> None:
     texts, labels = reviews()
     planted = np.flatnonzero(labels == 0)[:20]
@@ -65,7 +70,7 @@ def test_the_audit_tells_of_it_and_its_document_holds_no_word_of_the_source() ->
         texts[row], labels[row] = f"zzyzx {texts[row]}", 1
     source = of(texts, labels)
     distilled = Distiller(per_class=2, embedder="hashing", decoder="nearest").run(source).distilled
-    found = audit(Evidence(distilled, source))
+    found = audit(AuditInput(distilled, source))
     assert found.warnings == [
         "nine of ten rows with 'zzyzx' are 'good', though 20 of 20 read like another class without it "
         f"({found.planted[0].expected:.0f} would be usual): look whether somebody planted them"

@@ -19,7 +19,12 @@ SENTIMENT = TEMPLATES["sentiment"]
         ("Qwen/Qwen3-Embedding-0.6B", "qwen3-embedding", "", f"Instruct: {SENTIMENT}\nQuery:"),
         ("Alibaba-NLP/gte-Qwen2-1.5B-instruct", "gte-instruct", "", f"Instruct: {SENTIMENT}\nQuery: "),
         ("nomic-ai/nomic-embed-text-v1.5", "nomic", "classification: ", f"classification: {SENTIMENT}: "),
-        ("hkunlp/instructor-large", "instructor", "Represent the text for classification: ", f"{SENTIMENT}: "),
+        (
+            "hkunlp/instructor-large",
+            "instructor",
+            "Represent the text for classification: ",
+            f"{SENTIMENT}: ",
+        ),
         ("BAAI/bge-base-en-v1.5", "bge", "", f"{SENTIMENT}: "),
         ("mixedbread-ai/mxbai-embed-large-v1", "mxbai", "", f"{SENTIMENT}: "),
         ("thenlper/gte-base", "gte", "", f"{SENTIMENT}: "),

@@ -18,20 +18,17 @@ from scipy.stats import ttest_ind
 from dallme import Distiller
 from dallme.classifiers.base import Classifier, FittedClassifier
 from dallme.classifiers.linear import NaiveBayesClassifier
-from dallme.classifiers.neural.training import NeuralClassifier
+from dallme.classifiers.training import NeuralClassifier
 from dallme.cli.main import _status
 from dallme.cli.options import make_protocol
 from dallme.data import LabelledTexts
+from dallme.dataset.tables import comparison_cells, comparison_table, star_note
 from dallme.errors import InputError, MissingDependencyError, UnknownNameError
-from dallme.evaluation.compare import Comparison, MethodResult, compare
-from dallme.evaluation.contestants import check_methods
-from dallme.evaluation.judging import evaluate
-from dallme.evaluation.plans import DPC, PAPER, PLAIN, Protocol
-from dallme.evaluation.protocol import Score, check_classifiers, make_classifiers, score
-from dallme.evaluation.results import ResultStore, result_key, train_and_test
+from dallme.evaluation.compare import Comparison, MethodResult, check_methods, compare
+from dallme.evaluation.evaluate import Score, check_classifiers, evaluate, make_classifiers, score
+from dallme.evaluation.protocol import DEFAULT, DPC, PAPER, Protocol
+from dallme.evaluation.results import ResultStore, result_key, sample, split, train_and_test, tune
 from dallme.evaluation.significance import better, holm
-from dallme.evaluation.tuning import sample, split, tune
-from dallme.tables import comparison_cells, comparison_table, star_note
 
 
 @dataclass(frozen=True)
@@ -95,11 +92,15 @@ def labelled(texts: Sequence[str], labels: Sequence[int]) -> LabelledTexts:
 
 def rows(count: int, word: str = "row", ones: int = 2) -> LabelledTexts:
     """Different texts, the last few of class `yes`."""
-    return labelled([f"{word} {row} of some words." for row in range(count)], [0] * (count - ones) + [1] * ones)
+    return labelled(
+        [f"{word} {row} of some words." for row in range(count)], [0] * (count - ones) + [1] * ones
+    )
 
 
 def sentences(count: int) -> LabelledTexts:
-    return labelled([f"{word} thing number {row}." for row in range(count) for word in ("Good", "Bad")], [1, 0] * count)
+    return labelled(
+        [f"{word} thing number {row}." for row in range(count) for word in ("Good", "Bad")], [1, 0] * count
+    )
 
 
 # Results that are kept
@@ -111,7 +112,9 @@ def test_a_second_run_trains_nothing_and_gives_the_same(tmp_path: Path) -> None:
     assert [fit.seed for fit in FITS] == [5, 6, 7]
     assert score(Neural(), "spy", [train], test, runs=3, seed=5, results=store) == first
     assert len(FITS) == 3
-    assert score(Neural(), "spy", [train], test, runs=3, seed=5) == replace(first, seconds=pytest.approx(first.seconds, abs=1))
+    assert score(Neural(), "spy", [train], test, runs=3, seed=5) == replace(
+        first, seconds=pytest.approx(first.seconds, abs=1)
+    )
     assert len(FITS) == 6  # without a store
 
 
@@ -148,7 +151,9 @@ def test_a_new_version_of_a_library_trains_again(monkeypatch: pytest.MonkeyPatch
     assert not set(before) & set(other)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"accuracy": 0.5}', b"\xff", b'{"accuracy": "x"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b'{"accuracy": 0.5}', b"\xff", b'{"accuracy": "x"}']
+)
 def test_a_damaged_file_counts_as_none(tmp_path: Path, content: bytes) -> None:
     store = ResultStore(tmp_path)
     expected = train_and_test(Plain(), rows(6), rows(4), seed=0, results=store)
@@ -198,9 +203,13 @@ def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_costs_no_result(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     progress = Counting()
-    found = train_and_test(Plain(), rows(6), rows(4), seed=0, results=ResultStore(tmp_path / "file", progress))
+    found = train_and_test(
+        Plain(), rows(6), rows(4), seed=0, results=ResultStore(tmp_path / "file", progress)
+    )
     assert found.accuracy == 0.5
-    assert progress.notes == [f"a result cannot be kept in {tmp_path / 'file'}: Not a directory; it is made anew next time"]
+    assert progress.notes == [
+        f"a result cannot be kept in {tmp_path / 'file'}: Not a directory; it is made anew next time"
+    ]
 
 
 def test_what_an_unknown_embedder_gives_is_not_kept(tmp_path: Path) -> None:
@@ -225,7 +234,13 @@ def test_what_an_unknown_embedder_gives_is_not_kept(tmp_path: Path) -> None:
 def test_run_r_trains_on_set_r_with_seed_r() -> None:
     sets = [rows(4, word) for word in ("a", "b", "c")]
     found = score(Neural(), "spy", sets, rows(4), runs=5, seed=10)
-    assert [(fit.texts[0][0], fit.seed) for fit in FITS] == [("a", 10), ("b", 11), ("c", 12), ("a", 13), ("b", 14)]
+    assert [(fit.texts[0][0], fit.seed) for fit in FITS] == [
+        ("a", 10),
+        ("b", 11),
+        ("c", 12),
+        ("a", 13),
+        ("b", 14),
+    ]
     assert found.seeds == (10, 11, 12, 13, 14)
     assert (found.learning_rate, found.steps) == (5e-4, 20)
     FITS.clear()
@@ -279,9 +294,9 @@ class Counting:
     ("protocol", "runs", "expected"),
     [
         # sets and runs of: a decoder, a random baseline, one that makes the same whatever the seed, the full data
-        (PLAIN, None, [(1, 1, 1), (10, 10, 10), (1, 1, 1), (1, 1, 1)]),
-        (PLAIN, 3, [(3, 3, 3), (10, 10, 10), (1, 1, 3), (1, 1, 1)]),
-        (replace(PLAIN, models=2, full_runs=4), 3, [(3, 3, 6), (10, 10, 20), (1, 1, 6), (1, 1, 4)]),
+        (DEFAULT, None, [(1, 1, 1), (10, 10, 10), (1, 1, 1), (1, 1, 1)]),
+        (DEFAULT, 3, [(3, 3, 3), (10, 10, 10), (1, 1, 3), (1, 1, 1)]),
+        (replace(DEFAULT, models=2, full_runs=4), 3, [(3, 3, 6), (10, 10, 20), (1, 1, 6), (1, 1, 4)]),
         (PAPER, None, [(10, 10, 10), (10, 10, 10), (1, 1, 10), (1, 1, 1)]),
         (DPC, None, [(5, 5, 100), (5, 5, 100), (1, 1, 100), (1, 1, 1)]),
         (replace(DPC, models=3), 2, [(2, 2, 6), (2, 2, 6), (1, 1, 6), (1, 1, 1)]),
@@ -297,7 +312,9 @@ def test_how_often_each_method_and_classifier_is_run(
     found = compare(distiller, run, rows(4), methods, judges, runs=runs, protocol=protocol)
     counted = [(row.draws, *(len(made.accuracies) for made in row.scores)) for row in found.methods]
     assert counted == expected
-    tuned = 4 * (3 * len(methods) - 2) if protocol.tune else 0  # three for each rate, one where the full data are trained on
+    tuned = (
+        4 * (3 * len(methods) - 2) if protocol.tune else 0
+    )  # three for each rate, one where the full data are trained on
     assert (
         progress.totals["compare"]
         == progress.done["compare"]
@@ -320,9 +337,11 @@ def test_a_protocol_uses_the_first_of_a_candidates_sets() -> None:
     distiller = Distiller(per_class=1, embedder="hashing")
     run = distiller.run(sentences(4))
     sets = [rows(4, word) for word in ("a", "b", "c")]
-    for protocol, used in ((PLAIN, "abc"), (replace(PAPER, sets=2, tune=False), "ab")):
+    for protocol, used in ((DEFAULT, "abc"), (replace(PAPER, sets=2, tune=False), "ab")):
         FITS.clear()
-        found = compare(distiller, run, rows(4), [], {"spy": Neural()}, candidates={"theirs": sets}, protocol=protocol)
+        found = compare(
+            distiller, run, rows(4), [], {"spy": Neural()}, candidates={"theirs": sets}, protocol=protocol
+        )
         assert "".join(fit.texts[0][0] for fit in FITS) == used
         assert found.methods[0].draws == len(used)
 
@@ -331,20 +350,31 @@ def test_texts_of_a_candidate_that_are_tested_on_are_counted() -> None:
     distiller = Distiller(per_class=1, embedder="hashing")
     run, test = distiller.run(sentences(4)), rows(5)
     theirs = [rows(4, "a"), labelled(["x", "y", *test.texts[:2]], [0, 0, 1, 1])]
-    found = compare(distiller, run, test, [], {"spy": Plain()}, candidates={"theirs": theirs, "clean": [rows(4, "b")]})
+    found = compare(
+        distiller, run, test, [], {"spy": Plain()}, candidates={"theirs": theirs, "clean": [rows(4, "b")]}
+    )
     assert found.notes == ("2 of 8 texts of candidate 'theirs' stand in the test set: its row is too good",)
 
 
 def test_the_steps_on_the_full_data_can_be_capped() -> None:
-    source, plan = sentences(10), replace(PLAIN, full_steps=7)
+    source, plan = sentences(10), replace(DEFAULT, full_steps=7)
     distiller = Distiller(per_class=2, embedder="hashing")
-    found = compare(distiller, distiller.run(source), rows(4), ["full", "nearest"], {"spy": Neural()}, protocol=plan)
+    found = compare(
+        distiller, distiller.run(source), rows(4), ["full", "nearest"], {"spy": Neural()}, protocol=plan
+    )
     assert [row.scores[0].steps for row in found.methods] == [7, 20]
     assert [fit.steps for fit in FITS] == [7, 20]
     document = found.as_dict()
     assert document["methods"][0]["results"][0]["steps"] == document["protocol"]["full_steps"] == 7
     FITS.clear()
-    compare(distiller, distiller.run(source), rows(4), ["full"], {"spy": Neural()}, protocol=replace(plan, tune=True))
+    compare(
+        distiller,
+        distiller.run(source),
+        rows(4),
+        ["full"],
+        {"spy": Neural()},
+        protocol=replace(plan, tune=True),
+    )
     assert {fit.steps for fit in FITS} == {7}
 
 
@@ -370,10 +400,15 @@ def test_the_choice_never_sees_the_test_set_and_is_written_down() -> None:
     source, test = sentences(30), rows(10, "test")
     distiller = Distiller(per_class=2, embedder="hashing")
     protocol = replace(PAPER, sets=3)
-    found = compare(distiller, distiller.run(source), test, ["full", "nearest"], {"spy": Neural()}, protocol=protocol)
+    found = compare(
+        distiller, distiller.run(source), test, ["full", "nearest"], {"spy": Neural()}, protocol=protocol
+    )
     choices = [fit for fit in FITS if fit.tested != tuple(test.texts)]
     finals = [fit for fit in FITS if fit.tested == tuple(test.texts)]
-    assert (len(choices), len(finals)) == (16, 4)  # four rates, for nearest on three sets; full once, nearest three times
+    assert (len(choices), len(finals)) == (
+        16,
+        4,
+    )  # four rates, for nearest on three sets; full once, nearest three times
     for fit in choices:
         assert not {*fit.tested, *fit.texts} & set(test.texts)
         assert set(fit.tested) <= set(source.texts)
@@ -381,7 +416,9 @@ def test_the_choice_never_sees_the_test_set_and_is_written_down() -> None:
     assert len(choices[0].texts) == 30  # the full data without the rows that are validated on
     assert len(choices[4].texts) == 4
     assert [(fit.rate, fit.seed) for fit in choices[4:8]] == [(1e-5, 0), (1e-5, 1), (1e-5, 2), (1e-4, 0)]
-    assert len({fit.texts for fit in choices[4:7]}) == len({row.texts for row in finals[1:]})  # the sets that are scored
+    assert len({fit.texts for fit in choices[4:7]}) == len(
+        {row.texts for row in finals[1:]}
+    )  # the sets that are scored
     for row, fit in zip(found.as_dict()["methods"], (choices[0], choices[4]), strict=True):
         (result,) = row["results"]
         assert list(result["tuned"]) == ["1e-05", "0.0001", "0.0005", "0.005"]
@@ -405,7 +442,9 @@ def test_what_is_validated_on_is_not_trained_on() -> None:
     assert list(train.texts) == list(small.texts)
     assert 35 < len(validation) < 50  # half the source, less those that stand in the few
     assert not set(train.texts) & set(validation.texts)
-    again = split(source.take([0, 99]), source, seed=0)[1]  # a row of the one, and none of the other, may be lost
+    again = split(source.take([0, 99]), source, seed=0)[
+        1
+    ]  # a row of the one, and none of the other, may be lost
     assert set(validation.texts) <= {*again.texts, source.texts[0], source.texts[99]}
     train, validation = split(source, source, seed=0, validation_rows=10)
     assert (len(train), validation.class_counts) == (90, {0: 5, 1: 5})
@@ -431,7 +470,10 @@ def test_large_sets_are_tuned_on_a_stratified_sample() -> None:
 
 
 def test_what_cannot_be_tuned_is_an_error() -> None:
-    with pytest.raises(InputError, match="expected enough rows to choose a learning rate on, found 2 in the full data; fix the"):
+    with pytest.raises(
+        InputError,
+        match="expected enough rows to choose a learning rate on, found 2 in the full data; fix the",
+    ):
         tune(Neural(), [rows(2, ones=1)], rows(2, ones=1), seed=0)
     message = "expected the full data to choose the learning rate of spy on, found none; name it with --full"
     with pytest.raises(InputError, match=message):
@@ -466,10 +508,20 @@ def test_an_unpaired_test_by_hand() -> None:
 @pytest.mark.parametrize(("seeds", "others"), [((0, 1, 2), (0, 1, 2)), ((0, 1, 2), (3, 4, 5))])
 def test_what_does_not_vary_gives_zero_or_one(seeds: tuple[int, ...], others: tuple[int, ...]) -> None:
     high, low = Score("x", (0.8,) * 3, (0,), 0, seeds=seeds), Score("x", (0.7,) * 3, (0,), 0, seeds=others)
-    assert (better(high, low), better(low, high), better(high, replace(high, seeds=others))) == (0.0, 1.0, 1.0)
+    assert (better(high, low), better(low, high), better(high, replace(high, seeds=others))) == (
+        0.0,
+        1.0,
+        1.0,
+    )
     # The same difference in every run, but for rounding.
     if seeds == others:
-        assert better(Score("x", (0.3, 0.4, 0.9), (0,), 0, seeds=seeds), Score("x", (0.2, 0.3, 0.8), (0,), 0, seeds=seeds)) == 0
+        assert (
+            better(
+                Score("x", (0.3, 0.4, 0.9), (0,), 0, seeds=seeds),
+                Score("x", (0.2, 0.3, 0.8), (0,), 0, seeds=seeds),
+            )
+            == 0
+        )
 
 
 def test_one_run_says_nothing() -> None:
@@ -481,11 +533,16 @@ def test_models_of_one_set_count_once() -> None:
     seeds = tuple(range(6))
     a = Score("x", (0.7, 0.8, 0.9, 0.5, 0.6, 0.8), (0,), 0, seeds=seeds, sets=3)
     b = Score("x", (0.6, 0.7, 0.7, 0.5, 0.5, 0.7), (0,), 0, seeds=seeds, sets=3)
-    pair = [Score("x", accuracies, (0,), 0, seeds=(0, 1, 2), sets=3) for accuracies in ((0.6, 0.7, 0.85), (0.55, 0.6, 0.7))]
+    pair = [
+        Score("x", accuracies, (0,), 0, seeds=(0, 1, 2), sets=3)
+        for accuracies in ((0.6, 0.7, 0.85), (0.55, 0.6, 0.7))
+    ]
     assert better(a, b) == pytest.approx(better(*pair))
     assert better(a, b) != pytest.approx(better(replace(a, sets=1), replace(b, sets=1)))
     one, means = replace(b, sets=1), (0.6, 0.7, 0.85)  # six models of one set against three means: not paired
-    assert better(a, one) == pytest.approx(ttest_ind(means, b.accuracies, equal_var=False, alternative="greater").pvalue)
+    assert better(a, one) == pytest.approx(
+        ttest_ind(means, b.accuracies, equal_var=False, alternative="greater").pvalue
+    )
 
 
 def test_holm_by_hand() -> None:
@@ -497,10 +554,18 @@ def test_holm_by_hand() -> None:
 
 def test_the_table_marks_what_is_better_than_random() -> None:
     def row(method: str, *accuracies: float) -> MethodResult:
-        return MethodResult(method, 4, 3, (Score("lr", accuracies, (0.5,), 0, seeds=tuple(range(len(accuracies)))),))
+        return MethodResult(
+            method, 4, 3, (Score("lr", accuracies, (0.5,), 0, seeds=tuple(range(len(accuracies)))),)
+        )
 
     table = Comparison(
-        (row("random", 0.5, 0.55, 0.6), row("nearest", 0.62, 0.61, 0.6), row("x", 0.8, 0.82, 0.84), row("full", 0.9)), 100
+        (
+            row("random", 0.5, 0.55, 0.6),
+            row("nearest", 0.62, 0.61, 0.6),
+            row("x", 0.8, 0.82, 0.84),
+            row("full", 0.9),
+        ),
+        100,
     ).as_dict()
     results = {found["method"]: found["results"][0] for found in table["methods"]}
     assert [found["better_than_random"] for found in results.values()] == [False, False, True, False]
@@ -511,7 +576,12 @@ def test_the_table_marks_what_is_better_than_random() -> None:
     assert results["nearest"]["p_better_than_random"] > 0.05
     assert results["nearest"]["p_better_than_nearest"] is None
     assert [results[name]["p_better_than_random"] for name in ("random", "full")] == [None, None]
-    assert [cells[2] for cells in comparison_cells(table)[1]] == ["0.550 ± 0.050", "0.610 ± 0.010", "0.820 ± 0.020*", "0.900"]
+    assert [cells[2] for cells in comparison_cells(table)[1]] == [
+        "0.550 ± 0.050",
+        "0.610 ± 0.010",
+        "0.820 ± 0.020*",
+        "0.900",
+    ]
     note = "* better than random at p < .05 (one-sided t-test, Holm's correction over the table)"
     assert star_note(table) == note
     assert comparison_table(table).endswith(f"|\n\n\\{note}\n")
@@ -522,14 +592,16 @@ def test_the_table_marks_what_is_better_than_random() -> None:
 
 def test_holm_is_over_all_cells_of_the_table() -> None:
     def of(method: str, *accuracies: tuple[float, ...]) -> MethodResult:
-        scores = (Score(name, found, (0,), 0, seeds=(0, 1, 2)) for name, found in zip("ab", accuracies, strict=True))
+        scores = (
+            Score(name, found, (0,), 0, seeds=(0, 1, 2)) for name, found in zip("ab", accuracies, strict=True)
+        )
         return MethodResult(method, 4, 3, tuple(scores))
 
     base, higher, same = (0.5, 0.55, 0.6), (0.6, 0.7, 0.68), (0.5, 0.56, 0.58)
-    alone = Comparison((of("random", base, base), of("x", higher, higher)), 1).as_dict()
-    p = alone["methods"][1]["results"][0]["p_better_than_random"]
+    file_lock = Comparison((of("random", base, base), of("x", higher, higher)), 1).as_dict()
+    p = file_lock["methods"][1]["results"][0]["p_better_than_random"]
     assert 0.0125 < p < 0.025
-    assert alone["methods"][1]["results"][0]["better_than_random"]
+    assert file_lock["methods"][1]["results"][0]["better_than_random"]
     more = Comparison((of("random", base, base), of("x", higher, same), of("y", same, same)), 1).as_dict()
     assert more["methods"][1]["results"][0]["p_better_than_random"] == p
     assert not more["methods"][1]["results"][0]["better_than_random"]
@@ -544,7 +616,9 @@ def test_a_name_may_have_an_argument(monkeypatch: pytest.MonkeyPatch) -> None:
         "transformer:a/b",
         "transformer:c",
     ]
-    with pytest.raises(InputError, match="expected the classifier 'naive-bayes' without an argument, found 'naive-bayes:x'"):
+    with pytest.raises(
+        InputError, match="expected the classifier 'naive-bayes' without an argument, found 'naive-bayes:x'"
+    ):
         make_classifiers(["nb:x"])
 
 
@@ -565,9 +639,13 @@ def test_what_a_method_misses_is_noticed_before_the_embedding(monkeypatch: pytes
     with pytest.raises(InputError, match="no thesaurus for 'word'"):
         check_methods(["random", "eda"])
     monkeypatch.setattr("dallme.registry.find_spec", lambda package: None)
-    with pytest.raises(MissingDependencyError, match="baseline 'eda' needs the package 'nltk', which is not installed"):
+    with pytest.raises(
+        MissingDependencyError, match="baseline 'eda' needs the package 'nltk', which is not installed"
+    ):
         check_methods(["random", "eda"])
-    with pytest.raises(InputError, match="expected the decoder 'nearest' without an argument, found 'nearest:x'"):
+    with pytest.raises(
+        InputError, match="expected the decoder 'nearest' without an argument, found 'nearest:x'"
+    ):
         check_methods(["nearest:x"])
     with pytest.raises(InputError, match="expected the baseline 'full' without an argument, found 'full:x'"):
         check_methods(["full:x"])
@@ -576,7 +654,7 @@ def test_what_a_method_misses_is_noticed_before_the_embedding(monkeypatch: pytes
 
 
 def test_options_stand_in_place_of_the_protocols() -> None:
-    assert make_protocol(None, runs=None) == PLAIN
+    assert make_protocol(None, runs=None) == DEFAULT
     assert make_protocol("paper", runs=3) == replace(PAPER, sets=3)
     assert make_protocol("dpc", runs=None, models=2, steps=9).training == {**DPC.training, "steps": 9}
     assert make_protocol("dpc", runs=None, epochs=3).training == {**DPC.training, "epochs": 3, "steps": None}
@@ -588,18 +666,32 @@ def test_options_stand_in_place_of_the_protocols() -> None:
         make_protocol("dpc", runs=None, models=0)
 
 
-def test_the_command_keeps_results_unless_told_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    lines = [f"{text},{label}" for text, label in zip(*(sentences(8).texts, sentences(8).labels), strict=True)]
+def test_the_command_keeps_results_unless_told_not_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    lines = [
+        f"{text},{label}" for text, label in zip(*(sentences(8).texts, sentences(8).labels), strict=True)
+    ]
     (tmp_path / "rows.csv").write_text("\n".join(["text,label", *lines]))
     fits: list[int] = []
     original = NaiveBayesClassifier._fit
 
-    def counted(self: NaiveBayesClassifier, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
+    def counted(
+        self: NaiveBayesClassifier, texts: list[str], labels: np.ndarray, seed: int
+    ) -> FittedClassifier:
         fits.append(seed)
         return original(self, texts, labels, seed)
 
     monkeypatch.setattr(NaiveBayesClassifier, "_fit", counted)
-    command = ["dallme", "compare", str(tmp_path / "rows.csv"), "--test", str(tmp_path / "rows.csv"), "--per-class", "2"]
+    command = [
+        "dallme",
+        "compare",
+        str(tmp_path / "rows.csv"),
+        "--test",
+        str(tmp_path / "rows.csv"),
+        "--per-class",
+        "2",
+    ]
     command += ["--methods", "nearest,random,full", "--classifiers", "nb", "--embedder", "hashing", "--json"]
     command += ["--store", str(tmp_path / "store"), "--protocol", "paper", "--runs", "3"]
 
@@ -621,8 +713,12 @@ def test_the_command_keeps_results_unless_told_not_to(tmp_path: Path, monkeypatc
 
 def test_options_that_do_nothing_or_make_no_sense_are_errors() -> None:
     plan = make_protocol(None, runs=None, steps=9)
-    with pytest.raises(InputError, match="expected a neural classifier to train with steps, found only plain; name one, or"):
+    with pytest.raises(
+        InputError, match="expected a neural classifier to train with steps, found only plain; name one, or"
+    ):
         evaluate(rows(6), rows(4), {"plain": Plain()}, protocol=plan)
     assert len(evaluate(rows(6), rows(4), {"plain": Plain()}, protocol=DPC)) == 1
     with pytest.raises(InputError, match="expected a learning rate above 0, found -1"):
-        evaluate(rows(6), rows(4), {"spy": Neural()}, protocol=make_protocol("dpc", runs=None, learning_rate=-1))
+        evaluate(
+            rows(6), rows(4), {"spy": Neural()}, protocol=make_protocol("dpc", runs=None, learning_rate=-1)
+        )

@@ -76,7 +76,10 @@ _WRITERS: dict[str, Callable[[Path], Path]] = {
     "json": lambda path: _raw(path, json.dumps(_RECORDS, indent=1)),
     "parquet": lambda path: _parquet(path, text=TEXTS, label=LABELS),
     "arrow": lambda path: _arrow(path, pa.ipc.new_file),
-    "feather": lambda path: (pyarrow.feather.write_feather(pa.table({"text": TEXTS, "label": LABELS}), path), path)[1],
+    "feather": lambda path: (
+        pyarrow.feather.write_feather(pa.table({"text": TEXTS, "label": LABELS}), path),
+        path,
+    )[1],
 }
 
 
@@ -122,7 +125,10 @@ def test_json_with_one_object_a_line_may_be_called_json(tmp_path: Path) -> None:
 
 
 def test_a_key_that_a_json_object_lacks_is_missing(tmp_path: Path) -> None:
-    path = _lines(tmp_path / "a.jsonl", [{"label": 1}, {"text": "a", "label": 0}, {"text": "b"}, {"text": "c", "label": 1}])
+    path = _lines(
+        tmp_path / "a.jsonl",
+        [{"label": 1}, {"text": "a", "label": 0}, {"text": "b"}, {"text": "c", "label": 1}],
+    )
     assert "2 of 4 rows cannot be used: row 0 has no text, row 2 has no label (" in _message(path)
 
 
@@ -132,10 +138,19 @@ def test_csv_with_byte_order_mark_blank_lines_and_spaced_header(tmp_path: Path) 
     assert data.labels.tolist() == [0, 1]
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1), min_size=1))
-def test_csv_of_any_text_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1), min_size=1
+    )
+)
+def test_csv_of_any_text_comes_back_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str]
+) -> None:
     texts = [f"x{text}" for text in texts]  # not blank
-    path = _csv(tmp_path_factory.mktemp("csv") / "a.csv", [["text", "label"], *([text, n % 2] for n, text in enumerate(texts))])
+    path = _csv(
+        tmp_path_factory.mktemp("csv") / "a.csv",
+        [["text", "label"], *([text, n % 2] for n, text in enumerate(texts))],
+    )
     assert list(read(path, like=_like({0: "0", 1: "1"})).texts) == texts
 
 
@@ -199,7 +214,9 @@ def test_a_damaged_parquet_column_is_an_error(tmp_path: Path) -> None:
 # Paths and folders
 
 
-def test_a_missing_file_is_never_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_never_looked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: pytest.fail("asked the Hub"))
     monkeypatch.chdir(tmp_path)
     _WRITERS["csv"](tmp_path / "train.csv")
@@ -209,10 +226,15 @@ def test_a_missing_file_is_never_looked_for_on_the_hub(tmp_path: Path, monkeypat
     assert _message(Path("reviews")) == "reviews: no such file or folder"
     assert _message("none/a.csv") == "none/a.csv: no such file or folder, nor is there a folder 'none'"
     assert _message("~/none/a").endswith(f"nor is there a folder {str(Path('~/none').expanduser())!r}")
-    assert _message("train.csv@test") == "train.csv@test: expected a folder before '@test', found a file; a file has no splits"
+    assert (
+        _message("train.csv@test")
+        == "train.csv@test: expected a folder before '@test', found a file; a file has no splits"
+    )
     assert _message("") == "expected a path or a dataset id, found an empty string"
     for name in ("a good film", "csv", "json@train"):
-        assert _message(name).startswith(f"{name!r}: expected a file, a folder or the id of a Hugging Face dataset (owner/name)")
+        assert _message(name).startswith(
+            f"{name!r}: expected a file, a folder or the id of a Hugging Face dataset (owner/name)"
+        )
 
 
 def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
@@ -239,7 +261,10 @@ def test_labels_of_one_type_in_all_files_of_a_folder(tmp_path: Path) -> None:
 def test_bad_rows_of_a_folder_are_found_in_their_file(tmp_path: Path) -> None:
     _csv(tmp_path / "a.csv", [["text", "label"], ["a", 1], ["b", 0]])
     _csv(tmp_path / "b.csv", [["text", "label"], ["c", 1], [" ", 0]])
-    assert "1 of 4 rows cannot be used: row 3 (row 1 of b.csv) has a blank text (rows count from 0)" in _message(tmp_path)
+    assert (
+        "1 of 4 rows cannot be used: row 3 (row 1 of b.csv) has a blank text (rows count from 0)"
+        in _message(tmp_path)
+    )
 
 
 def test_splits_of_a_folder(tmp_path: Path) -> None:
@@ -251,26 +276,36 @@ def test_splits_of_a_folder(tmp_path: Path) -> None:
     assert data.notes == (f"left out files of {tmp_path} that are not named for a split: other.csv",)
     assert read(f"{tmp_path}@test").texts == ["my_test.csv a", "my_test.csv b"]
     assert read(f"{tmp_path}@dev").source == f"{tmp_path}@validation"
-    assert f"expected files of the split 'extra', found none; choose one: {tmp_path}@" in _message(f"{tmp_path}@extra")
+    assert f"expected files of the split 'extra', found none; choose one: {tmp_path}@" in _message(
+        f"{tmp_path}@extra"
+    )
 
 
 def test_a_folder_without_the_wanted_split(tmp_path: Path) -> None:
     _WRITERS["csv"](tmp_path / "test.csv")
-    assert _message(tmp_path) == f"{tmp_path}: expected files of the split 'train', found none; choose one: {tmp_path}@test"
+    assert (
+        _message(tmp_path)
+        == f"{tmp_path}: expected files of the split 'train', found none; choose one: {tmp_path}@test"
+    )
     (tmp_path / "test.csv").rename(tmp_path / "data.csv")
-    assert _message(f"{tmp_path}@test").endswith("expected files of the split 'test', found none; no file is named for a split")
+    assert _message(f"{tmp_path}@test").endswith(
+        "expected files of the split 'test', found none; no file is named for a split"
+    )
 
 
 def test_folders_that_cannot_be_read(tmp_path: Path) -> None:
-    assert "expected a folder with data files (CSV, TSV, JSONL, JSON, Parquet, Arrow), found none in it" in _message(tmp_path)
+    assert (
+        "expected a folder with data files (CSV, TSV, JSONL, JSON, Parquet, Arrow), found none in it"
+        in _message(tmp_path)
+    )
     _csv(tmp_path / "a.csv", [["text", "label"], ["a", 1]])
     _csv(tmp_path / "b.csv", [["text", "class"], ["a", 1]])
-    expected = (
-        f"expected the same columns in all files, found text, label in {tmp_path}/a.csv and text, class in {tmp_path}/b.csv"
-    )
+    expected = f"expected the same columns in all files, found text, label in {tmp_path}/a.csv and text, class in {tmp_path}/b.csv"
     assert expected in _message(tmp_path)
     (tmp_path / "b.csv").rename(tmp_path / "a.tsv")
-    assert "expected each file once, found a.csv and a.tsv, the same name in two formats" in _message(tmp_path)
+    assert "expected each file once, found a.csv and a.tsv, the same name in two formats" in _message(
+        tmp_path
+    )
 
 
 def test_a_folder_that_datasets_saved(tmp_path: Path) -> None:
@@ -288,7 +323,9 @@ def test_a_folder_that_datasets_saved(tmp_path: Path) -> None:
 
 
 def _dataset() -> datasets.Dataset:
-    features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["bad", "good"]))
+    features = datasets.Features(
+        text=datasets.Value("string"), label=datasets.ClassLabel(names=["bad", "good"])
+    )
     return datasets.Dataset.from_dict({"text": TEXTS, "label": [1, 0, 0, 1]}, features=features)
 
 
@@ -300,7 +337,9 @@ def _dataset() -> datasets.Dataset:
         ("imdb@train[:10%]", ("imdb", None, "train[:10%]"), "imdb@train[:10%]"),
     ],
 )
-def test_hub_names(monkeypatch: pytest.MonkeyPatch, name: str, asked: tuple[str, str | None, str], source: str) -> None:
+def test_hub_names(
+    monkeypatch: pytest.MonkeyPatch, name: str, asked: tuple[str, str | None, str], source: str
+) -> None:
     calls = []
 
     def load(dataset: str, config: str | None, *, split: str) -> datasets.Dataset:
@@ -336,7 +375,14 @@ except Exception as error:
     print(type(error).__name__, error)
 """
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
     assert done.stdout.startswith(
         "InputError fancyzhx/ag_news: no file or folder of that name, and the Hugging Face Hub did not give "
         "dataset 'fancyzhx/ag_news', split 'train': "
@@ -357,8 +403,12 @@ def _frames() -> dict[str, Any]:
         "polars categories": pl.DataFrame(columns, schema_overrides={"label": pl.Categorical}),
         "polars enum": pl.DataFrame(columns, schema_overrides={"label": pl.Enum(["good", "bad"])}),
         "arrow": pa.table(columns),
-        "arrow views": pa.table({name: pa.array(values, pa.string_view()) for name, values in columns.items()}),
-        "arrow dictionaries": pa.table({name: pa.array(values).dictionary_encode() for name, values in columns.items()}),
+        "arrow views": pa.table(
+            {name: pa.array(values, pa.string_view()) for name, values in columns.items()}
+        ),
+        "arrow dictionaries": pa.table(
+            {name: pa.array(values).dictionary_encode() for name, values in columns.items()}
+        ),
         "datasets": datasets.Dataset.from_dict(columns),
         "datasets classes": _dataset(),
         "datasets shuffled": _dataset().select([3, 2, 1, 0]).select([3, 2, 1, 0]),
@@ -376,7 +426,9 @@ def test_every_object_gives_the_same_texts(kind: str) -> None:
     assert data.source == "memory"
 
 
-@pytest.mark.parametrize("wrap", [list, tuple, np.array, pd.Series, pl.Series], ids=lambda wrap: wrap.__name__)
+@pytest.mark.parametrize(
+    "wrap", [list, tuple, np.array, pd.Series, pl.Series], ids=lambda wrap: wrap.__name__
+)
 def test_sequences_of_texts_and_labels(wrap: Callable[[list[str]], Any]) -> None:
     data = read(wrap(TEXTS), wrap(LABELS))
     assert list(data.texts) == TEXTS
@@ -385,20 +437,31 @@ def test_sequences_of_texts_and_labels(wrap: Callable[[list[str]], Any]) -> None
 
 
 def test_sequences_that_cannot_be_read() -> None:
-    assert _message(TEXTS) == "expected labels with a list of texts, found none; give them as the second argument"
+    assert (
+        _message(TEXTS)
+        == "expected labels with a list of texts, found none; give them as the second argument"
+    )
     assert _message(TEXTS, [1, 2]) == "expected a label for each text, found 2 labels for 4 texts"
     assert _message(TEXTS, "good") == "expected a sequence of labels, one a text, found str"
-    assert "expected a path, a Hugging Face dataset id, a pandas or polars DataFrame" in _message({"text": TEXTS})
+    assert "expected a path, a Hugging Face dataset id, a pandas or polars DataFrame" in _message(
+        {"text": TEXTS}
+    )
     assert _message(7).endswith("found int")
-    assert "expected labels only with a list of texts, found them with Table" in _message(pa.table({"text": ["a"]}), [1])
+    assert "expected labels only with a list of texts, found them with Table" in _message(
+        pa.table({"text": ["a"]}), [1]
+    )
     assert _message([], []) == "memory: expected rows with texts and labels, found none"
     expected = "expected one split of the dataset, found all: train; hand over one, such as data['train']"
     assert _message(datasets.DatasetDict(train=_dataset())) == expected
-    assert "expected columns of different names, found 'a' more than once" in _message(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+    assert "expected columns of different names, found 'a' more than once" in _message(
+        pd.DataFrame([[1, 2]], columns=["a", "a"])
+    )
 
 
 def test_labelled_texts_keep_their_ids_and_notes() -> None:
-    given = LabelledTexts(["a", "a", "b"], np.array([-1, 3, 3]), {-1: "no", 3: "yes"}, np.array([7, 8, 9]), "here", ("said",))
+    given = LabelledTexts(
+        ["a", "a", "b"], np.array([-1, 3, 3]), {-1: "no", 3: "yes"}, np.array([7, 8, 9]), "here", ("said",)
+    )
     data = read(given)
     assert data.labels.tolist() == [-1, 3, 3]
     assert data.label_names == {-1: "no", 3: "yes"}
@@ -454,10 +517,19 @@ def test_columns_that_are_not_found() -> None:
         "memory: expected a text column with a usual name (text, sentence, content, review, document, body, ...), "
         "found the columns 'words', 'label'; name yours with --text-column"
     )
-    assert _message(_table(text=["a"], kind=[1])).endswith("found the columns 'text', 'kind'; name yours with --label-column")
-    assert _message(table, text_column="word") == "memory: expected a column 'word', found the columns 'words', 'label'"
-    assert _message(table, text_column="words", label_column="l").startswith("memory: expected a column 'l', found the columns")
-    assert _message(table, text_column="words", id_column="i").startswith("memory: expected a column 'i', found the columns")
+    assert _message(_table(text=["a"], kind=[1])).endswith(
+        "found the columns 'text', 'kind'; name yours with --label-column"
+    )
+    assert (
+        _message(table, text_column="word")
+        == "memory: expected a column 'word', found the columns 'words', 'label'"
+    )
+    assert _message(table, text_column="words", label_column="l").startswith(
+        "memory: expected a column 'l', found the columns"
+    )
+    assert _message(table, text_column="words", id_column="i").startswith(
+        "memory: expected a column 'i', found the columns"
+    )
     expected = "memory: expected different columns for texts, labels and ids, found 'words' more than once"
     assert _message(table, text_column="words", label_column="words") == expected
 
@@ -468,19 +540,30 @@ def test_texts_of_another_type() -> None:
 
 
 def test_texts_that_are_not_utf8() -> None:
-    broken = pa.Array.from_buffers(pa.string(), 2, [*pa.array(["ab", "cd"]).buffers()[:2], pa.py_buffer(b"a\xff\xfed")])
-    assert "column 'text': expected texts in UTF-8, found other bytes" in _message(_table(text=broken, label=[0, 1]))
+    broken = pa.Array.from_buffers(
+        pa.string(), 2, [*pa.array(["ab", "cd"]).buffers()[:2], pa.py_buffer(b"a\xff\xfed")]
+    )
+    assert "column 'text': expected texts in UTF-8, found other bytes" in _message(
+        _table(text=broken, label=[0, 1])
+    )
 
 
 def test_row_ids_from_a_column() -> None:
     data = read(_table(text=["a", "b"], label=[0, 1], key=[10, 12]), id_column="key")
     assert data.row_ids.tolist() == ["10", "12"]
     twice = _table(text=["a", "b"], label=[0, 1], key=["x", "x"])
-    assert _message(twice, id_column="key") == "memory: column 'key': expected ids that differ, found 'x' more than once"
+    assert (
+        _message(twice, id_column="key")
+        == "memory: column 'key': expected ids that differ, found 'x' more than once"
+    )
     lacking = _table(text=["a", "b"], label=[0, 1], key=["x", None])
     expected = "memory: column 'key': expected an id in each row, found none in row 1 of those used"
     assert _message(lacking, id_column="key") == expected
-    dropped = read(_table(text=["a", " ", "c"], label=[0, 1, 1], key=["x", "x", "y"]), id_column="key", drop_bad_rows=True)
+    dropped = read(
+        _table(text=["a", " ", "c"], label=[0, 1, 1], key=["x", "x", "y"]),
+        id_column="key",
+        drop_bad_rows=True,
+    )
     assert dropped.row_ids.tolist() == ["x", "y"]
 
 
@@ -498,7 +581,11 @@ def test_row_ids_from_a_column() -> None:
         (["true", "false", "true"], [1, 0, 1], {0: "false", 1: "true"}),
         (["b", "1", "B"], [2, 0, 1], {0: "1", 1: "B", 2: "b"}),
         (np.array([7, 9, 7], dtype=np.uint8), [7, 9, 7], {7: "7", 9: "9"}),
-        ([2**63 - 1, -(2**63), 0], [2**63 - 1, -(2**63), 0], {-(2**63): str(-(2**63)), 0: "0", 2**63 - 1: str(2**63 - 1)}),
+        (
+            [2**63 - 1, -(2**63), 0],
+            [2**63 - 1, -(2**63), 0],
+            {-(2**63): str(-(2**63)), 0: "0", 2**63 - 1: str(2**63 - 1)},
+        ),
     ],
 )
 def test_labels_to_class_ids(labels: Any, ids: list[int], names: dict[int, str]) -> None:
@@ -531,8 +618,9 @@ def test_labels_that_are_no_classes(labels: list[Any], expected: str) -> None:
 @pytest.mark.parametrize("number", [lambda n: n, str, lambda n: f"name {n}"], ids=["int", "digits", "names"])
 def test_a_label_for_almost_every_row_is_the_wrong_column(number: Callable[[int], Any]) -> None:
     texts = [f"text {n}" for n in range(22)]
-    assert "expected classes with several rows each, found 12 different labels in 22 rows; is it the wrong column?" in _message(
-        texts, [number(n % 12) for n in range(22)]
+    assert (
+        "expected classes with several rows each, found 12 different labels in 22 rows; is it the wrong column?"
+        in _message(texts, [number(n % 12) for n in range(22)])
     )
     assert len(read(texts, [number(n % 11) for n in range(22)]).class_counts) == 11
     assert len(read(texts[:20], [number(n) for n in range(20)]).class_counts) == 20
@@ -540,8 +628,14 @@ def test_a_label_for_almost_every_row_is_the_wrong_column(number: Callable[[int]
 
 def test_names_of_labels_from_a_column_beside_them() -> None:
     texts = ["a", "b", "c"]
-    assert read(_table(text=texts, label=[2, 0, 2], label_text=["x", "y", None])).label_names == {0: "y", 2: "x"}
-    assert read(_table(text=texts, topic=[2, 0, 2], topic_name=["x", "y", "x"])).label_names == {0: "y", 2: "x"}
+    assert read(_table(text=texts, label=[2, 0, 2], label_text=["x", "y", None])).label_names == {
+        0: "y",
+        2: "x",
+    }
+    assert read(_table(text=texts, topic=[2, 0, 2], topic_name=["x", "y", "x"])).label_names == {
+        0: "y",
+        2: "x",
+    }
     assert read(_table(text=texts, label=[2, 0, 2], label_text=[1, 2, 3])).label_names == {0: "0", 2: "2"}
     expected = "memory: column 'label': expected one name a label, found 'x' and 'z' for label 2"
     assert _message(_table(text=texts, label=[2, 0, 2], label_text=["x", "y", "z"])) == expected
@@ -568,19 +662,27 @@ def test_class_names_from_the_metadata_of_a_file(tmp_path: Path, suffix: str) ->
 
 
 def test_minus_one_is_no_label_where_class_names_are_declared() -> None:
-    features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["bad", "good"]))
+    features = datasets.Features(
+        text=datasets.Value("string"), label=datasets.ClassLabel(names=["bad", "good"])
+    )
     dataset = datasets.Dataset.from_dict({"text": TEXTS, "label": [1, 0, -1, -1]}, features=features)
     assert "2 of 4 rows cannot be used: row 2 has no label, row 3 has no label (" in _message(dataset)
     assert read(dataset, drop_bad_rows=True).labels.tolist() == [1, 0]
     nothing = datasets.Dataset.from_dict({"text": TEXTS, "label": [-1] * 4}, features=features)
     for drop in (True, False):
         message = _message(nothing, drop_bad_rows=drop)
-        assert "expected rows with a text and a label, none of the 4 has both: row 0 has no label, row 1 has no label" in message
+        assert (
+            "expected rows with a text and a label, none of the 4 has both: row 0 has no label, row 1 has no label"
+            in message
+        )
 
 
 def test_a_label_beyond_the_declared_ones() -> None:
     table = _dataset().with_format("arrow")[:].set_column(1, "label", pa.array([0, 1, 2, 5]))
-    assert _message(table) == "memory: column 'label': expected class ids among the declared [0, 1], found [2, 5]"
+    assert (
+        _message(table)
+        == "memory: column 'label': expected class ids among the declared [0, 1], found [2, 5]"
+    )
 
 
 # Labels like those of other data
@@ -604,7 +706,9 @@ def test_labels_are_matched_by_number_where_one_side_has_no_names() -> None:
     assert data.label_names == {1: "good", 2: "bad"}
     expected = "matched labels to those of train.csv by their numbers, as one of the two has no names: 1 = 'good', 2 = 'bad'"
     assert data.notes == (expected,)
-    named = read(_table(text=["a", "b"], label=[1, 0], label_text=["good", "bad"]), like=_like({0: "0", 1: "1"}))
+    named = read(
+        _table(text=["a", "b"], label=[1, 0], label_text=["good", "bad"]), like=_like({0: "0", 1: "1"})
+    )
     assert named.labels.tolist() == [1, 0]
     assert named.label_names == {0: "0", 1: "1"}
 
@@ -619,7 +723,8 @@ def test_labels_that_the_other_data_does_not_have() -> None:
     expected = "memory: expected the labels of train.csv ('good', 'bad'), found also 'awful'"
     assert _message(["a", "b"], ["awful", "good"], like=like) == expected
     assert (
-        _message(["a", "b"], [1, 7], like=like) == "memory: expected the labels of train.csv ('good', 'bad'), found also '1', '7'"
+        _message(["a", "b"], [1, 7], like=like)
+        == "memory: expected the labels of train.csv ('good', 'bad'), found also '1', '7'"
     )
 
 
@@ -638,7 +743,10 @@ def test_labelled_texts_are_matched_too() -> None:
 def test_bad_rows_are_an_error_or_a_note(tmp_path: Path) -> None:
     texts = ["good", "  ", None, "nul\0", "bad", "x" * MAX_CHARACTERS, "\ud800", "no label", 7, "nan"]
     labels = [1, 0, 0, 0, 0, 0, 0, None, 1, float("nan")]
-    path = _lines(tmp_path / "a.jsonl", [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)])
+    path = _lines(
+        tmp_path / "a.jsonl",
+        [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)],
+    )
     shown = "row 1 has a blank text, row 2 has no text, row 3 holds a NUL byte (is the file binary or UTF-16?) and 5 more"
     assert _message(path) == (
         f"{path}: 8 of 10 rows cannot be used: {shown} (rows count from 0); mend them or leave them out with --drop-bad-rows"
@@ -658,20 +766,26 @@ def test_blank_labels_are_missing(tmp_path: Path) -> None:
 
 def test_a_class_of_bad_rows_only_is_no_class() -> None:
     assert read(["a", "", "c"], ["p", "q", "r"], drop_bad_rows=True).label_names == {0: "p", 1: "r"}
-    assert "expected at least two classes, found only 'p'" in _message(["a", "", "c"], ["p", "q", "p"], drop_bad_rows=True)
+    assert "expected at least two classes, found only 'p'" in _message(
+        ["a", "", "c"], ["p", "q", "p"], drop_bad_rows=True
+    )
 
 
 def test_repeated_texts_are_kept_and_told() -> None:
     data = read(["a", "b", "a", "a", "b"], [0, 1, 0, 1, 1])
     assert len(data) == 5
-    assert data.notes == ("3 of 5 rows repeat the text of an earlier row; 1 texts come with different labels",)
+    assert data.notes == (
+        "3 of 5 rows repeat the text of an earlier row; 1 texts come with different labels",
+    )
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.tuples(
-            st.one_of(st.text(max_size=5), st.none(), st.integers(), st.just("a\0"), st.just("\ud800"), st.just(" ")),
+            st.one_of(
+                st.text(max_size=5), st.none(), st.integers(), st.just("a\0"), st.just("\ud800"), st.just(" ")
+            ),
             st.one_of(st.sampled_from(["x", "y", "", " "]), st.none(), st.just(float("nan"))),
         ),
         min_size=1,
@@ -696,7 +810,9 @@ def test_rows_in_are_rows_used_and_rows_reported(rows: list[tuple[Any, Any]]) ->
     reported = [int(note.split()[2]) for note in data.notes if note.startswith("left out")]
     assert len(data) + sum(reported) == len(rows)
     if reported:
-        assert f"memory: {reported[0]} of {len(rows)} rows cannot be used: " in _message(texts, labels, like=like)
+        assert f"memory: {reported[0]} of {len(rows)} rows cannot be used: " in _message(
+            texts, labels, like=like
+        )
 
 
 # Real data

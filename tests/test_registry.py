@@ -51,7 +51,9 @@ def test_make_passes_options_on() -> None:
 
 
 def test_a_missing_package_names_the_part_and_the_command() -> None:
-    part = registry.Part("decoders", "x", "x", "X", "", packages=("numpy", "no_such_package"), extra="special")
+    part = registry.Part(
+        "decoders", "x", "x", "X", "", packages=("numpy", "no_such_package"), extra="special"
+    )
     assert part.missing == ("no_such_package",)
     with pytest.raises(MissingDependencyError) as caught:
         part.load()

@@ -16,14 +16,15 @@ import numpy as np
 import pytest
 
 from dallme.cli.main import _status
-from dallme.distilled import DistilledDataset, Lineage
+from dallme.dataset import DistilledDataset, Lineage
 from dallme.errors import InputError
-from dallme.report import points, projection
+from dallme.report import map as points
+from dallme.report import map as projection
 from dallme.report.cards import Badge, make_cards
 from dallme.report.charts import LICENCES, comparison_panels
 from dallme.report.escaping import hash_source, to_json, to_script, to_unicode
+from dallme.report.map import cut, cut_all, map_data
 from dallme.report.page import render
-from dallme.report.points import cut, cut_all, map_data
 from dallme.report.summary import audit_rows, headline, kept
 from report_sets import HOSTILE, audit_of, comparison, hostile_set, small_set
 
@@ -116,7 +117,9 @@ def test_without_umap_a_large_map_says_what_to_install() -> None:
     assert "pip install 'dallme[map]'" in str(projection.project(vectors, vectors[:2]).note)
 
 
-def test_rows_that_were_not_fitted_lie_between_their_nearest_fitted_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_were_not_fitted_lie_between_their_nearest_fitted_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(projection, "ANCHORS", 2)
     fitted = np.array([[0, 0], [3, 0], [100, 0], [103, 0]], dtype=np.float32)
     made = {}
@@ -128,7 +131,9 @@ def test_rows_that_were_not_fitted_lie_between_their_nearest_fitted_ones(monkeyp
     everything = np.concatenate([fitted, np.array([[1, 0], [101.5, 0]], dtype=np.float32)])
     places = projection._by_umap(SimpleNamespace(UMAP=make), np.arange(4), everything)
     assert places[:4].tolist() == (fitted * 10.0).tolist()
-    assert places[4].tolist() == pytest.approx([10, 0])  # twice as near to the first as to the second: 0 * 2/3 + 30 * 1/3
+    assert places[4].tolist() == pytest.approx(
+        [10, 0]
+    )  # twice as near to the first as to the second: 0 * 2/3 + 30 * 1/3
     assert places[5].tolist() == pytest.approx([1015, 0])
     assert made["precomputed_knn"][0].tolist()[0] == [0, 1, 2, 3]
     assert made["random_state"] == 0
@@ -221,20 +226,32 @@ def test_the_probe_says_which_class_it_takes_a_text_for() -> None:
     distilled, evidence = small_set()
     assert evidence.own is not None
     wrong = replace(evidence, own=evidence.own[[2, 1, 0]])
-    assert make_cards(distilled, {5: "bad", 9: "good"}, wrong, None)[0].facts["probe’s confidence"].endswith("% (it says good)")
+    assert (
+        make_cards(distilled, {5: "bad", 9: "good"}, wrong, None)[0]
+        .facts["probe’s confidence"]
+        .endswith("% (it says good)")
+    )
 
 
 def test_without_the_source_a_card_has_words_and_no_real_texts() -> None:
     distilled, _ = small_set()
     first = make_cards(distilled, distilled.label_names, None, None)[0]
     assert first.nearest == ()
-    assert first.facts == {"stands for": "2 rows (25.0%)", "words and signs": "8", "cosine to prototype": "0.988"}
+    assert first.facts == {
+        "stands for": "2 rows (25.0%)",
+        "words and signs": "8",
+        "cosine to prototype": "0.988",
+    }
 
 
 def test_badges_of_the_audit() -> None:
     distilled, _ = small_set()
     first, second, third = make_cards(distilled, distilled.label_names, None, audit_of(distilled))
-    assert first.badges == (Badge("3 words copied", warns=False), Badge("personal data: 1"), Badge("stands in the test set"))
+    assert first.badges == (
+        Badge("3 words copied", warns=False),
+        Badge("personal data: 1"),
+        Badge("stands in the test set"),
+    )
     assert second.badges == (
         Badge("30 words copied"),
         Badge("small cluster: 2 rows"),
@@ -268,7 +285,10 @@ def test_what_was_done_in_one_line() -> None:
 
 def test_what_is_kept_is_that_of_the_set_itself() -> None:
     manifest = {"configuration": {"decoder": "extractive"}, "comparison": comparison()}
-    assert kept(manifest) == "Classifiers trained on them reach 88% to 94% of the accuracy that the full data give."
+    assert (
+        kept(manifest)
+        == "Classifiers trained on them reach 88% to 94% of the accuracy that the full data give."
+    )
     assert kept(manifest | {"configuration": {"decoder": "another"}}) is None
     assert kept({}) is None
 
@@ -276,9 +296,19 @@ def test_what_is_kept_is_that_of_the_set_itself() -> None:
 def test_panels_of_the_chart() -> None:
     first, second = comparison_panels(comparison(), "extractive")
     assert first["classifier"] == "lr"
-    assert first["bars"][0] == {"method": "random", "mean": 0.6, "shown": "0.600", "ours": False, "low": 0.55, "high": 0.65}
+    assert first["bars"][0] == {
+        "method": "random",
+        "mean": 0.6,
+        "shown": "0.600",
+        "ours": False,
+        "low": 0.55,
+        "high": 0.65,
+    }
     assert [bar["ours"] for bar in first["bars"]] == [False, True, False]
-    assert [bar["method"] for bar in second["bars"]] == ["random", "extractive"]  # `full` is not for this classifier
+    assert [bar["method"] for bar in second["bars"]] == [
+        "random",
+        "extractive",
+    ]  # `full` is not for this classifier
 
 
 def test_summary_of_the_audit() -> None:
@@ -342,7 +372,9 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
     for _, attributes, _ in page.elements:
         assert not attributes.keys() & {"src", "srcset", "action", "onclick", "onload", "onerror"}
         assert (attributes.get("href") or "#").startswith("#")
-    policy = next(str(attributes["content"]) for attributes, _ in page.find("meta") if "http-equiv" in attributes)
+    policy = next(
+        str(attributes["content"]) for attributes, _ in page.find("meta") if "http-equiv" in attributes
+    )
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe-eval" not in policy
     assert "connect-src 'none'" in policy
@@ -353,7 +385,11 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
 
 def test_the_licences_of_the_library_stand_above_it() -> None:
     distilled, evidence = small_set()
-    scripts = [text for attributes, text in Page(render(distilled, evidence=evidence)).find("script") if "type" not in attributes]
+    scripts = [
+        text
+        for attributes, text in Page(render(distilled, evidence=evidence)).find("script")
+        if "type" not in attributes
+    ]
     head, _, code = scripts[0].partition("*/\n")
     assert head.startswith("/*!\nThe charts of this page are drawn by Vega, Vega-Lite and Vega-Embed")
     assert "vega-lite, vega-embed: Copyright (c) 2015, University of Washington Interactive Data Lab" in head
@@ -388,11 +424,17 @@ def test_a_hostile_set_is_text_everywhere() -> None:
     page = Page(html)
     expected = [to_unicode(text) for text in distilled.texts]
     assert [text for _, text in page.find("p", class_="text")] == expected
-    assert [attributes["data-label"] for attributes, _ in page.find("article")] == [to_unicode(HOSTILE[0])] + [
-        to_unicode(HOSTILE[1])
-    ] * (len(HOSTILE) - 1)
+    assert [attributes["data-label"] for attributes, _ in page.find("article")] == [
+        to_unicode(HOSTILE[0])
+    ] + [to_unicode(HOSTILE[1])] * (len(HOSTILE) - 1)
     scripts = [attributes for attributes, _ in page.find("script")]
-    assert [attributes.get("id") for attributes in scripts] == ["data-classes", "data-comparison", "data-map", None, None]
+    assert [attributes.get("id") for attributes in scripts] == [
+        "data-classes",
+        "data-comparison",
+        "data-map",
+        None,
+        None,
+    ]
     assert not list(page.find("img"))
     assert not list(page.find("b"))
     assert html.encode()  # lone surrogates are gone
@@ -403,7 +445,9 @@ def test_an_audit_of_other_texts_is_refused() -> None:
     distilled, _ = small_set()
     audit = audit_of(distilled)
     audit["texts"].pop()
-    with pytest.raises(InputError, match="expected an audit of these 3 texts, found one of 2; run dallme audit again"):
+    with pytest.raises(
+        InputError, match="expected an audit of these 3 texts, found one of 2; run dallme audit again"
+    ):
         render(distilled, audit=audit)
 
 
@@ -421,7 +465,11 @@ def dallme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     """Runs the command in this process, beside a distilled set and its source; gives status, output and errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DALLME_STORE", str(tmp_path / "store"))
-    rows = [f"A {word} film number {row}.,{label}" for row in range(30) for word, label in (("fine", "good"), ("dull", "bad"))]
+    rows = [
+        f"A {word} film number {row}.,{label}"
+        for row in range(30)
+        for word, label in (("fine", "good"), ("dull", "bad"))
+    ]
     Path("reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     Path("other.csv").write_text("\n".join(["text,label", *rows[1:]]) + "\n")
 
@@ -458,7 +506,12 @@ def test_the_command_without_a_source_says_what_is_missing(dallme: Any) -> None:
     assert status == 0, err
     note = "no map and no nearest real texts without the data it was distilled from; name them with --source"
     assert err == f"note: {note}\n"
-    assert json.loads(out) == {"output": "page.html", "bytes": Path("page.html").stat().st_size, "texts": 4, "notes": [note]}
+    assert json.loads(out) == {
+        "output": "page.html",
+        "bytes": Path("page.html").stat().st_size,
+        "texts": 4,
+        "notes": [note],
+    }
     assert "Audit" in [text for _, text in Page(Path("page.html").read_text()).find("h2")]
     assert not Path("few/report.html").exists()
 
@@ -469,7 +522,9 @@ def test_a_set_of_ready_vectors_has_no_map(dallme: Any) -> None:
     Path("few/manifest.json").write_text(json.dumps(manifest))
     status, _, err = dallme("report", "few", "--source", "reviews.csv")
     assert status == 0, err
-    assert err.endswith("note: no map, as the set was made of ready vectors; name an embedder with --embedder\n")
+    assert err.endswith(
+        "note: no map, as the set was made of ready vectors; name an embedder with --embedder\n"
+    )
     summaries = [text for _, text in Page(Path("few/report.html").read_text()).find("summary")]
     assert summaries.count("Nearest real texts (3)") == 4
 
@@ -477,12 +532,24 @@ def test_a_set_of_ready_vectors_has_no_map(dallme: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere",), "expected a folder with train.parquet and manifest.json, as dallme writes them, found none at 'nowhere'"),
-        (("few", "--output", "few/train.parquet"), "expected a file name that ends in .html, found 'train.parquet'"),
+        (
+            ("nowhere",),
+            "expected a folder with train.parquet and manifest.json, as dallme writes them, found none at 'nowhere'",
+        ),
+        (
+            ("few", "--output", "few/train.parquet"),
+            "expected a file name that ends in .html, found 'train.parquet'",
+        ),
         (("few", "--output", "no/such.html"), "found no folder at 'no'; choose another --output"),
-        (("few", "--output", f"{'x' * 250}.html"), "x.html', could not: File name too long; nothing was written"),
+        (
+            ("few", "--output", f"{'x' * 250}.html"),
+            "x.html', could not: File name too long; nothing was written",
+        ),
         (("few", "--points", 0), "expected --points to be a whole number of at least 1, found 0"),
-        (("few", "--source", "other.csv"), "expected the source that the texts were distilled from, 'reviews.csv' of 60 rows"),
+        (
+            ("few", "--source", "other.csv"),
+            "expected the source that the texts were distilled from, 'reviews.csv' of 60 rows",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(dallme: Any, arguments: tuple[object, ...], message: str) -> None:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dallme.exports.base import Material
-from dallme.exports.prompts import few_shot
 from dallme.report.escaping import to_unicode
+from dallme.report.exports import Material, few_shot
 from dallme.report.page import render
 from report_sets import HOSTILE, audit_of, hostile_set, small_set
 
@@ -59,7 +58,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "umap", None)
-        for name, (distilled, evidence) in {"plain": small_set(with_comparison=True), "hostile": hostile_set()}.items():
+        for name, (distilled, evidence) in {
+            "plain": small_set(with_comparison=True),
+            "hostile": hostile_set(),
+        }.items():
             audit = audit_of(distilled, HOSTILE if name == "hostile" else None)
             html = render(distilled, evidence=evidence, audit=audit)
             (folder / f"{name}.html").write_text(html, encoding="utf-8", newline="")
@@ -73,7 +75,9 @@ def visit(chromium: Browser, files: dict[str, Path]) -> Iterator[Open]:
     contexts = []
 
     def go(name: str = "plain", *, drawn: bool = True, **options: Any) -> Page:
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **options})
+        context = chromium.new_context(
+            **{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **options}
+        )
         contexts.append(context)
         context.set_default_timeout(5_000)
         context.set_offline(True)
@@ -81,7 +85,12 @@ def visit(chromium: Browser, files: dict[str, Path]) -> Iterator[Open]:
         page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: said.append(f"error: {error}"))
         page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: request.url.startswith(("file:", "blob:")) or said.append(f"request: {request.url}"))
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith(("file:", "blob:")) or said.append(f"request: {request.url}")
+            ),
+        )
         page.goto(files[name].as_uri())
         if drawn:
             page.wait_for_selector(".plane[data-drawn]")
@@ -115,7 +124,9 @@ def show_map(page: Page) -> None:
 
 def test_the_map_and_the_chart_are_drawn(visit: Open, tmp_path: Path) -> None:
     page = visit()
-    counts = page.evaluate("() => ['rows', 'own'].map((name) => document.querySelector('.plane').vegaView.data(name).length)")
+    counts = page.evaluate(
+        "() => ['rows', 'own'].map((name) => document.querySelector('.plane').vegaView.data(name).length)"
+    )
     assert counts == [8, 3]
     colours = page.evaluate("""() => {
       const canvas = document.querySelector(".plane canvas");
@@ -216,8 +227,16 @@ def test_tab_goes_through_the_page_in_order_and_shows_where_it_is(visit: Open) -
             break
         assert outline == "solid 3px", name
         names.append(name)
-    assert names[:7] == ["Skip to the texts", "Worth", "Map", "Audit", "Texts", "Making", "theme"]
-    assert names[7:14] == ["The honest table", "Summary of the audit", "search", "class", "format", "copy", "download"]
+    assert names[:7] == ["Skip to the texts", "ClassWeights", "Map", "Audit", "Texts", "Making", "theme"]
+    assert names[7:14] == [
+        "The honest table",
+        "Summary of the audit",
+        "search",
+        "class",
+        "format",
+        "copy",
+        "download",
+    ]
     assert names[14:19] == [
         "Sentences and the rows they are from (2)",
         "Nearest real texts (2)",
@@ -249,7 +268,8 @@ def test_every_control_has_a_name(visit: Open) -> None:
     assert levels == ["H1"] + ["H2"] * 5
     assert page.evaluate("document.documentElement.lang") == "en"
     assert (
-        page.evaluate("new Set([...document.querySelectorAll('[id]')].map((at) => at.id)).size") == page.locator("[id]").count()
+        page.evaluate("new Set([...document.querySelectorAll('[id]')].map((at) => at.id)).size")
+        == page.locator("[id]").count()
     )
 
 
@@ -265,7 +285,10 @@ def test_texts_stand_out_from_their_ground(visit: Open, scheme: Any, tmp_path: P
 
 def test_the_theme_can_be_switched_and_the_charts_follow(visit: Open) -> None:
     page = visit(color_scheme="light")
-    ground, ink = "getComputedStyle(document.body).backgroundColor", "document.querySelector('.plane').vegaView.signal('ink')"
+    ground, ink = (
+        "getComputedStyle(document.body).backgroundColor",
+        "document.querySelector('.plane').vegaView.signal('ink')",
+    )
     before = page.evaluate(ground), page.evaluate(ink)
     assert before == ("rgb(250, 249, 246)", "rgb(31, 35, 40)")
     page.click("#theme")
@@ -302,7 +325,10 @@ def test_hostile_texts_are_shown_and_never_run(visit: Open, tmp_path: Path) -> N
     page.fill("#search", "")
     assert page.evaluate("window.hacked") is None
     assert page.locator("main img, main b, main style, main script").count() == 0
-    assert page.locator("option").all_inner_texts()[1:3] == [f"{HOSTILE[0]} (1)", f"{HOSTILE[1]} ({len(HOSTILE) - 1})"]
+    assert page.locator("option").all_inner_texts()[1:3] == [
+        f"{HOSTILE[0]} (1)",
+        f"{HOSTILE[1]} ({len(HOSTILE) - 1})",
+    ]
     page.screenshot(path=tmp_path / "hostile.png", full_page=True)
 
 

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 from dallme.cli.main import app
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError
-from dallme.experiments.cells import make_cells
 from dallme.experiments.kinds import run_cell
-from dallme.experiments.loading import experiment_names, load_experiment, parse_experiment
 from dallme.experiments.page import write_results
 from dallme.experiments.plan import plan_experiment, trainings
 from dallme.experiments.rows import RowFile
 from dallme.experiments.running import run_experiment
+from dallme.experiments.runs import make_cells
+from dallme.experiments.spec import experiment_names, load_experiment, parse_experiment
 from dallme.experiments.workspace import Workspace
 from openai_server import OpenAIServer
 from tiny_models import LABELS, TEST, TEST_LABELS, TEXTS, save_tiny_model
@@ -55,7 +55,9 @@ def _one_thread() -> Iterator[None]:
 def write_rows(path: Path, texts: Any, labels: Any, columns: tuple[str, str] = ("text", "label")) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([columns, *((text, "bad" if label == 9 else "good") for text, label in zip(texts, labels))])  # noqa: B905
+        csv.writer(file).writerows(
+            [columns, *((text, "bad" if label == 9 else "good") for text, label in zip(texts, labels))]  # noqa: B905
+        )
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +68,13 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         write_rows(folder / name / "train.csv", TEXTS, LABELS)
         write_rows(folder / name / "test.csv", TEST, TEST_LABELS)
     for size in (5, 10, 20):
-        write_rows(folder / "dilm_sst2" / f"dpc{size}" / "set.csv", TEXTS[:6], LABELS[:6], ("sentence", "labels"))
+        write_rows(
+            folder / "dilm_sst2" / f"dpc{size}" / "set.csv", TEXTS[:6], LABELS[:6], ("sentence", "labels")
+        )
     words = sorted({word for text in [*TEXTS, *TEST] for word in text.split()})
-    (folder / "words.txt").write_text("".join(f"{word} {place} 0.5 {-place}\n" for place, word in enumerate(words)))
+    (folder / "words.txt").write_text(
+        "".join(f"{word} {place} 0.5 {-place}\n" for place, word in enumerate(words))
+    )
     kinds = {kind: save_tiny_model(kind, folder / kind) for kind in ("transformer", "text-to-text")}
     return {"folder": folder, "text-cnn": str(folder / "words.txt"), **kinds}
 
@@ -89,14 +95,25 @@ def shrink(name: str, edition: str, toys: dict[str, Any]) -> list[str]:
     kind = {"table1": "text-cnn", "table4": "transformer", "dpc": "transformer"}.get(name.partition("-")[0])
     kind = kind or ("text-to-text" if edition == "paper" else None)
     embedder = "openai:hashing" if edition == "paper" else "hashing"
-    found = ["test_rows=16", "sets=1", "models=1", "full_runs=1", "full_steps=2", "preset=tiny", "max_tokens=16"]
+    found = [
+        "test_rows=16",
+        "sets=1",
+        "models=1",
+        "full_runs=1",
+        "full_steps=2",
+        "preset=tiny",
+        "max_tokens=16",
+    ]
     found += ["training.steps=2", "training.learning_rate=0.01"]
     found += at_hand(name, edition)
     if any("vec2text" in grid.method for grid in grids):
         found += ["inverter_steps=[1, 2]" if experiment.kind == "inverter" else "inverter_steps=[2]"]
         found += ["decoder_options.steps=1", "decoder_options.beam=1", "decoder_options.self_test=false"]
     if experiment.kind != "cost":
-        found += [f'embedder=["{embedder}"]', "ratio=[0.1]" if any(grid.ratio for grid in grids) else "per_class=[2]"]
+        found += [
+            f'embedder=["{embedder}"]',
+            "ratio=[0.1]" if any(grid.ratio for grid in grids) else "per_class=[2]",
+        ]
     if experiment.kind not in ("cost", "probe"):
         found += [f'classifier=["{kind}:{toys[kind]}"]' if kind else 'classifier=["naive-bayes"]']
     if experiment.kind in ("cost", "probe"):  # whose grids have no budget
@@ -106,7 +123,9 @@ def shrink(name: str, edition: str, toys: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("edition", ["offline", "paper"])
 @pytest.mark.parametrize("name", experiment_names())
-def test_an_edition_runs_from_end_to_end(name: str, edition: str, toys: dict[str, Any], tmp_path: Path) -> None:
+def test_an_edition_runs_from_end_to_end(
+    name: str, edition: str, toys: dict[str, Any], tmp_path: Path
+) -> None:
     experiment = load_experiment(name, shrink(name, edition, toys))
     chosen = experiment.edition(edition)
     methods = {method for grid in chosen.grid for method in grid.method} - {"eda"}  # which needs WordNet
@@ -131,14 +150,16 @@ def test_an_edition_runs_from_end_to_end(name: str, edition: str, toys: dict[str
 
 def toy_workspace(toys: dict[str, Any], tmp_path: Path, *changes: str) -> tuple[Any, Workspace]:
     experiment = parse_experiment(TOY, "toy", changes)
-    return experiment, Workspace(experiment.edition("offline"), tmp_path / "toy", toys["folder"], tmp_path / "store")
+    return experiment, Workspace(
+        experiment.edition("offline"), tmp_path / "toy", toys["folder"], tmp_path / "store"
+    )
 
 
 def test_a_cell_says_what_compare_says(toys: dict[str, Any], tmp_path: Path) -> None:
     from dallme import Distiller
     from dallme.evaluation.compare import compare
-    from dallme.evaluation.plans import PLAIN
-    from dallme.evaluation.protocol import make_classifiers
+    from dallme.evaluation.evaluate import make_classifiers
+    from dallme.evaluation.protocol import PLAIN
     from dallme.readers import read
 
     experiment, workspace = toy_workspace(toys, tmp_path)
@@ -171,19 +192,28 @@ def test_what_a_cell_reads_is_in_its_key(toys: dict[str, Any], tmp_path: Path) -
 def test_a_data_set_that_is_not_there_says_where_to_put_it(toys: dict[str, Any], tmp_path: Path) -> None:
     experiment, workspace = toy_workspace(toys, tmp_path, "data.toy.train=imdb/none.csv")
     cell = make_cells(experiment, experiment.edition("offline"))[0]
-    with pytest.raises(InputError, match=r"expected the data set 'imdb/none.csv', found none in .*; name the folder .* --data"):
+    with pytest.raises(
+        InputError,
+        match=r"expected the data set 'imdb/none.csv', found none in .*; name the folder .* --data",
+    ):
         workspace.texts(cell)
     with pytest.raises(InputError, match="and no folder of data is given"):
         replace(workspace, data=None).texts(cell)
 
 
-def test_a_plan_counts_the_trainings_that_a_run_makes(toys: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
-    from dallme.evaluation import protocol
+def test_a_plan_counts_the_trainings_that_a_run_makes(
+    toys: dict[str, Any], tmp_path: Path, monkeypatch: Any
+) -> None:
+    from dallme.evaluation import evaluate as protocol
 
     made = []
     real = protocol.train_and_test
-    monkeypatch.setattr(protocol, "train_and_test", lambda *args, **options: made.append(1) or real(*args, **options))
-    experiment, workspace = toy_workspace(toys, tmp_path, "sets=3", 'method=["random", "nearest", "full", "herding"]')
+    monkeypatch.setattr(
+        protocol, "train_and_test", lambda *args, **options: made.append(1) or real(*args, **options)
+    )
+    experiment, workspace = toy_workspace(
+        toys, tmp_path, "sets=3", 'method=["random", "nearest", "full", "herding"]'
+    )
     cells = make_cells(experiment, experiment.edition("offline"))
     plan = plan_experiment(cells, [], workspace)
     outcome = run_experiment(experiment, "offline", tmp_path / "results", workspace)
@@ -212,17 +242,29 @@ def test_a_plan_says_whose_price_is_not_known(toys: dict[str, Any], tmp_path: Pa
     experiment, workspace = toy_workspace(toys, tmp_path, *changes)
     plan = plan_experiment(make_cells(experiment, experiment.edition("offline")), [], workspace)
     assert plan.vectors[0].price_usd is None
-    assert "price of embedding toy with openai:text-embedding-3-large is not known: expected the data set" in plan.notes[0]
+    assert (
+        "price of embedding toy with openai:text-embedding-3-large is not known: expected the data set"
+        in plan.notes[0]
+    )
 
 
 def test_the_verb_runs_shows_and_resumes(toys: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "toy.toml").write_text(TOY)
-    folders = ["--data", str(toys["folder"]), "--output", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
+    folders = [
+        "--data",
+        str(toys["folder"]),
+        "--output",
+        str(tmp_path / "out"),
+        "--store",
+        str(tmp_path / "store"),
+    ]
     command = ["reproduce", str(tmp_path / "toy.toml"), *folders]
     found = CliRunner().invoke(app, [*command, "--page", str(tmp_path / "page.md")])
     assert found.exit_code == 0, found.output
     assert "toy: 2 cells computed, 0 found" in found.stdout
-    assert {"rows.jsonl", "table.md", "table.html", "page.md"} <= {path.name for path in (tmp_path / "out/offline/toy").iterdir()}
+    assert {"rows.jsonl", "table.md", "table.html", "page.md"} <= {
+        path.name for path in (tmp_path / "out/offline/toy").iterdir()
+    }
     again = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert (again["experiments"][0]["computed"], again["experiments"][0]["found"]) == (0, 2)
     changed = json.loads(CliRunner().invoke(app, [*command, "--json", "--set", "test_rows=16"]).stdout)
@@ -231,12 +273,21 @@ def test_the_verb_runs_shows_and_resumes(toys: dict[str, Any], tmp_path: Path) -
 
 def test_failing_cells_are_told_of_at_the_end(toys: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "toy.toml").write_text(TOY)
-    folders = ["--data", str(toys["folder"]), "--output", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
+    folders = [
+        "--data",
+        str(toys["folder"]),
+        "--output",
+        str(tmp_path / "out"),
+        "--store",
+        str(tmp_path / "store"),
+    ]
     command = ["reproduce", str(tmp_path / "toy.toml"), *folders, "--set", 'method=["lora", "random"]']
     found = CliRunner().invoke(app, command)
     assert found.exit_code != 0
     assert "toy: 1 cells computed" in found.stdout
-    assert "failed: data toy, per_class 2, embedder hashing, condenser k-centroid, method lora" in found.stderr
+    assert (
+        "failed: data toy, per_class 2, embedder hashing, condenser k-centroid, method lora" in found.stderr
+    )
     assert "1 cells failed" in str(found.exception)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dallme.experiments.loading import load_experiment
 from dallme.experiments.page import results_page, write_results
 from dallme.experiments.rows import RowFile
+from dallme.experiments.spec import load_experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "offline"
@@ -20,7 +20,9 @@ def test_there_are_results() -> None:
 
 
 def test_the_page_is_that_of_the_rows() -> None:
-    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results_page(RESULTS, "offline", "../results/offline/")
+    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results_page(
+        RESULTS, "offline", "../results/offline/"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -29,4 +31,6 @@ def test_tables_are_those_of_the_rows(name: str, tmp_path: Path) -> None:
     assert rows
     write_results(load_experiment(name), "offline", rows, tmp_path)
     for file in ("table.md", "table.html", "page.md"):
-        assert (tmp_path / file).read_text(encoding="utf-8") == (RESULTS / name / file).read_text(encoding="utf-8"), file
+        assert (tmp_path / file).read_text(encoding="utf-8") == (RESULTS / name / file).read_text(
+            encoding="utf-8"
+        ), file

@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from dallme.cli.main import _status
-from dallme.distilled import DistilledDataset, Lineage
-from dallme.distilled.dataset import CARD, MANIFEST, TABLE
+from dallme.dataset import DistilledDataset, Lineage
+from dallme.dataset.distilled import CARD, MANIFEST, TABLE
 from dallme.errors import InputError, MissingDependencyError, OutputError
 from dallme.review import server
 from dallme.review.changes import Change, ChangeError, apply, parse, state
@@ -62,7 +62,9 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_changes_make_another_set_and_leave_the_first_as_it_is() -> None:
     before, _ = small_set(with_comparison=True)
-    after, done = apply(before, [change(2, label=5, accept=True), change(0, text="New words."), change(1, drop=True)])
+    after, done = apply(
+        before, [change(2, label=5, accept=True), change(0, text="New words."), change(1, drop=True)]
+    )
     assert after.texts == ("New words.", THIRD)
     assert after.labels.tolist() == [5, 5]
     assert after.weights.tolist() == [2.0, 4.5]
@@ -82,9 +84,16 @@ def test_changes_make_another_set_and_leave_the_first_as_it_is() -> None:
 
 def test_a_text_that_was_accepted_is_no_longer_when_it_changes() -> None:
     once, _ = apply(small_set()[0], [change(0, accept=True), change(1, accept=True), change(2, accept=True)])
-    again, done = apply(once, [change(0, text="New."), change(1, accept=False), change(2, label=5, accept=True)])
+    again, done = apply(
+        once, [change(0, text="New."), change(1, accept=False), change(2, label=5, accept=True)]
+    )
     assert again.manifest["review"]["accepted"] == [2]
-    assert [(step["id"], step["action"]) for step in done] == [(0, "edit"), (1, "unaccept"), (2, "relabel"), (2, "accept")]
+    assert [(step["id"], step["action"]) for step in done] == [
+        (0, "edit"),
+        (1, "unaccept"),
+        (2, "relabel"),
+        (2, "accept"),
+    ]
 
 
 def test_a_relabelled_text_no_longer_says_what_a_probe_made_of_its_old_class() -> None:
@@ -96,15 +105,33 @@ def test_a_relabelled_text_no_longer_says_what_a_probe_made_of_its_old_class() -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ([Change(7, "x", drop=True)], "expected the id of a text of this version, found 7; nothing was saved"),
+        (
+            [Change(7, "x", drop=True)],
+            "expected the id of a text of this version, found 7; nothing was saved",
+        ),
         ([change(1, text=" \n")], "text 1 has a blank text; nothing was saved"),
-        ([change(1, text="a\0b")], "text 1 holds a NUL byte (is the file binary or UTF-16?); nothing was saved"),
-        ([change(1, text="\ud83d")], "text 1 holds a lone surrogate, which is not valid Unicode; nothing was saved"),
-        ([change(1, text="x" * 100_001)], "text 1 has 100,001 characters, the limit is 100,000; nothing was saved"),
+        (
+            [change(1, text="a\0b")],
+            "text 1 holds a NUL byte (is the file binary or UTF-16?); nothing was saved",
+        ),
+        (
+            [change(1, text="\ud83d")],
+            "text 1 holds a lone surrogate, which is not valid Unicode; nothing was saved",
+        ),
+        (
+            [change(1, text="x" * 100_001)],
+            "text 1 has 100,001 characters, the limit is 100,000; nothing was saved",
+        ),
         ([change(1, label=7)], "text 1: unknown class 7; known: 5 (bad), 9 (good); nothing was saved"),
-        ([change(1, drop=True, text="a")], "text 1: expected nothing else of a text that is dropped, found more"),
+        (
+            [change(1, drop=True, text="a")],
+            "text 1: expected nothing else of a text that is dropped, found more",
+        ),
         ([], "expected at least one change, found none; nothing was saved"),
-        ([change(0, text=FIRST, label=5, accept=False)], "expected at least one change, found none; nothing was saved"),
+        (
+            [change(0, text=FIRST, label=5, accept=False)],
+            "expected at least one change, found none; nothing was saved",
+        ),
         (
             [change(row, drop=True) for row in range(3)],
             "expected at least one text to stay, found all of them dropped; nothing was",
@@ -126,7 +153,10 @@ def test_changes_that_cannot_be_made(changes: list[Change], message: str) -> Non
         ([{"id": 1, "seen": "", "weight": 3}], ODD),
         ([{"id": True, "seen": ""}], "expected id as int, found bool"),
         ([{"id": 1, "seen": "", "label": "bad"}], "expected label as int, found str"),
-        ([{"id": 1, "seen": ""}, {"id": 1, "seen": ""}], "expected one change a text, found 2 for text 1; nothing was saved"),
+        (
+            [{"id": 1, "seen": ""}, {"id": 1, "seen": ""}],
+            "expected one change a text, found 2 for text 1; nothing was saved",
+        ),
     ],
 )
 def test_documents_that_are_no_changes(document: Any, message: str) -> None:
@@ -161,7 +191,13 @@ def test_a_save_writes_a_new_folder_and_nothing_else(few: Path, versions: Versio
         {"index": 1, "id": 1, "action": "drop"},
         {"index": 2, "id": 2, "action": "relabel", "before": "good", "after": "bad"},
     ]
-    assert full["changes"][0] == {"index": 0, "id": 0, "action": "edit", "before": FIRST, "after": "New words."}
+    assert full["changes"][0] == {
+        "index": 0,
+        "id": 0,
+        "action": "edit",
+        "before": FIRST,
+        "after": "New words.",
+    }
     assert full["changes"][1]["before"] == {"text": SECOND, "label": "bad"}
     card = (saved.folder / CARD).read_text()
     assert "A person accepted 0 of these 2 texts." in card
@@ -198,13 +234,19 @@ def test_marks_alone_leave_the_table_and_what_it_is_worth_as_they_are(few: Path,
 def test_a_save_from_an_older_version_is_refused(versions: Versions) -> None:
     first = versions.newest()
     save(versions, change(0, text="New words."))
-    with pytest.raises(ConflictError, match="expected changes to version 2, which is the newest, found changes to version 1: "):
+    with pytest.raises(
+        ConflictError,
+        match="expected changes to version 2, which is the newest, found changes to version 1: ",
+    ):
         versions.save(first.number, first.digest, [change(1, drop=True)])
     second = versions.newest()
-    with pytest.raises(ConflictError, match="found changes to version 2"):  # of that number, but of other texts
+    with pytest.raises(
+        ConflictError, match="found changes to version 2"
+    ):  # of that number, but of other texts
         versions.save(2, first.digest, [change(1, drop=True)])
     with pytest.raises(
-        ConflictError, match="expected a change to text 0 as it stands in version 2, found a change to what it was"
+        ConflictError,
+        match="expected a change to text 0 as it stands in version 2, found a change to what it was",
     ):
         versions.save(2, second.digest, [change(0, text="Not on what was seen.")])
     assert versions.newest().digest == second.digest
@@ -248,7 +290,9 @@ for number in range(10_000):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 def test_a_killed_program_leaves_whole_versions_only(few: Path, versions: Versions) -> None:
-    with subprocess.Popen([sys.executable, "-c", _SAVES, str(few)], stdout=subprocess.PIPE, text=True) as program:
+    with subprocess.Popen(
+        [sys.executable, "-c", _SAVES, str(few)], stdout=subprocess.PIPE, text=True
+    ) as program:
         assert program.stdout
         for _ in range(3):
             program.stdout.readline()
@@ -272,15 +316,21 @@ def test_versions_of_another_set_are_not_taken_for_its_own(few: Path, versions: 
     save(versions, change(0, drop=True))
     distilled, _ = small_set()
     replace(distilled, texts=("Of", "other", "words.")).save(few, overwrite=True)
-    with pytest.raises(InputError, match=r"found '.*0002', which was made of another; move the versions away, or choose another"):
+    with pytest.raises(
+        InputError,
+        match=r"found '.*0002', which was made of another; move the versions away, or choose another",
+    ):
         open_versions(few)
 
 
-def test_a_version_is_reviewed_by_way_of_its_set_or_elsewhere(few: Path, versions: Versions, tmp_path: Path) -> None:
+def test_a_version_is_reviewed_by_way_of_its_set_or_elsewhere(
+    few: Path, versions: Versions, tmp_path: Path
+) -> None:
     save(versions, change(0, drop=True))
     second = save(versions, change(1, text="Worse."))
     with pytest.raises(
-        InputError, match=r"expected the set itself, found '.*0003', one of its versions; review '.*few' to go on"
+        InputError,
+        match=r"expected the set itself, found '.*0003', one of its versions; review '.*few' to go on",
     ):
         open_versions(second.folder)
     elsewhere = open_versions(second.folder, tmp_path / "elsewhere")
@@ -303,7 +353,7 @@ def test_a_full_disk_leaves_no_version(versions: Versions, monkeypatch: pytest.M
         path.write_bytes(content[:10])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dallme.distilled.folder.write_new", full)
+    monkeypatch.setattr("dallme.dataset.folder.write_new", full)
     with pytest.raises(OutputError, match="the disk is full; nothing was written"):
         save(versions, change(0, drop=True))
     assert [path.name for path in versions.place.iterdir()] == [".lock"]
@@ -313,7 +363,9 @@ def test_a_full_disk_leaves_no_version(versions: Versions, monkeypatch: pytest.M
 def test_a_manifest_whose_review_does_not_fit_is_refused(few: Path, review: dict[str, Any]) -> None:
     manifest = json.loads((few / MANIFEST).read_text())
     (few / MANIFEST).write_text(json.dumps(manifest | {"review": review}))
-    with pytest.raises(InputError, match="take 'review' and 'history' out of manifest.json to review the set anew"):
+    with pytest.raises(
+        InputError, match="take 'review' and 'history' out of manifest.json to review the set anew"
+    ):
         open_versions(few)
 
 
@@ -348,7 +400,11 @@ def test_a_port_that_is_taken_is_one_clear_line(
     ],
 )  # fmt: skip
 def test_options_that_make_no_sense(
-    few: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    few: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
 ) -> None:
     assert run(monkeypatch, str(few), "--no-browser", *arguments) == 2
     error = capsys.readouterr().err
@@ -359,7 +415,8 @@ def test_options_that_make_no_sense(
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "find_spec", lambda name: None if name == "uvicorn" else name)
     with pytest.raises(
-        MissingDependencyError, match=r"dallme review needs the package 'uvicorn', which is not installed; run: pip"
+        MissingDependencyError,
+        match=r"dallme review needs the package 'uvicorn', which is not installed; run: pip",
     ):
         server.check_packages()
 
@@ -375,16 +432,31 @@ def test_the_history_is_printed(
     assert head == f"version 2, 2 texts, in {saved.folder}"
     assert row.split() == ["2", "1", saved.history[0]["when"], "2", "1", "0", "1", "1", "0"]
     assert run(monkeypatch, str(few), "--history", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"version": 2, "folder": str(saved.folder), "history": saved.history}
+    assert json.loads(capsys.readouterr().out) == {
+        "version": 2,
+        "folder": str(saved.folder),
+        "history": saved.history,
+    }
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 def test_from_start_to_ctrl_c(tmp_path: Path, few: Path) -> None:
     rows = [f"dull film {row},bad" for row in range(4)] + [f"fine film {row},good" for row in range(4)]
     (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
-    command = [sys.executable, "-c", "from dallme.cli.main import run; run()", "review", str(few), "--no-browser", "--port", "0"]
+    command = [
+        sys.executable,
+        "-c",
+        "from dallme.cli.main import run; run()",
+        "review",
+        str(few),
+        "--no-browser",
+        "--port",
+        "0",
+    ]
     command += ["--json", "--source", str(tmp_path / "reviews.csv"), "--store", str(tmp_path / "store")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as program:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+    ) as program:
         assert program.stdout
         assert program.stderr
         lines = iter(program.stdout.readline, "}\n")

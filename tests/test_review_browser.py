@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dallme.distilled import DistilledDataset
-from dallme.distilled.dataset import TABLE
+from dallme.dataset import DistilledDataset
+from dallme.dataset.distilled import TABLE
 from report_sets import HOSTILE, hostile_set, small_set
 from review_server import serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-    from dallme.review.guard import Guard
+    from dallme.review.app import Guard
 
 Visit = Callable[..., "Page"]
 
@@ -92,7 +92,9 @@ def version(few: Path, number: int) -> DistilledDataset:
     return DistilledDataset.load(few / "versions" / f"{number:04}")
 
 
-def test_what_is_decided_on_the_page_is_in_the_new_version(few: Path, server: Guard, visit: Visit, tmp_path: Path) -> None:
+def test_what_is_decided_on_the_page_is_in_the_new_version(
+    few: Path, server: Guard, visit: Visit, tmp_path: Path
+) -> None:
     before = {path.name: path.read_bytes() for path in few.iterdir()}
     page = visit(server)
     assert state(page) == "Version 1 · 0 of 4 texts accepted · all saved"
@@ -111,17 +113,26 @@ def test_what_is_decided_on_the_page_is_in_the_new_version(few: Path, server: Gu
     assert [lineage.decoder for lineage in distilled.lineage] == ["edited", "extractive", "extractive"]
     assert distilled.lineage[0].cosine is None
     assert distilled.manifest["review"] == {"ids": [0, 1, 3], "accepted": [3]}
-    assert [step["action"] for step in distilled.manifest["history"][0]["changes"]] == ["edit", "relabel", "drop", "accept"]
+    assert [step["action"] for step in distilled.manifest["history"][0]["changes"]] == [
+        "edit",
+        "relabel",
+        "drop",
+        "accept",
+    ]
     assert {path.name: path.read_bytes() for path in few.iterdir() if path.is_file()} == before
     assert page.locator(".card .text").all_text_contents() == list(distilled.texts)
     assert state(page) == "Version 2 · 1 of 3 texts accepted · all saved"
-    assert said(page).startswith(f"Saved version 2 in {few / 'versions' / '0002'}. Note: the table that compares")
+    assert said(page).startswith(
+        f"Saved version 2 in {few / 'versions' / '0002'}. Note: the table that compares"
+    )
     assert page.locator(".review-marks").all_text_contents() == ["edited by hand", "", "accepted"]
     assert page.locator("#worth").count() == 0
     page.screenshot(path=tmp_path / "saved.png", full_page=True)
 
 
-def test_a_save_from_a_stale_tab_is_refused_and_what_was_typed_is_kept(few: Path, server: Guard, visit: Visit) -> None:
+def test_a_save_from_a_stale_tab_is_refused_and_what_was_typed_is_kept(
+    few: Path, server: Guard, visit: Visit
+) -> None:
     one, two = visit(server), visit(server)
     retype(one, 0, "From tab one.")
     press(one, 1, "Drop")
@@ -132,7 +143,9 @@ def test_a_save_from_a_stale_tab_is_refused_and_what_was_typed_is_kept(few: Path
     two.locator("#text-3 select").select_option(label="bad")
     two.keyboard.press("Control+s")
     two.wait_for_selector(".review-bar .said.warns")
-    assert said(two).startswith("expected changes to version 2, which is the newest, found changes to version 1")
+    assert said(two).startswith(
+        "expected changes to version 2, which is the newest, found changes to version 1"
+    )
     assert sorted(path.name for path in (few / "versions").iterdir()) == [".lock", "0002"]
     assert two.locator("#text-0 textarea").input_value() == "From tab two."
 
@@ -162,7 +175,9 @@ def test_theirs_can_be_taken(server: Guard, visit: Visit) -> None:
     retype(two, 0, "From tab two.")
     retype(one, 0, "From tab one.")
     save(one, 2)
-    two.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # the reviewer comes back to the tab
+    two.evaluate(
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )  # the reviewer comes back to the tab
     two.wait_for_selector(".review-bar .said.warns")
     assert said(two) == "Version 2 was saved meanwhile. What you typed here is kept."
     two.get_by_role("button", name="Go on with the newest version").click()
@@ -182,7 +197,10 @@ def test_what_was_typed_survives_a_reload_and_a_new_server(few: Path, visit: Vis
         assert page.locator("#text-1.dropped").count() == 1
     page.get_by_role("button", name="Save", exact=True).click()
     page.wait_for_selector(".review-bar .said.warns")
-    assert said(page) == "The server does not answer: is dallme review still running? What you typed is kept in this tab."
+    assert (
+        said(page)
+        == "The server does not answer: is dallme review still running? What you typed is kept in this tab."
+    )
     visit.said.clear()  # type: ignore[attr-defined]
     with serving(few, guard.port):
         page.get_by_role("button", name="Save", exact=True).click()
@@ -241,11 +259,13 @@ def test_a_hostile_set_can_be_reviewed(tmp_path: Path, visit: Visit) -> None:
     distilled, _ = hostile_set()
     texts = tuple(text for text in distilled.texts if "\ud83d" not in text)
     keep = [row for row, text in enumerate(distilled.texts) if text in texts]
-    manifest: dict[str, Any] = json.loads(json.dumps(distilled.manifest).replace("\\ud83d", "?").replace("\\udc00", "?"))
-    lineage = tuple(distilled.lineage[row] for row in keep)
-    few = DistilledDataset(texts, distilled.labels[keep], distilled.label_names, distilled.weights[keep], lineage, manifest).save(
-        tmp_path / "few"
+    manifest: dict[str, Any] = json.loads(
+        json.dumps(distilled.manifest).replace("\\ud83d", "?").replace("\\udc00", "?")
     )
+    lineage = tuple(distilled.lineage[row] for row in keep)
+    few = DistilledDataset(
+        texts, distilled.labels[keep], distilled.label_names, distilled.weights[keep], lineage, manifest
+    ).save(tmp_path / "few")
     with serving(few) as guard:
         page = visit(guard)
         assert page.locator("#text-2 select option").all_inner_texts() == [HOSTILE[0], HOSTILE[1]]

@@ -10,14 +10,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from dallme.distilled.dataset import AUDIT, TABLE
+from dallme.dataset.distilled import AUDIT, TABLE
 from dallme.errors import InputError
 from dallme.review import app as application
 from dallme.review import server
-from dallme.review.app import make_app
+from dallme.review.app import HEADERS, Guard, Session, check_token, is_loopback, make_app
 from dallme.review.changes import Change, state
-from dallme.review.guard import HEADERS, Guard, check_token, is_loopback
-from dallme.review.session import Session
 from dallme.review.versions import Versions, open_versions
 from report_sets import audit_of, small_set
 from review_server import serving
@@ -28,7 +26,9 @@ FIRST, SECOND, THIRD = "A dull film. It was slow.", "Bad, bad.", "Fine and warm.
 
 def make_client(versions: Versions, guard: Guard) -> TestClient:
     """A client at the server's own address."""
-    return TestClient(make_app(Session(versions), guard), base_url="http://127.0.0.1:8710", follow_redirects=False)
+    return TestClient(
+        make_app(Session(versions), guard), base_url="http://127.0.0.1:8710", follow_redirects=False
+    )
 
 
 @pytest.fixture
@@ -71,7 +71,13 @@ def test_the_page_and_what_goes_with_it(client: TestClient, guard: Guard, versio
     data = json.loads(answer.text.split('id="data-review">')[1].split("</script>")[0])
     assert data["secret"] == guard.secret
     assert (data["version"], data["digest"]) == (1, versions.newest().digest)
-    assert data["texts"][1] == {"id": 1, "label": 5, "seen": state(SECOND, 5), "accepted": False, "edited": False}
+    assert data["texts"][1] == {
+        "id": 1,
+        "label": 5,
+        "seen": state(SECOND, 5),
+        "accepted": False,
+        "edited": False,
+    }
     assert client.get("/version").json() == {"version": 1, "digest": versions.newest().digest}
     assert client.get("/review.js").headers["content-type"].startswith("text/javascript")
     assert client.get("/review.css").headers["content-type"].startswith("text/css")
@@ -88,7 +94,9 @@ def test_a_page_is_made_once_a_version(
     versions: Versions, client: TestClient, guard: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    monkeypatch.setattr("dallme.review.session.render", lambda distilled, **_: made.append(len(distilled)) or "<body></body>")
+    monkeypatch.setattr(
+        "dallme.review.app.render", lambda distilled, **_: made.append(len(distilled)) or "<body></body>"
+    )
     for _ in range(2):
         client.get("/")
     client.post("/save", json=body(versions, DROP), headers=saving(guard))
@@ -131,23 +139,33 @@ def test_only_its_own_address_is_served(client: TestClient, host: str, status: i
         assert answer.text == f"expected the address that dallme review printed, found the host {host!r}\n"
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:8711", "http://localhost:8710", "file://"])
-def test_a_save_from_another_origin_is_refused(client: TestClient, guard: Guard, versions: Versions, origin: str) -> None:
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:8711", "http://localhost:8710", "file://"]
+)
+def test_a_save_from_another_origin_is_refused(
+    client: TestClient, guard: Guard, versions: Versions, origin: str
+) -> None:
     answer = client.post("/save", json=body(versions, DROP), headers=saving(guard) | {"Origin": origin})
     assert answer.status_code == 403
-    assert answer.json()["error"] == f"expected changes from the review page alone, found ones from {origin!r}"
+    assert (
+        answer.json()["error"] == f"expected changes from the review page alone, found ones from {origin!r}"
+    )
     assert versions.newest().number == 1
 
 
 @pytest.mark.parametrize("secret", [None, "", "wrong", "é"])
-def test_a_save_without_the_secret_is_refused(client: TestClient, guard: Guard, versions: Versions, secret: str | None) -> None:
+def test_a_save_without_the_secret_is_refused(
+    client: TestClient, guard: Guard, versions: Versions, secret: str | None
+) -> None:
     headers = saving(guard)
     del headers["X-Dallme-Secret"]
     if secret is not None:
         headers["X-Dallme-Secret"] = secret.encode()  # type: ignore[assignment]
     answer = client.post("/save", json=body(versions, DROP), headers=headers)
     assert answer.status_code == 403
-    assert answer.json()["error"].startswith("expected the secret of this server: it was started anew; reload the page")
+    assert answer.json()["error"].startswith(
+        "expected the secret of this server: it was started anew; reload the page"
+    )
     assert versions.newest().number == 1
 
 
@@ -164,8 +182,13 @@ def test_the_secret_is_another_for_every_server() -> None:
     ],
 )  # fmt: skip
 def test_no_other_file_is_served(few: Path, path: str) -> None:
-    with serving(few) as guard, socket.create_connection(("127.0.0.1", guard.port)) as line:  # as no client would ask
-        line.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{guard.port}\r\nConnection: close\r\n\r\n".encode())
+    with (
+        serving(few) as guard,
+        socket.create_connection(("127.0.0.1", guard.port)) as line,
+    ):  # as no client would ask
+        line.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{guard.port}\r\nConnection: close\r\n\r\n".encode()
+        )
         answer = b""
         while part := line.recv(65_536):
             answer += part
@@ -176,7 +199,10 @@ def test_no_other_file_is_served(few: Path, path: str) -> None:
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_saving_is_by_post_alone(client: TestClient, guard: Guard, method: str) -> None:
     assert client.request(method, "/save", headers=saving(guard)).status_code == 405
-    assert client.request(method, "/save", headers={"Origin": "http://evil.example"}).status_code in (403, 405)
+    assert client.request(method, "/save", headers={"Origin": "http://evil.example"}).status_code in (
+        403,
+        405,
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,12 +210,42 @@ def test_saving_is_by_post_alone(client: TestClient, guard: Guard, method: str) 
     [
         (b"{}", "text/plain", 415, "expected application/json, found text/plain; nothing was saved"),
         (b"{}", "", 415, "expected application/json, found no content type; nothing was saved"),
-        (b"{", "application/json", 400, "expected a JSON document, found none: JSONDecodeError; nothing was saved"),
-        (b"\xff", "application/json", 400, "expected a JSON document, found none: UnicodeDecodeError; nothing was saved"),
-        (b"9" * 5_000, "application/json", 400, "expected a JSON document, found none: ValueError; nothing was saved"),
-        (b"[" * 200_000, "application/json", 400, "expected a JSON document, found none: RecursionError; nothing was saved"),
-        (b"[]", "application/json; x=y", 422, "expected an object with version, digest and changes, found another document"),
-        (WORDS, "application/json", 422, "expected version as a number and digest as a string, found others; nothing was"),
+        (
+            b"{",
+            "application/json",
+            400,
+            "expected a JSON document, found none: JSONDecodeError; nothing was saved",
+        ),
+        (
+            b"\xff",
+            "application/json",
+            400,
+            "expected a JSON document, found none: UnicodeDecodeError; nothing was saved",
+        ),
+        (
+            b"9" * 5_000,
+            "application/json",
+            400,
+            "expected a JSON document, found none: ValueError; nothing was saved",
+        ),
+        (
+            b"[" * 200_000,
+            "application/json",
+            400,
+            "expected a JSON document, found none: RecursionError; nothing was saved",
+        ),
+        (
+            b"[]",
+            "application/json; x=y",
+            422,
+            "expected an object with version, digest and changes, found another document",
+        ),
+        (
+            WORDS,
+            "application/json",
+            422,
+            "expected version as a number and digest as a string, found others; nothing was",
+        ),
     ],
 )
 def test_bodies_that_cannot_be_read(
@@ -207,14 +263,23 @@ def test_bodies_that_are_too_large(client: TestClient, guard: Guard, monkeypatch
     unsaid = client.post("/save", content=iter([b" " * 600] * 2), headers=headers)
     for answer in (said, unsaid):
         assert answer.status_code == 413
-        assert answer.json()["error"] == "expected at most 1,000 bytes of changes, found more; nothing was saved"
-    assert client.post("/save", content=b" " * 1_000, headers=headers).status_code == 400  # no JSON, but not too large
+        assert (
+            answer.json()["error"] == "expected at most 1,000 bytes of changes, found more; nothing was saved"
+        )
+    assert (
+        client.post("/save", content=b" " * 1_000, headers=headers).status_code == 400
+    )  # no JSON, but not too large
 
 
-def test_a_change_that_cannot_be_made_says_for_which_text(client: TestClient, guard: Guard, versions: Versions) -> None:
+def test_a_change_that_cannot_be_made_says_for_which_text(
+    client: TestClient, guard: Guard, versions: Versions
+) -> None:
     wrong = {"id": 1, "seen": state(SECOND, 5), "text": ""}
     answer = client.post("/save", json=body(versions, wrong), headers=saving(guard))
-    assert (answer.status_code, answer.json()) == (422, {"error": "text 1 has a blank text; nothing was saved", "text": 1})
+    assert (answer.status_code, answer.json()) == (
+        422,
+        {"error": "text 1 has a blank text; nothing was saved", "text": 1},
+    )
 
 
 def test_versions_that_are_gone_are_told(client: TestClient, few: Path) -> None:
@@ -238,7 +303,9 @@ def test_a_token_lets_in_and_nothing_else_does(versions: Versions) -> None:
     for path in ("/", "/version", "/review.js", "/?token=", f"/?token={TOKEN}x", f"/version?token={TOKEN}"):
         answer = client.get(path)
         assert answer.status_code == 401, path
-        assert answer.text == "expected the token: open the address that dallme review printed, which holds it\n"
+        assert (
+            answer.text == "expected the token: open the address that dallme review printed, which holds it\n"
+        )
     assert client.post("/save", json=body(versions, DROP), headers=saving(guard)).status_code == 401
     assert client.get("/version", headers={"Authorization": "Bearer no"}).status_code == 401
     assert client.get("/version", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
@@ -257,21 +324,30 @@ def test_with_a_token_it_may_be_served_to_others() -> None:
     assert guard._is_ours(f"{socket.gethostname()}:8710")
     assert not guard._is_ours("evil.example:8710")
     assert server.address(guard) == f"http://127.0.0.1:8710/?token={TOKEN}"
-    assert server.address(Guard("::1", 80, "a token & more#123")) == "http://[::1]:80/?token=a%20token%20%26%20more%23123"
+    assert (
+        server.address(Guard("::1", 80, "a token & more#123"))
+        == "http://[::1]:80/?token=a%20token%20%26%20more%23123"
+    )
 
 
 @pytest.mark.parametrize(
-    ("host", "expected"), [("127.0.0.1", True), ("127.9.9.9", True), ("localhost", True), ("0.0.0.0", False), ("10.1.2.3", False)]
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("localhost", True), ("0.0.0.0", False), ("10.1.2.3", False)],
 )
 def test_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
 def test_others_need_a_token() -> None:
-    with pytest.raises(InputError, match=r"expected a token for '0\.0\.0\.0', which others can reach, found none; add --token"):
+    with pytest.raises(
+        InputError,
+        match=r"expected a token for '0\.0\.0\.0', which others can reach, found none; add --token",
+    ):
         check_token("0.0.0.0", None)
     for weak in ("", "short", "fifteen-letters", "with spaces in between", "é" * 20):
-        with pytest.raises(InputError, match="expected a token of at least 16 ASCII characters without spaces, found"):
+        with pytest.raises(
+            InputError, match="expected a token of at least 16 ASCII characters without spaces, found"
+        ):
             check_token("127.0.0.1", weak)
     check_token("0.0.0.0", TOKEN)
     check_token("127.0.0.1", None)

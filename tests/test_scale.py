@@ -22,10 +22,10 @@ from typer.testing import CliRunner
 
 from dallme.cli.main import app
 from dallme.decoders.vec2text import inverter as inverters
-from dallme.decoders.vec2text.fit import find_inverter
-from dallme.decoders.vec2text.inverter import Inverter
+from dallme.decoders.vec2text.inverter import Inverter, find_inverter
 from dallme.distiller import Distiller
 from dallme.embedders.base import EncoderEmbedder, TextError
+from dallme.embedders.cache import EmbeddingStore, embed_with_store
 from dallme.embedders.glove import GloVeEmbedder
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.openai import OpenAIEmbedder
@@ -34,7 +34,6 @@ from dallme.progress import SilentProgress
 from dallme.scale.base import LocalEngine, in_order
 from dallme.scale.ray_engine import RayEngine
 from dallme.scale.resolve import make_engine
-from dallme.store import EmbeddingStore, embed_with_store
 
 WORDS = {
     "good": ["warm", "funny", "lovely", "great", "fine", "clever", "bright"],
@@ -48,7 +47,9 @@ def make_texts(rows: int) -> tuple[list[str], list[str]]:
     rng = np.random.default_rng(0)
     labels = [("good", "bad")[row % 2] for row in range(rows)]
     texts = [
-        " ".join(f"{' '.join(rng.choice(SHARED, 4))} {' '.join(rng.choice(WORDS[label], 3))}." for _ in range(2))
+        " ".join(
+            f"{' '.join(rng.choice(SHARED, 4))} {' '.join(rng.choice(WORDS[label], 3))}." for _ in range(2)
+        )
         for label in labels
     ]
     return [*texts[:-2], *texts[:2]], labels
@@ -102,8 +103,12 @@ class Travelling:
 
     remote = True
 
-    def map(self, work: Any, pieces: Iterable[Any], *, accelerated: bool = False) -> Iterator[tuple[int, Any]]:
-        cloudpickle = pytest.importorskip("ray.cloudpickle", reason="no Ray to pack with; pip install 'dallme[ray]'")
+    def map(
+        self, work: Any, pieces: Iterable[Any], *, accelerated: bool = False
+    ) -> Iterator[tuple[int, Any]]:
+        cloudpickle = pytest.importorskip(
+            "ray.cloudpickle", reason="no Ray to pack with; pip install 'dallme[ray]'"
+        )
 
         def travel(thing: Any) -> Any:
             return cloudpickle.loads(cloudpickle.dumps(thing))
@@ -116,7 +121,9 @@ class Travelling:
 
 
 class Refusing(Travelling):
-    def map(self, work: Any, pieces: Iterable[Any], *, accelerated: bool = False) -> Iterator[tuple[int, Any]]:
+    def map(
+        self, work: Any, pieces: Iterable[Any], *, accelerated: bool = False
+    ) -> Iterator[tuple[int, Any]]:
         raise AssertionError("nothing was to be sent")
 
 
@@ -166,22 +173,30 @@ def test_engines_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(make_engine("local"), LocalEngine)
     with pytest.raises(UnknownNameError, match="unknown engine 'spark'; known: local, ray"):
         Distiller(per_class=1, engine="spark")
-    with pytest.raises(InputError, match="expected an engine: one of local, ray or an object with map, found 3"):
+    with pytest.raises(
+        InputError, match="expected an engine: one of local, ray or an object with map, found 3"
+    ):
         Distiller(per_class=1, engine=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="expected an address with the engine ray only, found 'host:1'"):
         make_engine("local", "host:1")
     monkeypatch.setattr("dallme.scale.resolve.find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"engine 'ray' needs the package 'ray'.*pip install 'dallme\[ray\]'"):
+    with pytest.raises(
+        MissingDependencyError, match=r"engine 'ray' needs the package 'ray'.*pip install 'dallme\[ray\]'"
+    ):
         make_engine("ray")
 
 
 def test_a_cluster_that_is_not_there() -> None:
     pytest.importorskip("ray", reason="no Ray to look for a cluster with; pip install 'dallme[ray]'")
-    with pytest.raises(ServiceError, match="expected a Ray cluster at 127.0.0.1:1, could not join it: .*refused; check"):
+    with pytest.raises(
+        ServiceError, match="expected a Ray cluster at 127.0.0.1:1, could not join it: .*refused; check"
+    ):
         list(RayEngine("127.0.0.1:1").map(str, range(2)))
 
 
-def test_a_cluster_of_its_own_is_for_this_machine_and_a_users_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_of_its_own_is_for_this_machine_and_a_users_settings_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ray = pytest.importorskip("ray", reason="no Ray to look at the settings of; pip install 'dallme[ray]'")
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     names = ("RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED")
@@ -199,7 +214,10 @@ def test_a_cluster_of_its_own_is_for_this_machine_and_a_users_settings_stay(monk
 
 def test_nothing_of_ray_is_loaded_before_it_is_asked_for() -> None:
     code = "import sys, dallme.distiller, dallme.scale.ray_engine; print('ray' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "False\n"
+    )
 
 
 def test_an_embedder_travels_without_its_weights() -> None:
@@ -212,7 +230,12 @@ def test_an_embedder_travels_without_its_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [TextError(3, "text", "is odd"), UnknownNameError("kind", "x", ["a", "b"]), MissingDependencyError("p", "q", "r")]
+    "error",
+    [
+        TextError(3, "text", "is odd"),
+        UnknownNameError("kind", "x", ["a", "b"]),
+        MissingDependencyError("p", "q", "r"),
+    ],
 )
 def test_an_error_crosses_to_another_process_whole(error: DallmeError) -> None:
     import copy
@@ -221,7 +244,9 @@ def test_an_error_crosses_to_another_process_whole(error: DallmeError) -> None:
     assert (type(found), str(found), vars(found)) == (type(error), str(error), vars(error))
 
 
-@pytest.mark.parametrize(("decoder", "condenser"), [("extractive", "gmm"), ("nearest", "medoid"), ("teaching", "random")])
+@pytest.mark.parametrize(
+    ("decoder", "condenser"), [("extractive", "gmm"), ("nearest", "medoid"), ("teaching", "random")]
+)
 def test_all_that_is_sent_is_fit_to_travel(tmp_path: Path, decoder: str, condenser: str) -> None:
     options = {"decoder": decoder, "condenser": condenser}
     assert distilled(tmp_path, Travelling(), **options) == distilled(tmp_path, "local", **options)
@@ -230,16 +255,22 @@ def test_all_that_is_sent_is_fit_to_travel(tmp_path: Path, decoder: str, condens
 def test_an_inverter_decodes_elsewhere_what_it_decodes_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inverters, "ROWS", 1)
     inverter = Inverter.load(find_inverter(""), "cpu", precision="float32")
-    vectors = np.random.default_rng(0).normal(size=(2, inverter.config.fingerprint.dimension)).astype(np.float32)
+    vectors = (
+        np.random.default_rng(0).normal(size=(2, inverter.config.fingerprint.dimension)).astype(np.float32)
+    )
     found = inverter.decode(vectors, steps=0, beam=1, engine=Travelling())
     assert found == inverter.decode(vectors, steps=0, beam=1)
 
 
 def test_a_service_is_asked_from_one_process_alone() -> None:
     assert not OpenAIEmbedder.travels
-    with pytest.raises(ServiceError, match="OPENAI_API_KEY|could not be reached|refused"):  # here: nothing was sent elsewhere
+    with pytest.raises(
+        ServiceError, match="OPENAI_API_KEY|could not be reached|refused"
+    ):  # here: nothing was sent elsewhere
         embed_with_store(
-            OpenAIEmbedder("m", base_url="http://127.0.0.1:1", dimensions=3, max_retries=0), TEXTS, engine=Refusing()
+            OpenAIEmbedder("m", base_url="http://127.0.0.1:1", dimensions=3, max_retries=0),
+            TEXTS,
+            engine=Refusing(),
         )
 
 
@@ -249,7 +280,8 @@ def test_an_embedder_that_differs_on_a_machine_is_noticed() -> None:
             self.__dict__.update(state | {"dimension": 7})
 
     with pytest.raises(
-        InputError, match="expected the embedder Fingerprint.*dimension=256.* on every machine, found .*dimension=7"
+        InputError,
+        match="expected the embedder Fingerprint.*dimension=256.* on every machine, found .*dimension=7",
     ):
         embed_with_store(Changing(), TEXTS, engine=Travelling())
 
@@ -263,7 +295,9 @@ def test_a_set_is_the_same_on_two_nodes(cluster: Any, tmp_path: Path) -> None:
 
 def test_the_store_is_filled_by_the_workers_and_is_that_of_a_local_run(cluster: Any, tmp_path: Path) -> None:
     embedder = HashingEmbedder()
-    made = embed_with_store(embedder, TEXTS, store=EmbeddingStore(tmp_path / "a"), engine=RayEngine(), chunk=100)
+    made = embed_with_store(
+        embedder, TEXTS, store=EmbeddingStore(tmp_path / "a"), engine=RayEngine(), chunk=100
+    )
     assert np.array_equal(made, embed_with_store(embedder, TEXTS, chunk=100))
     again = embed_with_store(embedder, TEXTS, store=EmbeddingStore(tmp_path / "a"), engine=None, chunk=10_000)
     assert np.array_equal(made, again)
@@ -275,11 +309,30 @@ def test_the_command_line_joins_a_cluster(cluster: Any, tmp_path: Path) -> None:
     folder.mkdir()
     for part, start in enumerate(range(0, len(TEXTS), 500)):
         rows = zip(TEXTS[start : start + 500], LABELS[start : start + 500], strict=True)
-        (folder / f"part{part}.jsonl").write_text("".join(json.dumps({"text": t, "label": k}) + "\n" for t, k in rows))
+        (folder / f"part{part}.jsonl").write_text(
+            "".join(json.dumps({"text": t, "label": k}) + "\n" for t, k in rows)
+        )
     digests = set()
     for extra in (["--engine", "ray", "--address", cluster.address], []):
-        command = ["distill", str(folder), "--per-class", "2", "--embedder", "hashing", "--decoder", "extractive", "--no-report"]
-        command += ["--store", str(tmp_path / "store"), "--output", str(tmp_path / "out"), "--overwrite", *extra]
+        command = [
+            "distill",
+            str(folder),
+            "--per-class",
+            "2",
+            "--embedder",
+            "hashing",
+            "--decoder",
+            "extractive",
+            "--no-report",
+        ]
+        command += [
+            "--store",
+            str(tmp_path / "store"),
+            "--output",
+            str(tmp_path / "out"),
+            "--overwrite",
+            *extra,
+        ]
         ran = CliRunner().invoke(app, command)
         assert ran.exit_code == 0, ran.output
         digests.add(hashlib.sha256((tmp_path / "out" / "train.parquet").read_bytes()).hexdigest())
@@ -289,7 +342,9 @@ def test_the_command_line_joins_a_cluster(cluster: Any, tmp_path: Path) -> None:
 def test_a_worker_that_is_killed_and_a_node_that_joins_change_nothing(cluster: Any, tmp_path: Path) -> None:
     encoder = SlowEmbedder(str(tmp_path / "log"))
     disturbance = Disturbance(cluster, encoder)
-    made = embed_with_store(EncoderEmbedder(encoder), TEXTS, engine=RayEngine(), chunk=12, progress=disturbance)
+    made = embed_with_store(
+        EncoderEmbedder(encoder), TEXTS, engine=RayEngine(), chunk=12, progress=disturbance
+    )
     assert np.array_equal(made, HashingEmbedder(dimension=16).embed(TEXTS))
     assert disturbance.killed
     assert len(encoder.workers) >= 4  # two, one in the place of the killed one, and one on the new node
@@ -305,23 +360,32 @@ def die(piece: int) -> int:
 
 
 def test_work_that_kills_every_worker_is_given_up(cluster: Any) -> None:
-    with pytest.raises(ServiceError, match="found one whose worker died 4 times: .*; a worker may want more memory"):
+    with pytest.raises(
+        ServiceError, match="found one whose worker died 4 times: .*; a worker may want more memory"
+    ):
         list(RayEngine().map(die, range(4)))
 
 
 def test_a_cluster_without_room(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dallme.scale.ray_engine._ROOM", 2)
-    with pytest.raises(ServiceError, match="expected room for a worker of 64 cores on the Ray cluster, found none in 2 seconds"):
+    with pytest.raises(
+        ServiceError,
+        match="expected room for a worker of 64 cores on the Ray cluster, found none in 2 seconds",
+    ):
         list(RayEngine(cpus=64).map(str, range(3)))
 
 
 def test_what_the_work_has_to_say_arrives(cluster: Any) -> None:
     texts = [*TEXTS[:30], "zxqv"]
-    with pytest.raises(TextError, match=r"row 30 \('zxqv'\) has no word, stop words aside, that glove:6B.50d knows"):
+    with pytest.raises(
+        TextError, match=r"row 30 \('zxqv'\) has no word, stop words aside, that glove:6B.50d knows"
+    ):
         embed_with_store(GloVeEmbedder(), texts, engine=RayEngine(), chunk=10)
 
 
 def test_what_cannot_travel_is_named(cluster: Any) -> None:
     lock = threading.Lock()
-    with pytest.raises(InputError, match="expected parts that can be sent to the workers of a Ray .*, found function: .*lock"):
+    with pytest.raises(
+        InputError, match="expected parts that can be sent to the workers of a Ray .*, found function: .*lock"
+    ):
         list(RayEngine().map(lambda piece: (lock, piece), range(3)))

@@ -12,13 +12,11 @@ import pytest
 import torch
 
 from dallme.data import Prototypes
-from dallme.decoders import drafting
+from dallme.decoders import selection as drafting
 from dallme.decoders.base import Context
-from dallme.decoders.briefs import Brief
-from dallme.decoders.search.beams import Finder, Width
-from dallme.decoders.search.continuing import Continuing
-from dallme.decoders.search.decoder import SearchDecoder, _prompt
-from dallme.decoders.written import without_half_sentence
+from dallme.decoders.cluster_summary import ClusterSummary
+from dallme.decoders.postprocess import without_half_sentence
+from dallme.decoders.search import Continuing, Finder, SearchDecoder, Width, _prompt
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError
 from dallme.models.language import load_causal, load_tokenizer
@@ -77,9 +75,9 @@ def test_draws_depend_on_their_own_seed_alone(tiny: str) -> None:
     with torch.inference_mode():
         both = Continuing(model, tokenizer, PROMPTS[:2])
         both.write(5, [(1, 2), (3, 4)], 0.9)
-        alone = Continuing(model, tokenizer, PROMPTS[:1])
-        alone.write(5, [(1, 2)], 0.9)
-        assert both.written[0].tolist() == alone.written[0].tolist()
+        file_lock = Continuing(model, tokenizer, PROMPTS[:1])
+        file_lock.write(5, [(1, 2)], 0.9)
+        assert both.written[0].tolist() == file_lock.written[0].tolist()
 
 
 def _find(tiny: str, targets: np.ndarray, **options: Any) -> list[list[str]]:
@@ -103,7 +101,9 @@ def test_a_wider_search_comes_nearer(tiny: str) -> None:
 
 
 def test_targets_do_not_depend_on_each_other(tiny: str) -> None:
-    targets = HashingEmbedder().embed([f"{word} film" for word in ("great", "warm", "dull", "bad", "sad", "fine")])
+    targets = HashingEmbedder().embed(
+        [f"{word} film" for word in ("great", "warm", "dull", "bad", "sad", "fine")]
+    )
     together = _find(tiny, targets)  # more than one group
     assert _find(tiny, targets[:1]) == together[:1]
 
@@ -130,7 +130,9 @@ def test_a_text_that_copies_is_refused(tiny: str, toy: Context, prototypes: Prot
 def test_nothing_stands_in_for_texts_that_are_all_refused(
     tiny: str, toy: Context, prototypes: Prototypes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drafting, "copied_spans", lambda texts, context: [replace(text, copied_span=8) for text in texts])
+    monkeypatch.setattr(
+        drafting, "copied_spans", lambda texts, context: [replace(text, copied_span=8) for text in texts]
+    )
     with pytest.raises(InputError) as caught:
         SearchDecoder(tiny).decode(prototypes, toy, seed=0)
     assert re.fullmatch(
@@ -142,8 +144,11 @@ def test_nothing_stands_in_for_texts_that_are_all_refused(
 
 def test_the_model_is_told_key_words_and_no_row(tiny: str) -> None:
     tokenizer = load_tokenizer(tiny)
-    assert _prompt(tokenizer, Brief("good", ("warm", "fine")), 12) == "A text about good (warm, fine):\n"
-    assert _prompt(tokenizer, Brief("good"), 12) == "A text about good:\n"
+    assert (
+        _prompt(tokenizer, ClusterSummary("good", ("warm", "fine")), 12)
+        == "A text about good (warm, fine):\n"
+    )
+    assert _prompt(tokenizer, ClusterSummary("good"), 12) == "A text about good:\n"
 
 
 def test_half_sentences_are_left_out() -> None:

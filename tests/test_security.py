@@ -23,15 +23,14 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
 import dallme
-from dallme.demo_data import _read_archive
-from dallme.distilled.hub import prepare
+from dallme.cli.demo import _read_archive
+from dallme.dataset.hub import prepare
 from dallme.embedders.glove import GloVeEmbedder
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.errors import DallmeError, InputError
-from dallme.exports import Material, find
-from dallme.exports.rows import unguard
 from dallme.models.locate import locate
 from dallme.readers import read
+from dallme.report.exports import Material, find, unguard
 from dallme.validation import is_private_line
 from report_sets import small_set
 
@@ -58,16 +57,28 @@ def dangers(tree: ast.AST) -> list[str]:
             found += [name.name for name in node.names if name.name.split(".")[0] in FORBIDDEN_MODULES]
         elif isinstance(node, ast.ImportFrom):
             forbidden = (node.module or "").split(".")[0] in FORBIDDEN_MODULES
-            found += [node.module or ""] if forbidden and {name.name for name in node.names} != {"PicklingError"} else []
+            found += (
+                [node.module or ""]
+                if forbidden and {name.name for name in node.names} != {"PicklingError"}
+                else []
+            )
         elif isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             if name in FORBIDDEN_CALLS or name.rpartition(".")[2] in ("extractall", "unpack_archive"):
                 found.append(name)
             for keyword in node.keywords:
                 said = ast.unparse(keyword.value)
-                if (keyword.arg, said) in {("trust_remote_code", "True"), ("allow_pickle", "True"), ("shell", "True")}:
+                if (keyword.arg, said) in {
+                    ("trust_remote_code", "True"),
+                    ("allow_pickle", "True"),
+                    ("shell", "True"),
+                }:
                     found.append(f"{keyword.arg}={said}")
-                if (keyword.arg, said) in {("use_safetensors", "False"), ("weights_only", "False"), ("verify", "False")}:
+                if (keyword.arg, said) in {
+                    ("use_safetensors", "False"),
+                    ("weights_only", "False"),
+                    ("verify", "False"),
+                }:
                     found.append(f"{keyword.arg}={said}")
     return found
 
@@ -106,7 +117,9 @@ def test_every_model_is_loaded_from_safetensors_and_without_its_code() -> None:
 # Archives
 
 
-def test_an_archive_of_word_vectors_is_never_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_of_word_vectors_is_never_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("../../outside.txt", "film 0.1 0.2\ngood 0.3 0.4\n")
@@ -152,8 +165,9 @@ def test_the_hub_is_not_asked_in_the_open(address: str, monkeypatch: pytest.Monk
     for call in calls:
         with pytest.raises(InputError) as caught:
             call()
-        assert "expected an address that begins with https:// in HF_ENDPOINT, found another for 'mirror.example:80'" in str(
-            caught.value
+        assert (
+            "expected an address that begins with https:// in HF_ENDPOINT, found another for 'mirror.example:80'"
+            in str(caught.value)
         )
         assert "secret" not in str(caught.value)
 
@@ -167,7 +181,9 @@ def test_a_key_is_not_sent_in_the_open(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "sk-planted" not in str(caught.value)
     assert embedder.notes == (f"{embedder.name}: texts went unencrypted to gpu-server.invalid:8080",)
     monkeypatch.delenv("OPENAI_API_KEY")
-    with pytest.raises(DallmeError, match="expected embeddings from gpu-server.invalid:8080"):  # without a key it is tried
+    with pytest.raises(
+        DallmeError, match="expected embeddings from gpu-server.invalid:8080"
+    ):  # without a key it is tried
         embedder.embed(["a"])
 
 
@@ -208,7 +224,9 @@ def test_no_key_is_in_any_file_or_output(tmp_path: Path) -> None:
         "no-such-verb",
     ]
     command = [sys.executable, "-c", code, *commands]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, timeout=300, check=False
+    )
     outputs = (done.stdout + done.stderr).decode(errors="replace")
     assert [line for line in outputs.splitlines() if line.startswith(("distill reviews", "audit out", "export out"))] == [
         f"{commands[0]} 0", f"{commands[1]} 0", f"{commands[3]} 0",
@@ -225,7 +243,13 @@ def test_no_key_is_in_any_file_or_output(tmp_path: Path) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.one_of(st.text(max_size=6), st.text(st.sampled_from("'=+-@\t\r\n＝x "), max_size=6)), min_size=3, max_size=3))
+@given(
+    st.lists(
+        st.one_of(st.text(max_size=6), st.text(st.sampled_from("'=+-@\t\r\n＝x "), max_size=6)),
+        min_size=3,
+        max_size=3,
+    )
+)
 def test_a_table_runs_nothing_and_loses_nothing(texts: list[str]) -> None:
     texts = [text if text.strip() else "x" for text in (text.replace("\0", "") for text in texts)]
     made = replace(small_set()[0], texts=tuple(texts))
@@ -241,19 +265,27 @@ OPEN = re.compile(
     r"MIT|BSD|Apache|ISC|PSF|Python Software Foundation|MPL|Mozilla Public|HPND|Unlicense|CC0|PDDL|Zlib|BSL-1\.0|OSI Approved",
     re.IGNORECASE,
 )
-CLOSED = re.compile(r"AGPL|Affero|SSPL|Business Source|BUSL|Elastic|Commons Clause|Non-?Commercial|CC-BY-NC|Proprietary", re.I)
+CLOSED = re.compile(
+    r"AGPL|Affero|SSPL|Business Source|BUSL|Elastic|Commons Clause|Non-?Commercial|CC-BY-NC|Proprietary", re.I
+)
 
 
 def licence_of(package: str) -> str:
     """All that a package says of its licence, shortly."""
     known = metadata(package)
     classifiers = [line for line in known.get_all("Classifier") or [] if line.startswith("License")]
-    return " | ".join([known.get("License-Expression") or "", (known.get("License") or "")[:200], *classifiers])
+    return " | ".join(
+        [known.get("License-Expression") or "", (known.get("License") or "")[:200], *classifiers]
+    )
 
 
 def installed() -> dict[str, str]:
     """Licences of all that dallme needs, alone or with any of a user's extras, as far as it is installed here."""
-    extras = [group for name, group in PROJECT["optional-dependencies"].items() if name not in ("bench", "dev", "docs")]
+    extras = [
+        group
+        for name, group in PROJECT["optional-dependencies"].items()
+        if name not in ("bench", "dev", "docs")
+    ]
     waiting = [Requirement(line) for group in (PROJECT["dependencies"], *extras) for line in group]
     seen: set[tuple[str, str]] = set()
     found: dict[str, str] = {}
@@ -266,7 +298,9 @@ def installed() -> dict[str, str]:
             except PackageNotFoundError:
                 continue
             needed = map(Requirement, requires(wanted.name) or ())
-            waiting += [more for more in needed if more.marker is None or more.marker.evaluate({"extra": extra})]
+            waiting += [
+                more for more in needed if more.marker is None or more.marker.evaluate({"extra": extra})
+            ]
     return found
 
 
@@ -274,10 +308,14 @@ def test_every_licence_is_open() -> None:
     found = installed()
     assert {"torch", "transformers", "numpy", "presidio-analyzer", "starlette"} <= set(found)
     assert len(found) > 80
-    assert {name: licence for name, licence in found.items() if CLOSED.search(licence) or not OPEN.search(licence)} == {}
+    assert {
+        name: licence for name, licence in found.items() if CLOSED.search(licence) or not OPEN.search(licence)
+    } == {}
 
 
-@pytest.mark.parametrize("licence", ["GNU Affero General Public License v3", "AGPL-3.0", "CC-BY-NC-4.0", "Proprietary", ""])
+@pytest.mark.parametrize(
+    "licence", ["GNU Affero General Public License v3", "AGPL-3.0", "CC-BY-NC-4.0", "Proprietary", ""]
+)
 def test_a_closed_licence_is_noticed(licence: str) -> None:
     assert CLOSED.search(licence) or not OPEN.search(licence)
 
@@ -287,14 +325,16 @@ def test_a_closed_licence_is_noticed(licence: str) -> None:
 
 def test_no_answer_may_be_read_by_another_origin(tmp_path: Path) -> None:
     testclient: Any = pytest.importorskip("starlette.testclient")
-    from dallme.review.app import make_app
-    from dallme.review.guard import Guard
-    from dallme.review.session import Session
+    from dallme.review.app import Guard, Session, make_app
     from dallme.review.versions import open_versions
 
     session = Session(open_versions(small_set()[0].save(tmp_path / "few")))
-    client = testclient.TestClient(make_app(session, Guard("127.0.0.1", 8710)), base_url="http://127.0.0.1:8710")
+    client = testclient.TestClient(
+        make_app(session, Guard("127.0.0.1", 8710)), base_url="http://127.0.0.1:8710"
+    )
     for method, path in (("GET", "/"), ("GET", "/version"), ("OPTIONS", "/save"), ("POST", "/save")):
-        answer = client.request(method, path, headers={"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"})
+        answer = client.request(
+            method, path, headers={"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+        )
         assert not [name for name in answer.headers if name.startswith("access-control-")]
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"

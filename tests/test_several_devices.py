@@ -13,11 +13,13 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from dallme.decoders.vec2text.config import InverterConfig
-from dallme.decoders.vec2text.processes import Processes
+from dallme.decoders.vec2text.model import InverterConfig
+from dallme.decoders.vec2text.stages import Processes
 from dallme.errors import InputError
 
-pytest.importorskip("accelerate", reason="no accelerate to train in two processes; pip install 'dallme[vec2text]'")
+pytest.importorskip(
+    "accelerate", reason="no accelerate to train in two processes; pip install 'dallme[vec2text]'"
+)
 
 #: What each process does: a training, one that is killed in both stages and goes on, and one that cannot begin.
 PROGRAM = """
@@ -66,10 +68,18 @@ if len(sys.argv) > 2:
 
 
 def start(folder: Path, rank: int, count: int, port: int, *arguments: str) -> subprocess.Popen[str]:
-    given = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    given = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": count,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
     environment = os.environ | {name: str(value) for name, value in given.items()} | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PROGRAM, str(folder), *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +89,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    running = [start(folders["two"], rank, 2, port, "resume") for rank in (0, 1)] + [start(folders["one"], 0, 1, port)]
+    running = [start(folders["two"], rank, 2, port, "resume") for rank in (0, 1)] + [
+        start(folders["one"], 0, 1, port)
+    ]
     said = [process.communicate(timeout=300) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], said
     assert [out for out, _ in said] == ["killed (1, 5)\nkilled (2, 3)\nrefused\n"] * 2 + [""]
@@ -88,11 +100,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def test_two_processes_learn_what_one_learns(trained: dict[str, Path]) -> None:
     one, two = (InverterConfig.read(trained[name] / "plain").training["history"] for name in ("one", "two"))
-    assert [(entry["stage"], entry["steps"]) for entry in one] == [(entry["stage"], entry["steps"]) for entry in two]
+    assert [(entry["stage"], entry["steps"]) for entry in one] == [
+        (entry["stage"], entry["steps"]) for entry in two
+    ]
     assert {entry["stage"] for entry in one} == {1, 2}
     for kind in ("loss", "held_out_loss"):
         assert np.allclose([entry[kind] for entry in one], [entry[kind] for entry in two], atol=5e-4)
-    first, second = (load_file(next((trained[name] / "plain").glob("*.safetensors"))) for name in ("one", "two"))
+    first, second = (
+        load_file(next((trained[name] / "plain").glob("*.safetensors"))) for name in ("one", "two")
+    )
     assert first.keys() == second.keys()
     for name, weights in first.items():
         assert np.allclose(weights.astype(np.float32), second[name].astype(np.float32), atol=2e-3), name
@@ -127,9 +143,9 @@ def refuse() -> None:
 
 def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    alone = Processes.join("cpu")
+    file_lock = Processes.join("cpu")
     batch = {"target": torch.zeros(2, 1)}
-    assert alone.part_of(batch) == (batch, 1.0)
-    assert (alone.count, alone.first, alone.shared(lambda: "made")) == (1, True, "made")
+    assert file_lock.part_of(batch) == (batch, 1.0)
+    assert (file_lock.count, file_lock.first, file_lock.shared(lambda: "made")) == (1, True, "made")
     with pytest.raises(InputError, match="expected a folder"):
-        alone.shared(refuse)
+        file_lock.shared(refuse)

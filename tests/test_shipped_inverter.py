@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dallme import Distiller
-from dallme.decoders.vec2text.config import InverterConfig
-from dallme.decoders.vec2text.fit import find_inverter
-from dallme.decoders.vec2text.folder import card
-from dallme.decoders.vec2text.inverter import SHIPPED, Inverter
+from dallme.decoders.vec2text.checkpoint import card
+from dallme.decoders.vec2text.inverter import SHIPPED, Inverter, find_inverter
+from dallme.decoders.vec2text.model import InverterConfig
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 
 TEXTS = [

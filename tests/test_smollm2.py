@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 
 from chat_server import ChatServer, SmolLM2
-from dallme.distilled import DistilledDataset
+from dallme.dataset import DistilledDataset
 from dallme.distiller import Distiller
 
-TEXTS = ["The team won the game.", "A fine match for the striker.", "The bank raised its rates.", "Shares of the firm fell."]
+TEXTS = [
+    "The team won the game.",
+    "A fine match for the striker.",
+    "The bank raised its rates.",
+    "Shares of the firm fell.",
+]
 LABELS = ["Sports", "Sports", "Business", "Business"]
 
 
@@ -29,7 +34,12 @@ def test_smollm2_behind_a_server_writes_texts(tmp_path: Path) -> None:
     with ChatServer(writer=SmolLM2()) as server:
         options = {"base_url": server.url, "drafts": 2, "examples": 0, "timeout": 300.0}
         distiller = Distiller(
-            1, embedder="hashing", decoder="llm:smollm2", decoder_options=options, max_tokens=30, store=tmp_path
+            1,
+            embedder="hashing",
+            decoder="llm:smollm2",
+            decoder_options=options,
+            max_tokens=30,
+            store=tmp_path,
         )
         _check(distiller.distill(TEXTS * 4, LABELS * 4))
         assert server.requests == 4

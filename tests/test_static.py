@@ -39,27 +39,38 @@ def test_vectors_are_those_of_the_library(embedder: StaticEmbedder, static_folde
 def test_the_mean_of_known_tokens(embedder: StaticEmbedder, static_folder: Path) -> None:
     library = StaticModel.from_pretrained(static_folder)
     film, dull = (library.embedding[library.tokenizer.token_to_id(word)] for word in ("film", "dull"))
-    np.testing.assert_allclose(embedder.embed(["film unheard dull FILM"]), normalize((2 * film + dull)[None]), atol=1e-6)
+    np.testing.assert_allclose(
+        embedder.embed(["film unheard dull FILM"]), normalize((2 * film + dull)[None]), atol=1e-6
+    )
 
 
 def test_a_text_is_read_up_to_the_limit(embedder: StaticEmbedder) -> None:
     limited = replace(embedder, max_tokens=3)
     np.testing.assert_allclose(limited.embed(["x a x film film"]), embedder.embed(["x a x"]), atol=1e-6)
     assert (limited.token_limit, limited.fingerprint().max_tokens) == (3, 3)
-    assert limited.count_tokens(["fine film the dull dull", "qqq"]).tolist() == [5, 1]  # all of them, unknown ones as well
+    assert limited.count_tokens(["fine film the dull dull", "qqq"]).tolist() == [
+        5,
+        1,
+    ]  # all of them, unknown ones as well
 
 
-def test_special_tokens_are_not_counted_as_the_model_does_not_see_them(static_folder: Path, tmp_path: Path) -> None:
+def test_special_tokens_are_not_counted_as_the_model_does_not_see_them(
+    static_folder: Path, tmp_path: Path
+) -> None:
     copy = shutil.copytree(static_folder, tmp_path / "special")
     tokenizer = Tokenizer.from_file(str(copy / "tokenizer.json"))
-    tokenizer.post_processor = TemplateProcessing(single="x $A x", special_tokens=[("x", tokenizer.token_to_id("x"))])
+    tokenizer.post_processor = TemplateProcessing(
+        single="x $A x", special_tokens=[("x", tokenizer.token_to_id("x"))]
+    )
     tokenizer.save(str(copy / "tokenizer.json"))
     embedder = StaticEmbedder(str(copy))
     assert embedder.count_tokens(["fine film", "film " * 600]).tolist() == [2, 600]
     np.testing.assert_array_equal(embedder.embed(TEXTS), StaticEmbedder(str(static_folder)).embed(TEXTS))
 
 
-def test_the_fingerprint_says_what_the_model_is(embedder: StaticEmbedder, static_folder: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_says_what_the_model_is(
+    embedder: StaticEmbedder, static_folder: Path, tmp_path: Path
+) -> None:
     fingerprint = embedder.fingerprint()
     assert fingerprint.model == "model2vec:tiny-static"
     assert (fingerprint.dimension, fingerprint.pooling, fingerprint.max_tokens) == (12, "mean", 512)
@@ -108,13 +119,16 @@ def test_a_folder_of_another_kind_is_an_error_of_one_line(tmp_path: Path) -> Non
     embedder = resolve(f"model2vec:{tmp_path}")  # it is there; what is in it is seen when it is loaded
     with pytest.raises(DallmeError) as caught:
         embedder.fingerprint()
-    assert str(caught.value).startswith(f"expected a model2vec model in {str(tmp_path)!r}, could not load it: ")
+    assert str(caught.value).startswith(
+        f"expected a model2vec model in {str(tmp_path)!r}, could not load it: "
+    )
     assert "\n" not in str(caught.value)
 
 
 def test_a_model_that_is_nowhere_is_noticed_early() -> None:
     with pytest.raises(
-        ModelNotFoundError, match="found no folder './no/such/model'; check the path .known embedders: .*model2vec"
+        ModelNotFoundError,
+        match="found no folder './no/such/model'; check the path .known embedders: .*model2vec",
     ):
         resolve("model2vec:./no/such/model")
 
@@ -131,7 +145,9 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 # Names with an argument
 
 
-@pytest.mark.parametrize("name", ["st:all-MiniLM-L6-v2", "sentence-transformer:sentence-transformers/all-MiniLM-L6-v2"])
+@pytest.mark.parametrize(
+    "name", ["st:all-MiniLM-L6-v2", "sentence-transformer:sentence-transformers/all-MiniLM-L6-v2"]
+)
 def test_an_argument_follows_the_name_or_an_alias(name: str) -> None:
     assert resolve(name, max_tokens=64) == SentenceTransformerEmbedder(name.partition(":")[2], max_tokens=64)
 

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder, EncoderEmbedder
+from dallme.embedders.cache import EmbeddingStore, embed_with_store, text_keys
 from dallme.errors import InputError, StoreError
-from dallme.store import EmbeddingStore, embed_with_store, text_keys
 
 FINGERPRINT = Fingerprint("fake", weights="1", dimension=4)
 
@@ -40,7 +40,7 @@ WRITER = f"""
 import sys
 import numpy as np
 from dallme.data import Fingerprint
-from dallme.store import EmbeddingStore, text_keys
+from dallme.embedders.cache import EmbeddingStore, text_keys
 
 {inspect.getsource(batch)}
 {inspect.getsource(vectors_of)}
@@ -73,7 +73,9 @@ def shards(folder):
 
 def flip_a_vector(path):
     content = bytearray(path.read_bytes())
-    vectors = next(v.tobytes() for number in range(9) if (v := vectors_of(batch(number))).tobytes() in content)
+    vectors = next(
+        v.tobytes() for number in range(9) if (v := vectors_of(batch(number))).tobytes() in content
+    )
     content[content.index(vectors) + 100] ^= 1
     path.write_bytes(content)
 
@@ -88,7 +90,8 @@ def all_keys(batches):
 def test_keys_are_the_blake2b_hashes_of_the_texts():
     keys = text_keys(["a text", "ein größerer", "a text"])
     assert keys.tobytes() == b"".join(
-        hashlib.blake2b(text.encode(), digest_size=16).digest() for text in ("a text", "ein größerer", "a text")
+        hashlib.blake2b(text.encode(), digest_size=16).digest()
+        for text in ("a text", "ein größerer", "a text")
     )
     assert (keys[0] == keys[2]).all()
     assert text_keys([]).shape == (0, 2)
@@ -151,7 +154,9 @@ def test_wrong_vectors_are_not_stored(tmp_path, vectors, message):
 
 
 def test_keys_of_another_kind_are_an_error(tmp_path):
-    with pytest.raises(InputError, match=r"expected keys as uint64 of shape \(n, 2\).*found int64 of shape \(3,\)"):
+    with pytest.raises(
+        InputError, match=r"expected keys as uint64 of shape \(n, 2\).*found int64 of shape \(3,\)"
+    ):
         reopened(tmp_path).lookup(np.arange(3))
 
 
@@ -182,7 +187,9 @@ def test_a_table_behaves_as_a_dict(tmp_path_factory, steps):
         everything = np.array([(a, b) for a in range(4) for b in range(3)], dtype=np.uint64)
         found = table.lookup(everything)
         assert {tuple(key) for key in everything[found].tolist()} == expected.keys()
-        assert table.read(everything[found]).tolist() == [expected[tuple(key)] for key in everything[found].tolist()]
+        assert table.read(everything[found]).tolist() == [
+            expected[tuple(key)] for key in everything[found].tolist()
+        ]
         assert len(table) == len(expected)
 
 
@@ -275,7 +282,10 @@ def largest_file(size):
 def test_a_write_that_fails_half_way_leaves_nothing(tmp_path):
     table = filled(tmp_path, batches=1)
     before = sorted(tmp_path.rglob("*"))
-    with largest_file(500), pytest.raises(StoreError, match=r"cannot write to the embedding store .*: File too large; make room"):
+    with (
+        largest_file(500),
+        pytest.raises(StoreError, match=r"cannot write to the embedding store .*: File too large; make room"),
+    ):
         table.append(batch(1), vectors_of(batch(1)))
     assert sorted(tmp_path.rglob("*")) == before
     assert not table.lookup(batch(1)).any()
@@ -299,7 +309,9 @@ def test_a_full_disk_is_a_clear_error(tmp_path, monkeypatch, call):
 
 def test_a_file_in_the_place_of_the_folder_is_a_clear_error(tmp_path):
     (tmp_path / "store").write_text("something else")
-    with pytest.raises(StoreError, match=r"cannot read the embedding store .*: Not a directory; choose another folder"):
+    with pytest.raises(
+        StoreError, match=r"cannot read the embedding store .*: Not a directory; choose another folder"
+    ):
         reopened(tmp_path / "store")
 
 
@@ -308,7 +320,9 @@ def test_temporary_files_of_killed_processes_are_cleared_and_those_of_running_on
     import fcntl
 
     table = filled(tmp_path, batches=1)
-    dead, written, users = (table.folder / name for name in ("a.arrow.0123abcd.tmp", "b.arrow.4567cdef.tmp", "notes.tmp"))
+    dead, written, users = (
+        table.folder / name for name in ("a.arrow.0123abcd.tmp", "b.arrow.4567cdef.tmp", "notes.tmp")
+    )
     for path in (dead, written, users):
         path.write_bytes(b"half a shard")
     with written.open("rb") as file:
@@ -412,7 +426,7 @@ def test_a_compaction_killed_before_it_removed_the_old_shards_does_no_harm(tmp_p
 def test_compaction_makes_shards_of_the_size_wanted_and_leaves_large_ones(tmp_path, monkeypatch):
     table = filled(tmp_path, batches=9)
     size = shards(tmp_path)[0].stat().st_size
-    monkeypatch.setattr("dallme.store.table.COMPACT_BYTES", int(2.5 * size))
+    monkeypatch.setattr("dallme.embedders.cache.store.COMPACT_BYTES", int(2.5 * size))
     table.compact()
     assert len(shards(tmp_path)) == 3
     before = shards(tmp_path)
@@ -487,7 +501,9 @@ TEXTS = [f"{'a' * (i % 5)} text {i}" for i in range(20)]
 def test_each_different_text_is_embedded_once_and_rows_keep_their_order(tmp_path, stored):
     embedder, progress = Counting(), Recorder()
     store = EmbeddingStore(tmp_path) if stored else None
-    vectors = embed_with_store(embedder, ["aa", "abcd", "aa", "a", "aa"], store=store, progress=progress, chunk=2)
+    vectors = embed_with_store(
+        embedder, ["aa", "abcd", "aa", "a", "aa"], store=store, progress=progress, chunk=2
+    )
     aa, abcd, a = [2 / 3, 2 / 3, 1 / 3], np.array([4, 1, 1]) / 18**0.5, np.array([1, 1, 1]) / 3**0.5
     np.testing.assert_allclose(vectors, [aa, abcd, aa, a, aa], rtol=1e-6)
     assert vectors.dtype == np.float32
@@ -499,7 +515,9 @@ def test_each_different_text_is_embedded_once_and_rows_keep_their_order(tmp_path
 def test_a_second_run_embeds_nothing_and_another_prompt_everything(tmp_path):
     store, embedder, again, progress = EmbeddingStore(tmp_path), Batched(), Batched(), Recorder()
     first = embed_with_store(embedder, TEXTS, store=store, chunk=4)
-    assert np.array_equal(embed_with_store(again, TEXTS[::-1] * 2, store=store, progress=progress), np.tile(first[::-1], (2, 1)))
+    assert np.array_equal(
+        embed_with_store(again, TEXTS[::-1] * 2, store=store, progress=progress), np.tile(first[::-1], (2, 1))
+    )
     assert again.calls == []
     assert progress.steps == 20
     prompted = embed_with_store(again, TEXTS, store=store, prompt="topic: ")
@@ -537,7 +555,9 @@ def test_only_what_is_damaged_is_embedded_again(tmp_path):
     first = embed_with_store(Batched(), TEXTS, store=store, chunk=4)
     path = shards(tmp_path)[3]
     path.write_bytes(path.read_bytes()[:-40])
-    assert embed_with_store(again, TEXTS, store=store, progress=progress, chunk=4).tobytes() == first.tobytes()
+    assert (
+        embed_with_store(again, TEXTS, store=store, progress=progress, chunk=4).tobytes() == first.tobytes()
+    )
     assert len(again.embedded) == 4
     assert "is damaged" in progress.notes[0]
 

@@ -17,25 +17,23 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from dallme import registry
-from dallme.baselines.gradient_matching import Learned, distance, trained_parameters
 from dallme.baselines.lora import LoRABaseline, find_rank
-from dallme.baselines.tdd import SyntheticTensor, TDDBaseline, train_on
-from dallme.classifiers.neural.pretrained import FittedPretrained
-from dallme.classifiers.neural.text_cnn import TextCNN
-from dallme.classifiers.neural.training import pad
-from dallme.classifiers.neural.words import encode
+from dallme.baselines.tdd import Learned, SyntheticTensor, TDDBaseline, distance, train_on, trained_parameters
+from dallme.classifiers.text_cnn import TextCNN
+from dallme.classifiers.training import pad
+from dallme.classifiers.transformer import FittedPretrained
+from dallme.classifiers.words import encode
 from dallme.cli.main import _status
 from dallme.data import LabelledTexts
+from dallme.dataset.tables import comparison_cells
 from dallme.distiller import Distiller
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError, MissingDependencyError
-from dallme.evaluation.compare import Comparison, compare
-from dallme.evaluation.contestants import check_methods
-from dallme.evaluation.protocol import make_classifiers
+from dallme.evaluation.compare import Comparison, check_methods, compare
+from dallme.evaluation.evaluate import make_classifiers
 from dallme.evaluation.results import ResultStore
-from dallme.models import word_vector_cache
+from dallme.models import word_vectors as word_vector_cache
 from dallme.models.word_vectors import load_source
-from dallme.tables import comparison_cells
 
 CLASSES = {7: ["good", "great", "fine", "lovely"], -3: ["bad", "awful", "dull", "boring"]}
 OTHERS = ["the", "a", "film", "story", "and", "was"]
@@ -78,7 +76,10 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> str:
     rows = [(word, 2 * np.eye(4)[place]) for place, some in enumerate(CLASSES.values()) for word in some]
     rows += [(word, np.zeros(4)) for word in OTHERS]
     path = tmp_path_factory.mktemp("vectors") / "tiny.txt"
-    lines = (f"{word} {' '.join(map(str, (vector + rng.normal(scale=0.2, size=4)).round(4)))}\n" for word, vector in rows)
+    lines = (
+        f"{word} {' '.join(map(str, (vector + rng.normal(scale=0.2, size=4)).round(4)))}\n"
+        for word, vector in rows
+    )
     path.write_text("".join(lines))
     return str(path)
 
@@ -93,20 +94,28 @@ def cnn(vectors: str) -> Any:
 def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a tiny untrained encoder."""
     words = ["[PAD]", "[UNK]", *OTHERS, *(word for some in CLASSES.values() for word in some)]
-    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(
+        models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]")
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     folder = str(tmp_path_factory.mktemp("models") / "bert")
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        BertForMaskedLM(BertConfig(vocab_size=len(words), max_position_embeddings=20, **size)).save_pretrained(folder)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+        BertForMaskedLM(
+            BertConfig(vocab_size=len(words), max_position_embeddings=20, **size)
+        ).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(
+        folder
+    )
     return folder
 
 
 @pytest.fixture
 def transformer(bert: str) -> Any:
-    return registry.make("classifiers", f"transformer:{bert}", device="cpu", precision="float32", steps=2, batch_size=8)
+    return registry.make(
+        "classifiers", f"transformer:{bert}", device="cpu", precision="float32", steps=2, batch_size=8
+    )
 
 
 #: Steps of a training on matrices.
@@ -138,7 +147,12 @@ def test_learning_brings_the_gradients_nearer_to_those_of_real_texts(cnn: Any) -
     real = torch.from_numpy(pad(encoded.ids, 10)), torch.ones(len(good), dtype=torch.int64)
     of_class = torch.tensor([2])  # the one of class 7
     apart = [
-        distance(network, Learned(*(torch.from_numpy(array) for array in (one.vectors, np.log(one.soft_labels)))), of_class, real)
+        distance(
+            network,
+            Learned(*(torch.from_numpy(array) for array in (one.vectors, np.log(one.soft_labels)))),
+            of_class,
+            real,
+        )
         for one in (start, learned)
     ]
     assert apart[1] < 0.7 * apart[0]
@@ -167,7 +181,9 @@ def test_matrices_are_read_as_the_words_they_replace() -> None:
     torch.testing.assert_close(learned.loss(network, torch.tensor([1])), expected[1])
 
 
-def test_the_distance_of_gradients_is_zero_for_the_texts_themselves_and_two_a_parameter_for_the_opposite() -> None:
+def test_the_distance_of_gradients_is_zero_for_the_texts_themselves_and_two_a_parameter_for_the_opposite() -> (
+    None
+):
     torch.manual_seed(0)
     vectors = np.vstack([np.zeros((1, 3)), np.random.default_rng(0).normal(size=(3, 3))]).astype(np.float32)
     network = TextCNN(vectors, num_filters=2, filter_sizes=(1,), output_dim=2, dropout=0.5).eval()
@@ -196,13 +212,17 @@ def test_another_file_is_an_error(bert: str, tmp_path: Path) -> None:
         SyntheticTensor.load(Path(bert) / "model.safetensors")
     (tmp_path / "x").write_text("no")
     for name in ("x", "none"):
-        with pytest.raises(InputError, match=f"expected a file of synthetic tensors at .*{name}, found none that can be read"):
+        with pytest.raises(
+            InputError, match=f"expected a file of synthetic tensors at .*{name}, found none that can be read"
+        ):
             SyntheticTensor.load(tmp_path / name)
 
 
 def test_other_word_vectors_are_an_error(cnn: Any) -> None:
     tensor = SyntheticTensor(np.zeros((2, 5, 3), np.float32), np.eye(2, dtype=np.float32), np.arange(2))
-    with pytest.raises(InputError, match="expected word vectors of 3 dimensions, as the tensors were made with, found 4"):
+    with pytest.raises(
+        InputError, match="expected word vectors of 3 dimensions, as the tensors were made with, found 4"
+    ):
         train_on(tensor, cnn, seed=0)
 
 
@@ -221,7 +241,9 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
 
 
 def test_more_than_a_class_holds_is_an_error(cnn: Any) -> None:
-    with pytest.raises(InputError, match=r"expected at least 61 texts in class 7 besides those held out, found"):
+    with pytest.raises(
+        InputError, match=r"expected at least 61 texts in class 7 besides those held out, found"
+    ):
         QUICK.fit(SOURCE, {-3: 1, 7: 61}, cnn, seed=0)
 
 
@@ -236,7 +258,9 @@ def test_a_rank_or_a_share_can_be_given() -> None:
 
 @pytest.mark.parametrize("argument", ["0", "-1", "1.5", "x", "0%", "100%", "nan%", "%"])
 def test_anything_else_is_an_error(argument: str) -> None:
-    with pytest.raises(InputError, match=f"expected lora:RANK .* or a share .* such as lora:0.4%, found '{argument}'"):
+    with pytest.raises(
+        InputError, match=f"expected lora:RANK .* or a share .* such as lora:0.4%, found '{argument}'"
+    ):
         registry.make("baselines", f"lora:{argument}")
 
 
@@ -277,7 +301,9 @@ def _compare(methods: list[str], judges: dict[str, Any], results: ResultStore | 
     return compare(distiller, distiller.run(SOURCE), TEST, methods, judges, results=results)
 
 
-def test_a_model_fills_its_own_column(monkeypatch: pytest.MonkeyPatch, cnn: Any, transformer: Any, vectors: str) -> None:
+def test_a_model_fills_its_own_column(
+    monkeypatch: pytest.MonkeyPatch, cnn: Any, transformer: Any, vectors: str
+) -> None:
     pytest.importorskip("peft")
     monkeypatch.setattr(TDDBaseline.__init__, "__defaults__", (2, 16, 0.02, 10))
     name = f"text-cnn:{vectors}"
@@ -287,7 +313,10 @@ def test_a_model_fills_its_own_column(monkeypatch: pytest.MonkeyPatch, cnn: Any,
     assert [(row.method, row.texts, len(row.scores)) for row in table.methods] == [
         ("tdd", 4, 1), ("random", 4, 3), ("lora:2", 120, 1), ("full", 120, 3),
     ]  # fmt: skip
-    assert [score.classifier for score in (*rows["tdd"].scores, *rows["lora:2"].scores)] == [name, "transformer"]
+    assert [score.classifier for score in (*rows["tdd"].scores, *rows["lora:2"].scores)] == [
+        name,
+        "transformer",
+    ]
     assert rows["tdd"].scores[0].full_accuracy == rows["full"].scores[1].accuracy
     expected = TDDBaseline().fit(SOURCE, {-3: 2, 7: 2}, judges[name], seed=0).predict(TEST.texts)
     assert rows["tdd"].scores[0].accuracies == (np.mean(expected == TEST.labels),)
@@ -321,15 +350,32 @@ def test_a_method_for_none_of_the_classifiers_is_an_error() -> None:
     )
 
 
-def test_the_command_line_says_so_before_it_reads(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["no.csv", "--test", "no.csv", "--total", "4", "--embedder", "hashing", "--methods", "random,tdd"]
+def test_the_command_line_says_so_before_it_reads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [
+        "no.csv",
+        "--test",
+        "no.csv",
+        "--total",
+        "4",
+        "--embedder",
+        "hashing",
+        "--methods",
+        "random,tdd",
+    ]
     monkeypatch.setattr("sys.argv", ["dallme", "compare", *options, "--classifiers", "nb"])
     assert _status() == 2
-    assert "that the method 'tdd' can be compared on (text-cnn), found only naive-bayes" in capsys.readouterr().err
+    assert (
+        "that the method 'tdd' can be compared on (text-cnn), found only naive-bayes"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_model_is_no_method_that_makes_texts() -> None:
-    with pytest.raises(InputError, match="expected methods that make texts, found 'tdd', which hands over a model"):
+    with pytest.raises(
+        InputError, match="expected methods that make texts, found 'tdd', which hands over a model"
+    ):
         check_methods(["random", "tdd"])
     with pytest.raises(InputError, match="expected a baseline that selects texts, found TDDBaseline"):
         TDDBaseline().select(SOURCE, None, BUDGET, seed=0)

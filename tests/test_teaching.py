@@ -13,14 +13,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 
 from dallme.data import LabelledTexts
-from dallme.decoders import students as students_module
-from dallme.decoders import teaching as teaching_module
-from dallme.decoders.students import Students, _calibrated
-from dallme.decoders.teaching import TeachingDecoder, _Desk
+from dallme.decoders.extractive.decoder import GreedySelector, TeachingDecoder
+from dallme.decoders.extractive.decoder import decoder as teaching_module
+from dallme.decoders.extractive.decoder import proxies as students_module
+from dallme.decoders.extractive.proxies import ProxyClassifiers, _calibrated
 from dallme.distiller import Distiller
 from dallme.errors import InputError
 from dallme.evaluation.compare import compare
-from dallme.evaluation.protocol import LINEAR, make_classifiers
+from dallme.evaluation.evaluate import LINEAR, make_classifiers
 from dallme.readers import read
 
 # The students
@@ -44,7 +44,7 @@ TEXTS, LABELS = [0, 1, 20, 21, 40, 41], np.array([0, 0, 1, 1, 2, 2])
 def test_scores_are_those_of_classifiers_over_tfidf(counts: csr_matrix, classes: int) -> None:
     kept, few = classes > TRUTH, classes > LABELS
     rows, texts, labels = counts[kept], counts[TEXTS][few], LABELS[few]
-    students = Students(rows, TRUTH[kept], np.random.default_rng(0))
+    students = ProxyClassifiers(rows, TRUTH[kept], np.random.default_rng(0))
     found = students._scores(texts, labels, students_module._Rows.of(rows, TRUTH[kept]))
     tfidf = TfidfTransformer().fit(texts)
     # A word that no text has is unknown to the students: it does not count for the length of a row either.
@@ -70,7 +70,7 @@ def test_calibration_finds_the_sharpness_and_a_class_without_texts_has_no_chance
 
 def test_the_gradient_is_that_of_the_loss(counts: csr_matrix, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(students_module, "OF_TEN", 10)
-    students = Students(counts, TRUTH, np.random.default_rng(0))
+    students = ProxyClassifiers(counts, TRUTH, np.random.default_rng(0))
     texts = counts[TEXTS]
     gradient = students.gradient(texts, LABELS)
     seen = TfidfTransformer().fit_transform(counts).toarray()
@@ -82,15 +82,17 @@ def test_the_gradient_is_that_of_the_loss(counts: csr_matrix, monkeypatch: pytes
 
 
 def test_what_no_text_teaches_is_asked_for_most(counts: csr_matrix) -> None:
-    students = Students(counts, TRUTH, np.random.default_rng(0))
-    texts = csr_matrix(np.eye(12, dtype=np.float32)[[0, 3]])  # one word for each of the classes 0 and 1, none for 2
+    students = ProxyClassifiers(counts, TRUTH, np.random.default_rng(0))
+    texts = csr_matrix(
+        np.eye(12, dtype=np.float32)[[0, 3]]
+    )  # one word for each of the classes 0 and 1, none for 2
     gradient = students.gradient(texts, np.array([0, 1]))
     assert gradient[2].min() > 0
     assert gradient[2, 6:9].sum() > gradient[2, :6].sum()
 
 
 def test_texts_that_teach_nothing(counts: csr_matrix) -> None:
-    students = Students(counts, TRUTH, np.random.default_rng(0))
+    students = ProxyClassifiers(counts, TRUTH, np.random.default_rng(0))
     for taught in ([], [0], [0, 1]):  # rows of class 0 alone
         texts = csr_matrix((6, 12), dtype=np.float32).tolil()
         for row in taught:
@@ -101,10 +103,12 @@ def test_texts_that_teach_nothing(counts: csr_matrix) -> None:
 
 
 def test_the_loss_is_taken_on_rows_of_its_own(counts: csr_matrix) -> None:
-    students = Students(counts, TRUTH, np.random.default_rng(0))
+    students = ProxyClassifiers(counts, TRUTH, np.random.default_rng(0))
     teach, judge = students._teach.counts.toarray(), students._judge.counts.toarray()
     assert (len(teach), len(judge)) == (48, 12)
-    np.testing.assert_array_equal(np.sort(np.vstack([teach, judge]), axis=0), np.sort(counts.toarray(), axis=0))
+    np.testing.assert_array_equal(
+        np.sort(np.vstack([teach, judge]), axis=0), np.sort(counts.toarray(), axis=0)
+    )
 
 
 # The decoder
@@ -122,9 +126,13 @@ def test_it_teaches_better_than_fixed_weights(news: tuple[LabelledTexts, Labelle
     """Cut down; benchmarks/main_job.json has the whole data."""
     source, test = news
     distiller = Distiller(per_class=10, embedder="hashing")
-    found = compare(distiller, distiller.run(source), test, ["extractive", "teaching"], make_classifiers(LINEAR)).as_dict()
+    found = compare(
+        distiller, distiller.run(source), test, ["extractive", "teaching"], make_classifiers(LINEAR)
+    ).as_dict()
     extractive, teaching = [
-        np.array([result["accuracy_mean"] for result in row["results"]]) for row in found["methods"] if row["method"] != "full"
+        np.array([result["accuracy_mean"] for result in row["results"]])
+        for row in found["methods"]
+        if row["method"] != "full"
     ]
     assert (teaching > extractive).all()
     assert teaching.mean() > extractive.mean() + 0.005
@@ -135,9 +143,9 @@ def test_rewriting_never_raises_the_loss_on_held_rows(
 ) -> None:
     losses: list[float] = []
     kept: list[bool] = []
-    rewrite = _Desk.rewrite
+    rewrite = GreedySelector.rewrite
 
-    def watched(desk: _Desk, text: int) -> None:
+    def watched(desk: GreedySelector, text: int) -> None:
         before, chosen = desk._loss(), list(desk.chosen[text])
         used, left = desk._used.copy(), desk._left.copy()
         rewrite(desk, text)
@@ -147,7 +155,7 @@ def test_rewriting_never_raises_the_loss_on_held_rows(
             np.testing.assert_array_equal(desk._used, used)
             np.testing.assert_array_equal(desk._left, left)
 
-    monkeypatch.setattr(_Desk, "rewrite", watched)
+    monkeypatch.setattr(GreedySelector, "rewrite", watched)
     Distiller(per_class=5, embedder="hashing", decoder=TeachingDecoder(rounds=1)).run(news[0])
     assert len(kept) == 20
     assert all(later <= earlier for earlier, later in pairwise(losses))
@@ -156,7 +164,9 @@ def test_rewriting_never_raises_the_loss_on_held_rows(
 
 def test_a_sentence_is_used_once_in_a_class(news: tuple[LabelledTexts, LabelledTexts]) -> None:
     source = news[0].take(np.arange(400))
-    doubled = source.take(np.concatenate([np.arange(400), np.arange(400)]))  # each sentence stands in several rows
+    doubled = source.take(
+        np.concatenate([np.arange(400), np.arange(400)])
+    )  # each sentence stands in several rows
     distilled = Distiller(per_class=4, embedder="hashing", decoder="teaching").run(doubled).distilled
     sentences = [
         (label, sentence)
@@ -167,12 +177,16 @@ def test_a_sentence_is_used_once_in_a_class(news: tuple[LabelledTexts, LabelledT
     assert len(set(sentences)) == len(sentences)
 
 
-def test_the_same_seed_gives_the_same_texts_and_rounds_matter(news: tuple[LabelledTexts, LabelledTexts]) -> None:
+def test_the_same_seed_gives_the_same_texts_and_rounds_matter(
+    news: tuple[LabelledTexts, LabelledTexts],
+) -> None:
     source = news[0].take(np.arange(1000))
 
     def texts(seed: int, rounds: int) -> list[str]:
         decoder = TeachingDecoder(rounds=rounds)
-        return list(Distiller(per_class=3, embedder="hashing", decoder=decoder, seed=seed).run(source).distilled.texts)
+        return list(
+            Distiller(per_class=3, embedder="hashing", decoder=decoder, seed=seed).run(source).distilled.texts
+        )
 
     assert texts(0, 1) == texts(0, 1)
     assert texts(0, 1) != texts(0, 0)
@@ -185,11 +199,13 @@ def test_too_many_texts_are_written_without_students(
     source = news[0].take(np.arange(400))
 
     def run() -> list[str]:
-        return list(Distiller(per_class=3, embedder="hashing", decoder="teaching").run(source).distilled.texts)
+        return list(
+            Distiller(per_class=3, embedder="hashing", decoder="teaching").run(source).distilled.texts
+        )
 
     taught = run()
     monkeypatch.setattr(teaching_module, "TAUGHT_TEXTS", 11)
-    monkeypatch.setattr(teaching_module, "Students", None)  # would fail if it were asked for
+    monkeypatch.setattr(teaching_module, "ProxyClassifiers", None)  # would fail if it were asked for
     untaught = run()
     assert len(untaught) == 12
     assert untaught != taught

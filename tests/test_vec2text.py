@@ -15,32 +15,39 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, MistralConfig, T5Config, T5ForConditionalGeneration
+from transformers import (
+    DynamicCache,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from dallme import registry
-from dallme.cli.decoders import configure_decoder
 from dallme.cli.main import _status
+from dallme.cli.options import configure_decoder
 from dallme.data import DecodedText, Fingerprint, LabelledTexts, LabelledVectors, Prototypes
+from dallme.dataset import DistilledDataset
 from dallme.decoders.base import Context
-from dallme.decoders.vec2text import alignment, cache, fit, inverter, search
-from dallme.decoders.vec2text.checking import check_nearest
-from dallme.decoders.vec2text.config import FILE, InverterConfig
-from dallme.decoders.vec2text.dataset import Corpus, pad
+from dallme.decoders.vec2text import alignment, inverter
+from dallme.decoders.vec2text import correction as search
+from dallme.decoders.vec2text import generation as cache
+from dallme.decoders.vec2text import inverter as fit
+from dallme.decoders.vec2text.corpus import Corpus, pad
+from dallme.decoders.vec2text.correction import Candidate, trajectory
 from dallme.decoders.vec2text.decoder import Vec2TextDecoder
+from dallme.decoders.vec2text.evaluation import bleu, check_nearest, measure, token_f1
 from dallme.decoders.vec2text.generation import Draw
-from dallme.decoders.vec2text.inverter import Inverter
-from dallme.decoders.vec2text.measures import bleu, measure, token_f1
-from dallme.decoders.vec2text.model import InverterModel
-from dallme.decoders.vec2text.search import Candidate, trajectory
-from dallme.decoders.vec2text.self_test import self_test
+from dallme.decoders.vec2text.inverter import Inverter, self_test
+from dallme.decoders.vec2text.model import FILE, InverterConfig, InverterModel
 from dallme.decoders.vec2text.training import train_inverter
-from dallme.distilled import DistilledDataset
 from dallme.distiller import Distiller
 from dallme.embedders.base import TextError, count_words
+from dallme.embedders.cache.export import read_vectors, write_vectors
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError, MissingDependencyError, OutputError
 from dallme.progress import SilentProgress
-from dallme.store.export import read_vectors, write_vectors
 
 WORDS = ("film", "play", "warm", "dull", "fun", "sad", "plot", "cast")
 WORDS += ("music", "story", "great", "awful", "friends", "jokes", "end")
@@ -71,7 +78,9 @@ class WordInverter(Inverter):
         for row, target in enumerate(targets):
             before = current[row] if current is not None else ""
             longer = [f"{before} {word}".strip() for word in WORDS]
-            drawn = np.random.default_rng(seeds[row] if seeds is not None else row).integers(len(longer), size=samples - 1)
+            drawn = np.random.default_rng(seeds[row] if seeds is not None else row).integers(
+                len(longer), size=samples - 1
+            )
             best = int(np.argmax(HASHING.embed(longer) @ target))
             written.append([longer[place] for place in (best, *drawn)][1 if again and again[row] else 0 :])
         return written
@@ -104,7 +113,9 @@ def test_correction_finds_the_words_of_the_target() -> None:
         assert len({candidate.text for candidate in row.candidates}) == len(row.candidates) <= 4
         cosines = [candidate.cosine for candidate in row.candidates]
         assert cosines == sorted(cosines, reverse=True)
-        assert cosines == pytest.approx((HASHING.embed([each.text for each in row.candidates]) @ target).tolist(), abs=1e-6)
+        assert cosines == pytest.approx(
+            (HASHING.embed([each.text for each in row.candidates]) @ target).tolist(), abs=1e-6
+        )
 
 
 def test_rows_that_are_near_enough_leave_the_batch() -> None:
@@ -121,7 +132,9 @@ class RandomWriter:
     def __init__(self) -> None:
         self.embedded: list[str] = []
 
-    def write(self, targets: np.ndarray, *, seeds: Sequence[int], samples: int = 1, **_: Any) -> list[list[str]]:
+    def write(
+        self, targets: np.ndarray, *, seeds: Sequence[int], samples: int = 1, **_: Any
+    ) -> list[list[str]]:
         drawn = [np.random.default_rng(seed).choice(WORDS, (samples, 3)) for seed in seeds]
         return [[" ".join(words) for words in texts] for texts in drawn]
 
@@ -190,12 +203,16 @@ def test_a_row_without_any_text_is_blank() -> None:
 @pytest.mark.parametrize("beam", [1, 3])
 def test_the_likeliest_correction_is_not_written_again(beam: int) -> None:
     class Forgetful(WordInverter):
-        def write(self, *arguments: Any, again: Sequence[bool] | None = None, **options: Any) -> list[list[str]]:
+        def write(
+            self, *arguments: Any, again: Sequence[bool] | None = None, **options: Any
+        ) -> list[list[str]]:
             asked.extend(again or [])
             return super().write(*arguments, **options)
 
     asked: list[bool] = []
-    targets = HASHING.embed(["warm fun film twice", "sad plot unknown", "music of a great story"])  # none can be reached
+    targets = HASHING.embed(
+        ["warm fun film twice", "sad plot unknown", "music of a great story"]
+    )  # none can be reached
     told, forgetful = word_inverter(), Forgetful(CONFIG, model=None, tokenizer=None)  # type: ignore[arg-type]
     assert told.decode(targets, steps=8, beam=beam) == forgetful.decode(targets, steps=8, beam=beam)
     assert 0 < sum(asked) < len(asked)
@@ -203,7 +220,10 @@ def test_the_likeliest_correction_is_not_written_again(beam: int) -> None:
 
 def test_the_seed_decides() -> None:
     first, again, other = (RandomWriter(), RandomWriter(), RandomWriter())
-    found = [list(trajectory(each, TARGETS, steps=3, beam=3, seed=seed)) for each, seed in ((first, 5), (again, 5), (other, 6))]
+    found = [
+        list(trajectory(each, TARGETS, steps=3, beam=3, seed=seed))
+        for each, seed in ((first, 5), (again, 5), (other, 6))
+    ]
     assert found[0] == found[1]
     assert found[0] != found[2]
 
@@ -234,7 +254,10 @@ def test_many_vectors_are_decoded_some_at_a_time(monkeypatch: pytest.MonkeyPatch
     [
         ({"steps": -1}, "expected steps to be a whole number of at least 0, found -1"),
         ({"beam": 0}, "expected beam to be a whole number of at least 1, found 0"),
-        ({"start": "nearest"}, "expected start as 'hypothesis' or one text for each of 4 vectors, found 'nearest'"),
+        (
+            {"start": "nearest"},
+            "expected start as 'hypothesis' or one text for each of 4 vectors, found 'nearest'",
+        ),
         ({"start": ["a"]}, "expected start as 'hypothesis' or one text for each of 4 vectors, found 1 texts"),
         ({"start": ["a"] * 4, "steps": 0}, "expected at least 1 step to correct given texts, found 0"),
         ({"seed": -1}, "expected seed to be a whole number from 0 to 2**32 - 1, found -1"),
@@ -247,14 +270,18 @@ def test_wrong_options_are_errors(options: dict[str, Any], message: str) -> None
 
 
 def test_vectors_of_another_dimension_are_an_error() -> None:
-    with pytest.raises(InputError, match="expected vectors with 256 dimensions, found 7; were they made by another embedder?"):
+    with pytest.raises(
+        InputError, match="expected vectors with 256 dimensions, found 7; were they made by another embedder?"
+    ):
         word_inverter().decode(TARGETS[:, :7])
 
 
 def test_an_inverter_that_cannot_correct_says_so() -> None:
     writer = word_inverter(replace(CONFIG, corrects=False))
     assert [row.text for row in writer.decode(TARGETS[2:3], steps=0)] == ["music"]
-    with pytest.raises(InputError, match="expected 0 steps with an inverter that was not trained to correct, found 5"):
+    with pytest.raises(
+        InputError, match="expected 0 steps with an inverter that was not trained to correct, found 5"
+    ):
         writer.decode(TARGETS)
 
 
@@ -276,7 +303,14 @@ class EchoModel:
         self.shapes: list[tuple[int, int]] = []
 
     def generate(
-        self, target: Any, *, seeds: list[int], samples: int, again: list[bool], current_ids: Any = None, **_: Any
+        self,
+        target: Any,
+        *,
+        seeds: list[int],
+        samples: int,
+        again: list[bool],
+        current_ids: Any = None,
+        **_: Any,
     ) -> Any:
         self.shapes.append((len(target), 0 if current_ids is None else current_ids.shape[1]))
         first = target.argmax(dim=1) if current_ids is None else current_ids[:, 0]
@@ -305,11 +339,21 @@ def test_batches_give_each_row_its_own_texts(monkeypatch: pytest.MonkeyPatch, bu
     assert reader.write(targets) == [["7 7 0"], ["3 3 0"], ["5 5 0"]]
     current, vectors = ["11", " ".join(["12"] * 40), "13 1"], np.zeros((3, 256), dtype=np.float32)
     model.shapes.clear()
-    assert reader.write(targets, current=current, current_vectors=vectors) == [["7 11 0"], ["3 12 0"], ["5 13 0"]]
-    assert model.shapes == {1: [(1, 48), (1, 16), (1, 16)], 500: [(2, 48), (1, 16)], 100_000: [(3, 48)]}[budget]
+    assert reader.write(targets, current=current, current_vectors=vectors) == [
+        ["7 11 0"],
+        ["3 12 0"],
+        ["5 13 0"],
+    ]
+    assert (
+        model.shapes == {1: [(1, 48), (1, 16), (1, 16)], 500: [(2, 48), (1, 16)], 100_000: [(3, 48)]}[budget]
+    )
     assert reader.write(targets, again=[True, True, False]) == [[], [], ["5 5 0"]]
     drawn = reader.write(targets, samples=3, seeds=[10, 20, 30])
-    assert drawn == [["7 7 0", "7 7 10", "7 7 20"], ["3 3 0", "3 3 20", "3 3 40"], ["5 5 0", "5 5 30", "5 5 60"]]
+    assert drawn == [
+        ["7 7 0", "7 7 10", "7 7 20"],
+        ["3 3 0", "3 3 20", "3 3 40"],
+        ["5 5 0", "5 5 30", "5 5 60"],
+    ]
     others = reader.write(targets, samples=3, seeds=[10, 20, 30], again=[False, True, False])
     assert others == [drawn[0], drawn[1][1:], drawn[2]]
 
@@ -338,14 +382,18 @@ def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
     drawn = _draw([np.log(shares).tolist()] * 4000, range(4000))
     counts = np.bincount(drawn, minlength=4) / 4000
     assert counts == pytest.approx(np.array([0.6, 0, 0.3, 0.08]) / 0.98, abs=0.03)
-    sharper = np.bincount(_draw([np.log(shares).tolist()] * 4000, range(4000), temperature=0.5), minlength=4) / 4000
+    sharper = (
+        np.bincount(_draw([np.log(shares).tolist()] * 4000, range(4000), temperature=0.5), minlength=4) / 4000
+    )
     assert sharper == pytest.approx(np.array([0.36, 0, 0.09, 0]) / 0.45, abs=0.03)
 
 
 def test_a_seed_draws_alike_wherever_it_stands() -> None:
     scores = np.random.default_rng(0).normal(size=(6, 200)).tolist()
     together = _draw(scores, [1, 2, None, 4, 5, None])
-    assert [_draw([row], [seed])[0] for row, seed in zip(scores, [1, 2, None, 4, 5, None], strict=True)] == together
+    assert [
+        _draw([row], [seed])[0] for row, seed in zip(scores, [1, 2, None, 4, 5, None], strict=True)
+    ] == together
     assert together[2] == int(np.argmax(scores[2]))
     assert together != _draw(scores, [7, 8, None, 9, 10, None])
 
@@ -354,11 +402,22 @@ def _model(kind: str) -> InverterModel:
     """Random weights over 40 words, of which six end a text."""
     words: Any
     if kind == "causal":
-        small = LlamaConfig(vocab_size=40, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+        small = LlamaConfig(
+            vocab_size=40, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+        )
         words = LlamaForCausalLM(small)
     else:
-        words = T5ForConditionalGeneration(T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2))
-    words.config.update({"bos_token_id": 1, "decoder_start_token_id": 39, "eos_token_id": list(range(2, 8)), "pad_token_id": 0})
+        words = T5ForConditionalGeneration(
+            T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+        )
+    words.config.update(
+        {
+            "bos_token_id": 1,
+            "decoder_start_token_id": 39,
+            "eos_token_id": list(range(2, 8)),
+            "pad_token_id": 0,
+        }
+    )
     torch.manual_seed(1)
     model = InverterModel(words, kind, dimension=256, pseudo_tokens=2).eval()
     for weight in words.parameters():
@@ -377,7 +436,9 @@ def test_the_likeliest_text_is_that_of_transformers(kind: str, monkeypatch: pyte
     current = {"current": targets.flip(0), "current_ids": ids, "current_mask": mask}
     for given in ({}, current):
         found = model.generate(targets, **given, max_new_tokens=12)
-        prefix, reads = model._prefix(targets, *(given.get(name) for name in ("current", "current_ids", "current_mask")))
+        prefix, reads = model._prefix(
+            targets, *(given.get(name) for name in ("current", "current_ids", "current_mask"))
+        )
         with torch.no_grad():
             assert found.tolist() == model._search(prefix, reads, 12, 1).tolist()
         lengths = (found != 0).sum(dim=1).tolist()
@@ -393,10 +454,10 @@ def test_a_text_is_written_alike_alone_and_in_a_batch(kind: str, monkeypatch: py
     assert len({tuple(row) for row in together.tolist()}) > 8
     likeliest = model.generate(targets, max_new_tokens=12)
     for row in range(8):
-        alone = model.generate(targets[row : row + 1], max_new_tokens=12, samples=3, seeds=[row])
-        assert together[3 * row : 3 * row + 3, : alone.shape[1]].tolist() == alone.tolist()
-        assert not together[3 * row : 3 * row + 3, alone.shape[1] :].any()
-        assert likeliest[row, : alone.shape[1]].tolist() == alone[0, : likeliest.shape[1]].tolist()
+        file_lock = model.generate(targets[row : row + 1], max_new_tokens=12, samples=3, seeds=[row])
+        assert together[3 * row : 3 * row + 3, : file_lock.shape[1]].tolist() == file_lock.tolist()
+        assert not together[3 * row : 3 * row + 3, file_lock.shape[1] :].any()
+        assert likeliest[row, : file_lock.shape[1]].tolist() == file_lock[0, : likeliest.shape[1]].tolist()
     again = [row % 3 == 0 for row in range(8)]
     others = model.generate(targets, max_new_tokens=12, samples=3, seeds=list(range(8)), again=again)
     kept = [row for row in range(24) if row % 3 or not again[row // 3]]
@@ -409,12 +470,18 @@ def test_a_cache_makes_room_for_words_to_come(monkeypatch: pytest.MonkeyPatch) -
     words = torch.arange(40.0).reshape(2, 1, 10, 2)
     for each in (plain, roomy):
         each.update(words[:, :, :3], -words[:, :, :3], 0)
-    assert cache.make_room(roomy)
+    assert cache.preallocate_cache(roomy)
     sizes = []
     for word in range(3, 10):
         sizes.append(roomy.get_mask_sizes(1, 0)[0])
-        assert cache.with_room(torch.ones(2, word + 1), roomy).tolist() == [[1] * (word + 1) + [0] * (sizes[-1] - word - 1)] * 2
-        ours, theirs = (each.update(words[:, :, word : word + 1], -words[:, :, word : word + 1], 0) for each in (roomy, plain))
+        assert (
+            cache.with_preallocated_cache(torch.ones(2, word + 1), roomy).tolist()
+            == [[1] * (word + 1) + [0] * (sizes[-1] - word - 1)] * 2
+        )
+        ours, theirs = (
+            each.update(words[:, :, word : word + 1], -words[:, :, word : word + 1], 0)
+            for each in (roomy, plain)
+        )
         for mine, other in zip(ours, theirs, strict=True):
             assert mine[:, :, : word + 1].equal(other)
             assert not mine[:, :, word + 1 :].any()
@@ -426,7 +493,7 @@ def test_a_cache_makes_room_for_words_to_come(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("places", [[0, 4, 2], [4, 3], [0, 1], [1, 0, 2], [2, 2, 0, 1, 4, 3], [1]])
 def test_a_cache_goes_on_with_some_texts(places: list[int]) -> None:
     words = torch.arange(40.0).reshape(5, 1, 4, 2)
-    layer = cache.RoomyLayer(words.clone(), -words)
+    layer = cache.PreallocatedCache(words.clone(), -words)
     layer.update(words[:, :, :1], -words[:, :, :1])
     layer.batch_select_indices(torch.tensor(places))
     keys, values = layer.update(words[places, :, :1], -words[places, :, :1])
@@ -438,7 +505,7 @@ def test_a_cache_goes_on_with_some_texts(places: list[int]) -> None:
 def test_a_cache_of_another_kind_is_left_alone() -> None:
     other = DynamicCache(config=MistralConfig(num_hidden_layers=2, sliding_window=4))
     layers = list(other.layers)
-    assert not cache.make_room(other)
+    assert not cache.preallocate_cache(other)
     assert other.layers == layers
 
 
@@ -452,7 +519,9 @@ def test_token_f1_counts_words_as_often_as_they_stand() -> None:
 
 
 def test_measures_of_few_texts() -> None:
-    found = measure(["a warm film  with a great cast", "no"], ["A warm film with a great cast", "yes"], [0.5, 0.25])
+    found = measure(
+        ["a warm film  with a great cast", "no"], ["A warm film with a great cast", "yes"], [0.5, 0.25]
+    )
     assert found.texts == 2
     assert found.exact == 0
     assert found.token_f1 == 0.5
@@ -466,13 +535,15 @@ def test_measures_of_few_texts() -> None:
 
 
 def test_without_sacrebleu_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dallme.decoders.vec2text.measures.find_spec", lambda _: None)
-    with pytest.raises(MissingDependencyError, match=r"BLEU needs the package 'sacrebleu'.*dallme\[vec2text\]"):
+    monkeypatch.setattr("dallme.decoders.vec2text.evaluation.find_spec", lambda _: None)
+    with pytest.raises(
+        MissingDependencyError, match=r"BLEU needs the package 'sacrebleu'.*dallme\[vec2text\]"
+    ):
         bleu(["a"], ["a"])
 
 
 def test_the_nearest_known_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dallme.decoders.vec2text.checking._BLOCK", 2)
+    monkeypatch.setattr("dallme.decoders.vec2text.evaluation._BLOCK", 2)
     known = ["dull play", "warm film", "music", "sad plot"]
     test = ["warm fun film", "sad sad plot", "music"]
     corpora = [Corpus(texts, [], HASHING.embed(texts)) for texts in (known, test)]
@@ -525,7 +596,9 @@ def test_noise_wants_a_larger_penalty_and_the_seed_decides() -> None:
 
 
 def test_too_few_rows_to_align_are_an_error() -> None:
-    with pytest.raises(InputError, match="expected at least 10 texts to fit a map between embedders, found 9"):
+    with pytest.raises(
+        InputError, match="expected at least 10 texts to fit a map between embedders, found 9"
+    ):
         alignment.fit_alignment(*_rotated(9), seed=0)
     with pytest.raises(InputError, match="expected vectors to map to with 20 rows"):
         alignment.fit_alignment(_rotated(20)[0], _rotated(10)[1], seed=0)
@@ -605,7 +678,13 @@ def test_no_inverter_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 # The decoder
 
-GOOD = ["warm fun film", "great cast and music", "great story of friends", "warm friends and fun", "music of a great film"]
+GOOD = [
+    "warm fun film",
+    "great cast and music",
+    "great story of friends",
+    "warm friends and fun",
+    "music of a great film",
+]
 BAD = ["dull sad play", "awful plot and jokes", "sad end of a dull story", "awful jokes", "a dull plot"]
 
 
@@ -706,7 +785,9 @@ def test_a_real_text_that_nothing_beats_is_the_result_with_its_row(loaded: str) 
 
 def test_a_text_of_the_right_class_comes_before_a_nearer_one(loaded: str) -> None:
     context = _context()
-    prototypes = replace(_prototypes(context, [[0], [5]]), labels=np.array([0, 1]))  # the classes are exchanged
+    prototypes = replace(
+        _prototypes(context, [[0], [5]]), labels=np.array([0, 1])
+    )  # the classes are exchanged
     decoded = Vec2TextDecoder(loaded, start="nearest").decode(prototypes, context, seed=0)
     assert [text.label_agrees for text in decoded] == [True, True]
     assert decoded[0].rows[0] >= len(GOOD)
@@ -719,10 +800,14 @@ def test_no_text_comes_twice_in_a_class(loaded: str, monkeypatch: pytest.MonkeyP
     texts = [text.text for text in decoder.decode(prototypes, context, seed=0)]
     assert len(set(texts)) == 4  # the likeliest word for the first; the others are drawn
     assert set(texts) <= set(WORDS)
-    monkeypatch.setattr("dallme.decoders.vec2text.choosing.MORE_SAMPLES", 1)
+    monkeypatch.setattr("dallme.decoders.vec2text.decoder.MORE_SAMPLES", 1)
     decoded = decoder.decode(prototypes, context, seed=0)
     assert decoded[0].rows == ()
-    assert [text.rows[0] for text in decoded[1:]] == [0, 3, 4]  # the nearest real texts, as nothing else was written
+    assert [text.rows[0] for text in decoded[1:]] == [
+        0,
+        3,
+        4,
+    ]  # the nearest real texts, as nothing else was written
 
 
 def test_one_class_has_no_probe(loaded: str) -> None:
@@ -730,7 +815,9 @@ def test_one_class_has_no_probe(loaded: str) -> None:
     only = np.flatnonzero(context.vectors.labels == 1)
     source = context.source.take(only)
     context = replace(
-        context, source=source, vectors=LabelledVectors(context.vectors.vectors[only], source.labels, CONFIG.fingerprint)
+        context,
+        source=source,
+        vectors=LabelledVectors(context.vectors.vectors[only], source.labels, CONFIG.fingerprint),
     )
     decoded = Vec2TextDecoder(loaded).decode(_prototypes(context, [[0, 1]]), context, seed=0)
     assert decoded[0].label_agrees is None
@@ -787,7 +874,10 @@ def test_vectors_that_were_handed_over_are_refused(loaded: str) -> None:
 
 def test_the_distilled_set_says_whether_the_labels_agree(loaded: str, tmp_path: Path) -> None:
     distiller = Distiller(
-        per_class=2, embedder="hashing", decoder=f"vec2text:{loaded}", decoder_options={"start": "hypothesis", "steps": 7}
+        per_class=2,
+        embedder="hashing",
+        decoder=f"vec2text:{loaded}",
+        decoder_options={"start": "hypothesis", "steps": 7},
     )
     distilled = distiller.distill([*GOOD, *BAD], ["good"] * 5 + ["bad"] * 5)
     assert [row.label_agrees for row in distilled.lineage] == [True] * 4
@@ -798,21 +888,28 @@ def test_the_distilled_set_says_whether_the_labels_agree(loaded: str, tmp_path: 
 
 
 def test_options_need_a_decoder_by_name() -> None:
-    with pytest.raises(InputError, match=r"expected options of a decoder with its name only, found {'steps': 2} with"):
+    with pytest.raises(
+        InputError, match=r"expected options of a decoder with its name only, found {'steps': 2} with"
+    ):
         Distiller(per_class=1, decoder=Vec2TextDecoder("x"), decoder_options={"steps": 2})
 
 
 # The command line, with a small inverter that was really trained
 
 SENTENCES = [
-    f"A {one} {two} with {end} music." for one in ("warm", "dull", "fine") for two in ("film", "play") for end in WORDS[3:9]
+    f"A {one} {two} with {end} music."
+    for one in ("warm", "dull", "fine")
+    for two in ("film", "play")
+    for end in WORDS[3:9]
 ]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "inverter"
-    train_inverter(SENTENCES, HASHING, folder, preset="tiny", steps=60, max_tokens=16, learning_rate=3e-3, device="cpu")
+    train_inverter(
+        SENTENCES, HASHING, folder, preset="tiny", steps=60, max_tokens=16, learning_rate=3e-3, device="cpu"
+    )
     return folder
 
 
@@ -830,7 +927,9 @@ def test_a_trained_inverter_writes_the_texts_of_vectors(trained: Path) -> None:
     assert states[2] == reader.decode(vectors, steps=2, beam=2)
 
 
-def test_decode(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_decode(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     np.save(tmp_path / "vectors.npy", HASHING.embed(SENTENCES[:3]))
     command = ("decode", tmp_path / "vectors.npy", "--decoder", trained, "--steps", 1, "--beam", 2)
     assert _run(monkeypatch, *command, "--json") == 0
@@ -840,15 +939,21 @@ def test_decode(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert _run(monkeypatch, *command) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["cosine", "text"]
-    assert [line.split("  ", 1)[1].strip() for line in lines[1:]] == [row["text"] for row in document["texts"]]
+    assert [line.split("  ", 1)[1].strip() for line in lines[1:]] == [
+        row["text"] for row in document["texts"]
+    ]
     assert _run(monkeypatch, *command, "--output", tmp_path / "texts.jsonl") == 0
     assert capsys.readouterr().out == f"3 texts in {tmp_path / 'texts.jsonl'}\n"
-    assert [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()] == document["texts"]
+    assert [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()] == document[
+        "texts"
+    ]
     assert _run(monkeypatch, *command, "--output", tmp_path / "texts.jsonl") == 2
     assert "expected a new file, found" in capsys.readouterr().err
 
 
-def test_invert_check(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invert_check(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "test.csv").write_text("\n".join(["text", *SENTENCES[:8]]) + "\n")
     (tmp_path / "known.csv").write_text("\n".join(["text", *SENTENCES[4:]]) + "\n")
     monkeypatch.setenv("DALLME_STORE", str(tmp_path / "store"))
@@ -874,7 +979,10 @@ def test_invert_check(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "cosine",
     ]
     assert _run(monkeypatch, *command[:4], "--steps", "a") == 2
-    assert "expected --steps as whole numbers of at least 0, separated by commas, found 'a'" in capsys.readouterr().err
+    assert (
+        "expected --steps as whole numbers of at least 0, separated by commas, found 'a'"
+        in capsys.readouterr().err
+    )
     assert _run(monkeypatch, *command, "--max-tokens", 17) == 2
     assert "expected from 2 to 16 tokens, which the inverter writes, found 17" in capsys.readouterr().err
 
@@ -885,15 +993,35 @@ def test_distill_and_compare_take_the_decoder_with_its_options(
     rows = [f"{text},{'bad' if 'dull' in text else 'good'}" for text in SENTENCES]
     (tmp_path / "films.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     monkeypatch.setenv("DALLME_STORE", str(tmp_path / "store"))
-    options = ("--per-class", 2, "--embedder", "hashing", "--decoder", f"vec2text:{trained}", "--start", "hypothesis", "--json")
+    options = (
+        "--per-class",
+        2,
+        "--embedder",
+        "hashing",
+        "--decoder",
+        f"vec2text:{trained}",
+        "--start",
+        "hypothesis",
+        "--json",
+    )
     more = ("--decoder-steps", 1, "--beam", 2)
-    assert _run(monkeypatch, "distill", tmp_path / "films.csv", "--output", tmp_path / "out", *options, *more) == 0
+    assert (
+        _run(monkeypatch, "distill", tmp_path / "films.csv", "--output", tmp_path / "out", *options, *more)
+        == 0
+    )
     document = json.loads(capsys.readouterr().out)
     assert document["manifest"]["configuration"]["decoder_options"] == {
         "inverter": str(trained), "steps": 1, "beam": 2, "start": "hypothesis", "align": False,
         "self_test": True, "language": "en",
     }  # fmt: skip
-    test = ("--test", tmp_path / "films.csv", "--classifiers", "lr", "--methods", f"random,vec2text:{trained}")
+    test = (
+        "--test",
+        tmp_path / "films.csv",
+        "--classifiers",
+        "lr",
+        "--methods",
+        f"random,vec2text:{trained}",
+    )
     assert _run(monkeypatch, "compare", tmp_path / "films.csv", *test, *options, *more) == 0
     methods = [row["method"] for row in json.loads(capsys.readouterr().out)["methods"]]
     assert methods == ["random", f"vec2text:{trained}"]
@@ -929,7 +1057,9 @@ def test_vectors_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_texts_that_cannot_be_written_are_one_error(tmp_path: Path) -> None:
-    from dallme.cli.decode import _write
+    from dallme.cli.inverters import _write
 
-    with pytest.raises(OutputError, match="expected to write texts to .*, could not: No such file or directory"):
+    with pytest.raises(
+        OutputError, match="expected to write texts to .*, could not: No such file or directory"
+    ):
         _write(tmp_path / "no" / "texts.jsonl", [])

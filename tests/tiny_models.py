@@ -31,7 +31,10 @@ def make_toy(rows: int, seed: int) -> tuple[list[str], np.ndarray]:
     labels = rng.choice([4, 9], size=rows)
     texts = []
     for label in labels:
-        words = [*rng.choice(SHARED, rng.integers(2, 10)), *rng.choice(GOOD if label == 4 else BAD, rng.integers(1, 3))]
+        words = [
+            *rng.choice(SHARED, rng.integers(2, 10)),
+            *rng.choice(GOOD if label == 4 else BAD, rng.integers(1, 3)),
+        ]
         texts.append(" ".join(rng.permutation(words)))
     return texts, labels
 
@@ -41,12 +44,20 @@ TEST, TEST_LABELS = make_toy(60, seed=1)
 
 
 def make_tokenizer(kind: str) -> PreTrainedTokenizerFast:
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "eos_token": "[EOS]"}
+    special = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "eos_token": "[EOS]",
+    }
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     corpus = [*TEXTS, *TEST, *NAMES.values(), "label : 4 9"]
-    tokenizer.train_from_iterator(corpus, trainers.WordLevelTrainer(special_tokens=list(special.values()), show_progress=False))
+    tokenizer.train_from_iterator(
+        corpus, trainers.WordLevelTrainer(special_tokens=list(special.values()), show_progress=False)
+    )
     template = {"transformer": "[CLS] $A [SEP]", "text-to-text": "$A [EOS]"}.get(kind)
     if template:
         signs = [(sign, tokenizer.token_to_id(sign)) for sign in special.values()]
@@ -57,7 +68,13 @@ def make_tokenizer(kind: str) -> PreTrainedTokenizerFast:
 
 
 def make_model(kind: str, words: int) -> Any:
-    size = {"vocab_size": words, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    size = {
+        "vocab_size": words,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
     if kind == "transformer":
         return BertForMaskedLM(BertConfig(**size, max_position_embeddings=40))
     if kind == "causal":

@@ -6,9 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dallme.budget import Budget
-    from dallme.data import LabelledTexts
-    from dallme.distilled import DistilledDataset
+    from dallme.data import Budget, LabelledTexts
+    from dallme.dataset import DistilledDataset
     from dallme.distiller import Distiller
     from dallme.errors import DallmeError
     from dallme.readers import read
@@ -19,9 +18,9 @@ __all__ = ["Budget", "DallmeError", "DistilledDataset", "Distiller", "LabelledTe
 
 # Names are imported when they are asked for, so that `import dallme` is instant and loads neither torch nor scikit-learn.
 _HOMES = {
-    "Budget": "dallme.budget",
+    "Budget": "dallme.data",
     "DallmeError": "dallme.errors",
-    "DistilledDataset": "dallme.distilled",
+    "DistilledDataset": "dallme.dataset",
     "Distiller": "dallme.distiller",
     "LabelledTexts": "dallme.data",
     "read": "dallme.readers",

@@ -11,21 +11,29 @@ from typing import Any
 import numpy as np
 
 from dallme import registry
-from dallme.budget import Budget
 from dallme.condensers.base import Condenser
-from dallme.data import DecodedText, Fingerprint, LabelledTexts, LabelledVectors, Prototypes
+from dallme.data import (
+    Budget,
+    DecodedText,
+    Fingerprint,
+    LabelledTexts,
+    LabelledVectors,
+    Prototypes,
+    canonical_order,
+    in_order,
+    is_identity,
+)
+from dallme.dataset import DistilledDataset, trace
+from dallme.dataset.manifest import Clock, build_manifest
 from dallme.decoders.base import Context, Decoder
-from dallme.distilled import DistilledDataset, trace
 from dallme.embedders.base import Embedder, TextError, count_words
+from dallme.embedders.cache import EmbeddingStore, embed_with_store
 from dallme.embedders.resolve import resolve
 from dallme.errors import InputError
-from dallme.manifest import Clock, build_manifest
-from dallme.ordering import canonical_order, in_order, is_identity
 from dallme.progress import Progress, SilentProgress
 from dallme.readers import read
 from dallme.scale.base import Engine
 from dallme.scale.resolve import make_engine
-from dallme.store import EmbeddingStore, embed_with_store
 from dallme.validation import check_positive, check_seed, check_vectors
 
 
@@ -122,7 +130,9 @@ class Distiller:
         Raises:
             InputError: If the source, the vectors or the budget cannot be used.
         """
-        texts = read(source, labels, text_column=text_column, label_column=label_column, engine=self.resolved_engine)
+        texts = read(
+            source, labels, text_column=text_column, label_column=label_column, engine=self.resolved_engine
+        )
         return self.run(texts, vectors=vectors, test=test).distilled
 
     def run(
@@ -146,7 +156,9 @@ class Distiller:
         self.allocate(texts)  # a budget that cannot be met is to fail before the embedding
         with clock.lap("embed"):
             if vectors is None:
-                texts = in_order(texts, canonical_order(texts))  # now, so that the vectors need not be put in order later
+                texts = in_order(
+                    texts, canonical_order(texts)
+                )  # now, so that the vectors need not be put in order later
                 context = self._context(texts, self.embed(texts), self.resolved_embedder, test)
             else:
                 context = self.context(texts, self.adopt(texts, vectors), with_embedder=False, test=test)
@@ -201,7 +213,12 @@ class Distiller:
         """Embeds texts, taking from the store what it holds; float32 of shape (n, d)."""
         store = None if self.store is None else EmbeddingStore(self.store)
         return embed_with_store(
-            self.resolved_embedder, texts, prompt=self.prompt, store=store, progress=self.progress, engine=self.resolved_engine
+            self.resolved_embedder,
+            texts,
+            prompt=self.prompt,
+            store=store,
+            progress=self.progress,
+            engine=self.resolved_engine,
         )
 
     def allocate(self, texts: LabelledTexts) -> dict[int, int]:
@@ -209,7 +226,9 @@ class Distiller:
         distinct: dict[int, set[str]] = {label: set() for label in texts.class_counts}
         for text, label in zip(texts.texts, texts.labels.tolist(), strict=True):
             distinct[label].add(text)
-        return self.budget.allocate({label: len(found) for label, found in distinct.items()}, texts.label_names, rows=len(texts))
+        return self.budget.allocate(
+            {label: len(found) for label, found in distinct.items()}, texts.label_names, rows=len(texts)
+        )
 
     def condense(self, context: Context) -> Prototypes:
         """Condenses the vectors of the source to as many prototypes as the budget says."""
@@ -225,7 +244,9 @@ class Distiller:
             InputError: If they are not one finite vector a text.
         """
         checked = check_vectors(vectors, rows=len(texts))
-        return LabelledVectors(checked, texts.labels, Fingerprint("given", "unknown", checked.shape[1], normalized=False))
+        return LabelledVectors(
+            checked, texts.labels, Fingerprint("given", "unknown", checked.shape[1], normalized=False)
+        )
 
     def context(
         self,
@@ -237,7 +258,7 @@ class Distiller:
     ) -> Context:
         """What the decoder may use; without an embedder tokens are words and signs.
 
-        The rows come to stand in the :func:`~dallme.ordering.canonical_order`, so that a shuffled source makes the same texts.
+        The rows come to stand in the :func:`~dallme.data.canonical_order`, so that a shuffled source makes the same texts.
         Positions of rows, as in the members of prototypes, count in that order; row ids go with their rows.
         """
         order = canonical_order(texts, vectors.vectors)
@@ -247,7 +268,11 @@ class Distiller:
         return self._context(texts, vectors, self.resolved_embedder if with_embedder else None, test)
 
     def _context(
-        self, texts: LabelledTexts, vectors: LabelledVectors, embedder: Embedder | None, test: LabelledTexts | None
+        self,
+        texts: LabelledTexts,
+        vectors: LabelledVectors,
+        embedder: Embedder | None,
+        test: LabelledTexts | None,
     ) -> Context:
         count_tokens = embedder.count_tokens if embedder else count_words
         answers = None if self.store is None else Path(self.store) / "answers"
@@ -271,13 +296,19 @@ class Distiller:
         source = context.source
         own = self.embed_texts([text.text for text in decoded]) if context.embedder else None
         findings = dict(context.findings)  # another decoder may be given the same context later
-        lineage = trace(prototypes, decoded, source.row_ids, own, findings.pop("decoder", self._name(self.decoder)))
+        lineage = trace(
+            prototypes, decoded, source.row_ids, own, findings.pop("decoder", self._name(self.decoder))
+        )
         cost = (context.embedder.spent_usd if context.embedder else 0.0) + findings.get("cost_usd", 0.0)
-        manifest = build_manifest(self._configuration(context.embedder), source, context.vectors.fingerprint, seconds, cost)
+        manifest = build_manifest(
+            self._configuration(context.embedder), source, context.vectors.fingerprint, seconds, cost
+        )
         if findings:
             manifest["decoding"] = findings
         texts = tuple(text.text for text in decoded)
-        return DistilledDataset(texts, prototypes.labels, source.label_names, prototypes.weights, lineage, manifest)
+        return DistilledDataset(
+            texts, prototypes.labels, source.label_names, prototypes.weights, lineage, manifest
+        )
 
     def _configuration(self, embedder: Embedder | None) -> dict[str, Any]:
         """Every option, as the manifest holds it; without an embedder the vectors were handed over."""
@@ -303,7 +334,11 @@ def _part(role: str, part: Any, kind: type, options: Mapping[str, Any] | None = 
     if isinstance(part, str):
         return registry.make(role, part, **(options or {}))
     if options:
-        raise InputError(f"expected options of a {role[:-1]} with its name only, found {dict(options)} with {part!r}")
+        raise InputError(
+            f"expected options of a {role[:-1]} with its name only, found {dict(options)} with {part!r}"
+        )
     if not (isinstance(part, kind) and is_dataclass(part)):
-        raise InputError(f"expected a {role[:-1]}: one of {', '.join(registry.names(role))} or a {kind.__name__}, found {part!r}")
+        raise InputError(
+            f"expected a {role[:-1]}: one of {', '.join(registry.names(role))} or a {kind.__name__}, found {part!r}"
+        )
     return part

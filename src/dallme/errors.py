@@ -39,7 +39,9 @@ class MissingDependencyError(DallmeError, ImportError):
 
     def __init__(self, part: str, package: str, extra: str) -> None:
         """Names the part, the package it needs and the pip command that installs it."""
-        super().__init__(f"{part} needs the package {package!r}, which is not installed; run: pip install 'dallme[{extra}]'")
+        super().__init__(
+            f"{part} needs the package {package!r}, which is not installed; run: pip install 'dallme[{extra}]'"
+        )
 
 
 class OutputError(DallmeError):

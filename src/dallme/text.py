@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import re
+from collections.abc import Sequence
 
+import numpy as np
 import sentencex
 
 # None holds the start of another of its kind, so that time grows with the length of the text, whatever is left open.
@@ -12,7 +15,9 @@ _COMMENT_OR_BLOCK = re.compile(
     r"<!--(?:(?!<!--).)*?-->|<(script|style)\b[^<>]*>(?:(?!<\1\b).)*?</\1\s*>", re.DOTALL | re.IGNORECASE
 )
 # Tags within a word or a sentence, where a browser shows no space.
-_INLINE = re.compile(r"</?(?:a|abbr|b|big|code|em|font|i|mark|s|small|span|strong|sub|sup|tt|u)(?:\s[^<>]*)?>", re.IGNORECASE)
+_INLINE = re.compile(
+    r"</?(?:a|abbr|b|big|code|em|font|i|mark|s|small|span|strong|sub|sup|tt|u)(?:\s[^<>]*)?>", re.IGNORECASE
+)
 # A tag starts with a letter or a slash, so that "a < b" and "<3" stay.
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<![a-zA-Z][^<>]*>")
 
@@ -88,3 +93,24 @@ def words(text: str) -> list[str]:
 
 def _pairs(run: str) -> list[str]:
     return [run[at : at + 2] for at in range(len(run) - 1)] or [run]
+
+
+#: Bytes of a key; at this length two different texts never share one.
+KEY_BYTES = 16
+
+
+def text_keys(texts: Sequence[str]) -> np.ndarray:
+    """Hashes texts with BLAKE2b.
+
+    Args:
+        texts: n strings of valid Unicode.
+
+    Returns:
+        The 16 bytes of each hash as two little-endian numbers, uint64 of shape (n, 2).
+
+    Example:
+        >>> text_keys(["a text", "another", "a text"]).shape
+        (3, 2)
+    """
+    digests = [hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).digest() for text in texts]
+    return np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 2)

@@ -19,7 +19,9 @@ MAX_CHARACTERS = 1_000_000
 _BLOCK = 65_536
 
 
-def check_vectors(vectors: Any, *, rows: int | None = None, dimension: int | None = None, what: str = "vectors") -> np.ndarray:
+def check_vectors(
+    vectors: Any, *, rows: int | None = None, dimension: int | None = None, what: str = "vectors"
+) -> np.ndarray:
     """Checks a matrix of vectors.
 
     Args:
@@ -37,7 +39,9 @@ def check_vectors(vectors: Any, *, rows: int | None = None, dimension: int | Non
     try:
         array = np.ascontiguousarray(vectors, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise InputError(f"expected {what} as a matrix of numbers, found {type(vectors).__name__}: {error}") from None
+        raise InputError(
+            f"expected {what} as a matrix of numbers, found {type(vectors).__name__}: {error}"
+        ) from None
     if np.ndim(vectors) != 2:
         raise InputError(f"expected {what} of shape (n, d), found shape {np.shape(vectors)}")
     if rows is not None and array.shape[0] != rows:
@@ -48,9 +52,15 @@ def check_vectors(vectors: Any, *, rows: int | None = None, dimension: int | Non
         )
     # Block by block, so that no second matrix of the same size is made.
     blocks = range(0, len(array), _BLOCK)
-    bad = [row for start in blocks for row in start + np.flatnonzero(~np.isfinite(array[start : start + _BLOCK]).all(axis=1))]
+    bad = [
+        row
+        for start in blocks
+        for row in start + np.flatnonzero(~np.isfinite(array[start : start + _BLOCK]).all(axis=1))
+    ]
     if bad:
-        raise InputError(f"expected finite {what}, found NaN or infinity in {len(bad)} rows, the first is row {bad[0]}")
+        raise InputError(
+            f"expected finite {what}, found NaN or infinity in {len(bad)} rows, the first is row {bad[0]}"
+        )
     return array
 
 
@@ -82,7 +92,11 @@ def text_problem(text: Any) -> str | None:
     Blank texts, NUL bytes, lone surrogates and texts of :data:`MAX_CHARACTERS` or more are not usable.
     """
     if not isinstance(text, str):
-        return "has no text" if text is None or text != text else f"holds {type(text).__name__} in place of a text"
+        return (
+            "has no text"
+            if text is None or text != text
+            else f"holds {type(text).__name__} in place of a text"
+        )
     if not text.strip():
         return "has a blank text"
     if "\0" in text:
@@ -109,7 +123,9 @@ def check_texts(texts: Sequence[Any], *, what: str = "texts") -> list[str]:
         InputError: If there is none, or one of them is unusable (see :func:`text_problem`).
     """
     if isinstance(texts, (str, bytes)):
-        raise InputError(f"expected {what} as a list of strings, found one {type(texts).__name__}; put it in a list")
+        raise InputError(
+            f"expected {what} as a list of strings, found one {type(texts).__name__}; put it in a list"
+        )
     checked = list(texts)
     if not checked:
         raise InputError(f"expected at least one text in {what}, found none")

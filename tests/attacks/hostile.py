@@ -42,7 +42,9 @@ def make_static_model(folder: Path) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8), Dense(8, 4)], device="cpu").save(str(folder))
+        SentenceTransformer(
+            modules=[StaticEmbedding(tokenizer, embedding_dim=8), Dense(8, 4)], device="cpu"
+        ).save(str(folder))
     return folder
 
 

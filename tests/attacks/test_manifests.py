@@ -13,10 +13,9 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from dallme.audit.evidence import gather
-from dallme.audit.reopening import reopen
+from dallme.audit.inputs import gather, restore_embedder
 from dallme.data import LabelledTexts
-from dallme.distilled import DistilledDataset
+from dallme.dataset import DistilledDataset
 from dallme.distiller import Distiller
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.resolve import resolve
@@ -32,7 +31,11 @@ KEY = "sk-a-key-of-the-user"
 @pytest.fixture
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabelledTexts:
     """A source in the working directory, with a set of it in `few` and a store."""
-    lines = [f"A {word} film number {row}.,{label}" for row in range(8) for word, label in (("fine", "g"), ("dull", "b"))]
+    lines = [
+        f"A {word} film number {row}.,{label}"
+        for row in range(8)
+        for word, label in (("fine", "g"), ("dull", "b"))
+    ]
     (tmp_path / "rows.csv").write_text("\n".join(["text,label", *lines]) + "\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DALLME_STORE", str(tmp_path / "store"))
@@ -76,7 +79,9 @@ def _rename(embedder: Any, fingerprint: Any = None) -> DistilledDataset:
     return DistilledDataset.load("few")
 
 
-def _command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+def _command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
+) -> tuple[int, str]:
     """Status and errors of a command."""
     from dallme.cli.main import _status
 
@@ -89,13 +94,27 @@ VERBS = {
     "report": ("report", "few", "--source", "rows.csv"),
     "audit": ("audit", "few", "--source", "rows.csv"),
     "review": ("review", "few", "--source", "rows.csv", "--no-browser", "--port", "0"),
-    "export": ("export", "few", "--format", "atlas", "--source", "rows.csv", "--output", "out.jsonl", "--overwrite"),
+    "export": (
+        "export",
+        "few",
+        "--format",
+        "atlas",
+        "--source",
+        "rows.csv",
+        "--output",
+        "out.jsonl",
+        "--overwrite",
+    ),
 }
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_service_is_not_paid_because_a_manifest_names_it(
-    verb: str, rows: LabelledTexts, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    verb: str,
+    rows: LabelledTexts,
+    server: OpenAIServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     _rename("openai:hashing")
     status, err = _command(monkeypatch, capsys, *VERBS[verb])
@@ -106,9 +125,14 @@ def test_a_service_is_not_paid_because_a_manifest_names_it(
 
 
 def test_a_service_is_used_when_the_user_repeats_it(
-    rows: LabelledTexts, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    rows: LabelledTexts,
+    server: OpenAIServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    Distiller(per_class=1, embedder="openai:hashing", decoder="nearest").run(rows).distilled.save("few", overwrite=True)
+    Distiller(per_class=1, embedder="openai:hashing", decoder="nearest").run(rows).distilled.save(
+        "few", overwrite=True
+    )
     before = server.requests
     assert _command(monkeypatch, capsys, *VERBS["report"])[0] == 2
     assert server.requests == before
@@ -119,7 +143,11 @@ def test_a_service_is_used_when_the_user_repeats_it(
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_folder_in_a_manifest_is_not_opened(
-    verb: str, rows: LabelledTexts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    verb: str,
+    rows: LabelledTexts,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     mark, folder = tmp_path / "ran", make_static_model(tmp_path / "few" / "model")
     (folder / "modeling_evil.py").write_text(CODE.format(mark=str(mark)))
@@ -128,7 +156,10 @@ def test_a_folder_in_a_manifest_is_not_opened(
     _rename(str(folder))
     status, err = _command(monkeypatch, capsys, *VERBS[verb])
     assert status == 2
-    assert f"found {str(folder)!r} in the manifest of the set: a path is never opened; repeat it with --embedder {folder} " in err
+    assert (
+        f"found {str(folder)!r} in the manifest of the set: a path is never opened; repeat it with --embedder {folder} "
+        in err
+    )
     assert not mark.exists()
 
 
@@ -138,7 +169,20 @@ def _never(*_: object) -> None:
 
 @pytest.mark.parametrize("part", ["", "st:", "sentence-transformer:", "model2vec:", "glove:"])
 @pytest.mark.parametrize(
-    "path", ["few/model", "./few/model", "../x", "~", "/etc/passwd", "model", "\\\\host\\share", "a\0b", "", ".", "file.txt"]
+    "path",
+    [
+        "few/model",
+        "./few/model",
+        "../x",
+        "~",
+        "/etc/passwd",
+        "model",
+        "\\\\host\\share",
+        "a\0b",
+        "",
+        ".",
+        "file.txt",
+    ],
 )
 def test_no_form_of_a_path_is_opened(part: str, path: str, rows: LabelledTexts) -> None:
     Path("model").mkdir()
@@ -152,13 +196,21 @@ def test_no_form_of_a_path_is_opened(part: str, path: str, rows: LabelledTexts) 
 
 def test_a_folder_of_the_name_of_a_shipped_model_is_not_opened(rows: LabelledTexts) -> None:
     Path("all-MiniLM-L6-v2").mkdir()
-    with pytest.raises(InputError, match="found 'all-MiniLM-L6-v2' in the manifest of the set: a path is never opened"):
+    with pytest.raises(
+        InputError, match="found 'all-MiniLM-L6-v2' in the manifest of the set: a path is never opened"
+    ):
         gather(_rename("all-MiniLM-L6-v2"), rows, store="store")
 
 
-@pytest.mark.parametrize("name", ["org/model", "model2vec:org/model", "model2vec", "glove:6B.300d", "glove:org/model", "bge"])
-def test_nothing_is_fetched_because_a_manifest_names_it(name: str, rows: LabelledTexts, downloads: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="not on this machine, and nothing is fetched for it; repeat it with --embedder"):
+@pytest.mark.parametrize(
+    "name", ["org/model", "model2vec:org/model", "model2vec", "glove:6B.300d", "glove:org/model", "bge"]
+)
+def test_nothing_is_fetched_because_a_manifest_names_it(
+    name: str, rows: LabelledTexts, downloads: dict[str, Any]
+) -> None:
+    with pytest.raises(
+        InputError, match="not on this machine, and nothing is fetched for it; repeat it with --embedder"
+    ):
         gather(_rename(name), rows, store="store")
     assert downloads["fetched"] == []
 
@@ -168,7 +220,9 @@ def test_a_model_of_the_cache_is_used_where_the_store_has_its_vectors(
 ) -> None:
     downloads["cached"]["org/model"] = static_folder
     made = Distiller(per_class=1, embedder="model2vec:org/model", decoder="nearest").run(rows).distilled
-    with pytest.raises(InputError, match="your store has no vectors of it; repeat it with --embedder model2vec:org/model"):
+    with pytest.raises(
+        InputError, match="your store has no vectors of it; repeat it with --embedder model2vec:org/model"
+    ):
         gather(made, rows, store="store")
     with pytest.raises(InputError, match="your store has no vectors of it"):
         gather(made, rows)
@@ -177,12 +231,19 @@ def test_a_model_of_the_cache_is_used_where_the_store_has_its_vectors(
     assert gather(made, rows, embedder="model2vec:org/model").own is not None
 
 
-def test_vectors_of_one_model_open_no_other(rows: LabelledTexts, downloads: dict[str, Any], static_folder: Path) -> None:
+def test_vectors_of_one_model_open_no_other(
+    rows: LabelledTexts, downloads: dict[str, Any], static_folder: Path
+) -> None:
     downloads["cached"] = {"org/model": static_folder, "org/other": static_folder}
-    made = Distiller(per_class=1, embedder="model2vec:org/model", decoder="nearest", store="store").run(rows).distilled
+    made = (
+        Distiller(per_class=1, embedder="model2vec:org/model", decoder="nearest", store="store")
+        .run(rows)
+        .distilled
+    )
     configuration = made.manifest["configuration"] | {"embedder": "model2vec:org/other"}
     with pytest.raises(
-        InputError, match="found 'model2vec:org/other' in the manifest of the set: your store has no vectors of it"
+        InputError,
+        match="found 'model2vec:org/other' in the manifest of the set: your store has no vectors of it",
     ):
         gather(replace(made, manifest=made.manifest | {"configuration": configuration}), rows, store="store")
 
@@ -196,9 +257,13 @@ def test_a_name_is_shown_and_never_run(name: Any, rows: LabelledTexts) -> None:
     assert "--embedder x; rm" not in str(caught.value)
 
 
-@pytest.mark.parametrize("fingerprint", [3, "hashing", ["a"], {"model": "hashing"}, {"model": "a", "weights": "b", "evil": 1}])
+@pytest.mark.parametrize(
+    "fingerprint", [3, "hashing", ["a"], {"model": "hashing"}, {"model": "a", "weights": "b", "evil": 1}]
+)
 def test_a_broken_fingerprint_is_said_in_one_line(fingerprint: Any, rows: LabelledTexts) -> None:
-    with pytest.raises(InputError, match=r"^expected the fingerprint of an embedder in the manifest, found [^\n]+$"):
+    with pytest.raises(
+        InputError, match=r"^expected the fingerprint of an embedder in the manifest, found [^\n]+$"
+    ):
         gather(_rename("hashing", fingerprint), rows, store="store")
 
 
@@ -206,18 +271,23 @@ def test_a_broken_fingerprint_is_said_in_one_line(fingerprint: Any, rows: Labell
     "name", ["hashing", "glove", "glove:6B.50d", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"]
 )
 def test_what_ships_needs_no_repeating(name: str) -> None:
-    found = reopen({"configuration": {"embedder": name}})
+    found = restore_embedder({"configuration": {"embedder": name}})
     assert found is not None
     assert found.name == resolve(name).name
 
 
 def test_a_manifests_other_values_open_nothing(
-    rows: LabelledTexts, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    rows: LabelledTexts,
+    server: OpenAIServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     manifest = json.loads(Path("few/manifest.json").read_text())
     secret = Path("secret.txt")
     secret.write_text("a secret")
-    traps = dict.fromkeys(("base_url", "store", "test", "output", "language_model", "perplexity"), str(secret.resolve()))
+    traps = dict.fromkeys(
+        ("base_url", "store", "test", "output", "language_model", "perplexity"), str(secret.resolve())
+    )
     manifest["configuration"] |= traps | {
         "decoder": f"vec2text:{secret.resolve()}",
         "condenser": "openai",
@@ -250,6 +320,8 @@ def _watch(monkeypatch: pytest.MonkeyPatch, opened: list[str]) -> None:
 
 
 def test_an_embedder_of_the_user_is_used_as_it_is(rows: LabelledTexts, static_folder: Path) -> None:
-    own = gather(_rename("openai:hashing"), rows, embedder=StaticEmbedder(str(static_folder), unknown="zero")).own
+    own = gather(
+        _rename("openai:hashing"), rows, embedder=StaticEmbedder(str(static_folder), unknown="zero")
+    ).own
     assert own is not None
     assert own.shape == (2, 12)

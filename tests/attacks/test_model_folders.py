@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from dallme.classifiers.neural.causal import CausalClassifier
-from dallme.classifiers.neural.text_to_text import TextToTextClassifier
-from dallme.classifiers.neural.transformer import TransformerClassifier
-from dallme.decoders.vec2text.bases import PRESETS, make_base
-from dallme.decoders.vec2text.folder import load
+from dallme.classifiers.generative import CausalClassifier, TextToTextClassifier
+from dallme.classifiers.transformer import TransformerClassifier
+from dallme.decoders.vec2text.backbones import PRESETS, make_base
+from dallme.decoders.vec2text.checkpoint import load
 from dallme.decoders.vec2text.inverter import SHIPPED
 from dallme.embedders.resolve import resolve
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
@@ -28,7 +27,11 @@ from dallme.models.checking import MODULES, check_sentence_transformer
 from hostile import CODE, Payload, edit, make_static_model, module_folder, pickle_weights, set_type
 from tiny_models import save_tiny_model
 
-KINDS = {"transformer": TransformerClassifier, "causal": CausalClassifier, "text-to-text": TextToTextClassifier}
+KINDS = {
+    "transformer": TransformerClassifier,
+    "causal": CausalClassifier,
+    "text-to-text": TextToTextClassifier,
+}
 
 
 @pytest.fixture
@@ -74,7 +77,9 @@ def test_a_python_file_of_the_folder_is_not_run(model: Path, mark: Path) -> None
     assert not mark.exists()
 
 
-def test_an_importable_class_is_not_imported(model: Path, mark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_importable_class_is_not_imported(
+    model: Path, mark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "evil_on_path.py").write_text(CODE.format(mark=str(mark)))
     monkeypatch.syspath_prepend(tmp_path / "lib")
@@ -106,11 +111,15 @@ def test_types_are_those_of_the_installed_library(name: str) -> None:
 
         assert Asym is not None
     else:
-        assert hasattr(known, name) or hasattr(__import__("sentence_transformers.base.modules", fromlist=[name]), name)
+        assert hasattr(known, name) or hasattr(
+            __import__("sentence_transformers.base.modules", fromlist=[name]), name
+        )
 
 
 @pytest.mark.parametrize("file", ["router_config.json", "config.json"])
-@pytest.mark.parametrize("router", ["sentence_transformers.models.Router", "sentence_transformers.models.Asym"])
+@pytest.mark.parametrize(
+    "router", ["sentence_transformers.models.Router", "sentence_transformers.models.Asym"]
+)
 def test_types_within_a_router_are_checked(model: Path, mark: Path, file: str, router: str) -> None:
     (model / "modeling_evil.py").write_text(CODE.format(mark=str(mark)))
     place = model / "1_Router"
@@ -127,7 +136,11 @@ def test_types_within_a_router_are_checked(model: Path, mark: Path, file: str, r
 def test_a_word_tokenizer_of_the_folder_is_not_run(model: Path, mark: Path) -> None:
     (model / "modeling_evil.py").write_text(CODE.format(mark=str(mark)))
     (model / "0_Words").mkdir()
-    edit(model / "0_Words" / "wordembedding_config.json", tokenizer_class="modeling_evil.Evil", max_seq_length=8)
+    edit(
+        model / "0_Words" / "wordembedding_config.json",
+        tokenizer_class="modeling_evil.Evil",
+        max_seq_length=8,
+    )
     set_type(model, 0, "sentence_transformers.models.WordEmbeddings", "0_Words")
     assert "expected a word tokenizer of sentence-transformers, found 'modeling_evil.Evil'" in _refusal(model)
     assert not mark.exists()
@@ -155,7 +168,10 @@ def test_a_module_with_a_pickle_alone_is_refused_and_can_be_converted(model: Pat
     expected = resolve(str(model)).embed(["a fine film"])
     pickle_weights(module_folder(model, place))
     said = _refusal(model)
-    assert "found pytorch_model.bin, which is never unpickled; if you trust it, convert it with: python -c " in said
+    assert (
+        "found pytorch_model.bin, which is never unpickled; if you trust it, convert it with: python -c "
+        in said
+    )
     command = shlex.split(said.partition("convert it with: ")[2])
     subprocess.run([sys.executable, *command[1:]], check=True)
     np.testing.assert_array_equal(resolve(str(model)).embed(["a fine film"]), expected)
@@ -204,9 +220,14 @@ TRICKS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: edit(folder / "adapter_config.json", base_model_name_or_path="/elsewhere"),
         "found adapter_config.json, which names another model",
     ),
-    "kernel": (lambda folder: edit(folder / "config.json", attn_implementation="evil/kernel"), "found 'evil/kernel' in"),
+    "kernel": (
+        lambda folder: edit(folder / "config.json", attn_implementation="evil/kernel"),
+        "found 'evil/kernel' in",
+    ),
     "nested kernel": (
-        lambda folder: edit(folder / "config.json", text_config={"_attn_implementation": {"": "evil/kernel"}}),
+        lambda folder: edit(
+            folder / "config.json", text_config={"_attn_implementation": {"": "evil/kernel"}}
+        ),
         "found {'': 'evil/kernel'} in",
     ),
 }
@@ -214,7 +235,9 @@ TRICKS: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 @pytest.mark.parametrize("trick", TRICKS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_classifier_loads_nothing_but_safetensors_of_the_folder(kind: str, trick: str, tmp_path: Path) -> None:
+def test_a_classifier_loads_nothing_but_safetensors_of_the_folder(
+    kind: str, trick: str, tmp_path: Path
+) -> None:
     folder = save_tiny_model(kind, tmp_path / "model")
     play, message = TRICKS[trick]
     play(tmp_path / "model")
@@ -254,7 +277,13 @@ def test_arguments_of_a_module_lead_nowhere(group: str, arguments: dict[str, Any
 
 def _map_to_code(folder: Path, mark: Path, kind: str) -> None:
     (folder / "modeling_evil.py").write_text(CODE.format(mark=str(mark)))
-    names = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForSequenceClassification")
+    names = (
+        "AutoConfig",
+        "AutoModel",
+        "AutoModelForCausalLM",
+        "AutoModelForSeq2SeqLM",
+        "AutoModelForSequenceClassification",
+    )
     edit(folder / "config.json", model_type=kind, auto_map=dict.fromkeys(names, "modeling_evil.Evil"))
     edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": [None, "modeling_evil.Evil"]})
 
@@ -273,10 +302,20 @@ def test_auto_map_is_not_followed(
     known = {"transformer": "bert", "causal": "llama", "text-to-text": "t5"}[kind]
     _map_to_code(folder, mark, model_type or known)
     for use in (
-        lambda: KINDS[kind](model=str(folder), epochs=1, steps=1).fit(["a fine film", "dull"], np.array([0, 1]), seed=0),
-        lambda: resolve(str(folder)).embed(["a fine film"]) if kind == "transformer" else resolve(str(folder)).fingerprint(),
-        lambda: make_base(str(folder), ["a"], SentenceTransformerEmbedder(str(folder)), preset=PRESETS["tiny"]),
-        lambda: make_base("embedder", ["a"], SentenceTransformerEmbedder(str(folder)), preset=PRESETS["tiny"]),
+        lambda: KINDS[kind](model=str(folder), epochs=1, steps=1).fit(
+            ["a fine film", "dull"], np.array([0, 1]), seed=0
+        ),
+        lambda: (
+            resolve(str(folder)).embed(["a fine film"])
+            if kind == "transformer"
+            else resolve(str(folder)).fingerprint()
+        ),
+        lambda: make_base(
+            str(folder), ["a"], SentenceTransformerEmbedder(str(folder)), preset=PRESETS["tiny"]
+        ),
+        lambda: make_base(
+            "embedder", ["a"], SentenceTransformerEmbedder(str(folder)), preset=PRESETS["tiny"]
+        ),
     ):
         said = ""
         try:
@@ -290,7 +329,9 @@ def test_auto_map_is_not_followed(
 # Inverters and static models
 
 
-def test_an_inverters_folder_runs_nothing(tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inverters_folder_runs_nothing(
+    tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not SHIPPED.is_dir():
         pytest.skip("no inverter comes with this installation")
     monkeypatch.setattr("builtins.input", _never_asked)
@@ -316,7 +357,10 @@ def test_a_static_model_reads_safetensors_alone(static_folder: Path, tmp_path: P
     shutil.copytree(static_folder, folder)
     (folder / "modeling_evil.py").write_text(CODE.format(mark=str(mark)))
     set_type(folder, 0, "modeling_evil.Evil")
-    assert resolve(f"model2vec:{folder}").embed(["a fine film"]).shape == (1, 12)  # only weights and tokenizer are read
+    assert resolve(f"model2vec:{folder}").embed(["a fine film"]).shape == (
+        1,
+        12,
+    )  # only weights and tokenizer are read
     (folder / "model.safetensors").unlink()
     torch.save(Payload(mark), folder / "pytorch_model.bin")
     with pytest.raises(DallmeError, match="expected a model2vec model in"):

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dallme.cli.main import app
-from dallme.distilled import DistilledDataset, Lineage, folder
+from dallme.dataset import DistilledDataset, Lineage, folder
 from dallme.errors import InputError, OutputError
 
 #: A file of the reader that no set may touch.
@@ -24,14 +24,18 @@ PRECIOUS = b"years of work"
 def _save(path: Path, word: str = "old", **options: Any) -> Path:
     texts = (f"a fine {word} film", f"a dull {word} film")
     rows = (Lineage("nearest", (0,), (0,), ("a",), (0,)), Lineage("nearest", (1,), (1,), ("b",), (1,)))
-    made = DistilledDataset(texts, np.array([0, 1]), {0: "good", 1: "bad"}, np.ones(2), rows, {"configuration": {}})
+    made = DistilledDataset(
+        texts, np.array([0, 1]), {0: "good", 1: "bad"}, np.ones(2), rows, {"configuration": {}}
+    )
     return made.save(path, **options)
 
 
 def _tree(path: Path) -> dict[str, Any]:
     """Every entry below a folder with its kind and content, links not followed."""
     return {
-        str(entry.relative_to(path)): os.readlink(entry) if entry.is_symlink() else entry.is_file() and entry.read_bytes()
+        str(entry.relative_to(path)): os.readlink(entry)
+        if entry.is_symlink()
+        else entry.is_file() and entry.read_bytes()
         for entry in sorted(path.rglob("*"))
     }
 
@@ -115,14 +119,19 @@ def hostile(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__.strip("_"))
-def test_a_hostile_staged_write_changes_nothing(hostile: tuple[Path, Path], attack: Callable[[Path, Path], None]) -> None:
+def test_a_hostile_staged_write_changes_nothing(
+    hostile: tuple[Path, Path], attack: Callable[[Path, Path], None]
+) -> None:
     received, victim = hostile
     attack(received / folder.COMMITTED, victim)
     before = _tree(received.parent)
     with pytest.raises(InputError, match="found an unfinished write in .dallme-commit"):
         DistilledDataset.load(received)
     output = str(received.parent / "out.txt")
-    for verb in (["export", str(received), "--format", "few-shot", "--output", output], ["report", str(received)]):
+    for verb in (
+        ["export", str(received), "--format", "few-shot", "--output", output],
+        ["report", str(received)],
+    ):
         answer = CliRunner().invoke(app, verb)
         assert isinstance(answer.exception, InputError | OutputError), answer.output
     with pytest.raises(OutputError, match="nothing was changed"):
@@ -136,7 +145,9 @@ def test_a_link_in_place_of_the_staged_folder_is_not_followed(tmp_path: Path) ->
     received, elsewhere = _save(tmp_path / "received"), tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "train.parquet").write_bytes(PRECIOUS)
-    (elsewhere / "journal.json").write_bytes(_journal({"train.parquet": hashlib.sha256(PRECIOUS).hexdigest()}, []))
+    (elsewhere / "journal.json").write_bytes(
+        _journal({"train.parquet": hashlib.sha256(PRECIOUS).hexdigest()}, [])
+    )
     (received / folder.COMMITTED).symlink_to(elsewhere)
     before = _tree(tmp_path)
     with pytest.raises(InputError, match="it is a link or a file, not a folder"):
@@ -159,7 +170,9 @@ def _killed_overwrite(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             _save(path, "new", overwrite=True)
 
 
-def test_every_reading_verb_reads_a_staged_write_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_reading_verb_reads_a_staged_write_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "set"
     _killed_overwrite(path, monkeypatch)
     (tmp_path / "test.csv").write_text("text,label\na fine film,good\na dull film,bad\n")

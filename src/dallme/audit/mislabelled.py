@@ -115,7 +115,9 @@ class _Others:
         """What is said of each row for each class, float32 of shape (n, classes)."""
         count = len(self.vectors)
         whole = LabelledVectors(
-            self.vectors, np.zeros(count, dtype=np.int64), Fingerprint("source", "unknown", self.vectors.shape[1])
+            self.vectors,
+            np.zeros(count, dtype=np.int64),
+            Fingerprint("source", "unknown", self.vectors.shape[1]),
         )
         regions = KCentroid(backend="faiss").condense(whole, {0: REGIONS}, seed=0)
         found = np.empty((count, self._classes.shape[0]), dtype=np.float32)
@@ -125,10 +127,14 @@ class _Others:
 
     def judge(self, middle: np.ndarray, rows: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """Scores of vectors for each class by those who neither are among `rows` nor near the `middle`."""
-        near = _nearest(_distances(middle[None], self.vectors), max(1, round(TAKEN_OUT * len(self.vectors))))[0]
+        near = _nearest(_distances(middle[None], self.vectors), max(1, round(TAKEN_OUT * len(self.vectors))))[
+            0
+        ]
         out = np.union1d(rows, near)
         inputs = self._inputs(self.vectors[out])
-        learned = np.linalg.solve(self._squares - inputs.T @ inputs, self._products - (self._classes[:, out] @ inputs).T)
+        learned = np.linalg.solve(
+            self._squares - inputs.T @ inputs, self._products - (self._classes[:, out] @ inputs).T
+        )
         scores: np.ndarray = self._inputs(vectors) @ learned
         return scores
 
@@ -184,7 +190,9 @@ def _scan(vectors: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> list[_
                 looked_at += len(middles) * len(sizes)
                 found += pair.hits(vectors, middles, sizes)
     tests = np.log(max(looked_at, 1))
-    return [hit for hit in found if hit.chance + tests < np.log(CHANCE) and hit.strewn + tests < np.log(STREWN)]
+    return [
+        hit for hit in found if hit.chance + tests < np.log(CHANCE) and hit.strewn + tests < np.log(STREWN)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +220,10 @@ class _Pair:
     def hits(self, vectors: np.ndarray, middles: np.ndarray, sizes: list[int]) -> Iterator[_Hit]:
         """Regions around the middles that are no chance by the first question, were no other looked at."""
         mine, others = float(np.mean(self.margins > self.usual)), float(np.mean(self.typical > self.usual))
-        share, strewn = max(USUAL, mine), mine * len(self.own) / (mine * len(self.own) + others * len(self.theirs))
+        share, strewn = (
+            max(USUAL, mine),
+            mine * len(self.own) / (mine * len(self.own) + others * len(self.theirs)),
+        )
         near = min(len(self.theirs), max(LEAST_ROWS, round(COMPARED * len(vectors))))
         for part in _parts(middles, len(self.own) + len(self.theirs)):
             # In a region of a topic that goes with a class all rows look somewhat like it: they are held against its own there.
@@ -228,7 +239,15 @@ class _Pair:
                     alike = int(np.sum(self.typical[apart[place] <= radius] > least[place]))
                     again = float(binom.logsf(len(said) - 1, len(said) + alike, strewn))
                     yield _Hit(
-                        self.label, self.other, vectors[part[place]], radius, region, said, share, float(chances[place]), again
+                        self.label,
+                        self.other,
+                        vectors[part[place]],
+                        radius,
+                        region,
+                        said,
+                        share,
+                        float(chances[place]),
+                        again,
                     )
 
 
@@ -252,7 +271,10 @@ def _distinct(found: list[_Hit]) -> list[_Hit]:
 def _members(embedded: LabelledVectors, label: int, others: _Others, hit: _Hit) -> np.ndarray:
     """All rows of the region that look like the other class, whether they were looked at or not, nearest to the middle first."""
     own = embedded.rows_of(label)
-    parts = [_distances(hit.middle[None], embedded.vectors[part])[0] for part in _parts(own, embedded.vectors.shape[1])]
+    parts = [
+        _distances(hit.middle[None], embedded.vectors[part])[0]
+        for part in _parts(own, embedded.vectors.shape[1])
+    ]
     distances = np.concatenate(parts)
     inside = np.flatnonzero(distances <= hit.radius)
     inside = inside[np.argsort(distances[inside], kind="stable")]

@@ -66,7 +66,11 @@ class Scanner:
         found = [(match.start(), match.end(), "URL_WITH_PASSWORD") for match in _CREDENTIALS.finditer(text)]
         for recognizer in self._recognizers:
             results = recognizer.analyze(text, recognizer.supported_entities, None)
-            found += [(result.start, result.end, result.entity_type) for result in results if result.score >= _LEAST_SCORE]
+            found += [
+                (result.start, result.end, result.entity_type)
+                for result in results
+                if result.score >= _LEAST_SCORE
+            ]
         return [Personal(kind, text[start:end]) for start, end, kind in _without_overlaps(found)]
 
 

@@ -68,10 +68,17 @@ def suspects(source: LabelledTexts) -> list[Suspect]:
     return _distinct(list(_of_words(source.texts, labels, ids, folds)))
 
 
-def _of_words(texts: Sequence[str], labels: np.ndarray, ids: np.ndarray, folds: np.ndarray) -> Iterator[Suspect]:
+def _of_words(
+    texts: Sequence[str], labels: np.ndarray, ids: np.ndarray, folds: np.ndarray
+) -> Iterator[Suspect]:
     """Words, and pairs of words, judged by a naive Bayes classifier from which they are taken out."""
     vectorizer = CountVectorizer(
-        tokenizer=words, token_pattern=None, ngram_range=(1, 2), min_df=LEAST_ROWS, binary=True, dtype=np.float64
+        tokenizer=words,
+        token_pattern=None,
+        ngram_range=(1, 2),
+        min_df=LEAST_ROWS,
+        binary=True,
+        dtype=np.float64,
     )
     try:
         presence = vectorizer.fit_transform(clean(text) for text in texts)

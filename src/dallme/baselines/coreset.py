@@ -27,10 +27,16 @@ class CoreSet(Baseline):
     varies = False
 
     def _select(
-        self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], rng: np.random.Generator
+        self,
+        texts: LabelledTexts,
+        vectors: LabelledVectors | None,
+        budget: Mapping[int, int],
+        rng: np.random.Generator,
     ) -> LabelledTexts:
         if vectors is None:
-            raise InputError("expected vectors, one a text, found none: this baseline looks at vectors; embed the texts first")
+            raise InputError(
+                "expected vectors, one a text, found none: this baseline looks at vectors; embed the texts first"
+            )
         matrix = check_vectors(vectors.vectors, rows=len(texts))
         candidates = {label: _different_rows(texts, label, count) for label, count in budget.items()}
         seen = self._look(matrix, texts.labels, rng)
@@ -80,7 +86,9 @@ def check_classes(labels: np.ndarray) -> np.ndarray:
     """
     classes = np.unique(labels)
     if len(classes) < 2:
-        raise InputError(f"expected at least 2 classes for a probe to tell apart, found {len(classes)}; use another baseline")
+        raise InputError(
+            f"expected at least 2 classes for a probe to tell apart, found {len(classes)}; use another baseline"
+        )
     return classes
 
 
@@ -90,5 +98,64 @@ def _different_rows(texts: LabelledTexts, label: int, count: int) -> np.ndarray:
     for row in np.flatnonzero(texts.labels == label).tolist():
         first.setdefault(texts.texts[row], row)
     if len(first) < count:
-        raise InputError(f"expected at least {count} different texts in class {label}, found {len(first)}; ask for fewer")
+        raise InputError(
+            f"expected at least {count} different texts in class {label}, found {len(first)}; ask for fewer"
+        )
     return np.fromiter(first.values(), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class HerdingBaseline(CoreSet):
+    """Takes, one after the other, the row that brings the mean of the chosen ones nearest to the mean of the class.
+
+    With mu the mean of the class and s the sum of the t - 1 rows chosen so far, the next one is ::
+
+        argmin_x || mu - (s + x) / t ||  =  argmin_x || x ||^2 - 2 x . (t mu - s)
+
+    For vectors of length 1 that is Welling's rule, argmax_x x . w with w = t mu - s (Herding Dynamical Weights to Learn,
+    2009; Chen, Welling & Smola, Super-Samples from Kernel Herding, 2010). O(n d) a row chosen.
+
+    Strong with a handful of texts: the first is the most typical one, the next balance it. Weak where a class has several
+    modes far apart: the mean says little of them, and rare ones are never seen.
+    """
+
+    def _choose(self, seen: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        mean = seen.mean(axis=0, dtype=np.float64)
+        total = np.zeros_like(mean)
+        squares = np.einsum("ij,ij->i", seen, seen)
+        chosen: list[int] = []
+        for size in range(1, count + 1):
+            costs = squares - 2 * (seen @ (size * mean - total).astype(seen.dtype))
+            costs[chosen] = np.inf
+            best = int(costs.argmin())
+            chosen.append(best)
+            total += seen[best]
+        return np.array(chosen)
+
+
+@dataclass(frozen=True)
+class KCenterBaseline(CoreSet):
+    """Starts at the row nearest to the mean of the class, then takes the row farthest from all chosen ones.
+
+    It makes the largest distance of a row to its nearest chosen one small, ::
+
+        max_i min_{j in S} || x_i - x_j ||
+
+    at most twice the smallest that is possible (Gonzalez, 1985; Sener & Savarese, Active Learning for Convolutional Neural
+    Networks: A Core-Set Approach, 2018). O(n d) a row chosen.
+
+    Strong where every corner of a class must be seen and the budget is large enough to reach them. Weak with few texts and
+    with noise: what is farthest is often an outlier or has a wrong label.
+    """
+
+    def _choose(self, seen: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        mean = seen.mean(axis=0, dtype=np.float64).astype(seen.dtype)
+        squares = np.einsum("ij,ij->i", seen, seen)
+        chosen = [int((squares - 2 * (seen @ mean)).argmin())]
+        nearest = np.full(len(seen), np.inf, dtype=seen.dtype)  # squared distance to the nearest chosen row
+        while len(chosen) < count:
+            last = chosen[-1]
+            np.minimum(nearest, squares - 2 * (seen @ seen[last]) + squares[last], out=nearest)
+            nearest[last] = -np.inf
+            chosen.append(int(nearest.argmax()))
+        return np.array(chosen)

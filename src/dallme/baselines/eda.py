@@ -39,12 +39,17 @@ class WordNet:
         except ImportError:
             raise MissingDependencyError("baseline 'eda'", "nltk", "eda") from None
         try:
-            names = {name.replace("_", " ") for synset in wordnet.synsets(word) for name in synset.lemma_names()}
+            names = {
+                name.replace("_", " ") for synset in wordnet.synsets(word) for name in synset.lemma_names()
+            }
         except LookupError:
             raise DallmeError(
                 "baseline 'eda': expected the data of WordNet among nltk's, found none; run: python -m nltk.downloader wordnet"
             ) from None
-        except (OSError, BadZipFile) as error:  # a download that was interrupted, or a folder with a part of the files
+        except (
+            OSError,
+            BadZipFile,
+        ) as error:  # a download that was interrupted, or a folder with a part of the files
             raise DallmeError(
                 f"baseline 'eda': expected the data of WordNet whole, found them damaged ({error}); delete the copy that "
                 "`dallme doctor` names and run: python -m nltk.downloader wordnet"
@@ -97,7 +102,11 @@ class EDABaseline(RandomBaseline):
         self.thesaurus.synonyms("word")
 
     def _select(
-        self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], rng: np.random.Generator
+        self,
+        texts: LabelledTexts,
+        vectors: LabelledVectors | None,
+        budget: Mapping[int, int],
+        rng: np.random.Generator,
     ) -> LabelledTexts:
         drawn = super()._select(texts, vectors, budget, rng)
         made = [version for text in drawn.texts for version in (text, *self._versions(text, rng))]
@@ -120,7 +129,9 @@ class EDABaseline(RandomBaseline):
         return " ".join(changed)
 
 
-def replace_synonyms(words: Sequence[str], count: int, thesaurus: Thesaurus, rng: np.random.Generator) -> list[str]:
+def replace_synonyms(
+    words: Sequence[str], count: int, thesaurus: Thesaurus, rng: np.random.Generator
+) -> list[str]:
     """Replaces `count` random words that are no stop words, or as many as have a synonym, by one of their synonyms each."""
     changed, left = list(words), count
     for place in rng.permutation(len(changed)).tolist():
@@ -131,7 +142,9 @@ def replace_synonyms(words: Sequence[str], count: int, thesaurus: Thesaurus, rng
     return changed
 
 
-def insert_synonyms(words: Sequence[str], count: int, thesaurus: Thesaurus, rng: np.random.Generator) -> list[str]:
+def insert_synonyms(
+    words: Sequence[str], count: int, thesaurus: Thesaurus, rng: np.random.Generator
+) -> list[str]:
     """Puts a synonym of a random word that is no stop word at a random place, `count` times; none if no word has one."""
     changed = list(words)
     for _ in range(count):

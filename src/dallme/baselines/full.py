@@ -19,6 +19,10 @@ class FullBaseline(Baseline):
     bounded = False
 
     def _select(
-        self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], rng: np.random.Generator
+        self,
+        texts: LabelledTexts,
+        vectors: LabelledVectors | None,
+        budget: Mapping[int, int],
+        rng: np.random.Generator,
     ) -> LabelledTexts:
         return texts

@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from dallme import registry
-from dallme.baselines.model_base import ModelBaseline
+from dallme.baselines.base import ModelBaseline
 from dallme.classifiers.base import Classifier
-from dallme.classifiers.neural.pretrained import FittedPretrained, PretrainedClassifier
+from dallme.classifiers.transformer import FittedPretrained, PretrainedClassifier
 from dallme.data import LabelledTexts
 from dallme.errors import InputError
 
@@ -70,7 +70,9 @@ class LoRABaseline(ModelBaseline):
     def trainer(self, classifier: Classifier, source: LabelledTexts, budget: Mapping[int, int]) -> Classifier:
         """The classifier with adapters; the model is loaded where their rank is to be found."""
         if not isinstance(classifier, PretrainedClassifier):
-            raise InputError(f"expected one of {', '.join(CLASSIFIERS)} for the baseline lora, found {type(classifier).__name__}")
+            raise InputError(
+                f"expected one of {', '.join(CLASSIFIERS)} for the baseline lora, found {type(classifier).__name__}"
+            )
         rank = int(self.size_of_adapters) if self.share is None else find_rank(classifier, source, self.share)
         return replace(classifier, lora_rank=rank)
 

@@ -16,7 +16,14 @@ class RandomBaseline(Baseline):
     """Draws rows of each class without replacement, and takes their texts as they are."""
 
     def _select(
-        self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], rng: np.random.Generator
+        self,
+        texts: LabelledTexts,
+        vectors: LabelledVectors | None,
+        budget: Mapping[int, int],
+        rng: np.random.Generator,
     ) -> LabelledTexts:
-        drawn = [rng.choice(np.flatnonzero(texts.labels == label), count, replace=False) for label, count in budget.items()]
+        drawn = [
+            rng.choice(np.flatnonzero(texts.labels == label), count, replace=False)
+            for label, count in budget.items()
+        ]
         return texts.take(np.concatenate(drawn))

@@ -52,7 +52,11 @@ class FacilityLocationBaseline(CoreSet):
 
     def _choose(self, seen: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         rows = _unit(seen)
-        covered = rows if len(rows) <= self.sample else rows[np.sort(rng.choice(len(rows), self.sample, replace=False))]
+        covered = (
+            rows
+            if len(rows) <= self.sample
+            else rows[np.sort(rng.choice(len(rows), self.sample, replace=False))]
+        )
         best = np.zeros(len(covered), dtype=rows.dtype)  # how well each row is covered so far
 
         def gains(candidates: np.ndarray) -> np.ndarray:
@@ -95,11 +99,11 @@ class GraphCutBaseline(CoreSet):
     def _choose(self, seen: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         rows = _unit(seen)
         total = rows.sum(axis=0, dtype=np.float64).astype(rows.dtype)
-        alone = rows @ total - self.redundancy * np.einsum("ij,ij->i", rows, rows)
-        similar = np.zeros_like(alone)  # sum of the similarities to the chosen rows
+        file_lock = rows @ total - self.redundancy * np.einsum("ij,ij->i", rows, rows)
+        similar = np.zeros_like(file_lock)  # sum of the similarities to the chosen rows
         chosen: list[int] = []
         for _ in range(count):
-            gains = alone - 2 * self.redundancy * similar
+            gains = file_lock - 2 * self.redundancy * similar
             gains[chosen] = -np.inf
             chosen.append(int(gains.argmax()))
             similar += rows @ rows[chosen[-1]]
@@ -112,7 +116,9 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return np.asarray(vectors / np.where(lengths == 0, 1, lengths))
 
 
-def _lazy_greedy(rows: int, count: int, gains: Callable[[np.ndarray], np.ndarray], add: Callable[[int], None]) -> np.ndarray:
+def _lazy_greedy(
+    rows: int, count: int, gains: Callable[[np.ndarray], np.ndarray], add: Callable[[int], None]
+) -> np.ndarray:
     """Chooses `count` of `rows` rows, each time the one with the highest gain, the first of equal ones.
 
     Args:

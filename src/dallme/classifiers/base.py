@@ -60,7 +60,9 @@ class Classifier(ABC):
         if len(labels) != len(checked):
             raise InputError(f"expected a label for each of {len(checked)} texts, found {len(labels)}")
         if len(np.unique(labels)) < 2:
-            raise InputError(f"expected texts of at least two classes to train a classifier, found one ({labels[0]})")
+            raise InputError(
+                f"expected texts of at least two classes to train a classifier, found one ({labels[0]})"
+            )
         return self._fit(checked, labels, check_seed(seed))
 
     @abstractmethod

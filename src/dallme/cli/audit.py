@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dallme.cli import options
-from dallme.cli.output import print_json, print_notes, print_table
-from dallme.cli.progress import make_progress
+from dallme.cli.output import make_progress, print_json, print_notes, print_table
 from dallme.errors import OutputError
 
 
@@ -18,18 +17,28 @@ def audit(
     source: Annotated[str, typer.Option("--source", help="The data that it was distilled from.")],
     test: Annotated[str | None, typer.Option("--test", help="Test data, to look for contamination.")] = None,
     max_copied_span: Annotated[
-        int | None, typer.Option("--max-copied-span", help="Fail if a text shares more words in a row with a source row.")
+        int | None,
+        typer.Option(
+            "--max-copied-span", help="Fail if a text shares more words in a row with a source row."
+        ),
     ] = None,
-    min_cluster: Annotated[int | None, typer.Option("--min-cluster", help="Fail if fewer source rows are behind a text.")] = None,
+    min_cluster: Annotated[
+        int | None, typer.Option("--min-cluster", help="Fail if fewer source rows are behind a text.")
+    ] = None,
     perplexity: Annotated[
-        str | None, typer.Option("--perplexity", help="A causal model that judges how the texts read, such as smollm2.")
+        str | None,
+        typer.Option("--perplexity", help="A causal model that judges how the texts read, such as smollm2."),
     ] = None,
-    language: Annotated[str, typer.Option("--language", help="ISO 639-1 code, for finding the ends of sentences.")] = "en",
+    language: Annotated[
+        str, typer.Option("--language", help="ISO 639-1 code, for finding the ends of sentences.")
+    ] = "en",
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     id_column: options.IdColumn = None,
     drop_bad_rows: options.DropBadRows = False,
-    embedder: Annotated[str | None, typer.Option("--embedder", help="In place of the one that the set was made with.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option("--embedder", help="In place of the one that the set was made with.")
+    ] = None,
     store: options.Store = None,
     json: options.Json = False,
 ) -> None:
@@ -37,28 +46,41 @@ def audit(
 
     Example: dallme audit distilled --source reviews.csv --test reviews-test.csv --min-cluster 5
     """
-    from dallme.audit.auditing import Thresholds
-    from dallme.audit.auditing import audit as look
-    from dallme.audit.evidence import gather
-    from dallme.distilled import DistilledDataset
-    from dallme.distilled.dataset import AUDIT
-    from dallme.distilled.folder import finish
-    from dallme.durable import replace_file
+    from dallme.atomic import atomic_write
+    from dallme.audit.audit import Thresholds
+    from dallme.audit.audit import audit as look
+    from dallme.audit.inputs import gather
+    from dallme.dataset import DistilledDataset
+    from dallme.dataset.distilled import AUDIT
+    from dallme.dataset.folder import finish
     from dallme.readers import read
     from dallme.report.summary import audit_rows
 
     thresholds = Thresholds(max_copied_span, min_cluster)
     distilled, progress = DistilledDataset.load(folder), make_progress()
-    columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
+    columns: dict[str, Any] = {
+        "text_column": text_column,
+        "label_column": label_column,
+        "drop_bad_rows": drop_bad_rows,
+    }
     texts = read(source, **columns, id_column=id_column)
     held_out = read(test, **columns, like=texts) if test else None
     print_notes([*texts.notes, *(held_out.notes if held_out else ())])
-    evidence = gather(distilled, texts, embedder=embedder, store=options.store_folder(store), progress=progress)
-    found = look(evidence, test=held_out, thresholds=thresholds, language=language, language_model=perplexity, progress=progress)
+    evidence = gather(
+        distilled, texts, embedder=embedder, store=options.store_folder(store), progress=progress
+    )
+    found = look(
+        evidence,
+        test=held_out,
+        thresholds=thresholds,
+        language=language,
+        language_model=perplexity,
+        progress=progress,
+    )
     document = found.as_dict()
     finish(folder)
     try:
-        replace_file(folder / AUDIT, _encode(document))
+        atomic_write(folder / AUDIT, _encode(document))
     except OSError as error:
         raise OutputError(
             f"expected to write {str(folder / AUDIT)!r}, could not: {error.strerror or error}; nothing was written"

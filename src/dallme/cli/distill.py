@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dallme.cli import decoders, options
-from dallme.cli.output import clean_output, print_json, print_notes, print_table
-from dallme.cli.progress import make_progress
+from dallme.cli import options
+from dallme.cli import options as decoders
+from dallme.cli.output import clean_output, make_progress, print_json, print_notes, print_table
 
 if TYPE_CHECKING:
     from dallme.data import LabelledTexts
-    from dallme.distilled import DistilledDataset
+    from dallme.dataset import DistilledDataset
     from dallme.distiller import Distillation, Distiller
 
 DEFAULT_CLASSIFIERS = "lr,svm,nb"
 
-NoReport = Annotated[bool, typer.Option("--no-report", help="Write no report.html, whose map takes a while with many rows.")]
+NoReport = Annotated[
+    bool, typer.Option("--no-report", help="Write no report.html, whose map takes a while with many rows.")
+]
 
 
 def distill(
@@ -66,13 +68,15 @@ def distill(
 
     Example: dallme distill reviews.csv --per-class 10 --output distilled --test reviews-test.csv
     """
-    from dallme.budget import Budget
-    from dallme.distilled import folder
-    from dallme.evaluation.protocol import check_classifiers, make_classifiers
+    from dallme.data import Budget
+    from dallme.dataset import folder
+    from dallme.evaluation.evaluate import check_classifiers, make_classifiers
     from dallme.scale.resolve import make_engine
 
     folder.check(output, overwrite=overwrite)
-    Budget(per_class, ratio, total, allocation)  # what is wrong with it is to be said before anything is loaded
+    Budget(
+        per_class, ratio, total, allocation
+    )  # what is wrong with it is to be said before anything is loaded
     judge_names = check_classifiers(options.split_names(classifiers))
 
     from dallme.distiller import Distiller
@@ -80,9 +84,16 @@ def distill(
 
     services = {"base_url": base_url, "dimensions": dimensions, "budget_usd": budget_usd, "price": price}
     steering = {"steps": decoder_steps, "beam": beam, "start": start, "align": align, "language": language}
-    writing = {"drafts": drafts, "examples": examples, "temperature": temperature, "output_price": output_price}
+    writing = {
+        "drafts": drafts,
+        "examples": examples,
+        "temperature": temperature,
+        "output_price": output_price,
+    }
     writing |= {"max_copied_span": max_copied_span}
-    model, own = decoders.configure(embedder, decoder, steering | writing, services | {"unknown_words": unknown_words})
+    model, own = decoders.configure(
+        embedder, decoder, steering | writing, services | {"unknown_words": unknown_words}
+    )
     distiller = Distiller(
         per_class=per_class,
         ratio=ratio,
@@ -100,7 +111,11 @@ def distill(
         progress=make_progress(),
     )
     judges = make_classifiers(judge_names, distiller) if test else {}
-    columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
+    columns: dict[str, Any] = {
+        "text_column": text_column,
+        "label_column": label_column,
+        "drop_bad_rows": drop_bad_rows,
+    }
     with clean_output(distiller.resolved_engine):
         texts = read(source, **columns, id_column=id_column, engine=distiller.resolved_engine)
         held_out = read(test, **columns, like=texts) if test else None
@@ -108,7 +123,9 @@ def distill(
         distillation = distiller.run(texts, test=held_out)
     comparison = None if held_out is None else _compare(distiller, distillation, held_out, decoder, judges)
     distilled = distillation.distilled.with_comparison(comparison) if comparison else distillation.distilled
-    distilled.save(output, overwrite=overwrite, beside={} if no_report else report_of(distilled, distillation, distiller))
+    distilled.save(
+        output, overwrite=overwrite, beside={} if no_report else report_of(distilled, distillation, distiller)
+    )
     if json:
         print_json(_document(distilled, output, comparison))
     else:
@@ -122,7 +139,11 @@ def _show(rows: int, distilled: DistilledDataset, output: Path, comparison: dict
 
 
 def _compare(
-    distiller: Distiller, distillation: Distillation, held_out: LabelledTexts, decoder: str, judges: dict[str, Any]
+    distiller: Distiller,
+    distillation: Distillation,
+    held_out: LabelledTexts,
+    decoder: str,
+    judges: dict[str, Any],
 ) -> dict[str, Any]:
     """The honest table: the new set beside random texts, the nearest real ones and all."""
     from dallme.evaluation.compare import compare
@@ -131,21 +152,31 @@ def _compare(
     return compare(distiller, distillation, held_out, list(methods), judges).as_dict()
 
 
-def report_of(distilled: DistilledDataset, distillation: Distillation, distiller: Distiller) -> dict[str, bytes]:
+def report_of(
+    distilled: DistilledDataset, distillation: Distillation, distiller: Distiller
+) -> dict[str, bytes]:
     """The report of a set that was just made, as a file to save beside it."""
-    from dallme.audit.evidence import Evidence
-    from dallme.distilled.dataset import REPORT
+    from dallme.audit.inputs import AuditInput
+    from dallme.dataset.distilled import REPORT
     from dallme.report.page import render
 
     context = distillation.context
-    evidence = Evidence(distilled, context.source, context.vectors, distiller.embed_texts(distilled.texts))
+    evidence = AuditInput(distilled, context.source, context.vectors, distiller.embed_texts(distilled.texts))
     return {REPORT: render(distilled, evidence=evidence, progress=distiller.progress).encode()}
 
 
 def _document(distilled: DistilledDataset, output: Path, comparison: dict[str, Any] | None) -> dict[str, Any]:
-    rows = zip(distilled.texts, distilled.labels.tolist(), distilled.weights.tolist(), distilled.lineage, strict=True)
+    rows = zip(
+        distilled.texts, distilled.labels.tolist(), distilled.weights.tolist(), distilled.lineage, strict=True
+    )
     texts = [
-        {"text": text, "label": label, "label_text": distilled.label_names[label], "weight": weight, "cosine": lineage.cosine}
+        {
+            "text": text,
+            "label": label,
+            "label_text": distilled.label_names[label],
+            "weight": weight,
+            "cosine": lineage.cosine,
+        }
         for text, label, weight, lineage in rows
     ]
     return {"output": str(output), "texts": texts, "manifest": distilled.manifest, "comparison": comparison}
@@ -153,10 +184,12 @@ def _document(distilled: DistilledDataset, output: Path, comparison: dict[str, A
 
 def show_comparison(comparison: dict[str, Any]) -> None:
     """Prints the honest table and how to read it."""
-    from dallme.tables import comparison_cells, star_note
+    from dallme.dataset.tables import comparison_cells, star_note
 
     print_notes(comparison["notes"])
-    print(f"\naccuracy on {comparison['test_rows']:,} test rows (in brackets: share of the full data's accuracy)")
+    print(
+        f"\naccuracy on {comparison['test_rows']:,} test rows (in brackets: share of the full data's accuracy)"
+    )
     print_table(*comparison_cells(comparison))
     if note := star_note(comparison):
         print(note)

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dallme.cli import options
-from dallme.cli.output import print_json, print_notes, print_table
-from dallme.cli.progress import make_progress
+from dallme.cli.output import make_progress, print_json, print_notes, print_table
 
 if TYPE_CHECKING:
-    from dallme.embedders.explain import Explanation
+    from dallme.embedders.cost import Explanation
 
 #: Texts that ``--explain`` shows.
 SHOWN = 5
@@ -21,10 +20,14 @@ SHOWN = 5
 def embed(
     source: options.Source,
     output: Annotated[
-        Path | None, typer.Option("--output", help="File for the vectors: .parquet (with texts and labels) or .npy.")
+        Path | None,
+        typer.Option("--output", help="File for the vectors: .parquet (with texts and labels) or .npy."),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Embed nothing: show the exact strings, their tokens, and how many are cut.")
+        bool,
+        typer.Option(
+            "--explain", help="Embed nothing: show the exact strings, their tokens, and how many are cut."
+        ),
     ] = False,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
@@ -45,12 +48,12 @@ def embed(
 
     Example: dallme embed reviews.csv --output vectors.parquet
     """
-    from dallme.embedders.explain import explain as explain_texts
+    from dallme.embedders.cache import EmbeddingStore, embed_with_store
+    from dallme.embedders.cache.export import check_format, write_vectors
+    from dallme.embedders.cost import explain as explain_texts
     from dallme.embedders.resolve import resolve
     from dallme.errors import OutputError
     from dallme.readers import read
-    from dallme.store import EmbeddingStore, embed_with_store
-    from dallme.store.export import check_format, write_vectors
 
     if output is not None:
         check_format(output)
@@ -109,6 +112,8 @@ def _show(found: Explanation, json: bool) -> None:
         )
         return
     limit = "all tokens" if found.token_limit is None else f"at most {found.token_limit} tokens"
-    print(f"{found.embedder} reads {limit} of a text; {found.share_cut:.1%} of {len(found.strings):,} are cut")
+    print(
+        f"{found.embedder} reads {limit} of a text; {found.share_cut:.1%} of {len(found.strings):,} are cut"
+    )
     print(f"before each text stands {found.prefix!r}" if found.prefix else "nothing stands before a text")
     print_table(["tokens", "what is embedded"], [[str(tokens), string] for string, tokens in examples])

@@ -9,16 +9,20 @@ import typer
 
 from dallme.cli import options
 from dallme.cli.distill import DEFAULT_CLASSIFIERS
-from dallme.cli.output import print_json, print_notes, print_table
-from dallme.cli.progress import make_progress
+from dallme.cli.output import make_progress, print_json, print_notes, print_table
 
 
 def evaluate(
     source: Annotated[
-        str, typer.Argument(metavar="DIR_OR_SOURCE", help="A folder that distill wrote, or any source of labelled texts.")
+        str,
+        typer.Argument(
+            metavar="DIR_OR_SOURCE", help="A folder that distill wrote, or any source of labelled texts."
+        ),
     ],
     test: options.Test,
-    full: Annotated[str | None, typer.Option("--full", help="The full data: says how much of its accuracy is recovered.")] = None,
+    full: Annotated[
+        str | None, typer.Option("--full", help="The full data: says how much of its accuracy is recovered.")
+    ] = None,
     classifiers: options.Classifiers = DEFAULT_CLASSIFIERS,
     protocol: options.Protocol = None,
     runs: options.Sets = None,
@@ -48,11 +52,11 @@ def evaluate(
 
     Example: dallme evaluate distilled --test reviews-test.csv --full reviews.csv
     """
-    from dallme.distilled import DistilledDataset
-    from dallme.distilled.folder import is_distilled
+    from dallme.dataset import DistilledDataset
+    from dallme.dataset.folder import is_distilled
     from dallme.distiller import Distiller
-    from dallme.evaluation import judging
-    from dallme.evaluation.protocol import make_classifiers, overlap_note
+    from dallme.evaluation import evaluate as judging
+    from dallme.evaluation.evaluate import make_classifiers, overlap_note
     from dallme.readers import read
 
     plan = options.make_protocol(
@@ -68,10 +72,20 @@ def evaluate(
     )
     progress = make_progress()
     model = options.configure_embedder(
-        embedder, base_url=base_url, dimensions=dimensions, budget_usd=budget_usd, price=price, unknown_words=unknown_words
+        embedder,
+        base_url=base_url,
+        dimensions=dimensions,
+        budget_usd=budget_usd,
+        price=price,
+        unknown_words=unknown_words,
     )
     embeds = Distiller(
-        per_class=1, embedder=model, prompt=prompt, seed=seed, store=options.store_folder(store), progress=progress
+        per_class=1,
+        embedder=model,
+        prompt=prompt,
+        seed=seed,
+        store=options.store_folder(store),
+        progress=progress,
     )
     judges = make_classifiers(options.split_names(classifiers), embeds)
     judging.check_plan(plan, judges, has_full=full is not None)
@@ -79,13 +93,22 @@ def evaluate(
     # A folder of ours has columns of its own names; the user's names are for the user's data.
     distilled = is_distilled(Path(source))
     texts = (
-        DistilledDataset.load(source).to_labelled_texts() if distilled else read(source, drop_bad_rows=drop_bad_rows, **columns)
+        DistilledDataset.load(source).to_labelled_texts()
+        if distilled
+        else read(source, drop_bad_rows=drop_bad_rows, **columns)
     )
     held_out = read(test, **columns, drop_bad_rows=drop_bad_rows, like=texts)
     everything = read(full, **columns, drop_bad_rows=drop_bad_rows, like=texts) if full else None
-    notes = [*texts.notes, *held_out.notes, *(everything.notes if everything else ()), *overlap_note(texts, held_out)]
+    notes = [
+        *texts.notes,
+        *held_out.notes,
+        *(everything.notes if everything else ()),
+        *overlap_note(texts, held_out),
+    ]
     kept = options.result_store(store, progress, no_cache=no_cache)
-    scores = judging.evaluate(texts, held_out, judges, full=everything, seed=seed, progress=progress, protocol=plan, results=kept)
+    scores = judging.evaluate(
+        texts, held_out, judges, full=everything, seed=seed, progress=progress, protocol=plan, results=kept
+    )
     results = [score.as_dict() for score in scores]
     print_notes(notes)
     if json:

@@ -15,14 +15,13 @@ from dallme import __version__
 from dallme.cli.audit import audit
 from dallme.cli.compare import compare
 from dallme.cli.curve import curve
-from dallme.cli.decode import decode
 from dallme.cli.demo import demo
 from dallme.cli.distill import distill
 from dallme.cli.doctor import doctor
 from dallme.cli.embed import embed
 from dallme.cli.evaluate import evaluate
 from dallme.cli.export import export
-from dallme.cli.invert_check import invert_check
+from dallme.cli.inverters import decode, invert_check, train_inverter
 from dallme.cli.parts import list_parts
 from dallme.cli.plan import plan
 from dallme.cli.probe import probe
@@ -30,7 +29,6 @@ from dallme.cli.push import push
 from dallme.cli.report import report
 from dallme.cli.reproduce import reproduce
 from dallme.cli.review import review
-from dallme.cli.train_inverter import train_inverter
 from dallme.errors import DallmeError
 
 app = typer.Typer(
@@ -60,7 +58,10 @@ app.command()(demo)
 
 
 @app.callback(invoke_without_command=True)
-def _main(context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _main(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
     if version:
         print(f"dallme {__version__}")
     elif context.invoked_subcommand is None:
@@ -105,7 +106,9 @@ def _status() -> int:
         return 0
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
-            return _fail(f"expected to read and write files, could not: {error}; make room, or see to the permissions")
+            return _fail(
+                f"expected to read and write files, could not: {error}; make room, or see to the permissions"
+            )
         raise
     except MemoryError:
         return _fail("expected enough memory, found too little; use a smaller source or a faster embedder")
@@ -117,7 +120,10 @@ def _fail(message: str) -> int:
 
 
 def _interrupted() -> int:
-    print("interrupted; the same command continues where this one stopped (train-inverter with --resume)", file=sys.stderr)
+    print(
+        "interrupted; the same command continues where this one stopped (train-inverter with --resume)",
+        file=sys.stderr,
+    )
     return 130
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from dallme import registry
-from dallme.cli import completion, options
+from dallme.cli import options
+from dallme.cli import options as completion
 from dallme.cli.output import print_json, print_table
 from dallme.errors import UnknownNameError
 
@@ -17,7 +18,10 @@ KINDS = (*registry.ROLES, "experiments")
 
 def list_parts(
     role: Annotated[
-        str | None, typer.Argument(metavar="[ROLE]", help=f"One of: {', '.join(KINDS)}.", autocompletion=completion.words(*KINDS))
+        str | None,
+        typer.Argument(
+            metavar="[ROLE]", help=f"One of: {', '.join(KINDS)}.", autocompletion=completion.words(*KINDS)
+        ),
     ] = None,
     json: options.Json = False,
 ) -> None:
@@ -51,13 +55,17 @@ def list_parts(
 
 def _list_experiments(*, json: bool) -> None:
     """Lists the tables and figures of the paper that can be reproduced."""
-    from dallme.experiments.loading import experiment_names, load_experiment
+    from dallme.experiments.spec import experiment_names, load_experiment
 
     found = [load_experiment(name) for name in experiment_names()]
     if json:
-        print_json({"experiments": [{"name": each.name, "title": each.title, "place": each.place} for each in found]})
+        print_json(
+            {"experiments": [{"name": each.name, "title": each.title, "place": each.place} for each in found]}
+        )
         return
-    print_table(["name", "in the paper", "what it shows"], [[each.name, each.place, each.title] for each in found])
+    print_table(
+        ["name", "in the paper", "what it shows"], [[each.name, each.place, each.title] for each in found]
+    )
 
 
 def _state(part: registry.Part) -> str:

@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dallme.cli import decoders, options
+from dallme.cli import options
+from dallme.cli import options as decoders
 from dallme.cli.output import print_json, print_notes
 
 if TYPE_CHECKING:
     from dallme.data import LabelledTexts
-    from dallme.decoders.llm.plan import WritingPlan
-    from dallme.planning import Plan
+    from dallme.decoders.llm import WritingPlan
+    from dallme.embedders.cost import Plan
 
-Decoder = Annotated[str | None, typer.Option("--decoder", help="llm:MODEL: say what it would take to write the texts, too.")]
+Decoder = Annotated[
+    str | None, typer.Option("--decoder", help="llm:MODEL: say what it would take to write the texts, too.")
+]
 
 
 def plan(
@@ -37,7 +40,9 @@ def plan(
     examples: decoders.Examples = None,
     output_price: decoders.OutputPrice = None,
     max_tokens: options.MaxTokens = 128,
-    rows: Annotated[int | None, typer.Option("--rows", help="Plan for so many rows like those of SOURCE.")] = None,
+    rows: Annotated[
+        int | None, typer.Option("--rows", help="Plan for so many rows like those of SOURCE.")
+    ] = None,
     store: options.Store = None,
     json: options.Json = False,
 ) -> None:
@@ -47,10 +52,10 @@ def plan(
 
     Example: dallme plan reviews.csv --embedder openai:text-embedding-3-large
     """
+    from dallme.embedders.cache import EmbeddingStore
+    from dallme.embedders.cost import make_plan
     from dallme.embedders.resolve import resolve
-    from dallme.planning import make_plan
     from dallme.readers import read
-    from dallme.store import EmbeddingStore
 
     services = {
         "base_url": base_url,
@@ -62,7 +67,11 @@ def plan(
     writing_options = {"drafts": drafts, "examples": examples, "output_price": output_price}
     named, own = decoders.configure(embedder, decoder or "nearest", writing_options, services)
     model = resolve(named)
-    columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
+    columns: dict[str, Any] = {
+        "text_column": text_column,
+        "label_column": label_column,
+        "drop_bad_rows": drop_bad_rows,
+    }
     texts = read(source, **columns, labelled=decoder is not None)
     writing = None
     if decoder is not None:
@@ -89,15 +98,18 @@ def _plan_writing(
         InputError: If the decoder calls no service.
     """
     from dallme import registry
-    from dallme.decoders.llm.decoder import LLMDecoder
-    from dallme.decoders.llm.plan import plan_writing
+    from dallme.decoders.llm import LLMDecoder, plan_writing
     from dallme.distiller import Distiller
     from dallme.errors import InputError
 
     made = registry.make("decoders", decoder, **own)
     if not isinstance(made, LLMDecoder):
-        raise InputError(f"expected a decoder that calls a service, such as llm:MODEL, found {decoder!r}; leave --decoder out")
-    return plan_writing(made, texts, Distiller(**budget, embedder="hashing", decoder=made).allocate(texts), max_tokens)
+        raise InputError(
+            f"expected a decoder that calls a service, such as llm:MODEL, found {decoder!r}; leave --decoder out"
+        )
+    return plan_writing(
+        made, texts, Distiller(**budget, embedder="hashing", decoder=made).allocate(texts), max_tokens
+    )
 
 
 def _show_writing(plan: WritingPlan) -> None:
@@ -105,11 +117,23 @@ def _show_writing(plan: WritingPlan) -> None:
     lines = [
         ("decoder", plan.decoder, ""),
         ("texts", f"{plan.texts:,}", ""),
-        ("requests", f"{plan.requests:,}", "one a draft; answers that are kept already are not asked for again"),
+        (
+            "requests",
+            f"{plan.requests:,}",
+            "one a draft; answers that are kept already are not asked for again",
+        ),
         ("tokens read", f"{plan.read:,}", "estimated from randomly drawn rows"),
         ("tokens written", f"{plan.written:,}", "at most"),
-        ("price", _money(plan.price_usd), plan.price_is if plan.price_usd is None else f"at most; {plan.price_is}"),
-        ("time", "not known" if plan.seconds is None else f"about {_duration(plan.seconds)}", plan.seconds_are),
+        (
+            "price",
+            _money(plan.price_usd),
+            plan.price_is if plan.price_usd is None else f"at most; {plan.price_is}",
+        ),
+        (
+            "time",
+            "not known" if plan.seconds is None else f"about {_duration(plan.seconds)}",
+            plan.seconds_are,
+        ),
     ]
     for name, value, how in lines:
         print(f"{name:<15} {value}{f' ({how})' if how else ''}")
@@ -127,7 +151,11 @@ def _show(plan: Plan) -> None:
         ("texts cut", f"{plan.cut:,}", limit),
         *([("requests", f"{plan.requests:,}", "")] if plan.requests is not None else []),
         ("price", _money(plan.price_usd), plan.price_is),
-        ("time", "not known" if plan.seconds is None else f"about {_duration(plan.seconds)}", plan.seconds_are),
+        (
+            "time",
+            "not known" if plan.seconds is None else f"about {_duration(plan.seconds)}",
+            plan.seconds_are,
+        ),
         ("disk", "not known" if plan.disk_bytes is None else f"{plan.disk_bytes / 1e6:,.1f} MB", ""),
     ]
     for name, value, how in lines:

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dallme.cli import completion, options
-from dallme.cli.output import print_json, print_notes, print_table
-from dallme.cli.progress import make_progress
+from dallme.cli import options
+from dallme.cli import options as completion
+from dallme.cli.output import make_progress, print_json, print_notes, print_table
 
 
 def probe(
@@ -38,19 +38,27 @@ def probe(
 
     Example: dallme probe reviews.csv --test reviews-test.csv --embedder all-MiniLM-L6-v2,hashing
     """
+    from dallme.embedders.cache import EmbeddingStore, embed_with_store
     from dallme.embedders.resolve import resolve
     from dallme.evaluation.probe import probe as probe_vectors
     from dallme.readers import read
-    from dallme.store import EmbeddingStore, embed_with_store
 
     models = {}
     for name in options.split_names(embedder):
         # An option is for those of several embedders that have it.
         configured = options.configure_embedder(
-            name, base_url=base_url, budget_usd=budget_usd, unknown_words=unknown_words, lenient="," in embedder
+            name,
+            base_url=base_url,
+            budget_usd=budget_usd,
+            unknown_words=unknown_words,
+            lenient="," in embedder,
         )
         models[name] = resolve(configured)
-    columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "drop_bad_rows": drop_bad_rows}
+    columns: dict[str, Any] = {
+        "text_column": text_column,
+        "label_column": label_column,
+        "drop_bad_rows": drop_bad_rows,
+    }
     texts = read(source, **columns)
     held_out = read(test, **columns, like=texts)
     print_notes([*texts.notes, *held_out.notes])
@@ -63,5 +71,8 @@ def probe(
         print_json({"results": results, "train_rows": len(texts), "test_rows": len(held_out)})
         return
     head = ["embedder", "dimension", "accuracy", "macro-F1"]
-    body = [[row["embedder"], str(row["dimension"]), f"{row['accuracy']:.3f}", f"{row['macro_f1']:.3f}"] for row in results]
+    body = [
+        [row["embedder"], str(row["dimension"]), f"{row['accuracy']:.3f}", f"{row['macro_f1']:.3f}"]
+        for row in results
+    ]
     print_table(head, body)

@@ -15,18 +15,33 @@ def push(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that distill wrote.")],
     repo_id: Annotated[str, typer.Argument(metavar="ID", help="user/name or organisation/name on the Hub.")],
     private: Annotated[
-        bool, typer.Option("--private/--public", help="Who may see the repository, if it is made now; public ones need --public.")
+        bool,
+        typer.Option(
+            "--private/--public",
+            help="Who may see the repository, if it is made now; public ones need --public.",
+        ),
     ] = True,
     license: Annotated[
         str | None,
-        typer.Option("--license", help="Licence as the Hub names it (cc-by-4.0); by default that of the source's card."),
+        typer.Option(
+            "--license", help="Licence as the Hub names it (cc-by-4.0); by default that of the source's card."
+        ),
     ] = None,
     language: Annotated[
-        str | None, typer.Option("--language", help="Comma-separated ISO 639 codes; by default those of the source's card.")
+        str | None,
+        typer.Option(
+            "--language", help="Comma-separated ISO 639 codes; by default those of the source's card."
+        ),
     ] = None,
-    commit_message: Annotated[str | None, typer.Option("--commit-message", help="What the commit says.")] = None,
-    revision: Annotated[str | None, typer.Option("--revision", help="Branch to write to, made if need be.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files and the card; send nothing.")] = False,
+    commit_message: Annotated[
+        str | None, typer.Option("--commit-message", help="What the commit says.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="Branch to write to, made if need be.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the files and the card; send nothing.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Upload a distilled set and its card to the Hugging Face Hub, in one commit.
@@ -36,9 +51,9 @@ def push(
 
     Example: dallme push distilled user/reviews-distilled --license cc-by-4.0 --dry-run
     """
-    from dallme.distilled import DistilledDataset
-    from dallme.distilled.dataset import AUDIT, CARD
-    from dallme.distilled.hub import prepare, send
+    from dallme.dataset import DistilledDataset
+    from dallme.dataset.distilled import AUDIT, CARD
+    from dallme.dataset.hub import prepare, send
 
     distilled, files = DistilledDataset.read(folder)
     audit = files.get(AUDIT)
@@ -49,7 +64,13 @@ def push(
     sizes = {name: len(content) for name, content in upload.files.items()}
     readme = upload.files[CARD].decode()
     if json:
-        sent = {"repo_id": repo_id, "address": address, "private": private, "files": sizes, "notes": list(upload.notes)}
+        sent = {
+            "repo_id": repo_id,
+            "address": address,
+            "private": private,
+            "files": sizes,
+            "notes": list(upload.notes),
+        }
         print_json(sent | ({"card": readme} if dry_run else {}))
         return
     for name, size in sizes.items():

@@ -8,28 +8,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dallme.cli import options
-from dallme.cli.output import print_json, print_notes
-from dallme.cli.progress import make_progress
+from dallme.cli.output import make_progress, print_json, print_notes
 from dallme.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from dallme.audit.evidence import Evidence
-    from dallme.distilled import DistilledDataset
+    from dallme.audit.inputs import AuditInput
+    from dallme.dataset import DistilledDataset
     from dallme.progress import Progress
 
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that distill wrote.")],
     source: Annotated[
-        str | None, typer.Option("--source", help="The data that it was distilled from: adds the map and the nearest real texts.")
+        str | None,
+        typer.Option(
+            "--source", help="The data that it was distilled from: adds the map and the nearest real texts."
+        ),
     ] = None,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     id_column: options.IdColumn = None,
     drop_bad_rows: options.DropBadRows = False,
-    embedder: Annotated[str | None, typer.Option("--embedder", help="In place of the one that the set was made with.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option("--embedder", help="In place of the one that the set was made with.")
+    ] = None,
     store: options.Store = None,
-    output: Annotated[Path | None, typer.Option("--output", help="File to write, .html; by default DIR/report.html.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File to write, .html; by default DIR/report.html.")
+    ] = None,
     points: Annotated[int, typer.Option("--points", help="Most source rows that the map shows.")] = 25_000,
     json: options.Json = False,
 ) -> None:
@@ -37,11 +43,11 @@ def report(
 
     Example: dallme report distilled --source reviews.csv
     """
-    from dallme.distilled import DistilledDataset
-    from dallme.distilled.card_audit import check_audit, parse_audit
-    from dallme.distilled.dataset import AUDIT, REPORT
-    from dallme.distilled.folder import finish
-    from dallme.durable import replace_file
+    from dallme.atomic import atomic_write
+    from dallme.dataset import DistilledDataset
+    from dallme.dataset.card import check_audit, parse_audit
+    from dallme.dataset.distilled import AUDIT, REPORT
+    from dallme.dataset.folder import finish
     from dallme.report.page import render
     from dallme.validation import check_positive
 
@@ -52,15 +58,21 @@ def report(
     if audit is not None:
         check_audit(audit, distilled)
     progress = make_progress()
-    columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "id_column": id_column}
+    columns: dict[str, Any] = {
+        "text_column": text_column,
+        "label_column": label_column,
+        "id_column": id_column,
+    }
     evidence = None
     if source is not None:
-        evidence = _gather(distilled, source, columns | {"drop_bad_rows": drop_bad_rows}, embedder, store, progress)
+        evidence = _gather(
+            distilled, source, columns | {"drop_bad_rows": drop_bad_rows}, embedder, store, progress
+        )
     page = render(distilled, evidence=evidence, audit=audit, points=points, progress=progress).encode()
     if file.parent == folder:
         finish(folder)
     try:
-        replace_file(file, page)
+        atomic_write(file, page)
     except OSError as error:
         raise OutputError(
             f"expected to write {str(file)!r}, could not: {error.strerror or error}; nothing was written"
@@ -73,10 +85,12 @@ def report(
         print(f"{len(distilled):,} texts in {file} ({len(page) / 1e6:.1f} MB)")
 
 
-def _missing(evidence: Evidence | None) -> list[str]:
+def _missing(evidence: AuditInput | None) -> list[str]:
     """What the page could have had."""
     if evidence is None:
-        return ["no map and no nearest real texts without the data it was distilled from; name them with --source"]
+        return [
+            "no map and no nearest real texts without the data it was distilled from; name them with --source"
+        ]
     if evidence.vectors is None:
         return ["no map, as the set was made of ready vectors; name an embedder with --embedder"]
     return []
@@ -85,10 +99,14 @@ def _missing(evidence: Evidence | None) -> list[str]:
 def _check(file: Path) -> None:
     """Finds what is wrong with where to write, before any work."""
     if file.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"expected a file name that ends in .html, found {file.name!r}; choose another --output")
+        raise InputError(
+            f"expected a file name that ends in .html, found {file.name!r}; choose another --output"
+        )
     if file.is_dir() or not file.parent.is_dir():
         found = "a folder" if file.is_dir() else f"no folder at {str(file.parent)!r}"
-        raise OutputError(f"expected a file to write to in a folder that is there, found {found}; choose another --output")
+        raise OutputError(
+            f"expected a file to write to in a folder that is there, found {found}; choose another --output"
+        )
 
 
 def _gather(
@@ -98,9 +116,9 @@ def _gather(
     embedder: str | None,
     store: Path | None,
     progress: Progress,
-) -> Evidence:
+) -> AuditInput:
     """Reads the source and embeds what the store does not hold."""
-    from dallme.audit.evidence import gather
+    from dallme.audit.inputs import gather
     from dallme.readers import read
 
     texts = read(source, **columns)

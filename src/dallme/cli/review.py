@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dallme.cli import options
-from dallme.cli.output import print_json, print_notes, print_table
-from dallme.cli.progress import make_progress
+from dallme.cli.output import make_progress, print_json, print_notes, print_table
 
 if TYPE_CHECKING:
-    from dallme.audit.evidence import Evidence
-    from dallme.distilled import DistilledDataset
+    from dallme.audit.inputs import AuditInput
+    from dallme.dataset import DistilledDataset
     from dallme.progress import Progress
     from dallme.review.versions import Versions
 
@@ -24,24 +23,39 @@ if TYPE_CHECKING:
 def review(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that distill wrote.")],
     source: Annotated[
-        str | None, typer.Option("--source", help="The data that it was distilled from: adds the map and the nearest real texts.")
+        str | None,
+        typer.Option(
+            "--source", help="The data that it was distilled from: adds the map and the nearest real texts."
+        ),
     ] = None,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     id_column: options.IdColumn = None,
     drop_bad_rows: options.DropBadRows = False,
-    embedder: Annotated[str | None, typer.Option("--embedder", help="In place of the one that the set was made with.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option("--embedder", help="In place of the one that the set was made with.")
+    ] = None,
     store: options.Store = None,
     points: Annotated[int, typer.Option("--points", help="Most source rows that the map shows.")] = 25_000,
-    output: Annotated[Path | None, typer.Option("--output", help="Folder for the versions; by default DIR/versions.")] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at; others than loopback need --token.")] = "127.0.0.1",
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder for the versions; by default DIR/versions.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen at; others than loopback need --token.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen at; 0 takes a free one.")] = 8710,
     token: Annotated[
         str | None,
-        typer.Option("--token", envvar="DALLME_REVIEW_TOKEN", help="What a browser has to bring, 16 characters or more."),
+        typer.Option(
+            "--token",
+            envvar="DALLME_REVIEW_TOKEN",
+            help="What a browser has to bring, 16 characters or more.",
+        ),
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Whether to open the page.")] = True,
-    history: Annotated[bool, typer.Option("--history", help="Print what was changed so far, and serve nothing.")] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Print what was changed so far, and serve nothing.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Accept, edit, relabel and drop the texts of a distilled set in the browser; each save makes a new version.
@@ -58,20 +72,31 @@ def review(
         return
 
     from dallme.review import server
-    from dallme.review.guard import Guard, check_token, is_loopback
-    from dallme.review.session import Session
+    from dallme.review.app import Guard, Session, check_token, is_loopback
 
     server.check_packages()
     check_token(host, token)
     with server.listen(host, port) as taken:
         guard = Guard(host, taken.getsockname()[1], token)
         progress = make_progress()
-        columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column, "id_column": id_column}
-        look = None if source is None else _look(source, columns | {"drop_bad_rows": drop_bad_rows}, embedder, store, progress)
+        columns: dict[str, Any] = {
+            "text_column": text_column,
+            "label_column": label_column,
+            "id_column": id_column,
+        }
+        look = (
+            None
+            if source is None
+            else _look(source, columns | {"drop_bad_rows": drop_bad_rows}, embedder, store, progress)
+        )
         session = Session(versions, look, points, progress)
         session.page(guard.secret)  # what is wrong with it is said here, not in the browser
         if not is_loopback(host):
-            print_notes([f"others can reach {host}: texts and token go over the network as they are, so use one that you trust"])
+            print_notes(
+                [
+                    f"others can reach {host}: texts and token go over the network as they are, so use one that you trust"
+                ]
+            )
         _announce(versions, server.address(guard), json=json)
         if browser:
             _open(server.address(guard))
@@ -83,20 +108,19 @@ def review(
 
 def _look(
     source: str, columns: dict[str, Any], embedder: str | None, store: Path | None, progress: Progress
-) -> Callable[[DistilledDataset], Evidence]:
+) -> Callable[[DistilledDataset], AuditInput]:
     """Reads the source, and gives what sets a version beside it; the embedder is loaded once."""
-    from dallme.audit.evidence import gather
-    from dallme.audit.reopening import reopen
+    from dallme.audit.inputs import gather, restore_embedder
     from dallme.readers import read
 
     texts = read(source, **columns)
     print_notes(texts.notes)
     made: list[Any] = []
 
-    def look(distilled: DistilledDataset) -> Evidence:
+    def look(distilled: DistilledDataset) -> AuditInput:
         vectors = options.store_folder(store)
         if not made:
-            made.append(reopen(distilled.manifest, embedder, vectors))
+            made.append(restore_embedder(distilled.manifest, embedder, vectors))
         return gather(distilled, texts, embedder=made[0], store=vectors, progress=progress)
 
     return look
@@ -130,7 +154,7 @@ def _open(address: str) -> None:
 
 def _print_history(versions: Versions, *, json: bool) -> None:
     """Prints what each review changed, the oldest first."""
-    from dallme.review.history import count_actions
+    from dallme.review.changes import count_actions
 
     newest = versions.newest()
     if json:
@@ -138,7 +162,20 @@ def _print_history(versions: Versions, *, json: bool) -> None:
         return
     print(f"version {newest.number}, {len(newest.distilled):,} texts, in {newest.folder}")
     if newest.history:
-        head = ["version", "made from", "when", "texts", "edited", "relabelled", "dropped", "accepted", "no longer accepted"]
+        head = [
+            "version",
+            "made from",
+            "when",
+            "texts",
+            "edited",
+            "relabelled",
+            "dropped",
+            "accepted",
+            "no longer accepted",
+        ]
         told = [(entry, count_actions(entry).values()) for entry in newest.history]
-        rows = [[entry["version"], entry["parent"], entry["when"], entry["texts"], *counts] for entry, counts in told]
+        rows = [
+            [entry["version"], entry["parent"], entry["when"], entry["texts"], *counts]
+            for entry, counts in told
+        ]
         print_table(head, [[str(cell) for cell in row] for row in rows])

@@ -72,9 +72,13 @@ class Condenser(ABC):
         for label, count in budget.items():
             found = len(rows[label])
             if check_positive(count, f"prototypes of class {label}") > found:
-                raise InputError(f"expected at least {count} rows in class {label}, found {found}; ask for fewer texts")
+                raise InputError(
+                    f"expected at least {count} rows in class {label}, found {found}; ask for fewer texts"
+                )
         groups = _share_out(budget, rows)
-        pieces = ([(label, vectors.vectors[rows[label]], budget[label]) for label in group] for group in groups)
+        pieces = (
+            [(label, vectors.vectors[rows[label]], budget[label]) for label in group] for group in groups
+        )
         work = _Condensing(self, seed)
         condensed: dict[int, list[Cluster]] = {}
         with (progress or SilentProgress()).task("condense", total=len(budget)) as task:
@@ -82,7 +86,11 @@ class Condenser(ABC):
                 condensed |= found_clusters
                 task.advance(len(found_clusters))
         labels = [label for label in budget for _ in condensed[label]]
-        return _assemble(vectors.vectors, labels, [(rows[label], cluster) for label in budget for cluster in condensed[label]])
+        return _assemble(
+            vectors.vectors,
+            labels,
+            [(rows[label], cluster) for label in budget for cluster in condensed[label]],
+        )
 
     @abstractmethod
     def _condense_class(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> list[Cluster]:
@@ -125,7 +133,9 @@ def _share_out(budget: Mapping[int, int], rows: Mapping[int, np.ndarray]) -> lis
     return groups
 
 
-def _assemble(vectors: np.ndarray, labels: list[int], clusters: list[tuple[np.ndarray, Cluster]]) -> Prototypes:
+def _assemble(
+    vectors: np.ndarray, labels: list[int], clusters: list[tuple[np.ndarray, Cluster]]
+) -> Prototypes:
     """Puts the clusters of all classes into one record, members by their distance to the prototype."""
     members, spread, responsibilities = [], [], []
     for rows, cluster in clusters:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn import mixture
 
-from dallme.condensers._partition import fill_empty, members_of, reproducible
 from dallme.condensers.base import Cluster, Condenser
+from dallme.condensers.partition import fill_empty, members_of, reproducible
 from dallme.errors import InputError, UnknownNameError
 
 COVARIANCE_TYPES = ("diag", "spherical", "tied", "full")
@@ -45,7 +45,10 @@ class GaussianMixture(Condenser):
     def _condense_class(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> list[Cluster]:
         seed = int(rng.integers(2**31))
         if count == len(vectors):  # also where there is one row, which scikit-learn refuses
-            return [Cluster(row, np.array([i]), 1.0, np.ones(1, dtype=np.float32)) for i, row in enumerate(vectors)]
+            return [
+                Cluster(row, np.array([i]), 1.0, np.ones(1, dtype=np.float32))
+                for i, row in enumerate(vectors)
+            ]
         means, shares = self._fit(vectors.astype(np.float64), count, seed)
         labels = fill_empty(vectors, shares.argmax(axis=1), count)
         weights = shares.sum(axis=0)

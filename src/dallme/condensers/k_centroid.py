@@ -8,8 +8,8 @@ import faiss
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 
-from dallme.condensers._partition import fill_empty, mean_clusters, reproducible
 from dallme.condensers.base import Cluster, Condenser
+from dallme.condensers.partition import fill_empty, mean_clusters, reproducible
 from dallme.errors import UnknownNameError
 
 BACKENDS = ("auto", "scikit-learn", "faiss")
@@ -79,7 +79,12 @@ def _faiss(vectors: np.ndarray, count: int, seed: int) -> np.ndarray:
     with reproducible():
         start, _ = kmeans_plusplus(vectors[sample], count, random_state=seed)
     kmeans = faiss.Kmeans(
-        vectors.shape[1], count, niter=_ITERATIONS, seed=seed, min_points_per_centroid=1, max_points_per_centroid=len(vectors)
+        vectors.shape[1],
+        count,
+        niter=_ITERATIONS,
+        seed=seed,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(vectors),
     )
     kmeans.train(vectors, init_centroids=start)
     _, labels = kmeans.assign(vectors)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dallme.condensers._partition import members_of, nearest
 from dallme.condensers.base import Cluster, Condenser
+from dallme.condensers.partition import members_of, nearest
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from dallme import registry
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context, Decoder
-from dallme.decoders.trial import EMBEDDING_STUDENT, Trial
+from dallme.decoders.holdout import EMBEDDING_STUDENT, HoldoutSplit
 from dallme.errors import DallmeError, InputError
 from dallme.validation import check_positive
 
@@ -54,12 +54,14 @@ class AutoDecoder(Decoder):
             raise InputError(f"expected share to be a number between 0 and 1, found {self.share!r}")
         check_positive(self.most, "most")
 
-    def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
+    def _decode(
+        self, prototypes: Prototypes, context: Context, rng: np.random.Generator
+    ) -> list[DecodedText]:
         seed = int(rng.integers(2**32))
         names, students = self._names(self.candidates, "candidates"), self._names(self.students, "students")
         if context.embedder is None:
             students = [student for student in students if student != EMBEDDING_STUDENT]
-        trial = Trial.split(prototypes, context, rng, share=self.share, most=self.most)
+        trial = HoldoutSplit.split(prototypes, context, rng, share=self.share, most=self.most)
         scores: dict[str, dict[str, float]] = {}
         left_out: dict[str, str] = {}
         cost = 0.0
@@ -99,8 +101,8 @@ class AutoDecoder(Decoder):
         """
         decoder: Decoder = registry.make("decoders", name)
         if registry.split("decoders", name)[0].name == "vec2text":
-            from dallme.decoders.vec2text.config import InverterConfig
-            from dallme.decoders.vec2text.fit import check_fit, find_inverter
+            from dallme.decoders.vec2text.inverter import check_fit, find_inverter
+            from dallme.decoders.vec2text.model import InverterConfig
 
             folder = find_inverter(getattr(decoder, "inverter", ""))
             check_fit(InverterConfig.read(folder), folder, context.vectors.fingerprint)

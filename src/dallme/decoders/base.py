@@ -59,7 +59,9 @@ class Context:
         """Checks that texts and vectors belong together."""
         check_positive(self.max_tokens, "max_tokens")
         if len(self.source) != len(self.vectors):
-            raise InputError(f"expected a vector for each text, found {len(self.vectors)} vectors for {len(self.source)} texts")
+            raise InputError(
+                f"expected a vector for each text, found {len(self.vectors)} vectors for {len(self.source)} texts"
+            )
 
     def once(self, name: Hashable, make: Callable[[], Made]) -> Made:
         """What `make` makes out of the source; whoever is given the same :attr:`kept` later finds it made.
@@ -81,7 +83,9 @@ class Context:
             InputError: If there is no embedder, or it can make nothing of a text.
         """
         if self.embedder is None:
-            raise InputError("expected an embedder to embed texts with, found none: the vectors were handed over")
+            raise InputError(
+                "expected an embedder to embed texts with, found none: the vectors were handed over"
+            )
         return self.embedder.embed(texts, prompt=self.prompt)
 
 
@@ -114,9 +118,13 @@ class Decoder(ABC):
             )
         unknown = sorted(set(prototypes.labels.tolist()) - set(context.vectors.class_counts))
         if unknown:
-            raise InputError(f"expected prototypes of the classes {list(context.vectors.class_counts)}, found some of {unknown}")
+            raise InputError(
+                f"expected prototypes of the classes {list(context.vectors.class_counts)}, found some of {unknown}"
+            )
         return self._decode(prototypes, context, np.random.default_rng(seed))
 
     @abstractmethod
-    def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
+    def _decode(
+        self, prototypes: Prototypes, context: Context, rng: np.random.Generator
+    ) -> list[DecodedText]:
         """Decodes checked prototypes."""

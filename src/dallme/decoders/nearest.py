@@ -26,7 +26,9 @@ class NearestDecoder(Decoder):
 
     language: str = "en"
 
-    def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
+    def _decode(
+        self, prototypes: Prototypes, context: Context, rng: np.random.Generator
+    ) -> list[DecodedText]:
         taken: dict[int, set[str]] = {int(label): set() for label in np.unique(prototypes.labels)}
         decoded = []
         with context.progress.task("decode", total=len(prototypes)) as task:
@@ -36,7 +38,9 @@ class NearestDecoder(Decoder):
         return decoded
 
 
-def nearest_unused(vector: np.ndarray, label: int, taken: set[str], context: Context, language: str) -> DecodedText:
+def nearest_unused(
+    vector: np.ndarray, label: int, taken: set[str], context: Context, language: str
+) -> DecodedText:
     """The nearest row of a class whose text, cut to the limit, is not taken yet; it is taken from then on.
 
     Raises:
@@ -45,7 +49,9 @@ def nearest_unused(vector: np.ndarray, label: int, taken: set[str], context: Con
     rows = context.vectors.rows_of(label)
     for place in _descending(context.vectors.vectors[rows] @ vector):
         row = int(rows[place])
-        decoded = first_sentences(context.source.texts[row], row, context.max_tokens, context.count_tokens, language)
+        decoded = first_sentences(
+            context.source.texts[row], row, context.max_tokens, context.count_tokens, language
+        )
         if decoded is not None and decoded.text not in taken:
             taken.add(decoded.text)
             return decoded
@@ -59,13 +65,19 @@ def _descending(values: np.ndarray) -> Iterator[int]:
     """Positions of the values, the largest first, equals in their order; a few are sorted at a time, as few are looked at."""
     given, count = 0, 16
     while given < len(values):
-        top = np.flatnonzero(values >= np.partition(values, -count)[-count]) if count < len(values) else np.arange(len(values))
+        top = (
+            np.flatnonzero(values >= np.partition(values, -count)[-count])
+            if count < len(values)
+            else np.arange(len(values))
+        )
         order = top[np.argsort(-values[top], kind="stable")]
         yield from order[given:].tolist()
         given, count = len(order), 16 * count
 
 
-def first_sentences(text: str, row: int, max_tokens: int, count_tokens: TokenCounter, language: str) -> DecodedText | None:
+def first_sentences(
+    text: str, row: int, max_tokens: int, count_tokens: TokenCounter, language: str
+) -> DecodedText | None:
     """The longest run of sentences from the start of a text that fits a token limit.
 
     A first sentence that is too long by itself is cut between words, or between characters if it has no words apart.
@@ -82,7 +94,9 @@ def first_sentences(text: str, row: int, max_tokens: int, count_tokens: TokenCou
     return DecodedText(" ".join(kept), tuple(kept), (row,) * len(kept)) if kept else None
 
 
-def _longest_prefix(parts: list[str], separator: str, max_tokens: int, count_tokens: TokenCounter) -> list[str]:
+def _longest_prefix(
+    parts: list[str], separator: str, max_tokens: int, count_tokens: TokenCounter
+) -> list[str]:
     """The longest prefix of `parts` that fits once joined, by bisection."""
     low, high = 0, len(parts)
     while low < high:

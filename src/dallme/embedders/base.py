@@ -102,7 +102,9 @@ class Embedder(ABC):
         checked = check_texts(texts)
         return self._finish(self._embed(checked, prompt), len(checked))
 
-    def embed_batches(self, texts: Sequence[str], *, prompt: str | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def embed_batches(
+        self, texts: Sequence[str], *, prompt: str | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Embeds texts batch by batch, for callers who keep each batch as soon as it is done.
 
         Args:
@@ -203,7 +205,9 @@ class EncoderEmbedder(Embedder):
         """Name and dimension; the weights of a user's object are not known, so its vectors are never stored."""
         if self._dimension is None:
             self._dimension = self.embed(["dimension"]).shape[1]
-        return Fingerprint(self.name, weights="unknown", dimension=self._dimension, prompt=self.prefix(prompt) or None)
+        return Fingerprint(
+            self.name, weights="unknown", dimension=self._dimension, prompt=self.prefix(prompt) or None
+        )
 
     def _embed(self, texts: list[str], prompt: str | None) -> Any:
         prefix = self.prefix(prompt)

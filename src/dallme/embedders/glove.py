@@ -94,7 +94,9 @@ class GloVeEmbedder(Embedder):
         if not unknown:
             return ()
         share = unknown / (known + unknown)
-        return (f"{self.name} does not know {unknown:,} of {known + unknown:,} words ({share:.1%}); they were left out",)
+        return (
+            f"{self.name} does not know {unknown:,} of {known + unknown:,} words ({share:.1%}); they were left out",
+        )
 
     def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
         prefix = self.prefix(prompt)
@@ -126,7 +128,9 @@ class GloVeEmbedder(Embedder):
         words = self._words
         pieces = [(text.lower() if words.lower_case else text).split() for text in texts]
         ends = np.cumsum([len(some) for some in pieces])
-        found = np.fromiter(map(self._lookup.__getitem__, chain.from_iterable(pieces)), dtype=np.int64, count=ends[-1])
+        found = np.fromiter(
+            map(self._lookup.__getitem__, chain.from_iterable(pieces)), dtype=np.int64, count=ends[-1]
+        )
         rows = found[found >= 0]
         counts = np.diff(np.concatenate([[0], np.cumsum(found >= 0)])[ends], prepend=0)
         if words.limit is not None:
@@ -141,7 +145,9 @@ class GloVeEmbedder(Embedder):
         shape = (len(counts), len(different))
         chosen = csr_matrix((np.ones(len(rows), dtype=np.float32), columns, bounds), shape=shape)
         # Only the rows that occur are read from the file.
-        return np.asarray(chosen @ self._words.vectors[different] / np.maximum(counts, 1)[:, None], dtype=np.float32)
+        return np.asarray(
+            chosen @ self._words.vectors[different] / np.maximum(counts, 1)[:, None], dtype=np.float32
+        )
 
     @cached_property
     def _words(self) -> WordVectors:

@@ -21,7 +21,8 @@ _WORD = re.compile(r"\w+|[^\w\s]+")
 def _signs(word: str, dimension: int) -> np.ndarray:
     """The word's own direction: `dimension` signs out of its hash, int8."""
     bits = b"".join(
-        blake2b(word.encode(), digest_size=64, salt=block.to_bytes(8, "little")).digest() for block in range(-(-dimension // 512))
+        blake2b(word.encode(), digest_size=64, salt=block.to_bytes(8, "little")).digest()
+        for block in range(-(-dimension // 512))
     )
     return np.unpackbits(np.frombuffer(bits, dtype=np.uint8))[:dimension].astype(np.int8) * 2 - 1
 
@@ -51,7 +52,11 @@ class HashingEmbedder(Embedder):
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
         """Name, dimension and prompt say it all."""
         return Fingerprint(
-            self.name, weights="blake2b-signs-1", dimension=self.dimension, prompt=self.prefix(prompt) or None, pooling="sum"
+            self.name,
+            weights="blake2b-signs-1",
+            dimension=self.dimension,
+            prompt=self.prefix(prompt) or None,
+            pooling="sum",
         )
 
     def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:

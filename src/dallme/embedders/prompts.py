@@ -38,7 +38,12 @@ FAMILIES = (
     Family("qwen3-embedding", r"qwen3-(vl-)?embedding", instructed="Instruct: {task}\nQuery:"),
     Family("gte-instruct", r"gte-qwen.*instruct", instructed="Instruct: {task}\nQuery: "),
     Family("nomic", r"nomic-embed-text", default="classification: ", instructed="classification: {task}: "),
-    Family("embeddinggemma", r"embeddinggemma", default="task: classification | query: ", instructed="task: {task} | query: "),
+    Family(
+        "embeddinggemma",
+        r"embeddinggemma",
+        default="task: classification | query: ",
+        instructed="task: {task} | query: ",
+    ),
     Family("bge-icl", r"bge-.*icl", instructed="<instruct>{task}\n<query>"),
     Family("instructor", r"instructor-", default="Represent the text for classification: "),
     # The prefixes of these are for search queries alone: a text that is to be classified has none.

@@ -95,7 +95,8 @@ class SentenceTransformerEmbedder(Embedder):
         if tokenizer is None:
             return super().count_tokens(texts)
         return np.array(
-            [len(ids) for ids in tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]], dtype=np.int64
+            [len(ids) for ids in tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]],
+            dtype=np.int64,
         )
 
     def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
@@ -105,7 +106,9 @@ class SentenceTransformerEmbedder(Embedder):
         with torch.inference_mode():
             for rows in self._batches(texts):
                 batch = self._embed_batch([texts[row] for row in rows], prompt)
-                vectors = np.empty((len(texts), batch.shape[1]), dtype=np.float32) if vectors is None else vectors
+                vectors = (
+                    np.empty((len(texts), batch.shape[1]), dtype=np.float32) if vectors is None else vectors
+                )
                 vectors[rows] = batch
         assert vectors is not None
         return vectors
@@ -132,14 +135,21 @@ class SentenceTransformerEmbedder(Embedder):
         multiple = None if limit % PAD_MULTIPLE else PAD_MULTIPLE
         limits = {"truncation": True, "max_length": limit, "pad_to_multiple_of": multiple}
         features = self._loaded.preprocess(
-            texts, prompt=self.prefix(prompt) or None, processing_kwargs={"text": limits} if self._tokenizer else None
+            texts,
+            prompt=self.prefix(prompt) or None,
+            processing_kwargs={"text": limits} if self._tokenizer else None,
         )
         features = {
-            key: value.to(self._torch_device) if isinstance(value, torch.Tensor) else value for key, value in features.items()
+            key: value.to(self._torch_device) if isinstance(value, torch.Tensor) else value
+            for key, value in features.items()
         }
         for module in self._loaded:
             features = module(features)
-            features |= {key: features[key].float() for key in ("token_embeddings", "sentence_embedding") if key in features}
+            features |= {
+                key: features[key].float()
+                for key in ("token_embeddings", "sentence_embedding")
+                if key in features
+            }
         return np.asarray(features["sentence_embedding"].float().cpu().numpy())
 
     @cached_property
@@ -166,9 +176,13 @@ class SentenceTransformerEmbedder(Embedder):
                     local_files_only=True,
                     trust_remote_code=False,
                 )
-        except Exception as error:  # the libraries below raise many kinds: no configuration, damaged weights, no such device
+        except (
+            Exception
+        ) as error:  # the libraries below raise many kinds: no configuration, damaged weights, no such device
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise DallmeError(f"expected a sentence-transformers model in {self.model!r}, could not load it: {reason}") from error
+            raise DallmeError(
+                f"expected a sentence-transformers model in {self.model!r}, could not load it: {reason}"
+            ) from error
         model.eval()
         if self._resolved_precision == "bfloat16":
             model[0].to(torch.bfloat16)

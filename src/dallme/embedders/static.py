@@ -87,7 +87,9 @@ class StaticEmbedder(Embedder):
     def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
         prefix = self.prefix(prompt)
         prefixed = [prefix + text for text in texts]
-        vectors = np.asarray(self._loaded.encode(prefixed, max_length=self.max_tokens, use_multiprocessing=False))
+        vectors = np.asarray(
+            self._loaded.encode(prefixed, max_length=self.max_tokens, use_multiprocessing=False)
+        )
         empty = np.flatnonzero(~vectors.any(axis=1))
         if empty.size and self.unknown == "error":
             row = int(empty[0])
@@ -105,7 +107,11 @@ class StaticEmbedder(Embedder):
     @cached_property
     def _files(self) -> list[Path]:
         """The files that say what the vectors are."""
-        return sorted(path for path in self._folder.rglob("*") if path.name == "tokenizer.json" or path.suffix == ".safetensors")
+        return sorted(
+            path
+            for path in self._folder.rglob("*")
+            if path.name == "tokenizer.json" or path.suffix == ".safetensors"
+        )
 
     @cached_property
     def _loaded(self) -> StaticModel:
@@ -113,9 +119,13 @@ class StaticEmbedder(Embedder):
 
         try:
             return StaticModel.from_pretrained(str(self._folder))
-        except Exception as error:  # the library raises many kinds: no such file, damaged weights, another kind of model
+        except (
+            Exception
+        ) as error:  # the library raises many kinds: no such file, damaged weights, another kind of model
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise DallmeError(f"expected a model2vec model in {self.model!r}, could not load it: {reason}") from error
+            raise DallmeError(
+                f"expected a model2vec model in {self.model!r}, could not load it: {reason}"
+            ) from error
 
     @cached_property
     def _counter(self) -> Tokenizer:

@@ -2,19 +2,189 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dallme import registry
+from dallme.baselines.base import Baseline, ModelBaseline
 from dallme.classifiers.base import Classifier
 from dallme.data import LabelledTexts
+from dallme.decoders.base import Context, Decoder
+from dallme.decoders.nearest import first_sentences
 from dallme.distiller import Distillation, Distiller
-from dallme.evaluation.contestants import check_candidates, check_methods, make_sets, model_baselines
-from dallme.evaluation.judging import judge
-from dallme.evaluation.plans import PLAIN, Protocol
-from dallme.evaluation.protocol import Score, overlap_note
+from dallme.errors import InputError, UnknownNameError
+from dallme.evaluation.evaluate import Score, evaluate_method, overlap_note
+from dallme.evaluation.protocol import DEFAULT, Protocol
 from dallme.evaluation.results import ResultStore
 from dallme.evaluation.significance import better, holm
+
+
+def known_methods() -> list[str]:
+    """The names of the baselines and decoders."""
+    return [*registry.names("baselines"), *registry.names("decoders")]
+
+
+def check_methods(methods: Sequence[str], classifiers: Iterable[str] = ()) -> list[str]:
+    """Checks names of baselines and decoders; each is kept once, in the order asked for.
+
+    Args:
+        methods: The names, with an argument for those that take one.
+        classifiers: Names of the classifiers, where baselines that hand over a trained model may be among the methods.
+
+    Raises:
+        UnknownNameError: If one is neither; it lists the known ones.
+        InputError: If a method takes no argument and one is given, or if it hands over a model that is for none of the
+            classifiers.
+        MissingDependencyError: If one needs a package that is not installed.
+        DallmeError: If a baseline misses something else that it needs.
+    """
+    known, columns = known_methods(), list(classifiers)
+    for method in methods:
+        name = method.partition(":")[0]
+        if name not in known:
+            raise UnknownNameError("method", method, known)
+        if name not in registry.names("baselines"):
+            registry.make("decoders", method)
+            continue
+        baseline: Baseline = registry.make("baselines", method)
+        baseline.find()
+        if isinstance(baseline, ModelBaseline) and not columns:
+            raise InputError(
+                f"expected methods that make texts, found {method!r}, which hands over a model; leave it out"
+            )
+    if columns:
+        model_baselines(methods, columns)
+    return list(dict.fromkeys(methods))
+
+
+def model_baselines(methods: Sequence[str], classifiers: Iterable[str]) -> dict[str, ModelBaseline]:
+    """Those of checked methods that hand over a trained model.
+
+    Args:
+        methods: Names of baselines and decoders.
+        classifiers: Names of the classifiers, which are the columns of the table.
+
+    Raises:
+        InputError: If one fills none of the columns.
+    """
+    found, columns = {}, list(classifiers)
+    for method in methods:
+        if method.partition(":")[0] not in registry.names("baselines"):
+            continue
+        baseline: Baseline = registry.make("baselines", method)
+        if isinstance(baseline, ModelBaseline):
+            found[method] = baseline
+            if not any(baseline.fits(name) for name in columns):
+                kinds = ", ".join(name for name in registry.names("classifiers") if baseline.fits(name))
+                raise InputError(
+                    f"expected a classifier that the method {method!r} can be compared on ({kinds}), "
+                    f"found only {', '.join(columns)}; name one, or leave the method out"
+                )
+    return found
+
+
+def check_candidates(
+    candidates: Mapping[str, Sequence[LabelledTexts]], source: LabelledTexts, test: LabelledTexts
+) -> list[str]:
+    """Checks ready sets before anything is trained.
+
+    Returns:
+        A note for each candidate whose sets differ in size, and for each with texts that stand in the test set.
+
+    Raises:
+        InputError: If a candidate has the name of a method, no set, or a set with a class that the source has not or with
+            fewer than two classes.
+    """
+    notes, tested = [], set(test.texts)
+    for name, sets in candidates.items():
+        if name in known_methods():
+            raise InputError(
+                f"expected a candidate's name that no method has, found {name!r}; write a path as './{name}'"
+            )
+        if not sets:
+            raise InputError(f"candidate {name!r}: expected at least one set of texts, found none")
+        for place, texts in enumerate(sets):
+            if other := sorted(set(texts.class_counts) - set(source.label_names)):
+                raise InputError(
+                    f"candidate {name!r}: expected the classes {list(source.label_names)} of the source, "
+                    f"found {other} as well in set {place}; read it with like=source"
+                )
+            if len(texts.class_counts) < 2:
+                found = list(texts.class_counts)
+                raise InputError(
+                    f"candidate {name!r}: expected texts of at least two classes, found {found} in set {place}"
+                )
+        sizes = [len(texts) for texts in sets]
+        if min(sizes) < max(sizes):
+            notes.append(
+                f"the sets of candidate {name!r} have from {min(sizes):,} to {max(sizes):,} texts; the table shows the first's"
+            )
+        if shared := sum(text in tested for texts in sets for text in texts.texts):
+            notes.append(
+                f"{shared:,} of {sum(sizes):,} texts of candidate {name!r} stand in the test set: its row is too good"
+            )
+    return notes
+
+
+def count_sets(method: str, protocol: Protocol) -> int:
+    """How many sets :func:`make_sets` makes.
+
+    Decoders make as many as the protocol says; so do baselines that choose at random, or the protocol's `draws` if that
+    is more; other baselines make one.
+    """
+    if method.partition(":")[0] not in registry.names("baselines"):
+        return protocol.sets
+    baseline: Baseline = registry.make("baselines", method)
+    return max(protocol.sets, protocol.draws) if baseline.varies else 1
+
+
+def make_sets(
+    distiller: Distiller, distillation: Distillation, method: str, protocol: Protocol
+) -> list[LabelledTexts]:
+    """The sets of texts of one method, :func:`count_sets` of them, with the seeds from the distiller's on.
+
+    A set depends on its seed alone, not on how many there are.
+    """
+    context, first = distillation.context, distiller.seed
+    if method in registry.names("baselines"):
+        baseline: Baseline = registry.make("baselines", method)
+        budget = distiller.allocate(context.source)
+        seeds = range(first, first + count_sets(method, protocol))
+        selected = [baseline.select(context.source, context.vectors, budget, seed=seed) for seed in seeds]
+        return [_cut(texts, context) for texts in selected] if baseline.bounded else selected
+    sets = []
+    for seed in range(first, first + count_sets(method, protocol)):
+        if seed == first and method == distiller.decoder:
+            sets.append(distillation.distilled.to_labelled_texts())
+            continue
+        prototypes = (
+            distillation.prototypes if seed == first else replace(distiller, seed=seed).condense(context)
+        )
+        decoder: Decoder = (
+            distiller.resolved_decoder if method == distiller.decoder else registry.make("decoders", method)
+        )
+        decoded = decoder.decode(prototypes, context, seed=seed)
+        sets.append(
+            replace(
+                distillation.distilled.to_labelled_texts(),
+                texts=[text.text for text in decoded],
+                labels=prototypes.labels,
+            )
+        )
+    return sets
+
+
+def _cut(texts: LabelledTexts, context: Context) -> LabelledTexts:
+    """The texts cut to the token limit after a whole sentence, as those of the decoders are."""
+    kept = (
+        first_sentences(text, row, context.max_tokens, context.count_tokens, "en")
+        for row, text in enumerate(texts.texts)
+    )
+    return replace(
+        texts, texts=[text if cut is None else cut.text for text, cut in zip(texts.texts, kept, strict=True)]
+    )
+
 
 #: Stands for a score where only the names of its fields are wanted.
 _NO_SCORE = Score("", (0.0,), (0.0,), 0.0)
@@ -55,7 +225,7 @@ class Comparison:
     methods: tuple[MethodResult, ...]
     test_rows: int
     notes: tuple[str, ...] = ()
-    protocol: Protocol = PLAIN
+    protocol: Protocol = DEFAULT
     classifiers: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,7 +238,9 @@ class Comparison:
         of the classifier is null.
         """
         random, nearest = self._scores_of("random"), self._scores_of("nearest")
-        columns = self.classifiers or tuple(dict.fromkeys(found.classifier for row in self.methods for found in row.scores))
+        columns = self.classifiers or tuple(
+            dict.fromkeys(found.classifier for row in self.methods for found in row.scores)
+        )
         rows, tested = [], []
         for row in self.methods:
             results, scores = [], {found.classifier: found for found in row.scores}
@@ -77,14 +249,23 @@ class Comparison:
                 results.append(result)
                 tested += [result] if result["p_better_than_random"] is not None else []
             rows.append({"method": row.method, "texts": row.texts, "draws": row.draws, "results": results})
-        for result, p in zip(tested, holm([result["p_better_than_random"] for result in tested]), strict=True):
+        for result, p in zip(
+            tested, holm([result["p_better_than_random"] for result in tested]), strict=True
+        ):
             result["better_than_random"] = p < SIGNIFICANT
         notes = list(self.notes)
-        return {"methods": rows, "test_rows": self.test_rows, "notes": notes, "protocol": self.protocol.as_dict()}
+        return {
+            "methods": rows,
+            "test_rows": self.test_rows,
+            "notes": notes,
+            "protocol": self.protocol.as_dict(),
+        }
 
     def _scores_of(self, method: str) -> dict[str, Score]:
         """Classifier to score, for one row; empty without it."""
-        return {score.classifier: score for row in self.methods if row.method == method for score in row.scores}
+        return {
+            score.classifier: score for row in self.methods if row.method == method for score in row.scores
+        }
 
 
 def _result(name: str, score: Score | None, random: Score | None, nearest: Score | None) -> dict[str, Any]:
@@ -116,7 +297,7 @@ def compare(
     *,
     runs: int | None = None,
     candidates: Mapping[str, Sequence[LabelledTexts]] | None = None,
-    protocol: Protocol = PLAIN,
+    protocol: Protocol = DEFAULT,
     results: ResultStore | None = None,
 ) -> Comparison:
     """Fills one budget in several ways and says what each is worth.
@@ -149,7 +330,9 @@ def compare(
     models, budget = model_baselines(names, classifiers), distiller.allocate(source)
     ready = {name: list(plan.usable(sets)) for name, sets in (candidates or {}).items()}
     notes = [*overlap_note(source, test), *check_candidates(ready, source, test)]
-    contestants = {name: [source] if name in models else make_sets(distiller, distillation, name, plan) for name in names} | ready
+    contestants = {
+        name: [source] if name in models else make_sets(distiller, distillation, name, plan) for name in names
+    } | ready
     columns = {method: dict(classifiers) for method in contestants}
     for method, model in models.items():
         fitting = {name: plan.prepare(made) for name, made in classifiers.items() if model.fits(name)}
@@ -168,10 +351,12 @@ def compare(
             sets, scores = contestants[method], []
             for name, made in columns[method].items():
                 kept: dict[str, Any] = {"seed": distiller.seed, "results": results, "task": task}
-                found = judge(made, name, sets, test, source, plan, full=method in whole, **kept)
+                found = evaluate_method(made, name, sets, test, source, plan, full=method in whole, **kept)
                 if method == "full":
                     full[name] = found.accuracy
                 scores.append(replace(found, full_accuracy=full.get(name)))
             size = models[method].size(source, budget) if method in models else len(sets[0])
             rows[method] = MethodResult(method, size, len(sets), tuple(scores))
-    return Comparison(tuple(rows[method] for method in contestants), len(test), tuple(notes), plan, tuple(classifiers))
+    return Comparison(
+        tuple(rows[method] for method in contestants), len(test), tuple(notes), plan, tuple(classifiers)
+    )

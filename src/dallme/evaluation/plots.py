@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dallme.durable import replace_file
+from dallme.atomic import atomic_write
 from dallme.errors import InputError, MissingDependencyError, OutputError
-from dallme.evaluation.curve import Curve
-from dallme.evaluation.knee import knee
+from dallme.evaluation.curve import Curve, knee
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +56,9 @@ def check_plot(path: Path) -> None:
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"expected a picture that ends in {', '.join(FORMATS)}, found {path.name!r}")
     if not path.parent.is_dir():
-        raise OutputError(f"expected a folder for the picture, found none at {str(path.parent)!r}; create it first")
+        raise OutputError(
+            f"expected a folder for the picture, found none at {str(path.parent)!r}; create it first"
+        )
     find_matplotlib()
 
 
@@ -100,9 +101,11 @@ def write_picture(path: Path, make: Callable[[], Figure]) -> None:
         kind = path.suffix.lower()
         make().savefig(buffer, format=kind[1:], dpi=200, metadata=FORMATS[kind])
     try:
-        replace_file(path, buffer.getvalue())
+        atomic_write(path, buffer.getvalue())
     except OSError as error:
-        raise OutputError(f"expected to write the picture to {str(path)!r}, could not: {error.strerror or error}") from error
+        raise OutputError(
+            f"expected to write the picture to {str(path)!r}, could not: {error.strerror or error}"
+        ) from error
 
 
 def draw(curve: Curve) -> Figure:
@@ -151,11 +154,15 @@ def draw_legend(figure: Figure, panels: Sequence[Axes], columns: int) -> None:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     if found:
-        columns = max(1, min(columns, int(figure.get_figwidth() / (0.6 + 0.07 * max(map(len, found))))))  # inches a letter
+        columns = max(
+            1, min(columns, int(figure.get_figwidth() / (0.6 + 0.07 * max(map(len, found)))))
+        )  # inches a letter
         figure.legend([*found.values()], [*found], loc="outside upper center", ncols=min(len(found), columns))
 
 
-def draw_line(panel: Axes, place: int, x: np.ndarray, y: np.ndarray, deviation: np.ndarray, label: str) -> None:
+def draw_line(
+    panel: Axes, place: int, x: np.ndarray, y: np.ndarray, deviation: np.ndarray, label: str
+) -> None:
     """Draws the line that has a place among the lines, with a band of one standard deviation."""
     colour = COLOURS[place % len(COLOURS)]
     look: Any = {"marker": MARKERS[place % len(MARKERS)], "linestyle": DASHES[place % len(DASHES)]}
@@ -204,7 +211,9 @@ def _draw_panel(panel: Axes, curve: Curve, classifier: str) -> None:
     draw_level(panel, curve.full[classifier].accuracy, "full data")
     if rings:
         x, y = zip(*rings, strict=True)
-        panel.scatter(x, y, s=90, facecolors="none", edgecolors="#222222", linewidths=1.2, zorder=5, label="knee")
+        panel.scatter(
+            x, y, s=90, facecolors="none", edgecolors="#222222", linewidths=1.2, zorder=5, label="knee"
+        )
     panel.set_title(classifier)
     panel.set_xscale("log")
     panel.set_xticks(ratios, _tick_labels(curve), fontsize=7)

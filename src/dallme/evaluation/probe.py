@@ -47,7 +47,12 @@ class ProbeResult:
 
 
 def probe(
-    name: str, embed: Callable[[Sequence[str]], np.ndarray], source: LabelledTexts, test: LabelledTexts, *, seed: int = 0
+    name: str,
+    embed: Callable[[Sequence[str]], np.ndarray],
+    source: LabelledTexts,
+    test: LabelledTexts,
+    *,
+    seed: int = 0,
 ) -> ProbeResult:
     """Trains logistic regression on the vectors of all source texts and tests it.
 

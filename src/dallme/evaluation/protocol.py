@@ -1,175 +1,130 @@
-"""Train on the few texts, test on real data (section 4, "Evaluation")."""
+"""Protocols that others published: how many sets, how many models on each, and how these are trained."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
-import numpy as np
-
-from dallme import registry
 from dallme.classifiers.base import Classifier
-from dallme.classifiers.neural.training import NeuralClassifier
+from dallme.classifiers.training import NeuralClassifier
 from dallme.data import LabelledTexts
 from dallme.errors import InputError
-from dallme.evaluation.results import ResultStore, train_and_test
-from dallme.progress import Task
 from dallme.validation import check_positive
 
-if TYPE_CHECKING:
-    from dallme.distiller import Distiller
+#: Trainings with each learning rate that is tried, whose mean accuracy counts: on few texts a single one says little.
+TUNING_RUNS = 3
 
-#: The classifiers of Appendix A.1, which need no accelerator.
-LINEAR = ("logistic-regression", "linear-svm", "naive-bayes")
+#: Sets of a baseline that chooses at random, where no protocol says otherwise (section 4, "Random Sampling").
+RANDOM_DRAWS = 10
 
 
 @dataclass(frozen=True)
-class Score:
-    """What one classifier learned from one set, or from several draws of it.
+class Protocol:
+    """How often each method and each classifier is run, and how neural classifiers are trained.
+
+    A classifier that varies is trained as often for a method that makes one set whatever the seed as for the others.
 
     Attributes:
-        classifier: Its registry name, with its argument if one was given.
-        accuracies: Accuracy on the test set of each run, between 0 and 1.
-        macro_f1s: Unweighted mean over the classes of F1, of each run.
-        seconds: Time of training and testing all runs, when they were computed.
-        full_accuracy: Accuracy of the same classifier trained on the full data, if that was measured.
-        seeds: Seed of each run; empty if they are not known.
-        sets: Sets that were trained on in turn: run r on the set at r modulo their number.
-        learning_rate: That of a neural classifier.
-        steps: Optimizer steps of a neural classifier on the first set.
-        tuned: Learning rate to accuracy on held-out rows, where the rate was chosen on them.
+        name: What it is called, or None where no published protocol is followed.
+        sets: Sets that a method makes which makes others with other seeds.
+        models: Models that a classifier that varies trains on each set.
+        training: Options of :class:`~dallme.classifiers.training.NeuralClassifier`, put on every neural classifier.
+        tune: Whether learning rates are chosen on held-out rows; one that stands in `training` is not.
+        draws: Sets of a baseline that chooses at random, where that is more than `sets`.
+        full_runs: Models that a classifier that varies trains on the full data.
+        full_steps: Most optimizer steps of a neural classifier on the full data, or None for no limit.
     """
 
-    classifier: str
-    accuracies: tuple[float, ...]
-    macro_f1s: tuple[float, ...]
-    seconds: float
-    full_accuracy: float | None = None
-    seeds: tuple[int, ...] = ()
+    name: str | None = None
     sets: int = 1
-    learning_rate: float | None = None
-    steps: int | None = None
-    tuned: Mapping[float, float] | None = None
+    models: int = 1
+    training: Mapping[str, Any] = field(default_factory=dict)
+    tune: bool = False
+    draws: int = 0
+    full_runs: int = 1
+    full_steps: int | None = None
 
-    @property
-    def accuracy(self) -> float:
-        """Mean accuracy over the runs."""
-        return float(np.mean(self.accuracies))
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        for name in ("sets", "models", "full_runs"):
+            check_positive(getattr(self, name), name)
+        if self.full_steps is not None:
+            check_positive(self.full_steps, "full_steps")
 
-    @property
-    def recovered(self) -> float | None:
-        """Recovered accuracy (section 5.2): accuracy as a share of the full data's."""
-        return self.accuracy / self.full_accuracy if self.full_accuracy else None
+    def with_sets(self, sets: int | None) -> Protocol:
+        """The protocol with another number of sets; None changes nothing."""
+        return self if sets is None else replace(self, sets=sets)
+
+    def usable(self, sets: Sequence[LabelledTexts]) -> Sequence[LabelledTexts]:
+        """Of ready sets those that are used: as many as the protocol has, or all if it has no name."""
+        return sets if self.name is None else sets[: self.sets]
+
+    def runs(self, classifier: Classifier, sets: int, *, full: bool = False) -> int:
+        """Trainings of a classifier for a method that made so many sets; `full` if its one set is the full data."""
+        if not classifier.varies:
+            return sets
+        return self.full_runs if full else max(sets, self.sets) * self.models
+
+    def prepare(self, classifier: Classifier) -> Classifier:
+        """The classifier with the options of training, if it is a neural one."""
+        return (
+            replace(classifier, **self.training) if isinstance(classifier, NeuralClassifier) else classifier
+        )
+
+    def tunes(self, classifier: Classifier) -> bool:
+        """Whether the learning rate of a classifier is to be chosen."""
+        return self.tune and bool(classifier.learning_rates) and "learning_rate" not in self.training
+
+    def capped(self, classifier: Classifier, rows: int, *, full: bool) -> Classifier:
+        """The classifier with at most `full_steps` optimizer steps on so many rows, if they are of the full data."""
+        if self.full_steps is None or not full or not isinstance(classifier, NeuralClassifier):
+            return classifier
+        return replace(classifier, steps=min(classifier.total_steps(rows), self.full_steps))
+
+    def tuning_runs(self, *, full: bool = False) -> int:
+        """Trainings with each learning rate that is tried; the full data, where rates differ plainly, are trained on once."""
+        return 1 if full else TUNING_RUNS
+
+    def trainings(self, classifier: Classifier, sets: int, *, full: bool = False) -> int:
+        """Trainings of a classifier for a method, those for the choice of the learning rate included."""
+        tuning = len(classifier.learning_rates) * self.tuning_runs(full=full) if self.tunes(classifier) else 0
+        return self.runs(classifier, sets, full=full) + tuning
+
+    def check(self, classifiers: Mapping[str, Classifier]) -> None:
+        """Checks the options of training, and that they are about a neural classifier unless the protocol has a name.
+
+        Raises:
+            InputError: If an option makes no sense, or if options are given and there is no neural classifier.
+        """
+        for made in classifiers.values():
+            self.prepare(made)
+        options = [*self.training, *(["full_steps"] if self.full_steps else [])]
+        if (
+            self.name is None
+            and options
+            and not any(isinstance(made, NeuralClassifier) for made in classifiers.values())
+        ):
+            raise InputError(
+                f"expected a neural classifier to train with {', '.join(options)}, found only {', '.join(classifiers)}; "
+                "name one, or leave the option out"
+            )
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields of the command line's JSON; deviations are those of the sample (n - 1), 0 for a single run."""
-        runs = len(self.accuracies)
-        return {
-            "classifier": self.classifier,
-            "accuracy_mean": self.accuracy,
-            "accuracy_std": float(np.std(self.accuracies, ddof=1)) if runs > 1 else 0.0,
-            "macro_f1_mean": float(np.mean(self.macro_f1s)),
-            "runs": runs,
-            "seconds": round(self.seconds, 3),
-            "full_accuracy": self.full_accuracy,
-            "recovered": self.recovered,
-            "learning_rate": self.learning_rate,
-            "steps": self.steps,
-            "tuned": None if self.tuned is None else {f"{rate:g}": accuracy for rate, accuracy in self.tuned.items()},
-        }
+        """The fields of the command line's JSON."""
+        return asdict(self)
 
 
-def check_classifiers(names: Sequence[str]) -> list[str]:
-    """Turns names and aliases into registry names, with the argument if one is given, each once, in the order asked for.
+#: What is done unless another is asked for.
+DEFAULT = Protocol(draws=RANDOM_DRAWS)
 
-    Raises:
-        UnknownNameError: If a name is not known; it lists the known ones.
-    """
-    found = [registry.split("classifiers", name) for name in names]
-    return list(dict.fromkeys(part.name if argument is None else f"{part.name}:{argument}" for part, argument in found))
+#: That of the paper (section 4, "Evaluation"; Appendix B.1).
+PAPER = Protocol("paper", sets=10, tune=True)
 
+#: That of DiLM and CondenseLM, who call it DPC.
+DPC = Protocol(
+    "dpc", sets=5, models=20, training={"learning_rate": 1e-4, "batch_size": 64, "steps": 200, "warmup": 0.5}
+)
 
-def make_classifiers(names: Sequence[str], distiller: Distiller | None = None) -> dict[str, Classifier]:
-    """Makes classifiers from their names or aliases, and has each look for the model that it needs.
-
-    Args:
-        names: What the user wrote: ``NAME`` or ``NAME:ARGUMENT``.
-        distiller: Whose embedder and prompt classifiers use that look at vectors.
-
-    Returns:
-        Registry name, with the argument if one was given, to classifier, in the order asked for.
-
-    Raises:
-        UnknownNameError: If a name is not known.
-        InputError: If a classifier needs an embedder and there is none, or takes no argument and one is given.
-        MissingDependencyError: If a classifier needs a package that is not installed.
-        ModelNotFoundError: If its model is not there.
-    """
-    made: dict[str, Classifier] = {}
-    for name in check_classifiers(names):
-        options: dict[str, Any] = {}
-        if registry.split("classifiers", name)[0].name == "embedding-lr":
-            if distiller is None:
-                raise InputError("expected an embedder for the classifier embedding-lr, found none; name one with --embedder")
-            options = {"embed": distiller.embed_texts, "fingerprint": lambda: _fingerprint(distiller)}
-        made[name] = registry.make("classifiers", name, **options)
-        made[name].find()
-    return made
-
-
-def _fingerprint(distiller: Distiller) -> str | None:
-    """The hash of the embedder's fingerprint; None for an object of the user's, whose weights are not known."""
-    fingerprint = distiller.resolved_embedder.fingerprint(distiller.prompt)
-    return None if fingerprint.weights == "unknown" else fingerprint.digest
-
-
-def score(
-    classifier: Classifier,
-    name: str,
-    train_sets: Sequence[LabelledTexts],
-    test: LabelledTexts,
-    *,
-    runs: int,
-    seed: int,
-    results: ResultStore | None = None,
-    task: Task | None = None,
-) -> Score:
-    """Trains a classifier on each set in turn and tests each model on the whole test set.
-
-    Args:
-        classifier: What is trained.
-        name: What the score calls it.
-        train_sets: The sets; run r trains on the set at r modulo their number, with the seed `seed` + r.
-        test: Real texts with the same label ids.
-        runs: Trainings in all; a classifier that does not vary is trained at most once a set.
-        seed: Seed of the first run.
-        results: Where results are kept.
-        task: Progress, advanced by one for each run.
-    """
-    check_positive(runs, "runs")
-    classifier = classifier.with_label_names(test.label_names)
-    seeds = tuple(range(seed, seed + (runs if classifier.varies else min(runs, len(train_sets)))))
-    found = []
-    for run, own in enumerate(seeds):
-        found.append(train_and_test(classifier, train_sets[run % len(train_sets)], test, seed=own, results=results))
-        if task is not None:
-            task.advance()
-    neural = classifier if isinstance(classifier, NeuralClassifier) else None
-    return Score(
-        name,
-        tuple(result.accuracy for result in found),
-        tuple(result.macro_f1 for result in found),
-        sum(result.seconds for result in found),
-        seeds=seeds,
-        sets=len(train_sets),
-        learning_rate=neural.learning_rate if neural else None,
-        steps=neural.total_steps(len(train_sets[0])) if neural else None,
-    )
-
-
-def overlap_note(source: LabelledTexts, test: LabelledTexts) -> tuple[str, ...]:
-    """One note if test rows have a text that stands in the source as well, else none."""
-    known = set(source.texts)
-    shared = sum(text in known for text in test.texts)
-    return (f"{shared:,} of {len(test):,} test rows have a text that stands in the source as well",) if shared else ()
+#: Those with a name.
+PROTOCOLS = {"paper": PAPER, "dpc": DPC}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import ttest_ind, ttest_rel
 
-from dallme.evaluation.protocol import Score
+from dallme.evaluation.evaluate import Score
 
 #: Below this, a spread is taken for rounding.
 _NOTHING = 1e-12
@@ -45,7 +45,9 @@ def _by_set(score: Score) -> np.ndarray:
     accuracies = np.array(score.accuracies)
     if score.sets == 1:
         return accuracies
-    return np.array([accuracies[place :: score.sets].mean() for place in range(min(score.sets, len(accuracies)))])
+    return np.array(
+        [accuracies[place :: score.sets].mean() for place in range(min(score.sets, len(accuracies)))]
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -6,15 +6,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dallme.durable import replace_file
+from dallme.atomic import atomic_write
 from dallme.errors import OutputError
 from dallme.experiments.figures import draw_figure, has_figure
-from dallme.experiments.loading import experiment_names, load_experiment
+from dallme.experiments.result_table import ResultTable, make_result_table
 from dallme.experiments.rows import ROWS, Row, RowFile
-from dallme.experiments.sheet import Sheet, make_sheet
-from dallme.experiments.spec import Experiment
-from dallme.experiments.tables import escape_markdown, sheet_table
-from dallme.experiments.verdicts import MARGIN, best_rows, shortfalls
+from dallme.experiments.spec import Experiment, experiment_names, load_experiment
+from dallme.experiments.tables import MARGIN, best_rows, escape_markdown, render_table, shortfalls
 
 #: The pictures of a figure; pages show the first.
 FIGURES = ("figure.svg", "figure.png")
@@ -40,16 +38,20 @@ def write_results(experiment: Experiment, edition_name: str, rows: Sequence[Row]
         MissingDependencyError: If there is a figure to draw and matplotlib is not installed.
     """
     edition = experiment.edition(edition_name)
-    sheet = make_sheet(experiment, edition, rows)
-    table, drawn = sheet_table(sheet, experiment), has_figure(experiment, edition, rows)
-    lines = [f"# {experiment.title}", "", *_part(experiment, edition_name, sheet, FIGURES[0] if drawn else "")]
+    sheet = make_result_table(experiment, edition, rows)
+    table, drawn = render_table(sheet, experiment), has_figure(experiment, edition, rows)
+    lines = [
+        f"# {experiment.title}",
+        "",
+        *_part(experiment, edition_name, sheet, FIGURES[0] if drawn else ""),
+    ]
     if short := _shortcomings(experiment, edition_name, sheet):
         lines += ["", "## Where ours falls short", "", *short]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / "table.md", table.markdown().encode())
-        replace_file(folder / "table.html", table.html().encode())
-        replace_file(folder / "page.md", ("\n".join(lines) + "\n").encode())
+        atomic_write(folder / "table.md", table.markdown().encode())
+        atomic_write(folder / "table.html", table.html().encode())
+        atomic_write(folder / "page.md", ("\n".join(lines) + "\n").encode())
     except OSError as error:
         raise OutputError(
             f"cannot write results to {folder}: {error.strerror or error}; make room or choose another folder"
@@ -74,8 +76,10 @@ def results_page(root: Path, edition_name: str = "offline", prefix: str = "") ->
         rows = RowFile(root / experiment.name / ROWS).load()
         if rows and edition_name in experiment.editions:
             edition = experiment.edition(edition_name)
-            figure = f"{prefix}{experiment.name}/{FIGURES[0]}" if has_figure(experiment, edition, rows) else ""
-            shown.append((experiment, make_sheet(experiment, edition, rows), figure))
+            figure = (
+                f"{prefix}{experiment.name}/{FIGURES[0]}" if has_figure(experiment, edition, rows) else ""
+            )
+            shown.append((experiment, make_result_table(experiment, edition, rows), figure))
     lines = [
         "# Results",
         "",
@@ -88,7 +92,12 @@ def results_page(root: Path, edition_name: str = "offline", prefix: str = "") ->
     for experiment, sheet, figure in shown:
         lines += ["", f'<a id="{experiment.name}"></a>', "", f"## {experiment.title}", ""]
         lines += _part(experiment, edition_name, sheet, figure)
-    lines += ["", "## Where ours falls short", "", f"Every score that is below the paper's beside it by more than {MARGIN:g}."]
+    lines += [
+        "",
+        "## Where ours falls short",
+        "",
+        f"Every score that is below the paper's beside it by more than {MARGIN:g}.",
+    ]
     for experiment, sheet, _ in shown:
         if short := _shortcomings(experiment, edition_name, sheet):
             lines += ["", f"### {experiment.title}", "", *short]
@@ -103,24 +112,34 @@ def _order(experiment: Experiment) -> tuple[int, list[int], str]:
     return PARTS.index(found[1]), [int(number) for number in found[2].split(".") if number], experiment.name
 
 
-def _part(experiment: Experiment, edition_name: str, sheet: Sheet, figure: str) -> list[str]:
+def _part(experiment: Experiment, edition_name: str, sheet: ResultTable, figure: str) -> list[str]:
     """The lines about an experiment below its title."""
     differs = experiment.edition(edition_name).differs
-    lines = [f"{experiment.place}. Edition `{edition_name}`, which {'differs from' if differs else 'is as in'} the paper"]
+    lines = [
+        f"{experiment.place}. Edition `{edition_name}`, which {'differs from' if differs else 'is as in'} the paper"
+    ]
     lines[0] += ":" if differs else "."
     if differs:
         lines += ["", *(f"- {sentence}" for sentence in differs)]
-    lines += ["", sheet_table(sheet, experiment).markdown().rstrip()]
+    lines += ["", render_table(sheet, experiment).markdown().rstrip()]
     if figure:
         lines += ["", f"![{escape_markdown(experiment.title)}]({figure})"]
     if experiment.says:
         lines += ["", f"**The paper:** {experiment.says}"]
     if missing := _missing(sheet):
         lines += ["", f"**Not run:** {missing}"]
-    return [*lines, "", "To run it:", "", "```console", f"$ dallme reproduce {experiment.name} --edition {edition_name}", "```"]
+    return [
+        *lines,
+        "",
+        "To run it:",
+        "",
+        "```console",
+        f"$ dallme reproduce {experiment.name} --edition {edition_name}",
+        "```",
+    ]
 
 
-def _missing(sheet: Sheet) -> str:
+def _missing(sheet: ResultTable) -> str:
     """How many cells have not been run, and where in the table they are; empty if all have."""
     cells = [found for place in sheet.places.values() for found in place]
     rows: dict[str, list[str]] = {}
@@ -132,7 +151,7 @@ def _missing(sheet: Sheet) -> str:
     return f"{count:,} of {len(cells):,} cells: {escape_markdown('; '.join(named))}." if count else ""
 
 
-def _shortcomings(experiment: Experiment, edition_name: str, sheet: Sheet) -> list[str]:
+def _shortcomings(experiment: Experiment, edition_name: str, sheet: ResultTable) -> list[str]:
     """Where ours is below the paper's, as lines of a list, and below it what the best rows are."""
     lines = [f"- {found.markdown()}" for found in shortfalls(sheet, experiment.edition(edition_name).reasons)]
     best = best_rows(sheet, experiment.measures[0]) if experiment.average else ""

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from dallme import registry
+from dallme.embedders.cache import EmbeddingStore
+from dallme.embedders.cost import make_plan
 from dallme.errors import DallmeError
-from dallme.experiments.cells import Cell
+from dallme.experiments.runs import Run
 from dallme.experiments.workspace import Workspace
-from dallme.planning import make_plan
-from dallme.store import EmbeddingStore
 
 if TYPE_CHECKING:
     from dallme.classifiers.base import Classifier
@@ -76,7 +76,7 @@ class ExperimentPlan:
         return asdict(self)
 
 
-def plan_experiment(cells: Sequence[Cell], rows: Sequence[Row], workspace: Workspace) -> ExperimentPlan:
+def plan_experiment(cells: Sequence[Run], rows: Sequence[Row], workspace: Workspace) -> ExperimentPlan:
     """Plans cells.
 
     Args:
@@ -86,7 +86,7 @@ def plan_experiment(cells: Sequence[Cell], rows: Sequence[Row], workspace: Works
     """
     notes: list[str] = []
     planned = []
-    groups: dict[tuple[str, str], list[Cell]] = {}
+    groups: dict[tuple[str, str], list[Run]] = {}
     for cell in cells:
         groups.setdefault((cell["data"], str(cell["classifier"] or cell["embedder"])), []).append(cell)
     known = {_text(row.config): row.seconds for row in rows}
@@ -95,10 +95,12 @@ def plan_experiment(cells: Sequence[Cell], rows: Sequence[Row], workspace: Works
         left = [cell for cell in members if _text(cell.config()) not in known]
         seconds = sum(done) / len(done) * len(left) if done else None
         planned.append(PlannedCells(data, what, len(members), len(done), sum(map(trainings, left)), seconds))
-    return ExperimentPlan(tuple(planned), tuple(_vectors(cells, workspace, notes)), tuple(dict.fromkeys(notes)))
+    return ExperimentPlan(
+        tuple(planned), tuple(_vectors(cells, workspace, notes)), tuple(dict.fromkeys(notes))
+    )
 
 
-def trainings(cell: Cell) -> int:
+def trainings(cell: Run) -> int:
     """Models that a cell trains, those for the choice of a learning rate included; inverters do not count."""
     method = str(cell["method"]).partition(":")[0]
     if cell["classifier"] is None:
@@ -111,12 +113,18 @@ def trainings(cell: Cell) -> int:
     if method in baselines and method not in cell.grid.candidates:
         varies = getattr(baselines[method].load(), "varies", False) and not full
         sets = max(plan.sets, plan.draws) if varies else 1
-    return plan.trainings(cast("Classifier", kind), sets, full=full)  # only what stands in the class is looked at
+    return plan.trainings(
+        cast("Classifier", kind), sets, full=full
+    )  # only what stands in the class is looked at
 
 
-def _vectors(cells: Sequence[Cell], workspace: Workspace, notes: list[str]) -> list[PlannedVectors]:
+def _vectors(cells: Sequence[Run], workspace: Workspace, notes: list[str]) -> list[PlannedVectors]:
     """The services that texts are sent to, and what they charge; what the store holds is not sent again."""
-    wanted = {(cell["data"], cell["embedder"], cell["prompt"]): cell for cell in cells if _is_service(cell["embedder"])}
+    wanted = {
+        (cell["data"], cell["embedder"], cell["prompt"]): cell
+        for cell in cells
+        if _is_service(cell["embedder"])
+    }
     if any(cell.kind == "cost" for cell in cells):  # which sends nothing
         return []
     found: dict[tuple[str, str], PlannedVectors] = {}
@@ -127,18 +135,25 @@ def _vectors(cells: Sequence[Cell], workspace: Workspace, notes: list[str]) -> l
             if data in missing:
                 raise missing[data]
             texts = _source_texts(workspace, cell, missing)
-            plan = make_plan(workspace.embedder(embedder), texts, prompt=prompt or None, store=EmbeddingStore(workspace.store))
+            plan = make_plan(
+                workspace.embedder(embedder),
+                texts,
+                prompt=prompt or None,
+                store=EmbeddingStore(workspace.store),
+            )
         except DallmeError as error:
             notes.append(f"the price of embedding {data} with {embedder} is not known: {error}")
             found[data, embedder] = PlannedVectors(data, embedder, None, None)
             continue
         tokens = None if before.tokens is None else before.tokens + plan.tokens
-        price = None if before.price_usd is None or plan.price_usd is None else before.price_usd + plan.price_usd
+        price = (
+            None if before.price_usd is None or plan.price_usd is None else before.price_usd + plan.price_usd
+        )
         found[data, embedder] = PlannedVectors(data, embedder, tokens, price)
     return list(found.values())
 
 
-def _source_texts(workspace: Workspace, cell: Cell, missing: dict[str, DallmeError]) -> Sequence[str]:
+def _source_texts(workspace: Workspace, cell: Run, missing: dict[str, DallmeError]) -> Sequence[str]:
     """The texts of a cell's source; if it cannot be read, that is remembered."""
     try:
         return workspace.texts(cell)[0].texts

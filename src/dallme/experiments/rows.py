@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dallme.durable import checksum, sweep, sync_folder
+from dallme.atomic import checksum, remove_stale, sync_folder
 from dallme.errors import InputError, OutputError
 from dallme.progress import Progress, SilentProgress
 
@@ -28,8 +28,8 @@ class Row:
     """The result of a cell, and all that it came from.
 
     Attributes:
-        key: What :meth:`~dallme.experiments.cells.Cell.key` gives for the cell.
-        config: What :meth:`~dallme.experiments.cells.Cell.config` gives for it.
+        key: What :meth:`~dallme.experiments.runs.Run.key` gives for the cell.
+        config: What :meth:`~dallme.experiments.runs.Run.config` gives for it.
         result: Measure to value, such as ``accuracy`` to 0.81.
         seconds: How long it took.
         seed: Seed of its first run.
@@ -104,7 +104,9 @@ class RowFile:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise InputError(f"expected rows of results in {self.path}, could not read it: {error.strerror or error}") from None
+            raise InputError(
+                f"expected rows of results in {self.path}, could not read it: {error.strerror or error}"
+            ) from None
         rows: dict[str, Row] = {}
         for number, line in enumerate(lines, start=1):
             if not line.strip():
@@ -112,7 +114,9 @@ class RowFile:
             try:
                 row = Row.parse(line)
             except ValueError:
-                self.progress.note(f"{self.path}: line {number} is damaged and left out; its cell is computed again")
+                self.progress.note(
+                    f"{self.path}: line {number} is damaged and left out; its cell is computed again"
+                )
             else:
                 rows.pop(row.key, None)  # so that rows stand in the order of their last lines
                 rows[row.key] = row
@@ -163,7 +167,7 @@ class RowFile:
             file = self.path.open("ab")
         except OSError as error:
             raise self._unwritable(error) from None
-        sweep(self.path.parent)
+        remove_stale(self.path.parent)
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -180,4 +184,6 @@ class RowFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def _unwritable(self, error: OSError) -> OutputError:
-        return OutputError(f"cannot write results to {self.path}: {error.strerror or error}; make room or choose another folder")
+        return OutputError(
+            f"cannot write results to {self.path}: {error.strerror or error}; make room or choose another folder"
+        )

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 import dallme
 from dallme.errors import DallmeError
 from dallme.experiments import kinds
-from dallme.experiments.cells import Cell, make_cells
 from dallme.experiments.rows import ROWS, Row, RowFile
+from dallme.experiments.runs import Run, make_cells
 from dallme.experiments.spec import Experiment
 from dallme.experiments.tracking import Tracker, tracking
 from dallme.validation import check_positive
@@ -38,7 +38,7 @@ PACKAGES = ("numpy", "scikit-learn", "torch", "transformers")
 _THREADS = "OMP_NUM_THREADS"
 
 #: Cells as they are done, each with its row or with what went wrong.
-Outcomes = Generator[tuple[Cell, Row | str], None, None]
+Outcomes = Generator[tuple[Run, Row | str], None, None]
 
 #: What is said of a cell whose process was killed, as systems do that run out of memory.
 DIED = "the process that computed it died, perhaps for lack of memory; run again, with fewer jobs if it dies again"
@@ -55,10 +55,10 @@ class Outcome:
         failures: The cells that have no row, each with what went wrong.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[Run, ...]
     found: tuple[Row, ...]
     computed: tuple[Row, ...]
-    failures: tuple[tuple[Cell, str], ...]
+    failures: tuple[tuple[Run, str], ...]
 
 
 def run_experiment(
@@ -81,7 +81,7 @@ def run_experiment(
         edition_name: Name of one of its editions.
         folder: Where its rows are, in :data:`~dallme.experiments.rows.ROWS`.
         workspace: Where the cells find data and keep what they share.
-        only: Conditions on the cells, as in :func:`~dallme.experiments.cells.make_cells`.
+        only: Conditions on the cells, as in :func:`~dallme.experiments.runs.make_cells`.
         jobs: Processes that compute at once; 1 is this one.
         trackers: Who is told of each new row; all are closed at the end, also of a run that is interrupted.
 
@@ -116,12 +116,14 @@ def run_experiment(
                         failures.append((cell, outcome))
                     task.advance()
     failures.sort(key=lambda failure: cells.index(failure[0]))
-    return Outcome(tuple(cells), tuple(rows[key] for key in keys if key in rows), tuple(computed), tuple(failures))
+    return Outcome(
+        tuple(cells), tuple(rows[key] for key in keys if key in rows), tuple(computed), tuple(failures)
+    )
 
 
-def _find_keys(cells: Sequence[Cell], workspace: Workspace) -> tuple[dict[str, Cell], list[tuple[Cell, str]]]:
+def _find_keys(cells: Sequence[Run], workspace: Workspace) -> tuple[dict[str, Run], list[tuple[Run, str]]]:
     """Key to cell in the order of the cells, equal ones once; and the cells whose inputs cannot be had."""
-    keys: dict[str, Cell] = {}
+    keys: dict[str, Run] = {}
     failures = []
     for cell in cells:
         try:
@@ -131,7 +133,7 @@ def _find_keys(cells: Sequence[Cell], workspace: Workspace) -> tuple[dict[str, C
     return keys, failures
 
 
-def _compute_all(missing: Mapping[str, Cell], workspace: Workspace, jobs: int) -> Outcomes:
+def _compute_all(missing: Mapping[str, Run], workspace: Workspace, jobs: int) -> Outcomes:
     """Each cell with its row, or with what went wrong, as they are done."""
     if jobs > 1 and len(missing) > 1:
         _embed_ahead(missing.values(), workspace)
@@ -143,17 +145,21 @@ def _compute_all(missing: Mapping[str, Cell], workspace: Workspace, jobs: int) -
             yield cell, _compute(key, cell, workspace)
 
 
-def _embed_ahead(cells: Collection[Cell], workspace: Workspace) -> None:
+def _embed_ahead(cells: Collection[Run], workspace: Workspace) -> None:
     """Embeds the sources, with all cores: of the cells that begin at once each would embed the same one."""
-    wanted = [cell for cell in cells if cell.kind != "cost" and cell["method"] not in ("full", *cell.grid.candidates)]
+    wanted = [
+        cell
+        for cell in cells
+        if cell.kind != "cost" and cell["method"] not in ("full", *cell.grid.candidates)
+    ]
     for cell in {(cell["data"], cell["embedder"], cell["prompt"]): cell for cell in wanted}.values():
         with suppress(Exception):  # it is told of with each of the cells that need the vectors
             workspace.embed(cell)
 
 
-def _compute_in_pool(waiting: deque[tuple[str, Cell]], workspace: Workspace, jobs: int) -> Outcomes:
+def _compute_in_pool(waiting: deque[tuple[str, Run]], workspace: Workspace, jobs: int) -> Outcomes:
     """Takes cells from the left until none is left or a process dies, never more at once than there are processes."""
-    running: dict[Future[Row | str], Cell] = {}
+    running: dict[Future[Row | str], Run] = {}
     broken = False
     with _open_pool(jobs, workspace) as pool:
         while running or (waiting and not broken):
@@ -176,7 +182,7 @@ def _compute_in_pool(waiting: deque[tuple[str, Cell]], workspace: Workspace, job
                 yield cell, outcome
 
 
-def _next(waiting: Sequence[tuple[str, Cell]], running: Collection[Cell]) -> int:
+def _next(waiting: Sequence[tuple[str, Run]], running: Collection[Run]) -> int:
     """Place of the first cell whose texts no other process may be making just now, for which it would have to wait; else 0."""
     busy = [cell.recipe() for cell in running]
     return next((place for place, (_, cell) in enumerate(waiting) if cell.recipe() not in busy), 0)
@@ -188,7 +194,9 @@ def _open_pool(jobs: int, workspace: Workspace) -> Iterator[ProcessPoolExecutor]
     others = multiprocessing.active_children()
     with (
         _cores_shared(jobs),
-        ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start_worker, (workspace.quiet(),)) as pool,
+        ProcessPoolExecutor(
+            jobs, multiprocessing.get_context("spawn"), _start_worker, (workspace.quiet(),)
+        ) as pool,
     ):
         try:
             yield pool
@@ -232,11 +240,11 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _compute_in_worker(key: str, cell: Cell) -> Row | str:
+def _compute_in_worker(key: str, cell: Run) -> Row | str:
     return _compute(key, cell, _workspace)
 
 
-def _compute(key: str, cell: Cell, workspace: Workspace) -> Row | str:
+def _compute(key: str, cell: Run, workspace: Workspace) -> Row | str:
     """The row of a cell, as it is read from the file again, or what went wrong."""
     started = time.perf_counter()
     try:
@@ -258,7 +266,9 @@ def _message(error: Exception) -> str:
 
 
 def _versions() -> dict[str, str | None]:
-    return {"python": platform.python_version(), "dallme": dallme.__version__} | {name: _version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "dallme": dallme.__version__} | {
+        name: _version(name) for name in PACKAGES
+    }
 
 
 def _version(package: str) -> str | None:

@@ -88,7 +88,9 @@ class WandbTracker(Tracker):
     package = "wandb"
 
     def _log(self, run: str, group: str, parameters: Scalars, metrics: Scalars) -> None:
-        with self.library.init(project=self.project, name=run, group=group, config=dict(parameters)) as opened:
+        with self.library.init(
+            project=self.project, name=run, group=group, config=dict(parameters)
+        ) as opened:
             opened.log(dict(metrics))
 
 
@@ -165,7 +167,9 @@ def tracking(
         except Exception as error:  # whatever a tool and its network come up with
             if tracker in active:
                 active.remove(tracker)
-            progress.note(f"tracker {tracker.name!r} failed and is not used any more: {type(error).__name__}: {error}")
+            progress.note(
+                f"tracker {tracker.name!r} failed and is not used any more: {type(error).__name__}: {error}"
+            )
 
     def log(row: Row) -> None:
         for tracker in tuple(active):
@@ -206,6 +210,8 @@ def _is_number(value: Any) -> bool:
 def _public_name(name: str) -> str:
     """A name as others may see it: in ``PART:PATH``, or a path alone, only the last part of the path."""
     part, colon, argument = name.rpartition(":")
-    if argument.startswith(("/", "\\", "~", ".")) or argument.count("/") > 1:  # an id of the Hub has one slash
+    if (
+        argument.startswith(("/", "\\", "~", ".")) or argument.count("/") > 1
+    ):  # an id of the Hub has one slash
         argument = ntpath.basename(argument.rstrip("/\\"))
     return f"{part}{colon}{argument}"

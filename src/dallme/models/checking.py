@@ -33,7 +33,12 @@ _ACTIVATION = re.compile(r"torch\.nn\.(?:modules\.(?:activation|linear)\.)?[A-Z]
 #: For a module that names a class in its configuration: the file, the key, and the classes that it may name.
 _NAMED_CLASSES = {
     "Dense": ("config.json", "activation_function", _ACTIVATION, "an activation function of torch.nn"),
-    "WordEmbeddings": ("wordembedding_config.json", "tokenizer_class", _TOKENIZER, "a word tokenizer of sentence-transformers"),
+    "WordEmbeddings": (
+        "wordembedding_config.json",
+        "tokenizer_class",
+        _TOKENIZER,
+        "a word tokenizer of sentence-transformers",
+    ),
 }
 
 #: Implementations of attention that are part of torch; others may be fetched from the Hub and run.
@@ -63,7 +68,9 @@ def check_transformer(folder: Path, *, weights: bool = True) -> None:
             "merge the adapter into its model first (peft: merge_and_unload) and save that"
         )
     for key, value in _pairs(_read_object(folder / "config.json")):
-        if key.strip("_") in ("attn_implementation", "experts_implementation") and not _is_known_attention(value):
+        if key.strip("_") in ("attn_implementation", "experts_implementation") and not _is_known_attention(
+            value
+        ):
             raise InputError(
                 f"expected attention as {', '.join(filter(None, _ATTENTION))}, found {value!r} in "
                 f"{str(folder / 'config.json')!r}; remove it there: it may be code that is fetched and run"
@@ -97,7 +104,9 @@ def check_sentence_transformer(folder: Path) -> None:
         return
     modules = _read_json(description)
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
-        raise InputError(f"expected a list of modules in {str(description)!r}, found another thing; copy the model again")
+        raise InputError(
+            f"expected a list of modules in {str(description)!r}, found another thing; copy the model again"
+        )
     for module in modules:
         _check_module(folder, module.get("path", ""), module.get("type"), description)
 
@@ -111,7 +120,9 @@ def _check_module(folder: Path, path: Any, kind: Any, description: Path) -> None
             "use another model: dallme runs no code of a model's folder"
         )
     if not isinstance(path, str) or not _is_inside(path):
-        raise InputError(f"expected modules within {str(folder)!r}, found the path {path!r} in {str(description)!r}")
+        raise InputError(
+            f"expected modules within {str(folder)!r}, found the path {path!r} in {str(description)!r}"
+        )
     place, name = folder / path, found[1]
     if name in _TRANSFORMERS:
         check_transformer(place)
@@ -123,7 +134,9 @@ def _check_module(folder: Path, path: Any, kind: Any, description: Path) -> None
         file = new if new.is_file() else old
         types = _read_object(file).get("types")
         if not isinstance(types, dict):
-            raise InputError(f"expected the types of the modules of a {name} in {str(place)!r}, found none; copy the model again")
+            raise InputError(
+                f"expected the types of the modules of a {name} in {str(place)!r}, found none; copy the model again"
+            )
         for inner, inner_kind in types.items():
             _check_module(place, inner, inner_kind, file)
         return
@@ -171,7 +184,11 @@ def _check_pickles(folder: Path, weights: str) -> None:
 
 def _check_name(name: Any, description: Path) -> None:
     """Checks that weights are a file beside their description, and safetensors."""
-    if not isinstance(name, str) or not name.endswith((".safetensors", ".safetensors.index.json")) or re.search(r"[/\\]", name):
+    if (
+        not isinstance(name, str)
+        or not name.endswith((".safetensors", ".safetensors.index.json"))
+        or re.search(r"[/\\]", name)
+    ):
         raise InputError(
             f"expected weights as .safetensors beside {str(description)!r}, found the name {name!r} in it; copy the model again"
         )
@@ -206,7 +223,9 @@ def _read_object(path: Path) -> dict[str, Any]:
         return {}
     found = _read_json(path)
     if not isinstance(found, dict):
-        raise InputError(f"expected a JSON object in {str(path)!r}, found {type(found).__name__}; copy the model again")
+        raise InputError(
+            f"expected a JSON object in {str(path)!r}, found {type(found).__name__}; copy the model again"
+        )
     return found
 
 
@@ -214,4 +233,6 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"expected JSON in {str(path)!r}, cannot read it: {error}; copy the model again") from None
+        raise InputError(
+            f"expected JSON in {str(path)!r}, cannot read it: {error}; copy the model again"
+        ) from None

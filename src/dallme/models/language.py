@@ -48,7 +48,11 @@ class Weights:
     @property
     def arguments(self) -> dict[str, Any]:
         """What ``from_pretrained`` needs to read these files and nothing else."""
-        arguments = {"pretrained_model_name_or_path": str(self.folder), "local_files_only": True, "trust_remote_code": False}
+        arguments = {
+            "pretrained_model_name_or_path": str(self.folder),
+            "local_files_only": True,
+            "trust_remote_code": False,
+        }
         return arguments if self.gguf is None else arguments | {"gguf_file": self.gguf}
 
 
@@ -165,7 +169,9 @@ def _find_smollm2() -> Weights:
     from huggingface_hub import try_to_load_from_cache
 
     in_cache = isinstance(try_to_load_from_cache(_SMOLLM2_ID, "model.safetensors"), str)
-    spec = None if in_cache else find_spec(_SMOLLM2_PACKAGE)  # imports nothing: the package itself needs others
+    spec = (
+        None if in_cache else find_spec(_SMOLLM2_PACKAGE)
+    )  # imports nothing: the package itself needs others
     if spec is not None and spec.origin is not None:
         for file in sorted(Path(spec.origin).parent.glob("*.gguf")):
             return Weights(file.parent, file.name)
@@ -234,7 +240,9 @@ def _as_load_error(kind: str, model: str) -> Iterator[None]:
             yield
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        thing = "a tokenizer" if kind == "tokenizer" else f"a {kind} model" if kind != "encoder" else "an encoder"
+        thing = (
+            "a tokenizer" if kind == "tokenizer" else f"a {kind} model" if kind != "encoder" else "an encoder"
+        )
         raise DallmeError(f"expected {thing} in {model!r}, could not load it: {reason}") from error
     finally:
         verbosity.set_verbosity(before)

@@ -77,7 +77,9 @@ def locate(model: str, organisation: str | None = None) -> Path:
     name = canonical_name(model, organisation)
     looks_like_path = os.sep in model and (model.startswith((os.sep, ".", "~")) or model.count("/") > 1)
     if looks_like_path:
-        raise ModelNotFoundError(f"expected a model folder or a Hub id, found no folder {model!r}; check the path")
+        raise ModelNotFoundError(
+            f"expected a model folder or a Hub id, found no folder {model!r}; check the path"
+        )
     return find_nearby(name) or _from_hub(name)
 
 
@@ -140,10 +142,23 @@ def _from_hub(name: str) -> Path:
         # Weights as safetensors only: nothing that is unpickled.
         return Path(
             snapshot_download(
-                name, ignore_patterns=["*.bin", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.ot", "onnx/*", "openvino/*"]
+                name,
+                ignore_patterns=[
+                    "*.bin",
+                    "*.pt",
+                    "*.ckpt",
+                    "*.h5",
+                    "*.msgpack",
+                    "*.onnx",
+                    "*.ot",
+                    "onnx/*",
+                    "openvino/*",
+                ],
             )
         )
-    except Exception as error:  # the Hub client raises many kinds: offline, unknown, gated, timed out, disk full
+    except (
+        Exception
+    ) as error:  # the Hub client raises many kinds: offline, unknown, gated, timed out, disk full
         shipped = SHIPPED.get(name)
         hint = (
             f"install it offline with: pip install {shipped.requirement}"

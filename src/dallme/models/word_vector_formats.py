@@ -42,9 +42,15 @@ def read_blocks(path: Path, member: str | None = None) -> Iterator[Block]:
     """
     try:
         with _open(path, member) as (stream, name):
-            yield from _binary_blocks(stream, name) if name.removesuffix(".gz").endswith(".bin") else _text_blocks(stream, name)
+            yield from (
+                _binary_blocks(stream, name)
+                if name.removesuffix(".gz").endswith(".bin")
+                else _text_blocks(stream, name)
+            )
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise InputError(f"expected word vectors in {str(path)!r}, cannot read it: {error}; is it whole?") from None
+        raise InputError(
+            f"expected word vectors in {str(path)!r}, cannot read it: {error}; is it whole?"
+        ) from None
 
 
 @contextmanager
@@ -56,18 +62,31 @@ def _open(path: Path, member: str | None) -> Iterator[tuple[IO[bytes], str]]:
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 name = _choose(archive, path, member)
                 stream = stack.enter_context(archive.open(name))
-            except RuntimeError as error:  # it wants a password, or is packed in a way that zipfile does not know
-                raise InputError(f"expected word vectors in {str(path)!r}, cannot unpack it: {error}") from None
+            except (
+                RuntimeError
+            ) as error:  # it wants a password, or is packed in a way that zipfile does not know
+                raise InputError(
+                    f"expected word vectors in {str(path)!r}, cannot unpack it: {error}"
+                ) from None
             yield stream, name
     else:
         with path.open("rb") as stream:
-            yield cast(IO[bytes], gzip.GzipFile(fileobj=stream)) if path.suffix == ".gz" else stream, path.name
+            yield (
+                cast(IO[bytes], gzip.GzipFile(fileobj=stream)) if path.suffix == ".gz" else stream,
+                path.name,
+            )
 
 
 def _choose(archive: zipfile.ZipFile, path: Path, member: str | None) -> str:
     """The file of a zip archive that is meant."""
-    names = [info.filename for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX")]
-    known = [name for name in names if name.endswith((".txt", ".vec", ".bin"))] if member is None else [member]
+    names = [
+        info.filename
+        for info in archive.infolist()
+        if not info.is_dir() and not info.filename.startswith("__MACOSX")
+    ]
+    known = (
+        [name for name in names if name.endswith((".txt", ".vec", ".bin"))] if member is None else [member]
+    )
     if len(known) != 1 or known[0] not in names:
         raise InputError(
             f"expected one file of word vectors in {str(path)!r}, found {', '.join(names) or 'none'}; "
@@ -145,13 +164,17 @@ def _raise_for_line(lines: list[bytes], dimension: int, name: str, number: int) 
     for offset, line in enumerate(lines):
         for field in line.rstrip(b" \r").rsplit(b" ", dimension)[1:]:
             if (value := _floats(field)).size != 1 or not np.isfinite(value).all():
-                raise InputError(f"{name}: expected finite numbers in line {number + offset}, found {_quote(field)}")
+                raise InputError(
+                    f"{name}: expected finite numbers in line {number + offset}, found {_quote(field)}"
+                )
 
 
 def _floats(text: bytes) -> np.ndarray:
     """The numbers of a text; fewer or none where something is no number."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # older numpy stops at what is no number, newer raises
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # older numpy stops at what is no number, newer raises
         try:
             return np.fromstring(text, dtype=np.float32, sep=" ")
         except ValueError:
@@ -161,15 +184,23 @@ def _floats(text: bytes) -> np.ndarray:
 def _binary_blocks(stream: IO[bytes], name: str) -> Iterator[Block]:
     first = stream.readline(100)
     fields = first.split()
-    if len(fields) != 2 or not all(field.isdigit() for field in fields) or not 1 <= int(fields[1]) <= MAX_DIMENSION:
-        raise InputError(f"{name}: expected the number of words and their dimension in the first line, found {_quote(first)}")
+    if (
+        len(fields) != 2
+        or not all(field.isdigit() for field in fields)
+        or not 1 <= int(fields[1]) <= MAX_DIMENSION
+    ):
+        raise InputError(
+            f"{name}: expected the number of words and their dimension in the first line, found {_quote(first)}"
+        )
     rows, dimension = map(int, fields)
     found, rest = 0, b""
     while found < rows and (read := stream.read(BLOCK_BYTES)):
         words, vectors, rest = _parse_records(rest + read, dimension, rows - found)
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if bad.size:
-            raise InputError(f"{name}: expected finite numbers, found others in word {found + bad[0] + 1} ({words[bad[0]]!r})")
+            raise InputError(
+                f"{name}: expected finite numbers, found others in word {found + bad[0] + 1} ({words[bad[0]]!r})"
+            )
         found += len(words)
         yield words, vectors
     _check_count(found, rows, name)

@@ -2,21 +2,104 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import string
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
+from dallme.atomic import TEMPORARY, atomic_write
 from dallme.errors import DallmeError, InputError, MissingDependencyError
 from dallme.models.locate import SENTENCE_TRANSFORMERS, locate, sha256_of
-from dallme.models.word_vector_cache import read_file
+from dallme.models.word_vector_formats import Block, read_blocks
+
+#: Part of the name of a converted file; another number makes all be converted anew.
+_VERSION = 1
+#: Seconds after which a temporary file is taken for the remains of a killed process.
+_STALE_SECONDS = 3600
+
+
+def cache_folder() -> Path:
+    """Where converted files are kept, ``<key>.json`` (words) and ``<key>.f32`` (vectors, four bytes a number)."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("dallme") / "word-vectors"
+
+
+def read_file(path: Path, member: str | None = None) -> tuple[list[str], np.ndarray, str]:
+    """Reads a file of word vectors, from the cache if it was read before, whatever its name was then.
+
+    Args:
+        path: The file.
+        member: The file in it, if it is an archive of several.
+
+    Returns:
+        The v words; their vectors, float32 of shape (v, d), mapped from the cache where that can be written; and a hash of
+        the content.
+
+    Raises:
+        InputError: If it cannot be read, or is damaged.
+    """
+    try:
+        content = sha256_of([path])
+    except OSError as error:
+        raise InputError(
+            f"expected word vectors in {str(path)!r}, cannot read it: {error.strerror}"
+        ) from None
+    # What the bytes mean depends on the ending of the name as well.
+    endings = [ending for ending in path.suffixes if ending in (".bin", ".gz", ".zip")]
+    key = hashlib.sha256(json.dumps([_VERSION, content, endings, member]).encode()).hexdigest()
+    kept = cache_folder() / key
+    with contextlib.suppress(OSError, ValueError, KeyError):  # not there yet, or damaged
+        return *_load(kept), key
+    with contextlib.suppress(OSError):  # a full disk, a read-only home: it is read into memory
+        _convert(read_blocks(path, member), kept)
+        return *_load(kept), key
+    words, vectors = zip(*read_blocks(path, member), strict=True)
+    return [word for block in words for word in block], np.concatenate(vectors), key
+
+
+def _load(kept: Path) -> tuple[list[str], np.ndarray]:
+    described = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
+    words, dimension = described["words"], described["dimension"]
+    vectors = np.memmap(kept.with_suffix(".f32"), dtype="<f4", mode="r")
+    return words, vectors.reshape(len(words), dimension)
+
+
+def _convert(blocks: Iterable[Block], kept: Path) -> None:
+    """Writes the two files, the vectors last and each whole or not at all."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    for path in kept.parent.glob(f"*{TEMPORARY}"):
+        with contextlib.suppress(OSError):  # another process was faster
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                path.unlink()
+    temporary = kept.with_suffix(f".{uuid4().hex[:8]}{TEMPORARY}")
+    words: list[str] = []
+    dimension = 0
+    try:
+        with temporary.open("xb") as file:
+            for some, vectors in blocks:
+                words += some
+                dimension = vectors.shape[1]
+                file.write(np.ascontiguousarray(vectors, dtype="<f4").data)
+            file.flush()
+            os.fsync(file.fileno())
+        atomic_write(kept.with_suffix(".json"), json.dumps({"dimension": dimension, "words": words}).encode())
+        os.replace(temporary, kept.with_suffix(".f32"))
+    finally:
+        with contextlib.suppress(OSError):  # it is there only if something went wrong
+            temporary.unlink()
+
 
 #: The source that the wheel holds: GloVe of Wikipedia 2014 and Gigaword 5, 400,000 words.
 WHEEL = "6B.50d"
@@ -36,9 +119,7 @@ def default_stop_words() -> frozenset[str]:
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
     # What contractions leave when they are cut at the apostrophe, and verbs that are missing there.
-    pieces = (
-        "ain aren couldn d didn doesn don hadn hasn haven isn ll m ma mightn mustn needn o s shan shouldn t ve wasn weren won"
-    )
+    pieces = "ain aren couldn d didn doesn don hadn hasn haven isn ll m ma mightn mustn needn o s shan shouldn t ve wasn weren won"
     others = "wouldn y did does doing having just theirs"
     return frozenset({*ENGLISH_STOP_WORDS, *pieces.split(), *others.split(), *string.punctuation, "''", "``"})
 
@@ -151,7 +232,14 @@ def _from_model(folder: Path) -> WordVectors:
                 "use it as a sentence-transformers model: st:MODEL"
             )
         return _from_module(folder / modules[0]["path"])
-    except (OSError, LookupError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (
+        OSError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+    ) as error:
         raise InputError(
             f"expected a sentence-transformers model in {str(folder)!r}, cannot read it: {type(error).__name__}: {error}"
         ) from None
@@ -162,14 +250,21 @@ def _pooling_modes(config: dict[str, Any]) -> list[str]:
     modes = config.get("pooling_mode")
     if modes is None:
         prefix, suffix = "pooling_mode_", "_tokens"
-        modes = [key.removeprefix(prefix).removesuffix(suffix) for key, on in config.items() if key.startswith(prefix) and on]
+        modes = [
+            key.removeprefix(prefix).removesuffix(suffix)
+            for key, on in config.items()
+            if key.startswith(prefix) and on
+        ]
     return [modes] if isinstance(modes, str) else list(modes)
 
 
 def _from_module(folder: Path) -> WordVectors:
     from safetensors import SafetensorError, safe_open
 
-    files = [folder / name for name in ("model.safetensors", "whitespacetokenizer_config.json", "wordembedding_config.json")]
+    files = [
+        folder / name
+        for name in ("model.safetensors", "whitespacetokenizer_config.json", "wordembedding_config.json")
+    ]
     settings = _read_json(files[2])
     if not settings["tokenizer_class"].endswith(".WhitespaceTokenizer"):
         raise InputError(
@@ -181,10 +276,14 @@ def _from_module(folder: Path) -> WordVectors:
         with safe_open(files[0], framework="numpy") as tensors:
             vectors = tensors.get_tensor("emb_layer.weight").astype(np.float32, copy=False)
     except SafetensorError as error:
-        raise InputError(f"expected word vectors in {str(files[0])!r}, cannot read it: {error}; is it whole?") from None
+        raise InputError(
+            f"expected word vectors in {str(files[0])!r}, cannot read it: {error}; is it whole?"
+        ) from None
     words = tokenizer["vocab"]
     if vectors.ndim != 2 or len(vectors) != len(words) or not np.isfinite(vectors).all():
-        raise InputError(f"expected {len(words):,} finite vectors in {str(files[0])!r}, found others, of shape {vectors.shape}")
+        raise InputError(
+            f"expected {len(words):,} finite vectors in {str(files[0])!r}, found others, of shape {vectors.shape}"
+        )
     return _word_vectors(
         words,
         vectors,

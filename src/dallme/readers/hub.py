@@ -48,7 +48,9 @@ def read_hub(name: str) -> Rows:
 
     try:
         loaded = load_dataset(dataset, config, split=split)
-    except Exception as error:  # load_dataset has dozens of kinds: of the network, the Hub, the files, the dataset's builder
+    except (
+        Exception
+    ) as error:  # load_dataset has dozens of kinds: of the network, the Hub, the files, the dataset's builder
         tried = f"dataset {dataset!r}, {f'configuration {config!r}, ' if config else ''}split {split!r}"
         reason = " ".join(str(error).split())
         raise InputError(

@@ -62,11 +62,21 @@ def as_labels(column: Column, what: str) -> pa.Array:
         labels = decoded(column)
     except (ValueError, TypeError, OverflowError):
         kinds = ", ".join(sorted({type(value).__name__ for value in column}))
-        raise InputError(f"{what}: expected labels of one kind, numbers that fit in 64 bits or names, found {kinds}") from None
+        raise InputError(
+            f"{what}: expected labels of one kind, numbers that fit in 64 bits or names, found {kinds}"
+        ) from None
     kind = labels.type
-    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_large_string, pa.types.is_null)
+    tests = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+        pa.types.is_large_string,
+        pa.types.is_null,
+    )
     if not any(test(kind) for test in tests):
-        raise InputError(f"{what}: expected one class a row, a whole number or a name, found values of type {kind}; {_CHOOSE}")
+        raise InputError(
+            f"{what}: expected one class a row, a whole number or a name, found values of type {kind}; {_CHOOSE}"
+        )
     return pa.concat_arrays(labels.chunks)
 
 
@@ -105,7 +115,11 @@ def classes(labels: pa.Array, declared: Mapping[int, str], names: pa.Array | Non
         _check_repetition(len(values), len(labels), what)
         ordered = sorted(values)
         place = {value: number for number, value in enumerate(ordered)}
-        return Classes(np.array([place[value] for value in values], dtype=np.int64)[codes], dict(enumerate(ordered)), given=False)
+        return Classes(
+            np.array([place[value] for value in values], dtype=np.int64)[codes],
+            dict(enumerate(ordered)),
+            given=False,
+        )
     ids = np.array(numbers, dtype=np.int64)[codes]
     found = sorted(set(numbers))
     if pa.types.is_boolean(labels.type):
@@ -113,7 +127,9 @@ def classes(labels: pa.Array, declared: Mapping[int, str], names: pa.Array | Non
     if declared:
         unnamed = [number for number in found if number not in declared]
         if unnamed:
-            raise InputError(f"{what}: expected class ids among the declared {sorted(declared)}, found {unnamed}")
+            raise InputError(
+                f"{what}: expected class ids among the declared {sorted(declared)}, found {unnamed}"
+            )
         return Classes(ids, dict(sorted(declared.items())), given=True)
     if names is not None:
         return Classes(ids, _names_of(ids, found, names, what), given=True)
@@ -132,7 +148,9 @@ def _whole_numbers(values: list[Any], what: str) -> list[int] | None:
         fractions = [value for value in values if value != value // 1]
         numbers = [] if fractions else [int(value) for value in values]
     if fractions:
-        raise InputError(f"{what}: expected classes, whole numbers or names, found the number {fractions[0]}; {_CHOOSE}")
+        raise InputError(
+            f"{what}: expected classes, whole numbers or names, found the number {fractions[0]}; {_CHOOSE}"
+        )
     large = [number for number in numbers if not -(2**63) <= number < 2**63]
     if large:
         raise InputError(f"{what}: expected class ids that fit in 64 bits, found {large[0]}; {_CHOOSE}")
@@ -156,7 +174,9 @@ def _names_of(ids: np.ndarray, found: list[int], names: pa.Array, what: str) -> 
     for number, code in sorted(pairs):
         name = encoded.dictionary[code].as_py()
         if known.setdefault(number, name) != name:
-            raise InputError(f"{what}: expected one name a label, found {known[number]!r} and {name!r} for label {number}")
+            raise InputError(
+                f"{what}: expected one name a label, found {known[number]!r} and {name!r} for label {number}"
+            )
     result = {number: known.get(number, str(number)) for number in found}
     if len(set(result.values())) < len(result):
         raise InputError(f"{what}: expected a name of its own for each label, found {result}")
@@ -177,10 +197,16 @@ def align(found: Classes, like: LabelledTexts, source: str) -> tuple[Classes, tu
     notes: tuple[str, ...] = ()
     if all(name in known for name in present.values()):
         places = {number: known[name] for number, name in present.items()}
-    elif found.given and (_only_ids(present) or _only_ids(like.label_names)) and all(n in like.label_names for n in present):
+    elif (
+        found.given
+        and (_only_ids(present) or _only_ids(like.label_names))
+        and all(n in like.label_names for n in present)
+    ):
         places = {number: number for number in present}
         pairs = ", ".join(f"{number} = {like.label_names[number]!r}" for number in list(present)[:5])
-        notes = (f"matched labels to those of {like.source} by their numbers, as one of the two has no names: {pairs}",)
+        notes = (
+            f"matched labels to those of {like.source} by their numbers, as one of the two has no names: {pairs}",
+        )
     else:
         unknown = [repr(name) for name in present.values() if name not in known]
         raise InputError(

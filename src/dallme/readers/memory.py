@@ -35,7 +35,12 @@ def read_object(source: Any) -> Rows | None:
         return _from_pandas(source)
     if _is(source, "polars", "DataFrame"):
         names = tuple(source.columns)
-        return Rows("memory", source.height, names, lambda name: pa.chunked_array([source.get_column(name).to_arrow()]))
+        return Rows(
+            "memory",
+            source.height,
+            names,
+            lambda name: pa.chunked_array([source.get_column(name).to_arrow()]),
+        )
     if _is(source, "datasets", "Dataset"):
         return from_dataset(source, "memory")
     if _is(source, "datasets", "DatasetDict"):
@@ -58,7 +63,9 @@ def read_sequence(texts: Any, labels: Any) -> Rows:
     if not _is_sequence(labels):
         raise InputError(f"expected a sequence of labels, one a text, found {type(labels).__name__}")
     if len(texts) != len(labels):
-        raise InputError(f"expected a label for each text, found {len(labels):,} labels for {len(texts):,} texts")
+        raise InputError(
+            f"expected a label for each text, found {len(labels):,} labels for {len(texts):,} texts"
+        )
     return from_lists("memory", {"text": _listed(texts), "label": _listed(labels)}, len(texts))
 
 
@@ -94,7 +101,10 @@ def _listed(values: Any) -> list[Any]:
 
 
 def _from_labelled_texts(source: LabelledTexts) -> Rows:
-    columns: dict[str, Column] = {"text": list(source.texts), "label": pa.chunked_array([pa.array(source.labels)])}
+    columns: dict[str, Column] = {
+        "text": list(source.texts),
+        "label": pa.chunked_array([pa.array(source.labels)]),
+    }
     return Rows(
         source.source,
         len(source),

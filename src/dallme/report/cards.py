@@ -11,12 +11,12 @@ import numpy as np
 from dallme.embedders.base import count_words
 from dallme.embedders.resolve import resolve
 from dallme.errors import DallmeError
-from dallme.report.points import cut
+from dallme.report.map import cut
 
 if TYPE_CHECKING:
-    from dallme.audit.evidence import Evidence
-    from dallme.distilled import DistilledDataset
-    from dallme.distilled.lineage import RowId
+    from dallme.audit.inputs import AuditInput
+    from dallme.dataset import DistilledDataset
+    from dallme.dataset.distilled import RowId
 
 #: Characters that are shown of a real text beside a distilled one.
 NEAREST_CHARACTERS = 600
@@ -63,7 +63,10 @@ class Card:
 
 
 def make_cards(
-    distilled: DistilledDataset, classes: Mapping[int, str], evidence: Evidence | None, audit: Mapping[str, Any] | None
+    distilled: DistilledDataset,
+    classes: Mapping[int, str],
+    evidence: AuditInput | None,
+    audit: Mapping[str, Any] | None,
 ) -> list[Card]:
     """Gathers what the page shows of each text.
 
@@ -99,15 +102,22 @@ def make_cards(
     return cards
 
 
-def _facts(distilled: DistilledDataset, classes: Mapping[int, str], evidence: Evidence | None) -> list[dict[str, str]]:
+def _facts(
+    distilled: DistilledDataset, classes: Mapping[int, str], evidence: AuditInput | None
+) -> list[dict[str, str]]:
     """Weight, length, cosine and the probe's confidence of each text, as far as they are known."""
     total = float(distilled.weights.sum())
     unit, counts = _lengths(distilled, embedded=evidence is not None and evidence.vectors is not None)
     confidence = None if evidence is None else evidence.confidence
     facts = []
-    for index, (weight, lineage) in enumerate(zip(distilled.weights.tolist(), distilled.lineage, strict=True)):
+    for index, (weight, lineage) in enumerate(
+        zip(distilled.weights.tolist(), distilled.lineage, strict=True)
+    ):
         rows = f"{weight:,.0f}" if weight == round(weight) else f"{weight:,.1f}"
-        found = {"stands for": f"{rows} rows" + (f" ({weight / total:.1%})" if total > 0 else ""), unit: f"{counts[index]:,}"}
+        found = {
+            "stands for": f"{rows} rows" + (f" ({weight / total:.1%})" if total > 0 else ""),
+            unit: f"{counts[index]:,}",
+        }
         if lineage.cosine is not None and np.isfinite(lineage.cosine):
             found["cosine to prototype"] = f"{lineage.cosine:.3f}"
         if evidence is not None and confidence is not None:
@@ -116,7 +126,7 @@ def _facts(distilled: DistilledDataset, classes: Mapping[int, str], evidence: Ev
     return facts
 
 
-def _other(evidence: Evidence, classes: Mapping[int, str], index: int) -> str:
+def _other(evidence: AuditInput, classes: Mapping[int, str], index: int) -> str:
     """What the probe takes a text for, where it is not its class."""
     assert evidence.probabilities is not None
     best = int(evidence.classes[evidence.probabilities[index].argmax()])
@@ -137,7 +147,7 @@ def _lengths(distilled: DistilledDataset, *, embedded: bool) -> tuple[str, np.nd
     return "words and signs", count_words(distilled.texts)
 
 
-def _nearest(index: int, evidence: Evidence | None) -> tuple[tuple[RowId, str], ...]:
+def _nearest(index: int, evidence: AuditInput | None) -> tuple[tuple[RowId, str], ...]:
     if evidence is None:
         return ()
     source = evidence.source

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dallme.report.escaping import to_script
-from dallme.report.points import SIDE
+from dallme.report.map import SIDE
 
 if TYPE_CHECKING:
     import altair as alt
@@ -36,13 +36,22 @@ def bars(methods: int) -> dict[str, Any]:
     import altair as alt
 
     colours = [alt.param(name=name, value="gray") for name in ("ink", "strong", "weak")]
-    axis = alt.Axis(domain=False, ticks=False, labelPadding=8, labelLimit=120, labelFontSize=13, labelColor=_expression("ink"))
+    axis = alt.Axis(
+        domain=False,
+        ticks=False,
+        labelPadding=8,
+        labelLimit=120,
+        labelFontSize=13,
+        labelColor=_expression("ink"),
+    )
     base = alt.Chart(alt.NamedData("bars")).encode(y=alt.Y("method:N", sort=None, title=None, axis=axis))
     scale = alt.Scale(domain=[0, 1.14])  # leaves room for the numbers
     bar = base.mark_bar(height=16, cornerRadiusEnd=3, fill=_expression("datum.ours ? strong : weak")).encode(
         x=alt.X("mean:Q", scale=scale, axis=None)
     )
-    spread = base.mark_rule(color=_expression("ink")).encode(x=alt.X("low:Q", scale=scale, axis=None), x2="high:Q")
+    spread = base.mark_rule(color=_expression("ink")).encode(
+        x=alt.X("low:Q", scale=scale, axis=None), x2="high:Q"
+    )
     number = base.mark_text(align="left", dx=6, fontSize=13, fill=_expression("ink")).encode(
         x=alt.X("high:Q", scale=scale, axis=None), text="shown:N"
     )
@@ -60,20 +69,36 @@ def landscape(classes: int) -> dict[str, Any]:
         zoom="wheel![event.shiftKey]", translate="[pointerdown[event.shiftKey], window:pointerup] > window:pointermove!",
     )  # fmt: skip
     plane = {
-        axis: kind(f"{axis}:Q", axis=None, scale=alt.Scale(domain=[-0.02 * SIDE, 1.02 * SIDE], nice=False, zero=False))
+        axis: kind(
+            f"{axis}:Q",
+            axis=None,
+            scale=alt.Scale(domain=[-0.02 * SIDE, 1.02 * SIDE], nice=False, zero=False),
+        )
         for axis, kind in (("x", alt.X), ("y", alt.Y))
     }
-    colours = alt.Scale(domain=list(range(classes)), range=[PALETTE[number % len(PALETTE)] for number in range(classes)])
+    colours = alt.Scale(
+        domain=list(range(classes)), range=[PALETTE[number % len(PALETTE)] for number in range(classes)]
+    )
     colour = alt.Color("class:N", scale=colours, legend=None)
     shown = "(chosen < 0 || datum.class == chosen) && (picked < 0 || datum.cluster == picked)"
     rows = (
         alt.Chart(alt.NamedData("rows"), name="dots")
-        .mark_point(shape="circle", filled=True, size=_expression("dot"), opacity=_expression(f"{shown} ? 0.55 : 0.06"))
+        .mark_point(
+            shape="circle",
+            filled=True,
+            size=_expression("dot"),
+            opacity=_expression(f"{shown} ? 0.55 : 0.06"),
+        )
         .encode(**plane, color=colour, tooltip="text:N")
         .add_params(zoom)
     )
     size, opacity = "datum.index == picked ? 420 : 150", "chosen < 0 || datum.class == chosen ? 1 : 0.25"
-    look: Any = {"size": _expression(size), "opacity": _expression(opacity), "stroke": _expression("ink"), "strokeWidth": 1.6}
+    look: Any = {
+        "size": _expression(size),
+        "opacity": _expression(opacity),
+        "stroke": _expression("ink"),
+        "strokeWidth": 1.6,
+    }
     own = (
         alt.Chart(alt.NamedData("own"), name="diamonds")
         .mark_point(shape="diamond", filled=True, cursor="pointer", **look)
@@ -100,7 +125,12 @@ def comparison_panels(comparison: Mapping[str, Any], ours: str | None) -> list[d
             panel = panels.setdefault(result["classifier"], [])
             if mean is None:
                 continue
-            row = {"method": method["method"], "mean": round(mean, 4), "shown": f"{mean:.3f}", "ours": method["method"] == ours}
+            row = {
+                "method": method["method"],
+                "mean": round(mean, 4),
+                "shown": f"{mean:.3f}",
+                "ours": method["method"] == ours,
+            }
             row |= {"low": round(max(0.0, mean - deviation), 4), "high": round(mean + deviation, 4)}
             panel.append(row)
     return [{"classifier": name, "bars": rows} for name, rows in panels.items()]

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dallme.dataset.tables import comparison_cells, star_note
 from dallme.errors import InputError
 from dallme.report.cards import Card, make_cards
 from dallme.report.charts import PALETTE, bars, comparison_panels, landscape, library
 from dallme.report.escaping import hash_source, to_json, to_script, to_unicode
-from dallme.report.points import map_data
+from dallme.report.map import map_data
 from dallme.report.summary import audit_rows, headline, kept
-from dallme.tables import comparison_cells, star_note
 
 if TYPE_CHECKING:
-    from dallme.audit.evidence import Evidence
-    from dallme.distilled import DistilledDataset
+    from dallme.audit.inputs import AuditInput
+    from dallme.dataset import DistilledDataset
     from dallme.progress import Progress
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -26,7 +26,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 def render(
     distilled: DistilledDataset,
     *,
-    evidence: Evidence | None = None,
+    evidence: AuditInput | None = None,
     audit: Mapping[str, Any] | None = None,
     points: int = 25_000,
     editable: bool = False,
@@ -82,7 +82,9 @@ def render(
     return to_unicode(page)
 
 
-def _data(distilled: DistilledDataset, classes: Mapping[int, str], shown: Mapping[str, Any] | None) -> dict[str, Any]:
+def _data(
+    distilled: DistilledDataset, classes: Mapping[int, str], shown: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """What the page's script reads, by name."""
     data: dict[str, Any] = {"classes": [{"id": label, "name": name} for label, name in classes.items()]}
     if comparison := distilled.manifest.get("comparison"):
@@ -116,7 +118,11 @@ def _decoder(manifest: Mapping[str, Any]) -> str | None:
 
 def _class(place: int, name: str, cards: list[Card]) -> dict[str, Any]:
     """A class as the legend and the filter show it."""
-    return {"name": name, "colour": PALETTE[place % len(PALETTE)], "texts": sum(card.label == place for card in cards)}
+    return {
+        "name": name,
+        "colour": PALETTE[place % len(PALETTE)],
+        "texts": sum(card.label == place for card in cards),
+    }
 
 
 def _policy(scripts: list[str], *, editable: bool) -> str:
@@ -144,7 +150,11 @@ def _template() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["exact"] = _exact
     return environment.get_template("report.html.j2")

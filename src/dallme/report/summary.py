@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dallme.distilled import DistilledDataset
+    from dallme.dataset import DistilledDataset
 
 
 def headline(distilled: DistilledDataset) -> dict[str, str]:
@@ -55,9 +55,15 @@ def audit_rows(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
     span, clusters = thresholds["max_copied_span"], thresholds["min_cluster"]
     personal, readability = summary["personal"], summary["readability"]
     rows = [
-        ("Longest span copied from a source row", _with_limit(f"{summary['longest_copied_span']} words", "at most", span)),
+        (
+            "Longest span copied from a source row",
+            _with_limit(f"{summary['longest_copied_span']} words", "at most", span),
+        ),
         ("Runs of five words that stand in the source", f"{summary['copied_5grams']:.0%}"),
-        ("Smallest cluster behind a text", _with_limit(f"{summary['min_cluster']:,} rows", "at least", clusters)),
+        (
+            "Smallest cluster behind a text",
+            _with_limit(f"{summary['min_cluster']:,} rows", "at least", clusters),
+        ),
         ("Texts with a small cluster", _texts(summary["small_clusters"])),
         ("Texts whose source rows are nearly alike", _texts(summary.get("tight_clusters", ()))),
         *_contamination(summary["contamination"]),
@@ -66,7 +72,10 @@ def audit_rows(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
         *_planted(summary),
         ("Personal data, perhaps", f"{personal['found']} found" if personal["scanner"] else "not looked for"),
         ("Different words among all words", f"{readability['type_token_ratio']:.0%}"),
-        ("Distinct words, pairs of words", f"{readability['distinct_1']:.2f}, {readability['distinct_2']:.2f}"),
+        (
+            "Distinct words, pairs of words",
+            f"{readability['distinct_1']:.2f}, {readability['distinct_2']:.2f}",
+        ),
         ("Complete sentences", f"{readability['complete_sentences']:.0%}"),
     ]
     if summary["agreement"] is not None:
@@ -81,7 +90,10 @@ def _contamination(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
         return [("Overlap with the test set", "not looked for")]
     return [
         (f"Texts that stand in the test set ({found['rows']:,} rows)", _texts(found["exact"])),
-        ("Texts that share 13 words with it", f"{_texts(found['shared_13grams'])}; longest span {found['longest_span']} words"),
+        (
+            "Texts that share 13 words with it",
+            f"{_texts(found['shared_13grams'])}; longest span {found['longest_span']} words",
+        ),
     ]
 
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import hmac
+import ipaddress
 import json
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -12,14 +21,296 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from dallme.dataset import DistilledDataset, folder
+from dallme.dataset.card import check_audit, parse_audit
+from dallme.dataset.distilled import AUDIT
 from dallme.errors import DallmeError, InputError
+from dallme.report.escaping import to_json
+from dallme.report.page import render
+from dallme.review import changes as reviewing
 from dallme.review.changes import ChangeError
-from dallme.review.guard import HEADERS, Guard, RefusalError
-from dallme.review.session import Session
-from dallme.review.versions import ConflictError
+from dallme.review.versions import ConflictError, Version, Versions
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from dallme.audit.inputs import AuditInput
+    from dallme.progress import Progress
+
+#: Characters of a token at least: it is all that stands between the network and the texts.
+SHORTEST_TOKEN = 16
+
+#: The header with the secret of the process, which a page of another origin can neither read nor send.
+SECRET_HEADER = "x-dallme-secret"  # noqa: S105 - the name, not the secret
+
+#: What goes with every answer. The page's own policy stands in the page; several policies all hold.
+HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "frame-ancestors 'none'",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+class RefusalError(DallmeError):
+    """A request that is not served.
+
+    Attributes:
+        status: HTTP status.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        """Keeps the status beside the message."""
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The rules of one server.
+
+    Attributes:
+        host: The address that it listens on, as the user wrote it.
+        port: The port that it listens on.
+        token: What a reviewer has to bring; None asks for nothing, which is for loopback alone.
+        secret: What the page sends with every change; made anew for every process.
+    """
+
+    host: str
+    port: int
+    token: str | None = None
+    secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+
+    @property
+    def cookie(self) -> str:
+        """Name of the cookie of those who brought the token; browsers keep the cookies of all ports of a host together."""
+        return f"dallme-review-{self.port}"
+
+    def check(self, request: Request) -> None:
+        """Checks where a request is from and who sends it.
+
+        Raises:
+            RefusalError: If it is not to be served.
+        """
+        host = request.headers.get("host", "")
+        if not self._is_ours(host):
+            raise RefusalError(
+                421, f"expected the address that dallme review printed, found the host {host!r}"
+            )
+        if self.token is not None and not self._is_known(request):
+            raise RefusalError(
+                401, "expected the token: open the address that dallme review printed, which holds it"
+            )
+        if request.method in ("GET", "HEAD"):
+            return
+        origin = request.headers.get("origin")
+        if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
+            raise RefusalError(
+                403, f"expected changes from the review page alone, found ones from {origin!r}"
+            )
+        if not _same(request.headers.get(SECRET_HEADER, ""), self.secret):
+            raise RefusalError(
+                403,
+                "expected the secret of this server: it was started anew; reload the page, what you typed is kept",
+            )
+
+    @cached_property
+    def _is_local(self) -> bool:
+        return is_loopback(self.host)
+
+    def brings_token(self, query: Mapping[str, str]) -> bool:
+        """Whether an address holds the right token."""
+        return self.token is not None and _same(query.get("token", ""), self.token)
+
+    def _is_known(self, request: Request) -> bool:
+        """Whether a request brings the token in its address or a header, or the cookie that was given for it."""
+        kind, _, bearer = request.headers.get("authorization", "").partition(" ")
+        return (
+            (request.url.path == "/" and self.brings_token(request.query_params))
+            or _same(request.cookies.get(self.cookie, ""), self.secret)
+            or (kind.lower() == "bearer" and self.token is not None and _same(bearer, self.token))
+        )
+
+    def _is_ours(self, host: str) -> bool:
+        """Whether a Host header names this server, and not a name that someone made point to it.
+
+        An address in numbers cannot be made to point elsewhere.
+        """
+        try:
+            name = urlsplit(f"//{host}").hostname
+        except ValueError:
+            return False
+        if name in ("localhost", self.host.lower(), socket.gethostname().lower()):
+            return True
+        try:
+            return ipaddress.ip_address(name or "").is_loopback or not self._is_local
+        except ValueError:
+            return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine alone.
+
+    Raises:
+        InputError: If it is no address of any machine.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM) if host else []
+    except (OSError, UnicodeError):
+        found = []
+    if not found:
+        raise InputError(
+            f"expected the address or name of this machine, found {host!r}; leave --host out for 127.0.0.1"
+        )
+    return all(ipaddress.ip_address(str(place[4][0]).partition("%")[0]).is_loopback for place in found)
+
+
+def check_token(host: str, token: str | None) -> None:
+    """Checks that nobody on the network can reach the texts without a token.
+
+    Raises:
+        InputError: If the address is not loopback and there is no token, or one that can be guessed.
+    """
+    if token is not None and (
+        len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token
+    ):
+        raise InputError(
+            f"expected a token of at least {SHORTEST_TOKEN} ASCII characters without spaces, found {len(token)} characters"
+        )
+    if token is None and not is_loopback(host):
+        raise InputError(
+            f"expected a token for {host!r}, which others can reach, found none; add --token, or leave --host out for 127.0.0.1"
+        )
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two secrets are equal, in a time that does not tell how far they are."""
+    return hmac.compare_digest(one.encode(errors="replace"), other.encode(errors="replace"))
+
+
+@dataclass(eq=False)
+class Session:
+    """A review of one set.
+
+    Attributes:
+        versions: Where versions are read from and saved to.
+        look: Sets a version beside its source; None where the source is not at hand.
+        points: Source rows that the map shows at most.
+        progress: Where to show progress.
+    """
+
+    versions: Versions
+    look: Callable[[DistilledDataset], AuditInput] | None = None
+    points: int = 25_000
+    progress: Progress | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _page: tuple[tuple[Path, str], str] | None = None
+
+    def page(self, secret: str) -> str:
+        """The page of the newest version, with what the review script reads; made anew only if the version is another.
+
+        Args:
+            secret: What the script sends with every change.
+
+        Raises:
+            InputError: If the version cannot be read, or the source or the audit is not its own.
+        """
+        with self._lock:
+            version = self.versions.newest()
+            key = (version.folder, version.digest)
+            if self._page is None or self._page[0] != key:
+                self._page = (key, self._render(version))
+            html = self._page[1]
+        data = to_json(self._state(version) | {"secret": secret})
+        # All texts are escaped, so that the last of these tags is the page's own.
+        before, tag, after = html.rpartition("</body>")
+        added = (
+            f'<script type="application/json" id="data-review">{data}</script>\n'
+            '<link rel="stylesheet" href="/review.css">\n<script src="/review.js"></script>\n'
+        )
+        return f"{before}{added}{tag}{after}"
+
+    def newest(self) -> dict[str, Any]:
+        """Number and digest of the newest version, by which a tab notices that there is another."""
+        version = self.versions.newest()
+        return {"version": version.number, "digest": version.digest}
+
+    def save(self, document: Any) -> dict[str, Any]:
+        """Saves what a page sends: ``version`` and ``digest`` of the version that it shows, and ``changes``.
+
+        Returns:
+            ``version``, ``digest``, ``folder`` and ``texts`` of the new version, and ``notes``.
+
+        Raises:
+            ChangeError: If it is no such document, or a change cannot be made.
+            ConflictError: If there is a newer version by now.
+            OutputError: If the version cannot be written.
+        """
+        if not isinstance(document, dict) or set(document) != {"version", "digest", "changes"}:
+            raise ChangeError(
+                "expected an object with version, digest and changes, found another document; nothing was saved"
+            )
+        number, digest = document["version"], document["digest"]
+        if type(number) is not int or type(digest) is not str:
+            raise ChangeError(
+                "expected version as a number and digest as a string, found others; nothing was saved"
+            )
+        version = self.versions.save(number, digest, reviewing.parse(document["changes"]))
+        return {
+            "version": version.number,
+            "digest": version.digest,
+            "folder": str(version.folder),
+            "texts": len(version.distilled),
+            "notes": version.history[-1]["notes"],
+        }
+
+    def _render(self, version: Version) -> str:
+        content = folder.read_files(version.folder, (AUDIT,)).get(AUDIT)
+        audit = None if content is None else parse_audit(content)
+        if audit is not None:
+            check_audit(audit, version.distilled)
+        evidence = self.look(version.distilled) if self.look else None
+        return render(
+            version.distilled,
+            evidence=evidence,
+            audit=audit,
+            points=self.points,
+            editable=True,
+            progress=self.progress,
+        )
+
+    def _state(self, version: Version) -> dict[str, Any]:
+        """What the script knows of the version, beside what the page shows; the texts are in the order of the cards."""
+        distilled, accepted = version.distilled, reviewing.accepted_ids(version.distilled)
+        rows = zip(
+            reviewing.text_ids(distilled),
+            distilled.texts,
+            distilled.labels.tolist(),
+            distilled.lineage,
+            strict=True,
+        )
+        return {
+            "version": version.number,
+            "digest": version.digest,
+            "set": self.versions.original().digest,
+            "limit": reviewing.MAX_CHARACTERS,
+            "classes": [{"id": label, "name": name} for label, name in distilled.label_names.items()],
+            "texts": [
+                {
+                    "id": text_id,
+                    "label": label,
+                    "seen": reviewing.state(text, label),
+                    "accepted": text_id in accepted,
+                    "edited": lineage.decoder == reviewing.EDITED,
+                }
+                for text_id, text, label, lineage in rows
+            ],
+        }
+
 
 #: Bytes of a request's body at most.
 MAX_BODY = 10_000_000
@@ -40,7 +331,9 @@ def make_app(session: Session, guard: Guard) -> ASGIApp:
     """
 
     def page(request: Request) -> Response:
-        if guard.brings_token(request.query_params):  # take it out of the address, which people copy and browsers keep
+        if guard.brings_token(
+            request.query_params
+        ):  # take it out of the address, which people copy and browsers keep
             response = RedirectResponse("/", status_code=303)
             response.set_cookie(guard.cookie, guard.secret, httponly=True, samesite="strict")
             return response
@@ -119,7 +412,9 @@ def _check_head(request: Request) -> None:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise RefusalError(415, f"expected application/json, found {kind or 'no content type'}; nothing was saved")
+        raise RefusalError(
+            415, f"expected application/json, found {kind or 'no content type'}; nothing was saved"
+        )
     said = request.headers.get("content-length", "")
     if said.isdecimal() and len(said) < 20:
         _check_size(int(said))
@@ -128,7 +423,9 @@ def _check_head(request: Request) -> None:
 def _check_size(size: int) -> None:
     """Raises :class:`RefusalError` if a body is too large."""
     if size > MAX_BODY:
-        raise RefusalError(413, f"expected at most {MAX_BODY:,} bytes of changes, found more; nothing was saved")
+        raise RefusalError(
+            413, f"expected at most {MAX_BODY:,} bytes of changes, found more; nothing was saved"
+        )
 
 
 def _parse(body: bytes) -> Any:
@@ -140,4 +437,6 @@ def _parse(body: bytes) -> Any:
     try:
         return json.loads(body.decode())
     except (ValueError, RecursionError) as error:
-        raise RefusalError(400, f"expected a JSON document, found none: {type(error).__name__}; nothing was saved") from None
+        raise RefusalError(
+            400, f"expected a JSON document, found none: {type(error).__name__}; nothing was saved"
+        ) from None

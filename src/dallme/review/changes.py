@@ -7,13 +7,84 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from dallme.distilled import DistilledDataset, Lineage
+from dallme.dataset import DistilledDataset, Lineage
 from dallme.errors import InputError
 from dallme.validation import text_problem
+
+
+def entry_of(
+    number: int,
+    before: DistilledDataset,
+    after: DistilledDataset,
+    done: Sequence[Mapping[str, Any]],
+    *,
+    parent: int,
+    parent_sha256: str,
+) -> dict[str, Any]:
+    """What the history says of a new version.
+
+    Args:
+        number: Its number.
+        before: The set that was reviewed.
+        after: The set that came of it.
+        done: What was changed, as :func:`~dallme.review.changes.apply` tells it.
+        parent: Number of the version that was reviewed.
+        parent_sha256: Hash of its table.
+
+    Returns:
+        The entry, with all texts that were changed.
+    """
+    notes = []
+    if "comparison" in before.manifest and "comparison" not in after.manifest:
+        notes.append(
+            f"the table that compares the texts with other methods was left out: it was measured on version {parent}; "
+            "run dallme evaluate or compare for the new texts"
+        )
+    gone = set(before.labels.tolist()) - set(after.labels.tolist())
+    notes += [f"no text is left of the class {after.label_names[label]!r}" for label in sorted(gone)]
+    return {
+        "version": number,
+        "parent": parent,
+        "parent_sha256": parent_sha256,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "texts": len(after),
+        "changes": list(done),
+        "notes": notes,
+    }
+
+
+def without_texts(step: Mapping[str, Any]) -> dict[str, Any]:
+    """A change as the manifest tells of it: texts that were taken out or replaced are not in it."""
+    return {
+        name: value
+        for name, value in step.items()
+        if step["action"] not in ("edit", "drop") or name in ("index", "id", "action")
+    }
+
+
+def count_actions(entry: Mapping[str, Any]) -> dict[str, int]:
+    """How many changes of each kind an entry of a history holds, by the names in :data:`ACTIONS`."""
+    return {action: sum(step["action"] == action for step in entry["changes"]) for action in ACTIONS}
+
+
+def section(distilled: DistilledDataset) -> str:
+    """What the card says of the reviews."""
+    history, accepted = distilled.manifest["history"], len(accepted_ids(distilled))
+    rows = [
+        f"| {entry['version']} | {entry['when']} | {' | '.join(str(count) for count in count_actions(entry).values())} |"
+        for entry in history
+    ]
+    return (
+        f"## Reviewed by hand\n\nA person accepted {accepted} of these {len(distilled)} texts. Changes by version:\n\n"
+        "| version | when | edited | relabelled | dropped | accepted | no longer accepted |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"
+    )
+
 
 #: Characters of an edited text at most.
 MAX_CHARACTERS = 100_000
@@ -105,21 +176,27 @@ def parse(document: Any) -> list[Change]:
     changes = [_parse_one(entry) for entry in document]
     for text, count in Counter(change.id for change in changes).items():
         if count > 1:
-            raise ChangeError(f"expected one change a text, found {count} for text {text}; nothing was saved", text)
+            raise ChangeError(
+                f"expected one change a text, found {count} for text {text}; nothing was saved", text
+            )
     return changes
 
 
 def _parse_one(entry: Any) -> Change:
     kinds = {"id": int, "seen": str, "text": str, "label": int, "drop": bool, "accept": bool}
     if not isinstance(entry, dict) or not {"id", "seen"} <= set(entry) <= set(kinds):
-        raise ChangeError(f"expected changes with id and seen, and of {', '.join(list(kinds)[2:])} what changes; found another")
+        raise ChangeError(
+            f"expected changes with id and seen, and of {', '.join(list(kinds)[2:])} what changes; found another"
+        )
     for name, value in entry.items():
         if type(value) is not kinds[name]:  # True is no number here
             raise ChangeError(f"expected {name} as {kinds[name].__name__}, found {type(value).__name__}")
     return Change(**entry)
 
 
-def apply(distilled: DistilledDataset, changes: Sequence[Change]) -> tuple[DistilledDataset, list[dict[str, Any]]]:
+def apply(
+    distilled: DistilledDataset, changes: Sequence[Change]
+) -> tuple[DistilledDataset, list[dict[str, Any]]]:
     """Makes changes to a set; what is asked for and is so already is passed over.
 
     Args:
@@ -142,7 +219,9 @@ def apply(distilled: DistilledDataset, changes: Sequence[Change]) -> tuple[Disti
     for change in sorted(changes, key=lambda change: change.id):
         _check(change, places, distilled.label_names)
         place = places[change.id]
-        steps = _steps(change, texts[place], int(labels[place]), distilled.label_names, accepted=change.id in accepted)
+        steps = _steps(
+            change, texts[place], int(labels[place]), distilled.label_names, accepted=change.id in accepted
+        )
         done += [{"index": place, "id": change.id} | step for step in steps]
         actions = {step["action"] for step in steps}
         if "drop" in actions:
@@ -185,7 +264,9 @@ def _check(change: Change, places: Mapping[int, int], names: Mapping[int, str]) 
     if change.id not in places:
         raise ChangeError(f"expected the id of a text of this version, found {change.id}; nothing was saved")
     if change.drop and (change.text is not None or change.label is not None or change.accept is not None):
-        raise ChangeError(f"text {change.id}: expected nothing else of a text that is dropped, found more", change.id)
+        raise ChangeError(
+            f"text {change.id}: expected nothing else of a text that is dropped, found more", change.id
+        )
     if change.text is not None:
         problem = text_problem(change.text)
         if problem is None and len(change.text) > MAX_CHARACTERS:
@@ -194,10 +275,14 @@ def _check(change: Change, places: Mapping[int, int], names: Mapping[int, str]) 
             raise ChangeError(f"text {change.id} {problem}; nothing was saved", change.id)
     if change.label is not None and change.label not in names:
         known = ", ".join(f"{label} ({name})" for label, name in names.items())
-        raise ChangeError(f"text {change.id}: unknown class {change.label}; known: {known}; nothing was saved", change.id)
+        raise ChangeError(
+            f"text {change.id}: unknown class {change.label}; known: {known}; nothing was saved", change.id
+        )
 
 
-def _steps(change: Change, text: str, label: int, names: Mapping[int, str], *, accepted: bool) -> list[dict[str, Any]]:
+def _steps(
+    change: Change, text: str, label: int, names: Mapping[int, str], *, accepted: bool
+) -> list[dict[str, Any]]:
     """What a change does to a text that is as given."""
     if change.drop:
         return [{"action": "drop", "before": {"text": text, "label": names[label]}, "after": None}]
@@ -207,14 +292,18 @@ def _steps(change: Change, text: str, label: int, names: Mapping[int, str], *, a
     if change.label is not None and change.label != label:
         steps.append({"action": "relabel", "before": names[label], "after": names[change.label]})
     if change.accept is not None and (change.accept != accepted or (change.accept and steps)):
-        steps.append({"action": "accept" if change.accept else "unaccept", "before": accepted, "after": change.accept})
+        steps.append(
+            {"action": "accept" if change.accept else "unaccept", "before": accepted, "after": change.accept}
+        )
     return steps
 
 
 def _manifest(
     before: Mapping[str, Any], done: Sequence[Mapping[str, Any]], ids: Sequence[int], accepted: set[int]
 ) -> dict[str, Any]:
-    manifest = dict(before) | {"review": {"ids": list(ids), "accepted": [text for text in ids if text in accepted]}}
+    manifest = dict(before) | {
+        "review": {"ids": list(ids), "accepted": [text for text in ids if text in accepted]}
+    }
     if changes_texts(done):
         manifest.pop("comparison", None)
     return manifest

@@ -14,8 +14,7 @@ from dallme.errors import InputError, MissingDependencyError, OutputError
 if TYPE_CHECKING:
     import uvicorn
 
-    from dallme.review.guard import Guard
-    from dallme.review.session import Session
+    from dallme.review.app import Guard, Session
 
 #: The port by default. It stays the same, so that a page finds what was typed after the server was started anew.
 PORT = 8710
@@ -58,8 +57,12 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         taken.close()
         if error.errno == errno.EADDRINUSE:
-            raise OutputError(f"expected a free port, found {port} in use; end what uses it, or choose another --port") from None
-        raise OutputError(f"expected to listen at {host!r}, port {port}, could not: {error.strerror or error}") from None
+            raise OutputError(
+                f"expected a free port, found {port} in use; end what uses it, or choose another --port"
+            ) from None
+        raise OutputError(
+            f"expected to listen at {host!r}, port {port}, could not: {error.strerror or error}"
+        ) from None
     return taken
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dallme.distilled import DistilledDataset, card, folder
-from dallme.distilled.dataset import MANIFEST, TABLE
-from dallme.durable import alone
+from dallme.atomic import file_lock
+from dallme.dataset import DistilledDataset, card, folder
+from dallme.dataset.distilled import MANIFEST, TABLE
 from dallme.errors import DallmeError, InputError, OutputError
+from dallme.review import changes as history
 from dallme.review import changes as reviewing
-from dallme.review import history
 from dallme.review.changes import Change
 
 #: Folder in that of the set that holds its versions.
@@ -128,9 +128,13 @@ class Versions:
             _check_seen(newest, changes)
             distilled, done = reviewing.apply(newest.distilled, changes)
             number = max([newest.number, *self._numbers()]) + 1
-            entry = history.entry_of(number, newest.distilled, distilled, done, parent=newest.number, parent_sha256=newest.digest)
+            entry = history.entry_of(
+                number, newest.distilled, distilled, done, parent=newest.number, parent_sha256=newest.digest
+            )
             short = entry | {"changes": [history.without_texts(step) for step in done]}
-            distilled = replace(distilled, manifest=distilled.manifest | {"history": [*newest.history, short]})
+            distilled = replace(
+                distilled, manifest=distilled.manifest | {"history": [*newest.history, short]}
+            )
             files = distilled.files(f"{card.render(distilled)}\n{history.section(distilled)}")
             files[CHANGES] = (json.dumps(entry, indent=2, ensure_ascii=False) + "\n").encode()
             target = folder.write(self.place / _name(number), files, overwrite=False)
@@ -140,7 +144,11 @@ class Versions:
         """The numbers of the versions that are there, in their order."""
         if not self.place.is_dir():
             return []
-        return sorted(int(entry.name) for entry in self.place.iterdir() if entry.is_dir() and _NUMBER.fullmatch(entry.name))
+        return sorted(
+            int(entry.name)
+            for entry in self.place.iterdir()
+            if entry.is_dir() and _NUMBER.fullmatch(entry.name)
+        )
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -148,7 +156,7 @@ class Versions:
         with self._lock, ExitStack() as stack:
             try:
                 self.place.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(alone(self.place / ".lock"))
+                stack.enter_context(file_lock(self.place / ".lock"))
             except OSError as error:
                 raise OutputError(
                     f"expected a folder to write versions to, found {str(self.place)!r}: {error.strerror or error}; "
@@ -190,7 +198,9 @@ def _load(place: Path, number: int) -> Version:
     distilled, files = DistilledDataset.read(place)
     reviewing.check_review(distilled)
     told = distilled.manifest.get("history", [])
-    if not isinstance(told, list) or not all(isinstance(entry, dict) and "version" in entry for entry in told):
+    if not isinstance(told, list) or not all(
+        isinstance(entry, dict) and "version" in entry for entry in told
+    ):
         raise InputError(
             f"expected a history as dallme review writes it in {str(place / MANIFEST)!r}, found another; take 'review' and "
             "'history' out of it to review the set anew"

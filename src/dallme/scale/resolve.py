@@ -25,13 +25,17 @@ def make_engine(engine: str | Engine, address: str | None = None) -> Engine:
     """
     if not isinstance(engine, str):
         if not isinstance(engine, Engine):
-            raise InputError(f"expected an engine: one of {', '.join(ENGINES)} or an object with map, found {engine!r}")
+            raise InputError(
+                f"expected an engine: one of {', '.join(ENGINES)} or an object with map, found {engine!r}"
+            )
         return engine
     if engine not in ENGINES:
         raise UnknownNameError("engine", engine, ENGINES)
     if engine == "local":
         if address is not None:
-            raise InputError(f"expected an address with the engine ray only, found {address!r} with the engine local")
+            raise InputError(
+                f"expected an address with the engine ray only, found {address!r} with the engine local"
+            )
         return LocalEngine()
     if find_spec("ray") is None:
         raise MissingDependencyError("engine 'ray'", "ray", "ray")

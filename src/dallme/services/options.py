@@ -8,10 +8,9 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from dallme.errors import InputError
-from dallme.services.addresses import check_address, find_address, find_caps
-from dallme.services.asking import Service, make_client
-from dallme.services.pacing import Pacer
-from dallme.services.pricing import Ledger, Price, is_price
+from dallme.services.client import Service, check_address, find_address, find_caps, make_client
+from dallme.services.concurrency import RateLimiter
+from dallme.services.pricing import CostTracker, Price, is_price
 from dallme.validation import check_positive
 
 
@@ -76,7 +75,9 @@ class ServiceOptions(ABC):
         """Raises InputError for an option that is given and no amount of money."""
         for name in names:
             if getattr(self, name) is not None and not is_price(getattr(self, name)):
-                raise InputError(f"expected {name} to be a number of at least 0, found {getattr(self, name)!r}")
+                raise InputError(
+                    f"expected {name} to be a number of at least 0, found {getattr(self, name)!r}"
+                )
 
     @property
     def address(self) -> str:
@@ -94,9 +95,9 @@ class ServiceOptions(ABC):
         """What tokens cost, and who says so."""
 
     @cached_property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> CostTracker:
         """What was spent so far."""
-        return Ledger(self.resolved_price, self.max_usd)
+        return CostTracker(self.resolved_price, self.max_usd)
 
     @cached_property
     def service(self) -> Service:
@@ -107,8 +108,10 @@ class ServiceOptions(ABC):
             InputError: If a key is missing, or cannot be one.
         """
         client = make_client(self.part, self.address, self.timeout)
-        pacer = Pacer(*self.caps)
-        return Service(client, self.model, self.wanted, self.hint, self.ledger, pacer, self.max_retries, self.first_pause)
+        pacer = RateLimiter(*self.caps)
+        return Service(
+            client, self.model, self.wanted, self.hint, self.ledger, pacer, self.max_retries, self.first_pause
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """The options alone: neither the client, which holds the key, nor the account travels to other processes."""

@@ -6,13 +6,42 @@ import math
 import os
 import threading
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dallme.errors import BudgetError, InputError
+import numpy as np
+
+from dallme.errors import BudgetError, InputError, MissingDependencyError
+
+#: What the embedding models of OpenAI read.
+ENCODING = "cl100k_base"
+
+
+def count_tokens(texts: Sequence[str]) -> np.ndarray:
+    """Counts the tokens of each text; int64 of shape (n,). For models of others it is an estimate."""
+    return np.array(_tokenizer().batch_count(list(texts), ENCODING), dtype=np.int64)
+
+
+def cut(text: str, limit: int) -> str:
+    """The longest start of a text, in whole characters, that has at most `limit` tokens."""
+    kept = limit
+    while True:
+        start: str = _tokenizer().truncate(text, kept, ENCODING)[0]
+        if _tokenizer().batch_count([start], ENCODING)[0] <= limit:
+            return start
+        kept -= 1  # the start alone can fall into other tokens than it did within the text
+
+
+def _tokenizer() -> Any:
+    try:
+        import toktok
+    except ImportError:
+        raise MissingDependencyError("counting tokens for OpenAI's protocol", "toktok-rs", "openai") from None
+    return toktok
+
 
 #: Names the user's own file of prices.
 PRICES_VARIABLE = "DALLME_PRICES"
@@ -71,7 +100,9 @@ class Price:
 
     def usd(self, usage: Usage) -> float:
         """The price of tokens; what is not known counts as 0."""
-        return (usage.read * (self.usd_per_million or 0.0) + usage.written * (self.usd_per_million_written or 0.0)) / 1e6
+        return (
+            usage.read * (self.usd_per_million or 0.0) + usage.written * (self.usd_per_million_written or 0.0)
+        ) / 1e6
 
 
 def price_of(model: str, given: float | None = None) -> Price:
@@ -100,7 +131,9 @@ def writing_price_of(model: str, given: float | None = None, given_written: floa
         InputError: If one price is given without the other, or the user's file cannot be used.
     """
     if (given is None) != (given_written is None):
-        raise InputError("expected both prices, of tokens read and written, or neither; give --price and --output-price")
+        raise InputError(
+            "expected both prices, of tokens read and written, or neither; give --price and --output-price"
+        )
     if given is not None:
         return Price(given, "as given", given_written)
     for document, source in _tables():
@@ -121,7 +154,9 @@ def _read_own(path: str) -> str:
     try:
         return Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected a file of prices in {PRICES_VARIABLE}, could not read {path!r}: {error}") from None
+        raise InputError(
+            f"expected a file of prices in {PRICES_VARIABLE}, could not read {path!r}: {error}"
+        ) from None
 
 
 def _parse(text: str, path: str) -> tuple[Mapping[str, Mapping[str, float]], str]:
@@ -131,19 +166,29 @@ def _parse(text: str, path: str) -> tuple[Mapping[str, Mapping[str, float]], str
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"expected TOML in the file of prices {path!r}: {error}") from None
     found = {name: document[name] for name in (READ, WRITTEN) if name in document}
-    fine = all(isinstance(prices, dict) and all(is_price(price) for price in prices.values()) for prices in found.values())
+    fine = all(
+        isinstance(prices, dict) and all(is_price(price) for price in prices.values())
+        for prices in found.values()
+    )
     if READ not in found or not fine:
-        raise InputError(f"expected a table [{READ}] with a number of at least 0 a model in {path!r}, found none")
+        raise InputError(
+            f"expected a table [{READ}] with a number of at least 0 a model in {path!r}, found none"
+        )
     source = str(document.get("source", path))
     return found, f"{source}, as of {document['date']}" if "date" in document else source
 
 
 def is_price(value: Any) -> bool:
     """Whether a value can be an amount of money: a finite number of at least 0."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value >= 0
+    )
 
 
-class Ledger:
+class CostTracker:
     """Tokens that were paid for, are under way, or may have been charged although their answer was lost.
 
     Safe to use from several threads.

@@ -63,7 +63,9 @@ def fit_alignment(vectors: np.ndarray, targets: np.ndarray, seed: int) -> Alignm
     vectors = check_vectors(vectors)
     targets = check_vectors(targets, rows=len(vectors), what="vectors to map to")
     if len(vectors) < MIN_ROWS:
-        raise InputError(f"expected at least {MIN_ROWS} texts to fit a map between embedders, found {len(vectors)}")
+        raise InputError(
+            f"expected at least {MIN_ROWS} texts to fit a map between embedders, found {len(vectors)}"
+        )
     order = np.random.default_rng(seed).permutation(len(vectors))
     count = min(MAX_HELD_OUT, len(vectors) // 5)
     held_out, rest = order[:count], order[count:]
@@ -80,7 +82,9 @@ def _fit(vectors: np.ndarray, targets: np.ndarray, alpha: float) -> Alignment:
 
     source_mean, target_mean = vectors.mean(axis=0), targets.mean(axis=0)
     ridge = Ridge(alpha=alpha, fit_intercept=False).fit(vectors - source_mean, targets - target_mean)
-    matrix = np.ascontiguousarray(np.reshape(ridge.coef_, (targets.shape[1], vectors.shape[1])).T, dtype=np.float32)
+    matrix = np.ascontiguousarray(
+        np.reshape(ridge.coef_, (targets.shape[1], vectors.shape[1])).T, dtype=np.float32
+    )
     return Alignment(matrix, source_mean, target_mean, alpha, float("nan"), float("nan"))
 
 
@@ -98,7 +102,9 @@ def matched_and_mismatched(first: np.ndarray, second: np.ndarray) -> tuple[float
     """
     first, second = _unit(first), _unit(second)
     matched = float((first * second).sum(axis=1).mean())
-    everything = float(first.mean(axis=0) @ second.mean(axis=0))  # the mean over all pairs, without an (n, n) matrix
+    everything = float(
+        first.mean(axis=0) @ second.mean(axis=0)
+    )  # the mean over all pairs, without an (n, n) matrix
     count = len(first)
     return matched, (everything * count - matched) / (count - 1)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import json
+import os
 import shutil
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +16,243 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dallme.decoders.vec2text.dataset import Drafts
-from dallme.durable import alone_in, checksum, replace_file, sweep
+from dallme.atomic import atomic_write, checksum, folder_lock, remove_stale, sync_folder, write_new
+from dallme.decoders.vec2text.corpus import Drafts
+from dallme.decoders.vec2text.model import FILE, InverterConfig, wrap_tokenizer
 from dallme.errors import InputError, OutputError
+from dallme.models.checking import check_transformer
+from dallme.models.devices import find_device
 
 if TYPE_CHECKING:
     import torch
+
+    from dallme.decoders.vec2text.model import InverterModel
+
+WEIGHTS = "model.safetensors"
+
+#: Endings of a folder that is being written, and of one that it replaces.
+_NEW, _OLD = ".new", ".old"
+_MODEL, _TOKENIZER, _SPECIAL, _CARD = "config.json", "tokenizer.json", "special_tokens.json", "README.md"
+
+
+def save(
+    folder: Path, model: InverterModel, tokenizer: Any, config: InverterConfig, *, overwrite: bool = False
+) -> None:
+    """Writes an inverter; weights as float16, which halves the file and changes no text that matters.
+
+    Args:
+        folder: Where to; it comes to be in one step.
+        model: The model.
+        tokenizer: Its tokenizer.
+        config: What the weights mean.
+        overwrite: Whether a folder of that name is replaced.
+
+    Raises:
+        OutputError: If there is a folder already, or it cannot be written.
+    """
+    import torch
+    from safetensors.torch import save as to_bytes
+
+    weights = {name: _storable(value) for name, value in _own_tensors(model).items()}
+    broken = [
+        name
+        for name, value in weights.items()
+        if value.dtype == torch.float16 and not torch.isfinite(value).all()
+    ]
+    for name in broken:
+        weights[name] = model.state_dict()[name].detach().float().cpu().contiguous()
+    special = {name: getattr(tokenizer, f"{name}_token") for name in ("pad", "bos", "eos")}
+    files = {
+        WEIGHTS: to_bytes(weights),
+        _MODEL: _settings(model).encode(),
+        _TOKENIZER: tokenizer.backend_tokenizer.to_str().encode(),
+        _SPECIAL: json.dumps(special).encode(),
+        FILE: config.to_json().encode(),
+        _CARD: card(config).encode(),
+    }
+    write_folder(folder, files, overwrite=overwrite)
+
+
+def _settings(model: InverterModel) -> str:
+    """The configuration of the language model, without the place on this machine that it was started from."""
+    found = json.loads(model.config.to_json_string(use_diff=False))
+    found.pop("_name_or_path", None)
+    return json.dumps(found, indent=2, sort_keys=True) + "\n"
+
+
+def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, InverterConfig]:
+    """Reads an inverter.
+
+    Args:
+        folder: What :func:`save` wrote.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Returns:
+        The model in float32 and in evaluation mode, its tokenizer, and what the weights mean.
+
+    Raises:
+        InputError: If it is no inverter, or a file of it is damaged.
+    """
+    from safetensors.torch import load_file
+    from tokenizers import Tokenizer
+
+    folder = Path(folder)
+    config = InverterConfig.read(folder)
+    try:
+        model = _empty(folder, config)
+        stored = load_file(folder / WEIGHTS)
+        weights = {
+            name: value.float() if value.is_floating_point() else value for name, value in stored.items()
+        }
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+        lacking = sorted(set(missing) & set(_own_tensors(model)))
+        if lacking or unexpected:
+            raise ValueError(
+                f"weights {(lacking or unexpected)[0]!r} are {'missing' if lacking else 'of no use'}"
+            )
+        special = json.loads((folder / _SPECIAL).read_text(encoding="utf-8"))
+        tokenizer = wrap_tokenizer(Tokenizer.from_file(str(folder / _TOKENIZER)), **special)
+    except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"expected an inverter in {str(folder)!r}, could not read it: {reason}; train or copy it again"
+        ) from error
+    model.language_model.tie_weights()
+    return model.to(find_device(device)).eval(), tokenizer, config
+
+
+def _empty(folder: Path, config: InverterConfig) -> InverterModel:
+    """The model with random weights, which leave torch's generator as it was."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    from dallme.decoders.vec2text.model import InverterModel
+
+    check_transformer(folder, weights=False)
+    settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    kind: Any = AutoModelForCausalLM if config.kind == "causal" else AutoModelForSeq2SeqLM
+    with torch.random.fork_rng(devices=[]):
+        language_model = kind.from_config(settings, dtype=torch.float32, trust_remote_code=False)
+        return InverterModel(language_model, config.kind, config.fingerprint.dimension, config.pseudo_tokens)
+
+
+def _own_tensors(model: InverterModel) -> dict[str, torch.Tensor]:
+    """The tensors of a model, those that are shared under their first name only."""
+    found: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, value in model.state_dict().items():
+        if value.data_ptr() not in seen:
+            seen.add(value.data_ptr())
+            found[name] = value
+    return found
+
+
+def _storable(value: torch.Tensor) -> torch.Tensor:
+    value = value.detach().cpu()
+    return (value.half() if value.is_floating_point() else value).contiguous()
+
+
+def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool = False) -> None:
+    """Writes a folder that is there whole or not at all; other processes that write beside it wait meanwhile.
+
+    Raises:
+        OutputError: If there is one already, or the disk is full.
+    """
+    staged: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with folder_lock(path.parent) as locked:
+            if locked:
+                _sweep(path, _NEW)
+            staged = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_NEW, dir=path.parent))
+            for name, content in files.items():
+                write_new(staged / name, content)
+            staged.chmod(0o755)
+            sync_folder(staged)
+            check_new(path, overwrite=overwrite)
+            if path.exists():
+                old = staged.with_suffix(_OLD)
+                os.replace(path, old)
+                os.replace(staged, path)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.replace(staged, path)
+            sync_folder(path.parent)
+            if locked:
+                _sweep(path, _OLD)  # a process that was killed between the two steps above leaves one
+    except OSError as error:
+        reason = (
+            "the disk is full"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else error.strerror or str(error)
+        )
+        raise OutputError(
+            f"expected to write an inverter to {str(path)!r}, could not: {reason}; make room, then --resume"
+        ) from error
+    finally:
+        if staged is not None:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def _sweep(path: Path, ending: str) -> None:
+    """Removes what killed processes left beside an inverter."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{ending}"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def check_new(path: Path, *, overwrite: bool) -> None:
+    """Checks that an inverter can be written to a folder.
+
+    Raises:
+        OutputError: If something is there that may not be replaced: with `overwrite` an inverter may, other things never.
+    """
+    if not path.exists():
+        return
+    if not overwrite:
+        raise OutputError(f"expected a new folder, found {str(path)!r}; choose another, or --overwrite")
+    if not path.is_dir() or (any(path.iterdir()) and not (path / FILE).is_file()):
+        raise OutputError(
+            f"expected an inverter to replace, found something else at {str(path)!r}; choose another folder"
+        )
+
+
+def card(config: InverterConfig) -> str:
+    """The model card: what it is for, what it learnt from, what it reaches, and what it cannot do."""
+    limits = (
+        f"- It decodes vectors of this embedder only ({config.fingerprint.dimension} dimensions).\n"
+        f"- It writes at most {config.max_tokens} of its own tokens, in the language and manner of the texts above.\n"
+        "- A text that it writes may state what no source says: names and numbers are guesses.\n"
+        "- An embedding tells much about its text: treat vectors of private texts as you treat the texts.\n"
+    )
+    training = {name: value for name, value in config.training.items() if name != "history"}
+    return (
+        f"# Inverter for {config.embedder}\n\n"
+        f"Writes a text whose vector is near a given one. Started from `{config.base}` ({config.kind}).\n\n"
+        f"## Data and training\n\n{_lines(training)}\n"
+        f"On the way, on 100 held-out texts, by stage (1 the hypothesizer, 2 the corrector):\n\n"
+        f"{_table(config.training.get('history', []))}\n"
+        f"## Scores\n\n{_table([{'of': name, **found} for name, found in config.scores.items()])}\n"
+        f"## Limits\n\n{limits}"
+    )
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same names as Markdown; those that lack a name have a blank there."""
+    if not rows:
+        return "nothing was measured\n"
+    head = list(dict.fromkeys(name for row in rows for name in row))
+    body = [[_cell(row.get(name, "")) for name in head] for row in rows]
+    lines = ([name.replace("_", " ") for name in head], ["---"] * len(head), *body)
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _lines(values: Mapping[str, Any]) -> str:
+    return "".join(f"- {name.replace('_', ' ')}: {value}\n" for name, value in values.items())
+
 
 _OPTIONS, _STATE, _DRAFTS = "options.json", "state.safetensors", "drafts.safetensors"
 
@@ -52,7 +287,7 @@ class Checkpoints:
     folder: Path
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def file_lock(self) -> Iterator[None]:
         """Makes the folder, and keeps other processes from training there while the block runs.
 
         Raises:
@@ -67,7 +302,7 @@ class Checkpoints:
             ) from error
         with ExitStack() as stack:
             try:
-                stack.enter_context(alone_in(self.folder, wait=False))
+                stack.enter_context(folder_lock(self.folder, wait=False))
             except BlockingIOError:
                 raise OutputError(
                     f"expected {str(self.folder)!r} for this training alone, found another that writes there; "
@@ -87,12 +322,14 @@ class Checkpoints:
             InputError: If they were made with other options.
             OutputError: If they are there and `resume` does not say to go on with them, or the folder cannot be written.
         """
-        sweep(self.folder)
+        remove_stale(self.folder)
         path, notes = self.folder / _OPTIONS, []
         if overwrite and not resume:
             self._clear()
         if path.exists() and not resume:
-            raise OutputError(f"expected no training under way, found {str(self.folder)!r}; go on with --resume, or --overwrite")
+            raise OutputError(
+                f"expected no training under way, found {str(self.folder)!r}; go on with --resume, or --overwrite"
+            )
         if path.exists() and (damage := self._damage()):
             self._clear()
             notes = [f"the checkpoint in {self.folder} is damaged ({damage}); the training begins anew"]
@@ -154,7 +391,12 @@ class Checkpoints:
         from safetensors.numpy import save
 
         lengths = np.array([len(row) for row in drafts.ids], dtype=np.int64)
-        arrays = {"rows": drafts.rows, "vectors": drafts.vectors, "lengths": lengths, "ids": np.concatenate(drafts.ids)}
+        arrays = {
+            "rows": drafts.rows,
+            "vectors": drafts.vectors,
+            "lengths": lengths,
+            "ids": np.concatenate(drafts.ids),
+        }
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         self._write(_DRAFTS, save(arrays, metadata={"crc32": _checksum(arrays)}))
 
@@ -166,7 +408,9 @@ class Checkpoints:
         if not path.exists():
             return None
         arrays = load(path.read_bytes())
-        return Drafts(arrays["rows"], np.split(arrays["ids"], np.cumsum(arrays["lengths"])[:-1]), arrays["vectors"])
+        return Drafts(
+            arrays["rows"], np.split(arrays["ids"], np.cumsum(arrays["lengths"])[:-1]), arrays["vectors"]
+        )
 
     def close(self) -> None:
         """Removes the folder, after the inverter was written."""
@@ -207,7 +451,7 @@ class Checkpoints:
 
     def _write(self, name: str, content: bytes) -> None:
         try:
-            replace_file(self.folder / name, content)
+            atomic_write(self.folder / name, content)
         except OSError as error:
             raise OutputError(
                 f"expected to write a checkpoint to {str(self.folder)!r}, could not: {error.strerror or error}; "
@@ -236,7 +480,9 @@ def _verify(path: Path) -> str:
 
 
 def _checksum(arrays: Mapping[str, np.ndarray], state: str = "") -> str:
-    return checksum(state.encode(), *(part for name in sorted(arrays) for part in (name.encode(), arrays[name].data)))
+    return checksum(
+        state.encode(), *(part for name in sorted(arrays) for part in (name.encode(), arrays[name].data))
+    )
 
 
 def _bytes(tensor: torch.Tensor) -> np.ndarray:

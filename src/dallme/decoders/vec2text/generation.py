@@ -15,8 +15,80 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicLayer
 
-from dallme.decoders.vec2text.cache import make_room, with_room
+#: Words that there is room for each time. Room that is not filled yet is attended to in vain, with a weight of zero.
+ROOM = 16
+
+
+class PreallocatedCache(DynamicLayer):
+    """Keys and values of one layer, of shape (n, heads, words + room, width): those beyond the words are zeros, to be masked."""
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        """Takes over the keys and values of the words so far."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.lazy_initialization(keys, values)
+        self.keys, self.values, self.words = keys, values, keys.shape[-2]
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Adds those of more words; gives all, and the room that is left."""
+        end = self.words + key_states.shape[-2]
+        if end > self.keys.shape[-2]:
+            self.keys, self.values = (
+                self._longer(held, self._size(end)) for held in (self.keys, self.values)
+            )
+        self.keys[..., self.words : end, :] = key_states
+        self.values[..., self.words : end, :] = value_states
+        self.words = end
+        return self.keys, self.values
+
+    def get_mask_sizes(self, query: Any) -> tuple[int, int]:
+        """Length of what the next :meth:`update` gives, and where it begins, for a number of words or their positions."""
+        return self._size(self.words + (query if isinstance(query, int) else len(query))), 0
+
+    def get_seq_length(self) -> int:
+        """Words so far."""
+        return self.words
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Goes on with some of the n texts; where the others' places are filled with the last ones, no others are copied."""
+        count = len(indices)
+        moved = indices != torch.arange(count, device=indices.device)
+        if count > len(self.keys) or bool((indices[moved] < count).any()):
+            self.keys, self.values = self.keys[indices], self.values[indices]
+            return
+        for held in (self.keys, self.values):
+            held[:count][moved] = held[indices[moved]]
+        self.keys, self.values = self.keys[:count], self.values[:count]
+
+    def _size(self, end: int) -> int:
+        """Words and room, once there are so many words."""
+        size = self.keys.shape[-2]
+        return size if end <= size else max(end, self.words + ROOM)
+
+    def _longer(self, held: Tensor, size: int) -> Tensor:
+        made = held.new_empty((*held.shape[:-2], size, held.shape[-1]))
+        made[..., : self.words, :] = held[..., : self.words, :]
+        made[..., self.words :, :] = 0
+        return made
+
+
+def preallocate_cache(cache: Any) -> bool:
+    """Puts layers with room in the place of a cache's own, if all of these are plain; says whether it did."""
+    if not all(type(layer) is DynamicLayer for layer in cache.layers):
+        return False
+    cache.layers = [PreallocatedCache(layer.keys, layer.values) for layer in cache.layers]
+    return True
+
+
+def with_preallocated_cache(mask: Tensor, cache: Any) -> Tensor:
+    """A mask of the words so far, of shape (n, words), as long as the keys will be once one more word is read."""
+    size = cache.layers[0].get_mask_sizes(1)[0]
+    return torch.nn.functional.pad(mask, (0, size - mask.shape[1]))
+
 
 #: Tokens are drawn from the likeliest ones: so many at most, and no more than make up this share of the probability.
 MOST_LIKELY, TOP_P = 50, 0.95
@@ -72,13 +144,20 @@ class Draw:
 
 
 def write_tokens(
-    model: Any, kind: str, prefix: Tensor, mask: Tensor, after: Tensor, draw: Draw, ends: Sequence[int], pad: int
+    model: Any,
+    kind: str,
+    prefix: Tensor,
+    mask: Tensor,
+    after: Tensor,
+    draw: Draw,
+    ends: Sequence[int],
+    pad: int,
 ) -> Tensor:
     """Writes texts, some after each prefix.
 
     Args:
         model: A causal or an encoder-decoder model of transformers.
-        kind: Which of the two, see :data:`~dallme.decoders.vec2text.config.KINDS`.
+        kind: Which of the two, see :data:`~dallme.decoders.vec2text.model.KINDS`.
         prefix: What it reads first, of shape (n, p, width); padding stands to the left.
         mask: Which of that is no padding, of shape (n, p).
         after: Which prefix each text stands after, int64 of shape (m,).
@@ -166,10 +245,16 @@ class _Reader(ABC):
 class _Causal(_Reader):
     def _start(self, prefix: Tensor, mask: Tensor, after: Tensor) -> Tensor:
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        found = self.model(inputs_embeds=prefix, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
+        found = self.model(
+            inputs_embeds=prefix,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=True,
+            logits_to_keep=1,
+        )
         self.cache = found.past_key_values
         self.cache.batch_select_indices(after)
-        self.roomy = make_room(self.cache)
+        self.roomy = preallocate_cache(self.cache)
         scores: Tensor = found.logits[after, -1]
         return scores
 
@@ -177,7 +262,7 @@ class _Causal(_Reader):
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(words), 1)], dim=1)
         return self.model(
             input_ids=words,
-            attention_mask=with_room(self.mask, self.cache) if self.roomy else self.mask,
+            attention_mask=with_preallocated_cache(self.mask, self.cache) if self.roomy else self.mask,
             position_ids=self.mask.sum(dim=1, keepdim=True) - 1,
             use_cache=True,
             **{self.cache_name: self.cache},

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from dallme.decoders.vec2text.config import InverterConfig
-from dallme.decoders.vec2text.dataset import pad
-from dallme.decoders.vec2text.search import TEMPERATURE, Decoded, trajectory
+from dallme.data import Fingerprint
+from dallme.decoders.vec2text.alignment import matched_and_mismatched
+from dallme.decoders.vec2text.corpus import pad
+from dallme.decoders.vec2text.correction import TEMPERATURE, Decoded, embed_usable, trajectory
+from dallme.decoders.vec2text.model import FILE, InverterConfig
 from dallme.embedders.base import Embedder
 from dallme.embedders.resolve import resolve
 from dallme.errors import InputError
@@ -25,6 +27,135 @@ from dallme.validation import check_positive, check_seed, check_vectors
 
 if TYPE_CHECKING:
     from dallme.decoders.vec2text.model import InverterModel
+
+#: Texts that are tried.
+TEXTS = 20
+
+#: What decoded texts must be nearer to their own vectors than to those of others, in cosine. An inverter of another space gives
+#: about 0.00 +- 0.02; a barely trained one of the right space gives 0.1.
+MARGIN = 0.05
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """What came back.
+
+    Attributes:
+        cosine: Mean cosine of the decoded texts' vectors to the vectors that they were written from.
+        chance: Mean cosine to the vectors of the other texts.
+        texts: Texts that were tried.
+    """
+
+    cosine: float
+    chance: float
+    texts: int
+
+    @property
+    def passes(self) -> bool:
+        """Whether the decoded texts are clearly nearer to their own vectors."""
+        return self.cosine - self.chance >= MARGIN
+
+
+def round_trip(inverter: Inverter, vectors: np.ndarray) -> RoundTrip:
+    """Decodes vectors without correction, embeds the texts, and compares. Texts that cannot be embedded count as zeros.
+
+    Args:
+        inverter: The inverter.
+        vectors: Vectors of real texts in the inverter's space, float32 of shape (n, d), n >= 2.
+    """
+    written = [texts[0] for texts in inverter.write(vectors)]
+    known = embed_usable(inverter, list(dict.fromkeys(written)))
+    zeros = np.zeros(vectors.shape[1], dtype=np.float32)
+    returned = np.stack([known.get(text, zeros) for text in written])
+    return RoundTrip(*matched_and_mismatched(returned, vectors), len(vectors))
+
+
+def self_test(
+    inverter: Inverter, vectors: np.ndarray, texts: Sequence[str], rng: np.random.Generator
+) -> RoundTrip | None:
+    """Tries an inverter on some of the source.
+
+    Args:
+        inverter: The inverter.
+        vectors: Vectors of the source in the inverter's space, float32 of shape (n, d).
+        texts: The n source texts.
+        rng: Chooses the texts.
+
+    Returns:
+        The round trip, or None where there are not two different texts.
+
+    Raises:
+        InputError: If the decoded texts are not clearly nearer to their own vectors than to those of others.
+    """
+    chosen: dict[str, int] = {}
+    for row in rng.permutation(len(texts)).tolist():
+        chosen.setdefault(texts[row], row)
+        if len(chosen) == TEXTS:
+            break
+    if len(chosen) < 2:
+        return None
+    found = round_trip(inverter, vectors[list(chosen.values())])
+    if not found.passes:
+        raise InputError(
+            f"expected an inverter that decodes these vectors, found that {found.texts} decoded texts have a mean cosine of "
+            f"{found.cosine:.3f} to their own vectors and {found.chance:.3f} to those of others, less than {MARGIN} apart; "
+            "train one on texts like these, or longer"
+        )
+    return found
+
+
+def find_inverter(name: str) -> Path:
+    """The folder of an inverter: the one named, or the one that comes with the package if the name is blank.
+
+    Raises:
+        InputError: If the name is blank and none comes with the package.
+    """
+    if name:
+        return Path(name).expanduser()
+    if not (SHIPPED / FILE).is_file():
+        raise InputError(
+            "expected the folder of an inverter, as in vec2text:FOLDER, found none named and none in this installation; "
+            "train one with: dallme train-inverter"
+        )
+    return SHIPPED
+
+
+def check_fit(config: InverterConfig, folder: Path, fingerprint: Fingerprint) -> None:
+    """Checks that an inverter was trained for the embedder that made some vectors.
+
+    Raises:
+        InputError: If it was not; it names what differs and the inverters at hand that fit.
+    """
+    incompatibilities = config.incompatibilities(fingerprint)
+    if not incompatibilities:
+        return
+    fitting = [
+        f"vec2text:{other}" if other != SHIPPED else "vec2text"
+        for other in fitting_inverters(folder, fingerprint)
+    ]
+    advice = (
+        f"use {' or '.join(fitting)}"
+        if fitting
+        else "train one for this embedder with: dallme train-inverter"
+    )
+    raise InputError(
+        f"expected an inverter for the embedder of these vectors, found {str(folder)!r}, trained for {config.embedder!r}: "
+        f"{'; '.join(incompatibilities)}; {advice}; or map the vectors into its space with --align"
+    )
+
+
+def fitting_inverters(folder: Path, fingerprint: Fingerprint) -> list[Path]:
+    """Inverters that decode such vectors: the one that comes with the package, and the neighbours of a folder."""
+    found = []
+    for other in (SHIPPED, *sorted(path.parent for path in folder.parent.glob(f"*/{FILE}"))):
+        try:
+            fits = not InverterConfig.read(other).incompatibilities(fingerprint)
+        except InputError:
+            continue
+        if fits and other != folder:
+            found.append(other)
+    return found
+
 
 #: The inverter that comes with the package.
 SHIPPED = Path(__file__).parent / "shipped"
@@ -58,7 +189,12 @@ class Inverter:
 
     @classmethod
     def load(
-        cls, folder: str | Path, device: str = "auto", *, precision: str = "auto", embedder: Embedder | None = None
+        cls,
+        folder: str | Path,
+        device: str = "auto",
+        *,
+        precision: str = "auto",
+        embedder: Embedder | None = None,
     ) -> Inverter:
         """Reads an inverter.
 
@@ -71,7 +207,7 @@ class Inverter:
         Raises:
             InputError: If there is none.
         """
-        from dallme.decoders.vec2text.folder import load
+        from dallme.decoders.vec2text.checkpoint import load
 
         model, tokenizer, config = load(folder, device)
         if find_precision(precision, find_device(device)) == "bfloat16":
@@ -88,9 +224,9 @@ class Inverter:
             InputError: If it is not the one that the inverter was trained for.
         """
         embedder = resolve(self.own_embedder or self.config.embedder)
-        if misfits := self.config.misfits(embedder.fingerprint(self.config.prompt)):
+        if incompatibilities := self.config.incompatibilities(embedder.fingerprint(self.config.prompt)):
             raise InputError(
-                f"expected the embedder that the inverter was trained for, found {embedder.name!r} with {'; '.join(misfits)} "
+                f"expected the embedder that the inverter was trained for, found {embedder.name!r} with {'; '.join(incompatibilities)} "
                 "(the inverter's first)"
             )
         return embedder
@@ -135,8 +271,16 @@ class Inverter:
         written: list[list[str]] = [[] for _ in targets]
         with torch.inference_mode():
             for rows in self._batches(ids, counts):
-                drawn = {"samples": samples, "temperature": temperature, "seeds": [int(seeds[row]) for row in rows]}
-                texts = iter(self._write_batch(rows, targets, ids, current_vectors, drawn | {"again": known[rows].tolist()}))
+                drawn = {
+                    "samples": samples,
+                    "temperature": temperature,
+                    "seeds": [int(seeds[row]) for row in rows],
+                }
+                texts = iter(
+                    self._write_batch(
+                        rows, targets, ids, current_vectors, drawn | {"again": known[rows].tolist()}
+                    )
+                )
                 for row in rows.tolist():
                     written[row] = list(islice(texts, int(counts[row])))
         return written
@@ -208,7 +352,9 @@ class Inverter:
         Raises:
             InputError: As :meth:`decode`.
         """
-        chunks = self._chunks(vectors, steps, beam, "hypothesis", seed, progress or SilentProgress(), keep=True)
+        chunks = self._chunks(
+            vectors, steps, beam, "hypothesis", seed, progress or SilentProgress(), keep=True
+        )
         return [[decoded for part in parts for decoded in part] for parts in zip(*chunks, strict=True)]
 
     def _chunks(
@@ -228,12 +374,16 @@ class Inverter:
                 rows = slice(first, first + ROWS)
                 states: list[list[Decoded]] = []
                 given = None if starts is None else starts[rows]
-                for state in trajectory(self, checked[rows], steps=steps, beam=beam, starts=given, seed=seed, first=first):
+                for state in trajectory(
+                    self, checked[rows], steps=steps, beam=beam, starts=given, seed=seed, first=first
+                ):
                     states = [*states, state] if keep else [state]
                     task.advance(len(state))
                 yield states
 
-    def _checked(self, vectors: Any, steps: int, beam: int, start: Start, seed: int) -> tuple[np.ndarray, list[list[str]] | None]:
+    def _checked(
+        self, vectors: Any, steps: int, beam: int, start: Start, seed: int
+    ) -> tuple[np.ndarray, list[list[str]] | None]:
         """The vectors, and the texts to start from, if all that was asked for can be done."""
         checked = check_vectors(vectors, dimension=self.config.fingerprint.dimension)
         check_positive(beam, "beam")
@@ -253,14 +403,18 @@ class Inverter:
         if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
             raise InputError(f"expected steps to be a whole number of at least 0, found {steps!r}")
         if steps and not self.config.corrects:
-            raise InputError(f"expected 0 steps with an inverter that was not trained to correct, found {steps}")
+            raise InputError(
+                f"expected 0 steps with an inverter that was not trained to correct, found {steps}"
+            )
 
     def _check_start(self, start: Start, count: int) -> list[list[str]] | None:
         if start == "hypothesis":
             return None
         if isinstance(start, str) or len(start) != count:
             found = repr(start) if isinstance(start, str) else f"{len(start)} texts"
-            raise InputError(f"expected start as 'hypothesis' or one text for each of {count} vectors, found {found}")
+            raise InputError(
+                f"expected start as 'hypothesis' or one text for each of {count} vectors, found {found}"
+            )
         return [[given] if isinstance(given, str) else list(given) for given in start]
 
     def _tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
@@ -271,13 +425,21 @@ class Inverter:
 
     def _batches(self, ids: list[np.ndarray] | None, counts: np.ndarray) -> list[np.ndarray]:
         """Positions for which there are texts to write, in batches of like length and size, as large as fits."""
-        lengths = np.zeros(len(counts), dtype=np.int64) if ids is None else np.array([len(row) for row in ids], dtype=np.int64)
+        lengths = (
+            np.zeros(len(counts), dtype=np.int64)
+            if ids is None
+            else np.array([len(row) for row in ids], dtype=np.int64)
+        )
         # The longest come first: what does not fit in memory fails at once.
         order = np.argsort(-lengths, kind="stable")
         order = order[counts[order] > 0]
         if not len(order):
             return []
-        most = max(1, self._batch_tokens // (int(lengths[order[0]]) + 3 * self.config.pseudo_tokens + self.config.max_tokens))
+        most = max(
+            1,
+            self._batch_tokens
+            // (int(lengths[order[0]]) + 3 * self.config.pseudo_tokens + self.config.max_tokens),
+        )
         before, texts = np.cumsum(counts[order]) - counts[order], int(counts.sum())
         size = -(-texts // -(-texts // most))
         return np.split(order, np.flatnonzero(np.diff(before // size)) + 1)
@@ -286,7 +448,9 @@ class Inverter:
     def _batch_tokens(self) -> int:
         """Tokens of a batch: as many as keep the processor busy, and fewer for a large model."""
         device = self.model.device.type
-        return BATCH_TOKENS.get(device) or min(BATCH_TOKENS_ELSEWHERE, BATCH_BYTES_ELSEWHERE // self.model.bytes_a_token)
+        return BATCH_TOKENS.get(device) or min(
+            BATCH_TOKENS_ELSEWHERE, BATCH_BYTES_ELSEWHERE // self.model.bytes_a_token
+        )
 
     def _write_batch(
         self,
@@ -304,8 +468,14 @@ class Inverter:
         current: dict[str, Any] = {}
         if ids is not None and current_vectors is not None:
             tokens, mask = pad([ids[row] for row in rows], self.model.pad_id)
-            current = {"current": tensor(current_vectors[rows]), "current_ids": tensor(tokens), "current_mask": tensor(mask)}
-        found = self.model.generate(tensor(targets[rows]), **current, max_new_tokens=self.config.max_tokens, **drawn)
+            current = {
+                "current": tensor(current_vectors[rows]),
+                "current_ids": tensor(tokens),
+                "current_mask": tensor(mask),
+            }
+        found = self.model.generate(
+            tensor(targets[rows]), **current, max_new_tokens=self.config.max_tokens, **drawn
+        )
         texts: list[str] = self.tokenizer.batch_decode(found.cpu(), skip_special_tokens=True)
         return [text.replace("\ufffd", "").strip() for text in texts]
 
@@ -330,5 +500,13 @@ class _Decoding:
         """What is written for rows, given the number of the first, their vectors and the texts to start from."""
         first, vectors, starts = piece
         self.inverter.model.to(find_device("auto"))
-        states = trajectory(self.inverter, vectors, steps=self.steps, beam=self.beam, starts=starts, seed=self.seed, first=first)
+        states = trajectory(
+            self.inverter,
+            vectors,
+            steps=self.steps,
+            beam=self.beam,
+            starts=starts,
+            seed=self.seed,
+            first=first,
+        )
         return [*states][-1]

@@ -3,25 +3,163 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from dallme.decoders.vec2text.checkpoint import Checkpoints, State
-from dallme.decoders.vec2text.dataset import Batches, Corpus, Drafts, Embed, encode, pad
-from dallme.decoders.vec2text.measures import Measures, measure
+from dallme.decoders.vec2text.corpus import Batches, Corpus, Drafts, Embed, encode, pad
+from dallme.decoders.vec2text.evaluation import Measures, measure
 from dallme.decoders.vec2text.model import InverterModel
-from dallme.decoders.vec2text.processes import Processes
-from dallme.models.devices import find_precision
+from dallme.errors import DallmeError, MissingDependencyError
+from dallme.models.devices import find_device, find_precision
 from dallme.progress import Progress
 
 if TYPE_CHECKING:
     from dallme.decoders.vec2text.training import TrainingOptions
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, eq=False)
+class Processes:
+    """The processes of a training, of which each takes its share of every batch; most often this one alone.
+
+    All make the same model and the same batches. The gradient that each applies is that of the whole batch, so that a
+    training gives what it gives in one process, but for rounding and the draws of dropout. The first process alone
+    measures, writes drafts, checkpoints and the result.
+
+    Attributes:
+        accelerator: What joins them; None for one process.
+        alone: Device of the one process.
+    """
+
+    accelerator: Any
+    file_lock: torch.device
+
+    @classmethod
+    def join(cls, device: str) -> Processes:
+        """Joins the processes that were started with this one, if any were.
+
+        Args:
+            device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+        Raises:
+            MissingDependencyError: If there are several and accelerate is not installed.
+        """
+        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+            return cls(None, find_device(device))
+        if find_spec("accelerate") is None:
+            raise MissingDependencyError("training in several processes", "accelerate", "vec2text")
+        from accelerate import Accelerator, DistributedDataParallelKwargs
+
+        # The hypothesizer leaves the corrector's weights unused.
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        joined = Accelerator(cpu=find_device(device).type == "cpu", kwargs_handlers=[unused])
+        return cls(joined, joined.device)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return self.file_lock
+
+    @property
+    def count(self) -> int:
+        """Number of processes."""
+        return 1 if self.accelerator is None else int(self.accelerator.num_processes)
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+        return 0 if self.accelerator is None else int(self.accelerator.process_index)
+
+    @property
+    def first(self) -> bool:
+        """Whether this process measures and writes."""
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model with gradients that are averaged over the processes."""
+        wrapped: nn.Module = model if self.accelerator is None else self.accelerator.prepare_model(model)
+        return wrapped
+
+    def part_of(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], float]:
+        """This process's rows of a batch, and what its loss counts so that the mean over the processes is that of the batch.
+
+        With fewer rows than processes some take the first row, and count nothing.
+
+        Args:
+            batch: Arguments of :meth:`~dallme.decoders.vec2text.model.InverterModel.loss`.
+        """
+        if self.count == 1:
+            return batch, 1.0
+        rows = len(batch["target"])
+        part = {
+            name: value[self.rank :: self.count] if self.rank < rows else value[:1]
+            for name, value in batch.items()
+        }
+        share = float(part["text_mask"].sum() / batch["text_mask"].sum()) if self.rank < rows else 0.0
+        return part, share * self.count
+
+    def agreed(self, loss: Tensor, seconds: float) -> tuple[Tensor | float, float]:
+        """The mean of the processes' losses, and the first one's clock, which ends all at the same step.
+
+        The loss of a single process is handed back as it is, on its device and not waited for.
+        """
+        if self.count == 1:
+            return loss, seconds
+        own = torch.tensor([float(loss) / self.count, seconds if self.first else 0.0], dtype=torch.float64)
+        told: list[float] = self.accelerator.reduce(own.to(self.device), reduction="sum").tolist()
+        return told[0], told[1]
+
+    def shared(self, make: Callable[[], Made]) -> Made:
+        """What the first process makes, in all of them; what it raises too, so that none waits for ever.
+
+        Raises:
+            DallmeError: In the first what `make` raises, in the others the same for errors that the user can mend.
+        """
+        if self.count == 1:
+            return make()
+        from accelerate.utils import broadcast_object_list
+
+        told: list[Any] = [None, None]
+        raised: Exception | None = None
+        if self.first:
+            try:
+                told[0] = make()
+            except Exception as error:
+                raised = error
+                told[1] = (
+                    error
+                    if isinstance(error, DallmeError)
+                    else DallmeError(f"the first process failed: {error!r}")
+                )
+        broadcast_object_list(told)
+        if raised is not None:
+            raise raised
+        if told[1] is not None:
+            raise told[1]
+        made: Made = told[0]
+        return made
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Lets the first process go through the block before the others, which find what it left in a store."""
+        if self.accelerator is None:
+            yield
+        else:
+            with self.accelerator.main_process_first():
+                yield
+
 
 #: Share of a stage in which the learning rate rises.
 WARMUP = 0.05
@@ -72,7 +210,9 @@ class Stages:
     options: TrainingOptions
     progress: Progress
     processes: Processes
-    _losses: list[Tensor | float] = field(default_factory=list, init=False)  # of steps that the state's sum does not hold yet
+    _losses: list[Tensor | float] = field(
+        default_factory=list, init=False
+    )  # of steps that the state's sum does not hold yet
 
     def run(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Trains what is still to be trained.
@@ -160,8 +300,12 @@ class Stages:
         """One step; the loss before it, as much of it as this process has to say."""
         assert self.options.learning_rate is not None
         for group in optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * min((share + 1e-3) / WARMUP, (1 - share) / (1 - WARMUP))
-        rank = [self.processes.rank] if self.processes.rank else []  # the first draws what one process would draw
+            group["lr"] = self.options.learning_rate * min(
+                (share + 1e-3) / WARMUP, (1 - share) / (1 - WARMUP)
+            )
+        rank = (
+            [self.processes.rank] if self.processes.rank else []
+        )  # the first draws what one process would draw
         drawn = np.random.default_rng([self.options.seed, state.stage, 4, state.step, *rank])
         torch.manual_seed(int(drawn.integers(2**62)))  # dropout
         device = self.model.device
@@ -189,7 +333,11 @@ class Stages:
     def _units(self, stage: int) -> int:
         """Steps of a stage, or its seconds where time is given."""
         seconds = self.options.stage_seconds(stage)
-        return max(1, int(seconds or 0)) if seconds is not None else self.options.stage_steps(stage, len(self.corpus)) or 1
+        return (
+            max(1, int(seconds or 0))
+            if seconds is not None
+            else self.options.stage_steps(stage, len(self.corpus)) or 1
+        )
 
     def _done(self, state: State) -> int:
         done = state.step if self.options.minutes is None else int(state.seconds)
@@ -200,7 +348,9 @@ class Stages:
         left = self._share(state)
         seconds = state.seconds / left
         speed = state.step * (self.options.batch_size or 1) / state.seconds
-        self.progress.note(f"{_NAMES[state.stage]}: {speed:.0f} texts a second, about {seconds / 60:.1f} minutes in all")
+        self.progress.note(
+            f"{_NAMES[state.stage]}: {speed:.0f} texts a second, about {seconds / 60:.1f} minutes in all"
+        )
 
     def _converged(self, state: State) -> bool:
         """Whether for some measurements neither BLEU has risen nor the held-out loss fallen."""
@@ -209,7 +359,10 @@ class Stages:
         if not before:
             return False
         risen = max(entry["bleu"] for entry in since) >= max(entry["bleu"] for entry in before) + _BETTER
-        fallen = min(entry["held_out_loss"] for entry in since) <= min(entry["held_out_loss"] for entry in before) - _LOWER
+        fallen = (
+            min(entry["held_out_loss"] for entry in since)
+            <= min(entry["held_out_loss"] for entry in before) - _LOWER
+        )
         return not (risen or fallen)
 
     def _measure(self, state: State, *, corrected: bool) -> None:
@@ -227,14 +380,23 @@ class Stages:
         texts, found = self._write_and_measure(vectors, self.held.texts[rows], corrected=corrected)
         steps = state.step - sum(entry["steps"] for entry in state.history if entry["stage"] == state.stage)
         loss, held_out = state.loss / steps, self._held_out_loss(rows)
-        scores = {name: round(value, 4) for name, value in found.as_dict().items() if name in _SHOWN and value is not None}
+        scores = {
+            name: round(value, 4)
+            for name, value in found.as_dict().items()
+            if name in _SHOWN and value is not None
+        }
         self.progress.note(
             f"{_NAMES[state.stage]} step {state.step:,}: loss {loss:.3f}, held-out {held_out:.3f}, "
             + ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
         )
         for text, original in list(zip(texts, self.held.texts[rows], strict=True))[:SAMPLES]:
             self.progress.note(f"  {original!r} -> {text!r}")
-        return {"stage": state.stage, "steps": steps, "loss": round(loss, 4), "held_out_loss": round(held_out, 4)} | scores
+        return {
+            "stage": state.stage,
+            "steps": steps,
+            "loss": round(loss, 4),
+            "held_out_loss": round(held_out, 4),
+        } | scores
 
     @torch.no_grad()
     def _held_out_loss(self, rows: slice) -> float:
@@ -242,9 +404,13 @@ class Stages:
         ids, mask = pad(self.held.ids[rows], self.model.pad_id)
         arrays = (self.held.vectors[rows], ids, mask)
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._bfloat16):
-            return float(self.model.loss(*(torch.from_numpy(array).to(self.model.device) for array in arrays)))
+            return float(
+                self.model.loss(*(torch.from_numpy(array).to(self.model.device) for array in arrays))
+            )
 
-    def _write_and_measure(self, vectors: np.ndarray, originals: list[str], *, corrected: bool) -> tuple[list[str], Measures]:
+    def _write_and_measure(
+        self, vectors: np.ndarray, originals: list[str], *, corrected: bool
+    ) -> tuple[list[str], Measures]:
         """Texts written for vectors, corrected once if wanted, and what they are worth."""
         texts = self._write(vectors)
         made = self.embed(texts)
@@ -256,9 +422,13 @@ class Stages:
     def _scores(self) -> dict[str, Any]:
         """What the inverter reaches on the held-out texts, without and with a correction."""
         scores = {}
-        for name, corrected in (("hypotheses", False), ("corrected once", True))[: 2 if self.options.correct else 1]:
+        for name, corrected in (("hypotheses", False), ("corrected once", True))[
+            : 2 if self.options.correct else 1
+        ]:
             _, found = self._write_and_measure(self.held.vectors, self.held.texts, corrected=corrected)
-            scores[name] = {key: round(value, 4) for key, value in found.as_dict().items() if value is not None}
+            scores[name] = {
+                key: round(value, 4) for key, value in found.as_dict().items() if value is not None
+            }
         return scores
 
     def _write_drafts(self) -> Drafts:
@@ -297,8 +467,14 @@ class Stages:
             given: dict[str, Any] = {}
             if current is not None and ids is not None:
                 current_ids, current_mask = pad(ids[rows], self.model.pad_id)
-                given = {"current": current[1][rows], "current_ids": current_ids, "current_mask": current_mask}
-            tensors: dict[str, Any] = {name: torch.from_numpy(array).to(self.model.device) for name, array in given.items()}
+                given = {
+                    "current": current[1][rows],
+                    "current_ids": current_ids,
+                    "current_mask": current_mask,
+                }
+            tensors: dict[str, Any] = {
+                name: torch.from_numpy(array).to(self.model.device) for name, array in given.items()
+            }
             target = torch.from_numpy(vectors[rows]).to(self.model.device)
             written = writer.generate(target, **tensors, max_new_tokens=self.options.max_tokens or 1)
             texts += self.tokenizer.batch_decode(written, skip_special_tokens=True)

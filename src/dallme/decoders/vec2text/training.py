@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dallme.data import LabelledTexts
-from dallme.decoders.vec2text.bases import find_preset, make_base
-from dallme.decoders.vec2text.checkpoint import Checkpoints
-from dallme.decoders.vec2text.config import InverterConfig
-from dallme.decoders.vec2text.dataset import Corpus, Embed, draw_passages, make_corpus, split_texts
-from dallme.decoders.vec2text.folder import check_new, save
+from dallme.decoders.vec2text.backbones import find_preset, make_base
+from dallme.decoders.vec2text.checkpoint import Checkpoints, check_new, save
+from dallme.decoders.vec2text.corpus import Corpus, Embed, draw_passages, make_corpus, split_texts
+from dallme.decoders.vec2text.model import InverterConfig
 from dallme.decoders.vec2text.stages import Stages
 from dallme.embedders.base import Embedder
 from dallme.errors import InputError
@@ -45,8 +44,8 @@ class TrainingOptions:
     """How an inverter is trained. What is None is as the preset or the base has it.
 
     Attributes:
-        preset: One of :data:`~dallme.decoders.vec2text.bases.PRESETS`.
-        base: What the language model is started from, see :func:`~dallme.decoders.vec2text.bases.make_base`.
+        preset: One of :data:`~dallme.decoders.vec2text.backbones.PRESETS`.
+        base: What the language model is started from, see :func:`~dallme.decoders.vec2text.backbones.make_base`.
         correct: Whether a corrector is trained after the hypothesizer.
         steps: Optimizer steps of each stage.
         epochs: Passes over the texts in each stage, in place of `steps`.
@@ -95,7 +94,16 @@ class TrainingOptions:
         find_preset(self.preset)
         check_seed(self.seed)
         check_device(self.device, self.precision)
-        for name in ("steps", "epochs", "batch_size", "max_tokens", "lora_rank", "drafts", "patience", "save_every"):
+        for name in (
+            "steps",
+            "epochs",
+            "batch_size",
+            "max_tokens",
+            "lora_rank",
+            "drafts",
+            "patience",
+            "save_every",
+        ):
             if getattr(self, name) is not None:
                 check_positive(getattr(self, name), name)
         given = [name for name in ("steps", "epochs", "minutes") if getattr(self, name) is not None]
@@ -182,12 +190,15 @@ def train_inverter(
     import torch
 
     from dallme.decoders.vec2text.model import InverterModel
-    from dallme.decoders.vec2text.processes import Processes
+    from dallme.decoders.vec2text.stages import Processes
 
     output, chosen = Path(output), TrainingOptions(**options).resolved()
     check_new(output, overwrite=overwrite)
     processes = Processes.join(chosen.device)
-    preset, progress = find_preset(chosen.preset), progress if progress and processes.first else SilentProgress()
+    preset, progress = (
+        find_preset(chosen.preset),
+        progress if progress and processes.first else SilentProgress(),
+    )
     fingerprint, again = embedder.fingerprint(chosen.prompt), partial(embedder.embed, prompt=chosen.prompt)
     source, rows = (texts.source, texts.texts) if isinstance(texts, LabelledTexts) else ("memory", texts)
     training, held_out = split_texts(rows, chosen.seed)
@@ -195,7 +206,7 @@ def train_inverter(
     record = asdict(chosen) | {"embedder": fingerprint.digest, "data": _digest(training)}
     checkpoints = Checkpoints(output.with_name(f"{output.name}.partial"))
     with ExitStack() as stack, torch.random.fork_rng():
-        processes.shared(lambda: stack.enter_context(checkpoints.alone()))
+        processes.shared(lambda: stack.enter_context(checkpoints.file_lock()))
         for note in processes.shared(lambda: checkpoints.open(record, resume=resume, overwrite=overwrite)):
             progress.note(note)
         torch.manual_seed(chosen.seed)
@@ -205,7 +216,8 @@ def train_inverter(
         assert chosen.max_tokens is not None
         with processes.in_turn():
             corpus, held = (
-                make_corpus(part, tokenizer, model.eos_id, chosen.max_tokens, embed or again) for part in (training, held_out)
+                make_corpus(part, tokenizer, model.eos_id, chosen.max_tokens, embed or again)
+                for part in (training, held_out)
             )
         progress.note(_describe(model, corpus, chosen))
         stages = Stages(model, tokenizer, corpus, held, again, checkpoints, chosen, progress, processes)
@@ -228,7 +240,13 @@ def train_inverter(
 
 
 def _finish(
-    output: Path, model: InverterModel, tokenizer: Any, config: InverterConfig, checkpoints: Checkpoints, *, overwrite: bool
+    output: Path,
+    model: InverterModel,
+    tokenizer: Any,
+    config: InverterConfig,
+    checkpoints: Checkpoints,
+    *,
+    overwrite: bool,
 ) -> None:
     """Writes the inverter and removes what it could have been resumed from."""
     save(output, model, tokenizer, config, overwrite=overwrite)
@@ -242,12 +260,16 @@ def _prepare(model: InverterModel, options: TrainingOptions, device: torch.devic
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = options.dropout
-    if device.type == "cpu":  # where plain attention over these short texts is half as fast again as torch's own
+    if (
+        device.type == "cpu"
+    ):  # where plain attention over these short texts is half as fast again as torch's own
         model.language_model.set_attn_implementation("eager")
     if options.lora_rank is not None:
         from peft import LoraConfig, get_peft_model
 
-        adapters = LoraConfig(r=options.lora_rank, lora_alpha=2 * options.lora_rank, target_modules="all-linear")
+        adapters = LoraConfig(
+            r=options.lora_rank, lora_alpha=2 * options.lora_rank, target_modules="all-linear"
+        )
         model.language_model = get_peft_model(model.language_model, adapters)
     model.to(device)
 
@@ -272,6 +294,10 @@ def _training_record(
     source: str, corpus: Corpus, held: Corpus, options: TrainingOptions, history: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """What the card says about data and training; the last folder and the name of a file are enough."""
-    chosen = {key: value for key, value in asdict(options).items() if value is not None and key not in ("save_every", "patience")}
+    chosen = {
+        key: value
+        for key, value in asdict(options).items()
+        if value is not None and key not in ("save_every", "patience")
+    }
     name = "/".join(Path(source).parts[-2:]) if Path(source).is_absolute() else source
     return {"source": name, "texts": len(corpus), "held_out": len(held)} | chosen | {"history": history}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from dallme.experiments.cells import Cell
+from dallme.experiments.runs import Run
 from dallme.experiments.workspace import Workspace
 
 
-def run_cell(cell: Cell, workspace: Workspace) -> dict[str, Any]:
+def run_cell(cell: Run, workspace: Workspace) -> dict[str, Any]:
     """Computes a cell.
 
     Returns:

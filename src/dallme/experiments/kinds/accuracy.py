@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from dallme.evaluation.compare import compare
-from dallme.evaluation.contestants import check_methods, model_baselines
-from dallme.evaluation.judging import check_plan, judge
-from dallme.evaluation.protocol import Score, make_classifiers
-from dallme.experiments.cells import Cell
+from dallme.evaluation.compare import check_methods, compare, model_baselines
+from dallme.evaluation.evaluate import Score, check_plan, evaluate_method, make_classifiers
+from dallme.experiments.runs import Run
 from dallme.experiments.workspace import Workspace
 
 
-def run(cell: Cell, workspace: Workspace) -> dict[str, Any]:
+def run(cell: Run, workspace: Workspace) -> dict[str, Any]:
     """The accuracy of a cell, its mean and deviation over sets and models; for a decoder, how near its texts are as well."""
     method, name = str(cell["method"]), str(cell["classifier"])
     plan, test, source = cell.grid.plan(), workspace.test_set(cell), workspace.texts(cell)[0]
@@ -24,14 +22,16 @@ def run(cell: Cell, workspace: Workspace) -> dict[str, Any]:
         check_methods([method], judges)
         if model_baselines([method], judges):
             distiller, run = workspace.distil(cell)
-            row = compare(distiller, run, test, [method], judges, protocol=plan, results=workspace.results).methods[0]
+            row = compare(
+                distiller, run, test, [method], judges, protocol=plan, results=workspace.results
+            ).methods[0]
             return measures(row.scores[0], row.texts)
     made = workspace.sets(cell)
     (called, classifier), *_ = judges.items()
     options: dict[str, Any] = {"seed": cell.grid.seed, "results": workspace.results, "full": method == "full"}
-    return measures(judge(classifier, called, made.texts, test, source, plan, **options), len(made.texts[0])) | dict(
-        made.nearness
-    )
+    return measures(
+        evaluate_method(classifier, called, made.texts, test, source, plan, **options), len(made.texts[0])
+    ) | dict(made.nearness)
 
 
 def measures(score: Score, texts: int) -> dict[str, Any]:

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from dallme.data import LabelledTexts
-from dallme.experiments.cells import Cell
+from dallme.embedders.cache import EmbeddingStore, embed_with_store
 from dallme.experiments.kinds import accuracy
+from dallme.experiments.runs import Run
 from dallme.experiments.workspace import Workspace
-from dallme.store import EmbeddingStore, embed_with_store
 
 #: Test texts that an inverter is measured on.
 CHECKED = 200
 
 
-def run(cell: Cell, workspace: Workspace) -> dict[str, Any]:
+def run(cell: Run, workspace: Workspace) -> dict[str, Any]:
     """BLEU, token F1 and cosine on test texts, and the measures of accuracy."""
     measures = accuracy.run(cell, workspace)
     folder = Path(str(workspace.distiller(cell).decoder).partition(":")[2])
@@ -28,12 +28,15 @@ def run(cell: Cell, workspace: Workspace) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4)
-def _check(folder: Path, workspace: Workspace, embedder: str, test: LabelledTexts, steps: int) -> dict[str, Any]:
-    from dallme.decoders.vec2text.checking import check_inverter, cut_corpus
-    from dallme.decoders.vec2text.fit import find_inverter
-    from dallme.decoders.vec2text.inverter import Inverter
+def _check(
+    folder: Path, workspace: Workspace, embedder: str, test: LabelledTexts, steps: int
+) -> dict[str, Any]:
+    from dallme.decoders.vec2text.evaluation import check_inverter, cut_corpus
+    from dallme.decoders.vec2text.inverter import Inverter, find_inverter
 
-    inverter = Inverter.load(find_inverter(str(folder) if folder.parts else ""), embedder=workspace.embedder(embedder))
+    inverter = Inverter.load(
+        find_inverter(str(folder) if folder.parts else ""), embedder=workspace.embedder(embedder)
+    )
     rows = np.sort(np.random.default_rng(0).permutation(len(test))[:CHECKED])
     embed = partial(
         embed_with_store,
@@ -43,5 +46,7 @@ def _check(folder: Path, workspace: Workspace, embedder: str, test: LabelledText
         progress=workspace.progress,
     )
     corpus = cut_corpus(inverter, [test.texts[row] for row in rows], embed)
-    found = check_inverter(inverter, corpus, steps=[steps], beams=[1], seed=0, progress=workspace.progress)[0].measures
+    found = check_inverter(inverter, corpus, steps=[steps], beams=[1], seed=0, progress=workspace.progress)[
+        0
+    ].measures
     return {"bleu": found.bleu, "token_f1": found.token_f1, "cosine": found.cosine}

@@ -1,1 +1,0 @@
-"""Classifiers that are trained by gradient descent: TextCNN, TextRNN, and pretrained transformers (Appendix A.2 to A.5)."""

@@ -1,0 +1,185 @@
+"""How every neural classifier is trained (Appendix B.1): AdamW, a linear schedule, batches of like length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from dallme.classifiers.base import Classifier
+from dallme.errors import InputError
+from dallme.models.devices import check_device, find_device, find_precision
+from dallme.validation import check_positive
+
+if TYPE_CHECKING:
+    import torch
+
+#: The learning rates that the paper chooses from (Appendix B.1).
+LEARNING_RATES = (1e-5, 1e-4, 5e-4, 5e-3)
+
+#: Lengths are padded to a multiple of this, so that few shapes occur.
+PAD_MULTIPLE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuralClassifier(Classifier):
+    """A classifier trained by gradient descent, with the options of its training.
+
+    Attributes:
+        learning_rate: Peak of the linear schedule; :mod:`dallme.evaluation.results` chooses it on held-out rows.
+        epochs: Passes over the training texts (Appendix B.1).
+        steps: Optimizer steps, in place of `epochs`.
+        batch_size: Texts a step; fewer where there are fewer training texts.
+        warmup: Share of the steps in which the learning rate rises from 0 to its peak, in [0, 1).
+        weight_decay: That of AdamW.
+        max_tokens: Tokens that are read of a text.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: ``auto``, ``bfloat16`` or ``float32``.
+    """
+
+    learning_rates: ClassVar[tuple[float, ...]] = LEARNING_RATES
+
+    learning_rate: float = 5e-4
+    epochs: int = 20
+    steps: int | None = None
+    batch_size: int = 16
+    warmup: float = 0.0
+    weight_decay: float = 0.01
+    max_tokens: int = 128
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Checks the options; nothing is loaded."""
+        for name in (
+            ("epochs", "batch_size", "max_tokens")
+            if self.steps is None
+            else ("steps", "batch_size", "max_tokens")
+        ):
+            check_positive(getattr(self, name), name)
+        if not self.learning_rate > 0:
+            raise InputError(f"expected a learning rate above 0, found {self.learning_rate!r}")
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"expected warmup as a share of the steps in [0, 1), found {self.warmup!r}")
+        check_device(self.device, self.precision)
+
+    def total_steps(self, rows: int) -> int:
+        """Optimizer steps of a training on that many texts."""
+        return self.steps or self.epochs * -(-rows // self.batch_size)
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device that the model runs on."""
+        return find_device(self.device)
+
+    @property
+    def uses_bfloat16(self) -> bool:
+        """Whether matrices are multiplied in bfloat16; the weights themselves stay in float32."""
+        return find_precision(self.precision, self.torch_device) == "bfloat16"
+
+
+def train(
+    classifier: NeuralClassifier,
+    model: torch.nn.Module,
+    loss_of: Callable[[np.ndarray], torch.Tensor],
+    lengths: np.ndarray,
+    *,
+    seed: int,
+) -> None:
+    """Trains the parameters of a model that want gradients, in place.
+
+    AdamW with a linear schedule, gradients clipped to norm 1; each epoch sees every text once, in a new order.
+
+    Args:
+        classifier: The options.
+        model: What is trained; it is left in evaluation mode.
+        loss_of: The mean loss of a batch, from the positions of its texts.
+        lengths: Tokens of each text, int64 of shape (n,): texts of like length share a batch.
+        seed: Seed of the order of the texts; dropout draws from torch's generator, see :func:`seeded`.
+    """
+    import torch
+
+    total = classifier.total_steps(len(lengths))
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    rate, decay = classifier.learning_rate, classifier.weight_decay
+    fused = classifier.torch_device.type in (
+        "cpu",
+        "cuda",
+    )  # one pass over the weights; where it is known to work
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=fused)
+    warmup = int(classifier.warmup * total)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_peak(step, warmup, total))
+    batches = batches_of(lengths, classifier.batch_size, np.random.default_rng(seed))
+    model.train()
+    for _ in range(total):
+        with torch.autocast(classifier.torch_device.type, torch.bfloat16, enabled=classifier.uses_bfloat16):
+            loss = loss_of(next(batches))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+    model.eval()
+
+
+def _share_of_peak(step: int, warmup: int, total: int) -> float:
+    """What the learning rate of a step is multiplied with: up from 0 in `warmup` steps, then down to 0 at the end."""
+    return step / warmup if step < warmup else (total - step) / max(total - warmup, 1)
+
+
+def batches_of(lengths: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Endless batches of positions, epoch after epoch.
+
+    An epoch is shuffled, cut into pools of 50 batches, and each pool is sorted by padded length before it is cut into
+    batches, which come in random order: batches are of like length and still differ from epoch to epoch.
+    """
+    padded = -(-lengths // PAD_MULTIPLE)
+    while True:
+        order = rng.permutation(len(lengths))
+        batches = []
+        for start in range(0, len(order), 50 * size):
+            pool = order[start : start + 50 * size]
+            pool = pool[np.argsort(padded[pool], kind="stable")]
+            batches += [pool[first : first + size] for first in range(0, len(pool), size)]
+        for place in rng.permutation(len(batches)).tolist():
+            yield batches[place]
+
+
+def sorted_batches(lengths: np.ndarray, tokens: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Positions in batches of like length for prediction, each position once, with the length to pad to.
+
+    Args:
+        lengths: Tokens of each text, int64 of shape (n,).
+        tokens: Most tokens of a batch, padding included; a batch has one text at least.
+    """
+    padded = np.maximum(-(-lengths // PAD_MULTIPLE), 1) * PAD_MULTIPLE
+    order = np.argsort(padded, kind="stable")
+    start = 0
+    while start < len(order):
+        length = int(padded[order[start]])
+        size = max(tokens // length, 1)
+        same = int(np.searchsorted(padded[order], length, side="right"))
+        stop = min(start + size, same)
+        yield order[start:stop], length
+        start = stop
+
+
+def pad(rows: Sequence[np.ndarray], length: int, value: int = 0) -> np.ndarray:
+    """Token ids of several texts as one matrix, int64 of shape (n, length), filled up at the end."""
+    matrix = np.full((len(rows), length), value, dtype=np.int64)
+    for place, row in enumerate(rows):
+        matrix[place, : len(row)] = row[:length]
+    return matrix
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Runs a block with torch's generators at a seed and puts them back after it, so that a library user's own draws stay."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,185 @@
+"""Sharing a distilled dataset on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dallme.dataset import card
+from dallme.dataset.card import check_audit, make_terms, parse_audit
+from dallme.errors import DallmeError, InputError
+from dallme.validation import check_hub_address
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+    from dallme.dataset.distilled import DistilledDataset
+
+_AUDIT = "audit.json"
+_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
+#: What an answer of the Hub means for the user.
+_ADVICE = {
+    401: "the Hub does not know the token: log in with `hf auth login`, or set HF_TOKEN",
+    403: "the token may not write there: take one with write permission for that user or organisation",
+    404: "there is no such repository, user or branch, or the token may not see it: check the name",
+    429: "too many requests: wait and try again",
+}
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What is about to be sent: nothing else is.
+
+    Attributes:
+        repo_id: Where to.
+        files: Name to content.
+        notes: What the user should know first.
+    """
+
+    repo_id: str
+    files: Mapping[str, bytes]
+    notes: tuple[str, ...] = ()
+
+
+def prepare(
+    distilled: DistilledDataset,
+    repo_id: str,
+    *,
+    license: str | None = None,
+    languages: Sequence[str] = (),
+    audit: bytes | None = None,
+    token: str | None = None,
+) -> Upload:
+    """Makes the files of an upload; sends nothing, but asks the Hub for the card of the source if that is on the Hub.
+
+    Args:
+        distilled: The set.
+        repo_id: ``user/name`` or ``organisation/name``.
+        license: Identifier of a licence; by default that of the source's card.
+        languages: ISO 639 codes; by default those of the source's card.
+        audit: Content of the set's audit.json.
+        token: Access token; by default the Hub's own.
+
+    Returns:
+        The upload.
+
+    Raises:
+        InputError: If an argument makes no sense, or the audit is of other texts.
+    """
+    _check_id(repo_id)
+    terms, note = make_terms(distilled.manifest, _api(token), licence=license, languages=languages)
+    document = None
+    if audit is not None:
+        document = parse_audit(audit)
+        check_audit(document, distilled)
+    files = distilled.files(card.render(distilled, audit=document, terms=terms, place=repo_id))
+    return Upload(repo_id, files | ({} if audit is None else {_AUDIT: audit}), (note,) if note else ())
+
+
+def send(
+    upload: Upload,
+    *,
+    private: bool = True,
+    token: str | None = None,
+    message: str | None = None,
+    revision: str | None = None,
+) -> str:
+    """Sends an upload as one commit, so that it is there whole or not at all.
+
+    Args:
+        upload: What to send.
+        private: Whether the repository is private, if it is made now; a public one is refused then.
+        token: Access token; by default the Hub's own.
+        message: What the commit says.
+        revision: Branch to write to, made if need be; by default the main one.
+
+    Returns:
+        The address of the dataset.
+
+    Raises:
+        InputError: If the repository is public and `private` is given.
+        DallmeError: If the Hub refuses or cannot be reached.
+    """
+    api = _api(token)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # what the Hub would like to see on a card as well
+            return _commit(
+                api,
+                upload,
+                private=private,
+                message=message or "Add the distilled dataset",
+                revision=revision,
+            )
+    except DallmeError:
+        raise
+    except Exception as error:  # the Hub client raises many kinds: offline, no token, refused, timed out
+        raise DallmeError(_explain(error, upload.repo_id, token)) from None  # what it says may hold the token
+
+
+def _commit(api: HfApi, upload: Upload, *, private: bool, message: str, revision: str | None) -> str:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    created = api.create_repo(upload.repo_id, repo_type="dataset", private=private, exist_ok=True)
+    if private and not api.dataset_info(created.repo_id).private:
+        raise InputError(
+            f"expected a private repository, found that {upload.repo_id!r} is public already; "
+            "say --public (private=False), or choose another name"
+        )
+    if revision is not None and not revision.startswith("refs/"):
+        api.create_branch(created.repo_id, repo_type="dataset", branch=revision, exist_ok=True)
+    there = {file.rfilename for file in api.dataset_info(created.repo_id, revision=revision).siblings or ()}
+    operations: list[Any] = [CommitOperationAdd(name, content) for name, content in upload.files.items()]
+    # An audit of what stood there before would be one of other texts.
+    operations += [CommitOperationDelete(_AUDIT)] if _AUDIT in there - set(upload.files) else []
+    api.create_commit(
+        created.repo_id, operations, commit_message=message, repo_type="dataset", revision=revision
+    )
+    return str(created)
+
+
+def _api(token: str | None) -> HfApi:
+    """The Hub's client; the address is read now, as the Hub's library reads it only when it is imported.
+
+    Raises:
+        InputError: If it would be reached unencrypted.
+    """
+    from huggingface_hub import HfApi
+
+    check_hub_address()
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token)
+
+
+def _check_id(repo_id: str) -> None:
+    if not _ID.fullmatch(repo_id):
+        raise InputError(
+            "expected the id of a dataset as user/name or organisation/name, of letters, digits, '-', '_' and '.', "
+            f"found {repo_id!r}"
+        )
+
+
+def _explain(error: BaseException, repo_id: str, token: str | None) -> str:
+    """What went wrong, in one line without the token."""
+    from huggingface_hub import get_token
+    from huggingface_hub.errors import HfHubHTTPError
+
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, HfHubHTTPError):
+        cause = cause.__cause__
+    if cause is None:
+        status, reason = None, str(error).strip()
+    else:
+        status = cause.response.status_code
+        reason = f"{status} {cause.server_message or cause.response.reason_phrase}"
+    reason = next(iter(reason.splitlines()), type(error).__name__)
+    with contextlib.suppress(Exception):  # to find a token may take the network
+        token = token or get_token()
+    reason = reason.replace(token, "***") if token else reason
+    advice = _ADVICE.get(status or 0, "check the name, the network and `hf auth login`")
+    return f"expected to upload to {repo_id!r} on the Hub, could not: {reason}; {advice}; a commit is made whole or not at all"

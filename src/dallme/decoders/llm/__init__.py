@@ -1,1 +1,0 @@
-"""A language model behind OpenAI's chat protocol writes the texts; probes choose among its drafts."""

@@ -1,0 +1,173 @@
+"""One file of keys and vectors: an Arrow IPC file that is written whole or not at all and never changed afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+
+from dallme.atomic import atomic_write, sync_folder
+from dallme.errors import StoreError
+from dallme.text import KEY_BYTES
+
+
+def write_file(path: Path, content: bytes | pa.Buffer) -> None:
+    """Writes a file that is there whole, and still there after a power cut, or not at all.
+
+    Raises:
+        StoreError: If it cannot be written; nothing of it is left.
+    """
+    try:
+        atomic_write(path, content, tidy=False)  # a table is swept as a whole
+    except OSError as error:
+        raise StoreError(
+            f"cannot write to the embedding store {path.parent}: {error.strerror or error}; make room or choose another folder"
+        ) from None
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, with those above it.
+
+    Raises:
+        StoreError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot make the embedding store {folder}: {error.strerror}; choose another folder"
+        ) from None
+    for parent in (folder.parent, folder.parent.parent):
+        with contextlib.suppress(OSError):  # folders above the store may belong to somebody else
+            sync_folder(parent)
+
+
+def list_files(folder: Path, ending: str) -> list[Path]:
+    """The files of a folder with an ending, by name; none where there is no folder.
+
+    Raises:
+        StoreError: If the folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.name.endswith(ending))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(
+            f"cannot read the embedding store {folder}: {error.strerror}; choose another folder"
+        ) from None
+
+
+#: Ending of a shard.
+SHARD = ".arrow"
+
+_CHECKSUM = b"crc32"
+
+
+class DamagedShardError(Exception):
+    """A shard does not hold what was written to it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """What a shard holds, mapped into memory and read as it is used.
+
+    Attributes:
+        keys: uint64 of shape (n, 2).
+        vectors: float32 of shape (n, d).
+        checksum: What the checksum of keys and vectors must be.
+    """
+
+    keys: np.ndarray
+    vectors: np.ndarray
+    checksum: int
+
+    def verify(self) -> None:
+        """Reads everything once.
+
+        Raises:
+            DamagedShardError: If the checksum is wrong.
+        """
+        if _checksum(self.keys, self.vectors) != self.checksum:
+            raise DamagedShardError("wrong checksum")
+
+
+def write_shard(folder: Path, keys: np.ndarray, vectors: np.ndarray) -> Path:
+    """Writes a shard under a new name and returns its path.
+
+    Args:
+        folder: Where to.
+        keys: uint64 of shape (n, 2), contiguous, n at least 1.
+        vectors: float32 of shape (n, d), contiguous.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    dimension = vectors.shape[1]
+    schema = _schema(dimension).with_metadata({_CHECKSUM: str(_checksum(keys, vectors))})
+    columns = [
+        pa.Array.from_buffers(pa.binary(KEY_BYTES), len(keys), [None, pa.py_buffer(keys)]),
+        pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dimension),
+    ]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=schema))
+    path = folder / f"{uuid4().hex}{SHARD}"
+    write_file(path, sink.getvalue())
+    return path
+
+
+def open_shard(path: Path, dimension: int) -> Shard:
+    """Opens a shard without reading its vectors.
+
+    Raises:
+        DamagedShardError: If it is no whole Arrow file with the columns of a shard.
+        FileNotFoundError: If it is gone.
+        StoreError: If it cannot be read.
+    """
+    try:
+        with pa.memory_map(str(path)) as source:
+            return _parse(source, dimension)
+    except (FileNotFoundError, DamagedShardError):
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {path}: {error.strerror or error}; check the permissions of the embedding store"
+        ) from None
+
+
+def _parse(source: pa.MemoryMappedFile, dimension: int) -> Shard:
+    try:
+        reader = pa.ipc.open_file(source)
+        if not reader.schema.equals(_schema(dimension)) or reader.num_record_batches != 1:
+            raise DamagedShardError("other columns than those of a shard")
+        batch = reader.get_batch(0)
+        rows = batch.num_rows
+        keys = np.frombuffer(batch.column(0).buffers()[1], "<u8", rows * 2).reshape(rows, 2)
+        vectors = np.frombuffer(batch.column(1).buffers()[-1], "<f4", rows * dimension).reshape(
+            rows, dimension
+        )
+        return Shard(keys, vectors, int(reader.schema.metadata[_CHECKSUM]))
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ) as error:  # all that a broken file makes Arrow raise
+        raise DamagedShardError(str(error)) from None
+
+
+def _schema(dimension: int) -> pa.Schema:
+    return pa.schema([("key", pa.binary(KEY_BYTES)), ("vector", pa.list_(pa.float32(), dimension))])
+
+
+def _checksum(keys: np.ndarray, vectors: np.ndarray) -> int:
+    return zlib.crc32(vectors.data, zlib.crc32(keys.data))

@@ -1,0 +1,251 @@
+"""CSV, TSV, JSON Lines and JSON arrays, read strictly: what cannot be read is an error with its line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dallme.errors import InputError
+from dallme.readers.rows import Column, Rows, declared_classes, from_lists, readable_as
+
+
+def read_parquet(path: Path, name: str, compression: str | None) -> Rows:
+    """Opens a Parquet file; a column is read when it is asked for.
+
+    Args:
+        path: The file.
+        name: What the user calls it.
+        compression: ``gzip``, ``zstd`` or None: of the file as a whole, beside Parquet's own.
+
+    Raises:
+        InputError: If it is not a Parquet file.
+    """
+    with readable_as("Parquet", name):
+        file = pq.ParquetFile(_unpacked(path, compression) if compression else path)
+        schema = file.schema_arrow
+        names = tuple(schema.names)
+
+    def load(column: str) -> Column:
+        with readable_as("Parquet", name):
+            found = file.read(columns=[column]).column(column)
+            if len(found) != file.metadata.num_rows:
+                raise pa.ArrowInvalid(
+                    f"column {column!r} holds {len(found):,} values for {file.metadata.num_rows:,} rows"
+                )
+            return found
+
+    return Rows(name, file.metadata.num_rows, names, load, classes=declared_classes(schema))
+
+
+def read_arrow(path: Path, name: str, compression: str | None) -> Rows:
+    """Opens an Arrow file (also Feather version 2) or an Arrow stream; both are mapped into memory if not compressed.
+
+    Args:
+        path: The file.
+        name: What the user calls it.
+        compression: ``gzip``, ``zstd`` or None: of the file as a whole.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    with readable_as("Arrow", name):
+        source = _unpacked(path, compression) if compression else pa.memory_map(str(path))
+        is_file = source.read(6) == b"ARROW1"
+        source.seek(0)
+        opener: Callable[..., pa.RecordBatchFileReader] = pa.ipc.open_file if is_file else pa.ipc.open_stream
+        table = opener(source).read_all()
+        names = tuple(table.column_names)
+
+    def load(column: str) -> Column:
+        found = table.column(column)
+        with readable_as("Arrow", name):
+            found.validate(full=True)  # Arrow trusts the offsets in a file; wrong ones lead out of its memory
+        return found
+
+    return Rows(name, table.num_rows, names, load, classes=declared_classes(table.schema))
+
+
+def _unpacked(path: Path, compression: str) -> pa.BufferReader:
+    with pa.input_stream(str(path), compression=compression) as stream:
+        return pa.BufferReader(stream.read())
+
+
+_HEADER_HINT = "; the first line of the file is read as the names of its columns: is there a header?"
+
+
+def read_delimited(path: Path, name: str, compression: str | None, delimiter: str) -> Rows:
+    """Reads a table of text with a header: UTF-8, quoted as Python's `csv` writes it.
+
+    Args:
+        path: The file.
+        name: What the user calls it.
+        compression: ``gzip``, ``zstd`` or None.
+        delimiter: What stands between two fields.
+
+    Raises:
+        InputError: If the file is empty, is not UTF-8, repeats a name in its header, has a row with more or fewer fields
+            than the header, or a quote that is not closed.
+    """
+    with _text(path, name, compression) as file, _any_field_size():
+        records = _records(file, name, delimiter)
+        _, header = next(records, (0, []))
+        if not header:
+            raise InputError(f"{name}: expected a header and rows, found an empty file")
+        columns: list[list[str]] = [[] for _ in header]
+        for row, (line, record) in enumerate(records):
+            if len(record) != len(header):
+                raise InputError(
+                    f"{name}: expected {len(header)} fields in each row, as in the header, found {len(record)} in row {row:,} "
+                    f"(line {line:,}); put fields that hold the delimiter in quotes"
+                )
+            for column, value in zip(columns, record, strict=True):
+                column.append(value)
+    names = tuple(field.strip() for field in header)
+    places = {field: position for position, field in enumerate(names)}
+    return Rows(name, len(columns[0]), names, lambda field: columns[places[field]], names_hint=_HEADER_HINT)
+
+
+def read_json(path: Path, name: str, compression: str | None) -> Rows:
+    """Reads one JSON object a line, or one JSON array of objects.
+
+    Args:
+        path: The file.
+        name: What the user calls it.
+        compression: ``gzip``, ``zstd`` or None.
+
+    Raises:
+        InputError: If the file is not UTF-8, or where a line is not a JSON object.
+    """
+    with _text(path, name, compression) as file:
+        is_array = file.read(65536).lstrip().startswith("[")
+    with _text(path, name, compression) as file:
+        records = _json_array(file, name) if is_array else _json_lines(file, name)
+        columns, count = _columns(records)
+    return from_lists(name, columns, count)
+
+
+def _records(file: IO[str], name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The line on which each record starts, and its fields; blank lines are no records."""
+    reader = csv.reader(file, delimiter=delimiter, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            reason = "a quote is never closed" if "end of data" in str(error) else str(error)
+            raise InputError(
+                f"{name}: the row that starts in line {line:,} cannot be read: {reason}; "
+                "a quote inside a quoted field must be doubled"
+            ) from None
+        if record:
+            yield line, record
+
+
+@contextmanager
+def _any_field_size() -> Iterator[None]:
+    """Lets `csv` read fields of any length (it stops at 131,072 characters) and puts its limit back."""
+    before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _json_lines(file: IO[str], name: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = (
+                f"{error.msg} at character {error.pos}"
+                if isinstance(error, json.JSONDecodeError)
+                else str(error)
+            )
+            raise InputError(
+                f"{name}: expected one JSON object a line, found in line {number:,}: {reason}"
+            ) from None
+        if not isinstance(record, dict):
+            raise InputError(
+                f"{name}: expected one JSON object a line, found {type(record).__name__} in line {number:,}"
+            )
+        yield record
+
+
+def _json_array(file: IO[str], name: str) -> Iterator[dict[str, Any]]:
+    try:
+        records = json.load(file)
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name}: expected a JSON array of objects, found: {error}") from None
+    for number, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise InputError(
+                f"{name}: expected a JSON array of objects, found {type(record).__name__} in element {number:,}"
+            )
+        yield record
+
+
+def _columns(records: Iterable[dict[str, Any]]) -> tuple[dict[str, list[Any]], int]:
+    """Turns records into columns of one length; a key that a record lacks is None."""
+    columns: dict[str, list[Any]] = {}
+    count = 0
+    for record in records:
+        for key, value in record.items():
+            column = columns.setdefault(key, [])
+            if len(column) < count:
+                column.extend([None] * (count - len(column)))
+            column.append(value)
+        count += 1
+    for column in columns.values():
+        column.extend([None] * (count - len(column)))
+    return columns, count
+
+
+@contextmanager
+def _text(path: Path, name: str, compression: str | None) -> Iterator[IO[str]]:
+    """Opens a file as UTF-8 with or without a byte order mark; lines keep their endings."""
+
+    def binary() -> IO[bytes]:
+        stream: IO[bytes] = pa.input_stream(str(path), compression=compression)
+        return stream
+
+    with readable_as("text", name):
+        with binary() as stream:
+            _refuse_utf16(stream.read(4096), name)
+        try:
+            with io.TextIOWrapper(binary(), encoding="utf-8-sig", newline="") as file:
+                yield file
+        except UnicodeDecodeError:
+            raise InputError(
+                f"{name}: expected UTF-8, found other bytes in {_bad_line(binary)}; save it as UTF-8"
+            ) from None
+
+
+def _refuse_utf16(head: bytes, name: str) -> None:
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or head.count(0) * 4 > len(head):
+        raise InputError(f"{name}: expected UTF-8, found what looks like UTF-16; save it as UTF-8")
+
+
+def _bad_line(binary: Callable[[], IO[bytes]]) -> str:
+    """Finds the first line that is not UTF-8."""
+    with binary() as stream:
+        for number, line in enumerate(io.BufferedReader(stream), start=1):  # type: ignore[type-var]
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return f"line {number:,}: byte 0x{line[error.start]:02x}"
+    return "its last line"
