@@ -88,7 +88,7 @@ def run(name: str, group: str, store: Path) -> dict[str, Any]:
     protocol = replace(
         PAPER, sets=plan["sets"], full_steps=plan.get("full_steps"), training=training, tune=not training
     )
-    judges = make_classifiers(plan["classifiers"], distiller)
+    judges = make_classifiers(plan["classifiers"], distiller.cached_embedder)
     methods = plan.get("methods", METHODS)
     table = compare(
         distiller,

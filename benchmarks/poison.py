@@ -22,7 +22,7 @@ from _common import HERE, data_folder, write
 from dallme.audit.mislabelled import mislabelled
 from dallme.audit.poison import suspects
 from dallme.data import LabelledTexts, LabelledVectors
-from dallme.distiller import Distiller
+from dallme.embedders.cache import CachedEmbedder
 from dallme.readers import read
 
 SHARE = 0.01
@@ -113,7 +113,7 @@ def mislabel(vectors: np.ndarray, labels: np.ndarray, kind: str, seed: int) -> t
 def run_clusters(name: str, seeds: int, store: str | None) -> dict[str, Any]:
     """Mislabels and looks, all kinds and seeds of one data set."""
     source = read(data_folder() / name)
-    embedded = Distiller(per_class=1, embedder=EMBEDDER, store=store).embed(source)
+    embedded = CachedEmbedder(EMBEDDER, store=store).embed_source(source)
     vectors, labels, names = embedded.vectors, embedded.labels, source.label_names
     started = time.process_time()
     clean = [

@@ -38,12 +38,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 def run(name: str, seeds: int, store: str) -> dict[str, Any]:
     """Every variant on one data set, with each seed."""
     from dallme.distiller import Distiller
+    from dallme.embedders.cache import CachedEmbedder
     from dallme.evaluation.evaluate import LINEAR, evaluate, make_classifiers
     from dallme.readers import read
 
     source = read(data_folder() / name / "train.parquet")
     test = read(data_folder() / name / "test.parquet", like=source)
-    vectors = Distiller(per_class=1, store=store).embed(source)
+    vectors = CachedEmbedder("all-MiniLM-L6-v2", store=store).embed_source(source)
     rows = []
     for variant, (decoder, options) in VARIANTS.items():
         found, seconds, sentences = [], [], []

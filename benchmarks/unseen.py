@@ -135,7 +135,7 @@ def run(name: str, clones: Path, sets: int, store: Path) -> dict[str, Any]:
     test = read(*zip(*test_rows, strict=True), drop_bad_rows=True, like=source)
     distiller = Distiller(per_class=per_class, store=store / "embeddings", progress=make_progress())
     protocol = replace(PAPER, sets=sets, full_steps=2000)
-    judges = make_classifiers(CLASSIFIERS, distiller)
+    judges = make_classifiers(CLASSIFIERS, distiller.cached_embedder)
     table = compare(
         distiller,
         distiller.run(source),

@@ -86,7 +86,7 @@ def judge(decoded: list[Any], prototypes: Any, context: Any, test: Any, distille
 
     texts = [text.text for text in decoded]
     written = LabelledTexts(texts, prototypes.labels, context.source.label_names, np.arange(len(texts)))
-    scores = evaluate(written, test, make_classifiers(CLASSIFIERS, distiller), seed=0)
+    scores = evaluate(written, test, make_classifiers(CLASSIFIERS, distiller.cached_embedder), seed=0)
     cosines = np.einsum("ij,ij->i", context.embed(texts), normalize(prototypes.vectors))
     spans = [text.copied_span or 0 for text in copied_spans(decoded, context)]
     tokens = context.count_tokens(texts)

@@ -199,7 +199,7 @@ def test_the_published_sets_of_dilm_are_a_contestant(shared_data: Path) -> None:
     sets = [read(file) for file in sorted(folder.glob("*.jsonl"))]
     source = labelled(list(sets[0].texts), sets[0].labels.tolist())
     distiller = Distiller(per_class=2, embedder="hashing")
-    judges = make_classifiers(["nb", "elr"], distiller)
+    judges = make_classifiers(["nb", "elr"], distiller.cached_embedder)
     found = compare(distiller, distiller.run(source), sets[1], ["random"], judges, candidates={"dilm": sets})
     assert [(row.method, row.texts, row.draws) for row in found.methods] == [
         ("random", 4, 10),

@@ -23,6 +23,7 @@ from dallme.cli.main import _status
 from dallme.cli.options import make_protocol
 from dallme.data import LabelledTexts
 from dallme.dataset.tables import comparison_cells, comparison_table, star_note
+from dallme.embedders.cache import CachedEmbedder
 from dallme.errors import InputError, MissingDependencyError, UnknownNameError
 from dallme.evaluation.compare import Comparison, MethodResult, check_methods, compare
 from dallme.evaluation.evaluate import Score, check_classifiers, evaluate, make_classifiers, score
@@ -218,7 +219,7 @@ def test_what_an_unknown_embedder_gives_is_not_kept(tmp_path: Path) -> None:
             return np.array([[len(text), 1.0] for text in texts])
 
     def probe(embedder: Any) -> Classifier:
-        return make_classifiers(["elr"], Distiller(per_class=1, embedder=embedder))["embedding-lr"]
+        return make_classifiers(["elr"], CachedEmbedder(embedder))["embedding-lr"]
 
     assert result_key(probe(Encoder()), rows(4), rows(4), 0) is None
     known = result_key(probe("hashing"), rows(4), rows(4), 0)

@@ -132,7 +132,7 @@ def compare(
         store=options.store_folder(store),
         progress=make_progress(),
     )
-    judges = make_classifiers(options.split_names(classifiers), distiller)
+    judges = make_classifiers(options.split_names(classifiers), distiller.cached_embedder)
     wanted = check_methods(
         options.split_names(methods) if methods else ["random", "nearest", decoder, "full"], judges
     )

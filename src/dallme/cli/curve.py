@@ -104,7 +104,7 @@ def curve(
         store=options.store_folder(store),
         progress=progress,
     )
-    judges = make_classifiers(options.split_names(classifiers), distiller)
+    judges = make_classifiers(options.split_names(classifiers), distiller.cached_embedder)
     columns: dict[str, Any] = {
         "text_column": text_column,
         "label_column": label_column,

@@ -176,7 +176,7 @@ def demo(
         store=options.store_folder(store),
         progress=progress,
     )
-    judges = make_classifiers([*LINEAR, "embedding-lr"], distiller)
+    judges = make_classifiers([*LINEAR, "embedding-lr"], distiller.cached_embedder)
     distillation = distiller.run(train)
     found = compare(
         distiller, distillation, test, ["random", "nearest", "extractive", "teaching", "full"], judges

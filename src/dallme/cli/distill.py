@@ -110,7 +110,7 @@ def distill(
         engine=make_engine(engine, address),
         progress=make_progress(),
     )
-    judges = make_classifiers(judge_names, distiller) if test else {}
+    judges = make_classifiers(judge_names, distiller.cached_embedder) if test else {}
     columns: dict[str, Any] = {
         "text_column": text_column,
         "label_column": label_column,
@@ -161,7 +161,7 @@ def report_of(
     from dallme.report.page import render
 
     context = distillation.context
-    evidence = AuditInput(distilled, context.source, context.vectors, distiller.embed_texts(distilled.texts))
+    evidence = AuditInput(distilled, context.source, context.vectors, distiller.cached_embedder.embed(distilled.texts))
     return {REPORT: render(distilled, evidence=evidence, progress=distiller.progress).encode()}
 
 

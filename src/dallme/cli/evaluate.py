@@ -54,7 +54,7 @@ def evaluate(
     """
     from dallme.dataset import DistilledDataset
     from dallme.dataset.folder import is_distilled
-    from dallme.distiller import Distiller
+    from dallme.embedders.cache import CachedEmbedder
     from dallme.evaluation import evaluate as judging
     from dallme.evaluation.evaluate import make_classifiers, overlap_note
     from dallme.readers import read
@@ -79,15 +79,8 @@ def evaluate(
         price=price,
         unknown_words=unknown_words,
     )
-    embeds = Distiller(
-        per_class=1,
-        embedder=model,
-        prompt=prompt,
-        seed=seed,
-        store=options.store_folder(store),
-        progress=progress,
-    )
-    judges = make_classifiers(options.split_names(classifiers), embeds)
+    cached = CachedEmbedder(model, prompt, options.store_folder(store), progress)
+    judges = make_classifiers(options.split_names(classifiers), cached)
     judging.check_plan(plan, judges, has_full=full is not None)
     columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column}
     # A folder of ours has columns of its own names; the user's names are for the user's data.

@@ -19,7 +19,7 @@ from dallme.progress import Progress, SilentProgress, Task
 from dallme.validation import check_positive
 
 if TYPE_CHECKING:
-    from dallme.distiller import Distiller
+    from dallme.embedders.cache import CachedEmbedder
 
 #: The classifiers of Appendix A.1, which need no accelerator.
 LINEAR = ("logistic-regression", "linear-svm", "naive-bayes")
@@ -97,12 +97,12 @@ def check_classifiers(names: Sequence[str]) -> list[str]:
     )
 
 
-def make_classifiers(names: Sequence[str], distiller: Distiller | None = None) -> dict[str, Classifier]:
+def make_classifiers(names: Sequence[str], embedder: CachedEmbedder | None = None) -> dict[str, Classifier]:
     """Makes classifiers from their names or aliases, and has each look for the model that it needs.
 
     Args:
         names: What the user wrote: ``NAME`` or ``NAME:ARGUMENT``.
-        distiller: Whose embedder and prompt classifiers use that look at vectors.
+        embedder: The embedder of classifiers that read vectors.
 
     Returns:
         Registry name, with the argument if one was given, to classifier, in the order asked for.
@@ -117,20 +117,14 @@ def make_classifiers(names: Sequence[str], distiller: Distiller | None = None) -
     for name in check_classifiers(names):
         options: dict[str, Any] = {}
         if registry.split("classifiers", name)[0].name == "embedding-lr":
-            if distiller is None:
+            if embedder is None:
                 raise InputError(
                     "expected an embedder for the classifier embedding-lr, found none; name one with --embedder"
                 )
-            options = {"embed": distiller.embed_texts, "fingerprint": lambda: _fingerprint(distiller)}
+            options = {"embed": embedder.embed, "fingerprint": embedder.cache_key}
         made[name] = registry.make("classifiers", name, **options)
         made[name].find()
     return made
-
-
-def _fingerprint(distiller: Distiller) -> str | None:
-    """The hash of the embedder's fingerprint; None for an object of the user's, whose weights are not known."""
-    fingerprint = distiller.resolved_embedder.fingerprint(distiller.prompt)
-    return None if fingerprint.weights == "unknown" else fingerprint.digest
 
 
 def score(

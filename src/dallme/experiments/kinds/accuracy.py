@@ -16,7 +16,7 @@ def run(cell: Run, workspace: Workspace) -> dict[str, Any]:
     """The accuracy of a cell, its mean and deviation over sets and models; for a decoder, how near its texts are as well."""
     method, name = str(cell["method"]), str(cell["classifier"])
     plan, test, source = cell.grid.plan(), workspace.test_set(cell), workspace.texts(cell)[0]
-    judges = make_classifiers([name], workspace.distiller(cell))
+    judges = make_classifiers([name], workspace.distiller(cell).cached_embedder)
     check_plan(plan, judges, has_full=True)
     if method not in cell.grid.candidates:
         check_methods([method], judges)
