@@ -361,7 +361,7 @@ def canonical_order(texts: LabelledTexts, vectors: np.ndarray | None = None) -> 
     return order
 
 
-def in_order(texts: LabelledTexts, order: np.ndarray) -> LabelledTexts:
+def reorder(texts: LabelledTexts, order: np.ndarray) -> LabelledTexts:
     """The same texts in another order, which know the digest of the order that they had; themselves if it is theirs."""
     if is_identity(order):
         return texts
