@@ -18,8 +18,8 @@ from dallme.data import (
     LabelledVectors,
     Prototypes,
     canonical_order,
-    in_order,
     is_identity,
+    reorder,
 )
 from dallme.dataset import DistilledDataset, trace
 from dallme.dataset.manifest import Clock, build_manifest
@@ -153,7 +153,7 @@ class Distiller:
         self.allocate(texts)  # a budget that cannot be met is to fail before the embedding
         with clock.lap("embed"):
             if vectors is None:
-                texts = in_order(
+                texts = reorder(
                     texts, canonical_order(texts)
                 )  # now, so that the vectors need not be put in order later
                 context = self._context(texts, self.embed(texts), self.resolved_embedder, test)
@@ -249,7 +249,7 @@ class Distiller:
         """
         order = canonical_order(texts, vectors.vectors)
         if not is_identity(order):
-            texts = in_order(texts, order)
+            texts = reorder(texts, order)
             vectors = LabelledVectors(vectors.vectors[order], texts.labels, vectors.fingerprint)
         return self._context(texts, vectors, self.resolved_embedder if with_embedder else None, test)
 
