@@ -231,7 +231,8 @@ def _is_encoder_decoder(weights: Weights) -> bool:
     except Exception as error:  # transformers raises many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DallmeError(
-            f"expected a model that writes in {str(weights.folder)!r}, could not read its configuration: {reason}"
+            f"expected a model that writes in {str(weights.folder)!r}, "
+            f"could not read its configuration: {reason}"
         ) from error
 
 
@@ -267,10 +268,8 @@ def _from_embedder(texts: Sequence[str], embedder: Embedder, preset: Preset) -> 
     try:
         config = AutoConfig.from_pretrained(folder, **local)
         config.is_decoder = True
-        for dropout in (
-            "hidden_dropout_prob",
-            "attention_probs_dropout_prob",
-        ):  # texts are seen only a few times
+        # Texts are seen only a few times.
+        for dropout in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             setattr(config, dropout, 0.0)
         with _silent(), quiet_loading():
             model: Any = AutoModelForCausalLM.from_pretrained(

@@ -142,8 +142,8 @@ class Vec2TextDecoder(Decoder):
         alignment = fit_alignment(vectors[rows], embedded, int(rng.integers(2**32)))
         context.progress.note(
             f"vectors of {context.vectors.fingerprint.model} mapped into the space of "
-            f"{inverter.config.embedder}: held-out texts have a mean cosine of {alignment.cosine:.3f} to their own vectors there "
-            f"(chance: {alignment.chance:.3f})"
+            f"{inverter.config.embedder}: held-out texts have a mean cosine of "
+            f"{alignment.cosine:.3f} to their own vectors there (chance: {alignment.chance:.3f})"
         )
         targets, mapped = alignment.map(prototypes.vectors), alignment.map(vectors[rows])
         return inverter, _Space(targets, embedded, mapped, rows)
