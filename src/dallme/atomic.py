@@ -180,3 +180,23 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_output(path: Path, content: Any) -> None:
+    """Writes a file that the user named, atomically where it is a regular file.
+
+    A link is followed to the file it names, so the link stays. A device or a named pipe is written to as it stands.
+
+    Args:
+        path: The file; its folder exists.
+        content: Bytes, or anything with their buffer.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    target = path.resolve() if path.is_symlink() else path
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:  # a folder raises IsADirectoryError
+            file.write(content)
+    else:
+        atomic_write(target, content)

@@ -46,13 +46,12 @@ def audit(
 
     Example: dallme audit distilled --source reviews.csv --test reviews-test.csv --min-cluster 5
     """
-    from dallme.atomic import atomic_write
     from dallme.audit.audit import Thresholds
     from dallme.audit.audit import audit as look
     from dallme.audit.inputs import gather
     from dallme.dataset import DistilledDataset
     from dallme.dataset.distilled import AUDIT
-    from dallme.dataset.folder import finish
+    from dallme.dataset.folder import add
     from dallme.readers import read
     from dallme.report.summary import audit_rows
 
@@ -78,9 +77,8 @@ def audit(
         progress=progress,
     )
     document = found.as_dict()
-    finish(folder)
     try:
-        atomic_write(folder / AUDIT, _encode(document))
+        add(folder, AUDIT, _encode(document))
     except OSError as error:
         raise OutputError(
             f"expected to write {str(folder / AUDIT)!r}, could not: {error.strerror or error}; nothing was written"

@@ -163,7 +163,7 @@ def _finish(found: Curve, target: float | None, plot: Path | None, output: Path 
     """Writes and prints what was measured."""
     import json as encoder
 
-    from dallme.atomic import atomic_write
+    from dallme.atomic import write_output
     from dallme.evaluation.curve import knee, smallest_recovering
     from dallme.evaluation.plots import plot_curve
 
@@ -177,7 +177,7 @@ def _finish(found: Curve, target: float | None, plot: Path | None, output: Path 
         "targets": [finding.as_dict() for finding in targets],
     }
     if output is not None:
-        atomic_write(output, (encoder.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+        write_output(output, (encoder.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
     if plot is not None:
         plot_curve(found, plot)
     if json:

@@ -73,7 +73,7 @@ def distill(
     from dallme.evaluation.evaluate import check_classifiers, make_classifiers
     from dallme.scale.resolve import make_engine
 
-    folder.check(output, overwrite=overwrite)
+    folder.check(output, overwrite=overwrite, source=source)
     Budget(
         per_class, ratio, total, allocation
     )  # what is wrong with it is to be said before anything is loaded

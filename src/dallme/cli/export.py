@@ -65,7 +65,7 @@ def export(
     target = output or Path(f"{format_.name}{format_.suffix}")
     _check(target, format_, source, overwrite=overwrite)
 
-    from dallme.atomic import atomic_write
+    from dallme.atomic import write_output
     from dallme.dataset import DistilledDataset
     from dallme.readers import read
 
@@ -84,7 +84,7 @@ def export(
     content = format_.write(Material(distilled, folder, evidence))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(target, content)
+        write_output(target, content)
     except OSError as error:
         raise OutputError(
             f"expected to write {str(target)!r}, could not: {error.strerror or error}; nothing was written"

@@ -43,11 +43,11 @@ def report(
 
     Example: dallme report distilled --source reviews.csv
     """
-    from dallme.atomic import atomic_write
+    from dallme.atomic import write_output
     from dallme.dataset import DistilledDataset
     from dallme.dataset.card import check_audit, parse_audit
     from dallme.dataset.distilled import AUDIT, REPORT
-    from dallme.dataset.folder import finish
+    from dallme.dataset.folder import add
     from dallme.report.page import render
     from dallme.validation import check_positive
 
@@ -69,10 +69,11 @@ def report(
             distilled, source, columns | {"drop_bad_rows": drop_bad_rows}, embedder, store, progress
         )
     page = render(distilled, evidence=evidence, audit=audit, points=points, progress=progress).encode()
-    if file.parent == folder:
-        finish(folder)
     try:
-        atomic_write(file, page)
+        if file == folder / REPORT:
+            add(folder, REPORT, page)
+        else:
+            write_output(file, page)
     except OSError as error:
         raise OutputError(
             f"expected to write {str(file)!r}, could not: {error.strerror or error}; nothing was written"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dallme.atomic import atomic_write
+from dallme.atomic import write_output
 from dallme.data import LabelledTexts
 from dallme.errors import InputError, OutputError
 from dallme.validation import check_vectors
@@ -43,7 +43,7 @@ def write_vectors(path: Path, vectors: np.ndarray, source: LabelledTexts) -> Non
     """
     check_format(path)
     try:
-        atomic_write(path, _npy(vectors) if path.suffix.lower() == ".npy" else _parquet(vectors, source))
+        write_output(path, _npy(vectors) if path.suffix.lower() == ".npy" else _parquet(vectors, source))
     except OSError as error:
         raise OutputError(
             f"expected to write vectors to {str(path)!r}, could not: {error.strerror or error}; make room or choose another file"
