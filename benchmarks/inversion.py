@@ -30,7 +30,7 @@ from dallme.cli.options import store_folder
 from dallme.cli.output import make_progress
 from dallme.decoders.vec2text.alignment import fit_alignment
 from dallme.decoders.vec2text.corpus import Corpus, encode
-from dallme.decoders.vec2text.decoder import assemble, pool_of
+from dallme.decoders.vec2text.correction import assemble, make_pool
 from dallme.decoders.vec2text.evaluation import check_nearest, cut_corpus, measure
 from dallme.decoders.vec2text.inverter import Inverter, find_inverter
 from dallme.embedders.cache import EmbeddingStore, embed_with_store
@@ -86,7 +86,7 @@ def from_nearest(
         inverter,
         targets,
         [sentences(start) for start in starts],
-        [list(pool_of(source, rows)) for rows in order.tolist()],
+        [list(make_pool(source, rows)) for rows in order.tolist()],
         count_tokens=lambda texts: np.array([len(row) for row in encode_all(inverter, texts)]),
         max_tokens=TOKENS,
         beam=4,

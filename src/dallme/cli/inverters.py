@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Arguments of the verb that are options of the training, by the same names.
 TRAINING = (
-    "preset", "base", "correct", "minutes", "steps", "epochs", "batch_size", "learning_rate", "max_tokens", "noise", "mix",
+    "preset", "base", "correct", "minutes", "steps", "epochs", "batch_size", "learning_rate", "max_tokens", "noise",
     "dropout", "passages", "prompt", "lora_rank", "drafts", "patience", "save_every", "seed", "device",
 )  # fmt: skip
 
@@ -57,9 +57,6 @@ def train_inverter(
     ] = None,
     noise: Annotated[
         float, typer.Option("--noise", help="Length of the Gaussian noise put on the vectors.")
-    ] = 0.0,
-    mix: Annotated[
-        float, typer.Option("--mix", help="Share of batches whose vectors are mixed with their neighbours'.")
     ] = 0.0,
     dropout: Annotated[
         float, typer.Option("--dropout", help="Share of the activations that are dropped.")
