@@ -31,7 +31,8 @@ __all__ = [
     "read",
 ]
 
-# Names are imported on first use, so that `import dallme` is instant and loads neither torch nor scikit-learn.
+# Names are imported on first use, so that `import dallme` is instant and loads neither torch nor
+# scikit-learn.
 _MODULES = {
     "Budget": "dallme.data",
     "DallmeError": "dallme.errors",

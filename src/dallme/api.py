@@ -49,7 +49,8 @@ def evaluate(
         texts: A distilled dataset, its folder, or any source that :func:`dallme.read` takes.
         test: Real texts of the same classes; any source.
         classifiers: Names, or name to classifier; by default the three linear models.
-        full: The full data, any source: each score then has the recovered accuracy. A protocol that tunes needs it.
+        full: The full data, any source: each score then has the recovered accuracy. A protocol that tunes
+            needs it.
         distiller: Its embedder serves ``embedding-lr``; its seed and its progress are used.
         protocol: Number of runs and training of neural classifiers: ``"paper"``, ``"dpc"`` or a protocol.
         results: Folder that keeps results, so that nothing is trained twice.
@@ -99,7 +100,8 @@ def compare(
         source: The full training data, any source, or what ``distiller.run`` made of it.
         test: Real texts of the same classes; any source.
         distiller: Its budget, embedder, condenser, decoder, seed and progress are used.
-        methods: Names of baselines and decoders; by default ``random``, ``nearest``, the distiller's decoder and ``full``.
+        methods: Names of baselines and decoders; by default ``random``, ``nearest``, the distiller's decoder
+            and ``full``.
         classifiers: Names, or name to classifier; by default the three linear models.
         candidates: Name to a ready set to compare with, or to a list of sets, each one draw; any source.
         protocol: Number of runs and training of neural classifiers: ``"paper"``, ``"dpc"`` or a protocol.
@@ -150,9 +152,10 @@ def curve(
         source: The full training data; any source.
         test: Real texts of the same classes; any source.
         distiller: All but its budget is used.
-        budgets: Texts per class as whole numbers, shares of the rows as fractions, or budgets; by default a series that
-            fits the source.
-        methods: Names of baselines and decoders; by default the distiller's decoder, ``nearest`` and ``random``.
+        budgets: Texts per class as whole numbers, shares of the rows as fractions, or budgets; by default a
+            series that fits the source.
+        methods: Names of baselines and decoders; by default the distiller's decoder, ``nearest`` and
+            ``random``.
         classifiers: Names, or name to classifier; by default the three linear models.
         runs: Sets that each decoder makes, with different seeds.
         results: Folder that keeps results, so that nothing is trained twice.
@@ -201,14 +204,17 @@ def audit(
         embedder: An embedder in place of the one that the set was made with.
         store: Folder that keeps vectors, so that no text is embedded twice.
         language: ISO 639-1 code, for finding the ends of sentences.
-        language_model: Causal model whose perplexity of the texts is measured, such as ``smollm2``; None measures none.
+        language_model: Causal model whose perplexity of the texts is measured, such as ``smollm2``; None
+            measures none.
         progress: Where to show progress.
 
     Returns:
-        The findings; ``failures`` lists the broken thresholds, ``as_dict()`` is the document that ``audit.json`` holds.
+        The findings; ``failures`` lists the broken thresholds, ``as_dict()`` is the document that
+        ``audit.json`` holds.
 
     Raises:
-        InputError: If the source is not the distilled dataset's, or a threshold is no whole number of at least 1.
+        InputError: If the source is not the distilled dataset's, or a threshold is no whole number of at
+            least 1.
     """
     from dallme.auditing import audit as auditing
     from dallme.auditing.inputs import gather

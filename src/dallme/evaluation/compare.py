@@ -34,11 +34,13 @@ def check_methods(methods: Sequence[str], classifiers: Iterable[str] = ()) -> li
 
     Args:
         methods: The names, with an argument for those that take one.
-        classifiers: Names of the classifiers; without any, baselines that return a trained model are not accepted.
+        classifiers: Names of the classifiers; without any, baselines that return a trained model are not
+            accepted.
 
     Raises:
         UnknownNameError: If a name is neither; the message lists the known ones.
-        InputError: If a method takes no argument and one is given, or returns a model that fits none of the classifiers.
+        InputError: If a method takes no argument and one is given, or returns a model that fits none of the
+            classifiers.
         MissingDependencyError: If a method needs a package that is not installed.
         DallmeError: If a baseline lacks something else that it needs.
     """
@@ -96,8 +98,8 @@ def check_candidates(
         A note on each candidate whose sets differ in size, and on each with texts of the test set.
 
     Raises:
-        InputError: If a candidate has the name of a method or no set, or one of its sets has fewer than two classes or a
-            class that the source lacks.
+        InputError: If a candidate has the name of a method or no set, or one of its sets has fewer than two
+            classes or a class that the source lacks.
     """
     notes, test_texts = [], set(test.texts)
     for name, sets in candidates.items():
@@ -134,8 +136,8 @@ def check_candidates(
 def count_sets(method: str, protocol: Protocol) -> int:
     """Counts the sets that :func:`make_sets` makes.
 
-    Decoders make as many as the protocol says. Random baselines make the protocol's `draws` if that is more, other
-    baselines make one.
+    Decoders make as many as the protocol says. Random baselines make the protocol's `draws` if that is more,
+    other baselines make one.
     """
     if method.partition(":")[0] not in registry.names("baselines"):
         return protocol.sets
@@ -225,9 +227,10 @@ class Comparison:
         """Returns the table for JSON.
 
         Each result has `gain_over_random`, the difference in mean accuracy, `p_better_than_random` and
-        `p_better_than_nearest` (see :func:`~dallme.evaluation.significance.better`). They are None without a row of that
-        name; p is also None in the row itself and with too few runs. `better_than_random` says whether the first p is below 0.05
-        after Holm's correction over the table. If a method does not fit a classifier, all else in the cell is None.
+        `p_better_than_nearest` (see :func:`~dallme.evaluation.significance.better`). They are None without a
+        row of that name; p is also None in the row itself and with too few runs. `better_than_random` says
+        whether the first p is below 0.05 after Holm's correction over the table. If a method does not fit a
+        classifier, all else in the cell is None.
         """
         columns = self.classifiers or tuple(
             dict.fromkeys(score.classifier for row in self.methods for score in row.scores)
@@ -291,13 +294,15 @@ def compare(
 
     Args:
         distiller: Its budget, condenser, seed and progress are used.
-        distillation: Output of ``distiller.run`` on the source; it holds the set of the distiller's own decoder.
+        distillation: Output of ``distiller.run`` on the source; it holds the set of the distiller's own
+            decoder.
         test: Real texts with the same label ids.
-        methods: Names of baselines and decoders. Texts of all but ``full`` are truncated to one token limit. Baselines that
-            return a model are run as often as the full data, in the columns of the classifiers they fit.
+        methods: Names of baselines and decoders. Texts of all but ``full`` are truncated to one token limit.
+            Baselines that return a model are run as often as the full data, in the columns of the classifiers
+            they fit.
         classifiers: Name to classifier.
-        candidates: Name to ready sets with the label ids of the source, each set one draw. They are neither truncated nor
-            held to the budget. A published protocol uses only as many as it has sets.
+        candidates: Name to ready sets with the label ids of the source, each set one draw. They are neither
+            truncated nor held to the budget. A published protocol uses only as many as it has sets.
         protocol: Number of runs and training options.
         results: Store of results.
 
@@ -305,8 +310,8 @@ def compare(
         The table, candidates last. With ``full`` among the methods, each score has the recovered accuracy.
 
     Raises:
-        InputError: If a candidate has the name of a method, no set, or a set with wrong classes, or if a method returns a
-            model that fits none of the classifiers.
+        InputError: If a candidate has the name of a method, no set, or a set with wrong classes, or if a
+            method returns a model that fits none of the classifiers.
     """
     protocol.check(classifiers)
     source, names = distillation.context.source, check_methods(methods, classifiers)

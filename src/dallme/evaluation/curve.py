@@ -79,7 +79,8 @@ def make_steps(
         The steps, fewest texts first, and a note on each budget that was left out.
 
     Raises:
-        InputError: If there is no budget, or one is more than a class allows; the message names the largest possible.
+        InputError: If there is no budget, or one is more than a class allows; the message names the largest
+            possible.
     """
     if not budgets:
         raise InputError("expected at least one budget, found none")
@@ -124,16 +125,17 @@ def _smallest_class(texts: LabelledTexts) -> tuple[str, int]:
 def find_knee(sizes: Sequence[float], accuracies: Sequence[float] | np.ndarray) -> int | None:
     """Finds the size with diminishing returns after it.
 
-    Accuracies are replaced by their running maximum, sizes by their logarithm, and both axes are scaled to [0, 1]. The
-    knee is the point farthest above the chord from the first to the last (Satopää et al., 2011, "Finding a 'Kneedle' in a
-    Haystack").
+    Accuracies are replaced by their running maximum, sizes by their logarithm, and both axes are scaled to
+    [0, 1]. The knee is the point farthest above the chord from the first to the last (Satopää et al., 2011,
+    "Finding a 'Kneedle' in a Haystack").
 
     Args:
         sizes: Increasing numbers of at least 1.
         accuracies: One per size.
 
     Returns:
-        The index of the knee: 0 if no size gains anything; None with fewer than three sizes or no point above the chord.
+        The index of the knee: 0 if no size gains anything; None with fewer than three sizes or no point above
+        the chord.
 
     Example:
         >>> find_knee([1, 10, 100, 1000], [0.5, 0.8, 0.81, 0.82])
@@ -161,8 +163,8 @@ def find_level(
         level: The accuracy to reach.
 
     Returns:
-        The index of that size, or None; and the size at which a straight line from the size before it reaches the level,
-        None without a size before it.
+        The index of that size, or None; and the size at which a straight line from the size before it reaches
+        the level, None without a size before it.
     """
     reached = np.flatnonzero(np.asarray(accuracies) >= level - _ROUNDING)
     if not len(reached):
@@ -351,8 +353,8 @@ def curve(
         The curve; each score has the recovered accuracy.
 
     Raises:
-        InputError: If there is no budget, a budget is more than a class allows, or ``full`` is the only method. It is
-            raised before the embedding.
+        InputError: If there is no budget, a budget is more than a class allows, or ``full`` is the only
+            method. It is raised before the embedding.
     """
     protocol = DEFAULT.with_sets(runs)
     names = [name for name in check_methods(methods) if name != "full"]

@@ -112,7 +112,8 @@ def make_classifiers(names: Sequence[str], distiller: Distiller | None = None) -
 
     Raises:
         UnknownNameError: If a name is unknown.
-        InputError: If a classifier needs an embedder and there is none, or takes no argument and one is given.
+        InputError: If a classifier needs an embedder and there is none, or takes no argument and one is
+            given.
         MissingDependencyError: If a classifier needs a package that is not installed.
         ModelNotFoundError: If its model is not found.
     """
@@ -149,7 +150,8 @@ def check_plan(protocol: Protocol, classifiers: Mapping[str, Classifier], *, has
     """Checks that a protocol fits the classifiers, before anything is read or trained.
 
     Raises:
-        InputError: If it has training options and no classifier is neural, or tunes learning rates without the full data.
+        InputError: If it has training options and no classifier is neural, or tunes learning rates without
+            the full data.
     """
     protocol.check(classifiers)
     tuned = [name for name, classifier in classifiers.items() if protocol.tunes(classifier)]

@@ -75,15 +75,16 @@ def find_matplotlib() -> None:
 def plot_curve(curve: Curve, path: Path) -> None:
     """Writes a figure of accuracy against distillation ratio: one panel per classifier, one line per method.
 
-    Bands are one standard deviation over sets and runs. A dashed line is the full data; a ring marks the knee of a method,
-    which is the same in all panels.
+    Bands are one standard deviation over sets and runs. A dashed line is the full data; a ring marks the knee
+    of a method, which is the same in all panels.
 
     Args:
         curve: The curve.
         path: File to write atomically; its suffix is the format.
 
     Raises:
-        InputError, OutputError, MissingDependencyError: As :func:`check_plot`, and if the file cannot be written.
+        InputError, OutputError, MissingDependencyError: As :func:`check_plot`, and if the file cannot be
+            written.
     """
     write_picture(path, lambda: draw(curve))
 
@@ -92,7 +93,8 @@ def write_picture(path: Path, make: Callable[[], Figure]) -> None:
     """Writes the figure that `make` draws, in the shared style; the same figure gives the same bytes.
 
     Raises:
-        InputError, OutputError, MissingDependencyError: As :func:`check_plot`, and if the file cannot be written.
+        InputError, OutputError, MissingDependencyError: As :func:`check_plot`, and if the file cannot be
+            written.
     """
     check_plot(path)
     import matplotlib

@@ -12,7 +12,8 @@ from dallme.data import LabelledTexts
 from dallme.errors import InputError
 from dallme.validation import check_positive
 
-#: Trainings with each candidate learning rate; their mean accuracy counts, as a single training on few texts is noisy.
+#: Trainings with each candidate learning rate; their mean accuracy counts, as a single training on few texts
+#: is noisy.
 TUNING_RUNS = 3
 
 #: Sets drawn by a random baseline, unless a protocol says otherwise (section 4, "Random Sampling").
@@ -23,13 +24,15 @@ RANDOM_DRAWS = 10
 class Protocol:
     """Number of runs of each method and classifier, and training options of neural classifiers.
 
-    A classifier that varies is trained equally often for every method, also for one that makes the same set under any seed.
+    A classifier that varies is trained equally often for every method, also for one that makes the same set
+    under any seed.
 
     Attributes:
         name: Name of a published protocol, or None.
         sets: Sets made by a method whose output depends on the seed.
         models: Models that a classifier that varies trains on each set.
-        training: Options of :class:`~dallme.classifiers.training.NeuralClassifier`, set on every neural classifier.
+        training: Options of :class:`~dallme.classifiers.training.NeuralClassifier`, set on every neural
+            classifier.
         tune: Whether learning rates are chosen on held-out rows; a rate in `training` is fixed.
         draws: Sets drawn by a random baseline, if more than `sets`.
         full_runs: Models that a classifier that varies trains on the full data.

@@ -57,7 +57,8 @@ def tune(
         task: Progress, advanced once per training.
 
     Returns:
-        The classifier with the best learning rate (the smaller of two equals), and the mean held-out accuracy by rate.
+        The classifier with the best learning rate (the smaller of two equals), and the mean held-out accuracy
+        by rate.
 
     Raises:
         InputError: If no row is left to validate or to train on.
@@ -94,9 +95,9 @@ def split(
 ) -> tuple[LabelledTexts, LabelledTexts]:
     """Makes a training and a validation split without a shared text.
 
-    The validation split is a stratified sample of the source, the same for every set under one seed. Rows that are in
-    `train` as well are left out of it. If they are the majority, `train` is most of the source; then they are left out of
-    the training split instead. A row that is in `train` cut short is not detected.
+    The validation split is a stratified sample of the source, the same for every set under one seed. Rows
+    that are in `train` as well are left out of it. If they are the majority, `train` is most of the source;
+    then they are left out of the training split instead. A row that is in `train` cut short is not detected.
 
     Raises:
         InputError: If no row is left to validate on, or fewer than two classes to train on.
@@ -157,7 +158,8 @@ class Result:
 class ResultStore:
     """Folder of results, one small JSON file each, named by the hash of everything the result depends on.
 
-    A damaged file counts as missing. A folder that cannot be written does not stop the work; each lost result is noted.
+    A damaged file counts as missing. A folder that cannot be written does not stop the work; each lost result
+    is noted.
 
     Attributes:
         folder: The folder; created with the first result.
@@ -203,8 +205,9 @@ class ResultStore:
 def result_key(classifier: Classifier, train: LabelledTexts, test: LabelledTexts, seed: int) -> str | None:
     """Hashes everything a result depends on with SHA-256, as hexadecimal; None if some of it is unknown.
 
-    The hash covers the classifier with its options, texts and labels of both sets in order, the seed, and the version of
-    the training libraries: torch and transformers for neural classifiers, scikit-learn for the others.
+    The hash covers the classifier with its options, texts and labels of both sets in order, the seed, and the
+    version of the training libraries: torch and transformers for neural classifiers, scikit-learn for the
+    others.
     """
     description = classifier.describe()
     if "fingerprint" in description and description["fingerprint"] is None:  # an embedder of unknown weights

@@ -16,14 +16,17 @@ _ROUNDING = 1e-12
 def better(a: Score, b: Score) -> float | None:
     """Tests whether the accuracy of `a` is higher than that of `b`.
 
-    The test is a paired t-test over runs if both scores have the same number of runs under the same seeds, and Welch's
-    t-test otherwise. Models trained on one set are not independent: each set counts once, with the mean of its models.
+    The test is a paired t-test over runs if both scores have the same number of runs under the same seeds,
+    and Welch's t-test otherwise. Models trained on one set are not independent: each set counts once, with
+    the mean of its models.
 
-    The test assumes that sets are independent of each other and accuracies (or differences) roughly normal. For a method
-    that makes a single set, models take the place of sets. All runs share one test set: p says nothing about other test sets.
+    The test assumes that sets are independent of each other and accuracies (or differences) roughly normal.
+    For a method that makes a single set, models take the place of sets. All runs share one test set: p says
+    nothing about other test sets.
 
     Returns:
-        The one-sided p; None if either score has a single run. Without any variance, 0 if `a` is higher and 1 if not.
+        The one-sided p; None if either score has a single run. Without any variance, 0 if `a` is higher and 1
+        if not.
     """
     first, second = _accuracy_by_set(a), _accuracy_by_set(b)
     if min(len(first), len(second)) < 2:
@@ -50,8 +53,8 @@ def _accuracy_by_set(score: Score) -> np.ndarray:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Corrects p values for multiple comparisons (Holm, 1979).
 
-    The i-th smallest of m values, counted from 1, is multiplied by m - i + 1. The corrected values are non-decreasing in
-    that order and at most 1.
+    The i-th smallest of m values, counted from 1, is multiplied by m - i + 1. The corrected values are
+    non-decreasing in that order and at most 1.
 
     Returns:
         The corrected values, in the order of `p_values`.
