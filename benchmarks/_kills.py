@@ -24,7 +24,7 @@ MODULES = (
     "dallme.condensers.k_centroid",
     "dallme.decoders.extractive.decoder",
     "dallme.report.page",
-    "dallme.audit.inputs",
+    "dallme.auditing.inputs",
     "dallme.decoders.vec2text.training",
     "dallme.decoders.vec2text.model",
     "dallme.experiments.running",

@@ -21,13 +21,13 @@ def networks(store: Path) -> dict[str, Any]:
     from dallme.distiller import Distiller
     from dallme.evaluation.compare import make_sets
     from dallme.evaluation.evaluate import make_classifiers
-    from dallme.evaluation.protocol import PLAIN
+    from dallme.evaluation.protocol import DEFAULT
     from dallme.readers import read
 
     source = read(data_folder() / "ag_news" / "train.parquet")
     test = read(data_folder() / "ag_news" / "test.parquet", like=source)
     distiller = Distiller(per_class=30, store=store)
-    (texts,) = make_sets(distiller, distiller.run(source), "extractive", PLAIN)
+    (texts,) = make_sets(distiller, distiller.run(source), "extractive", DEFAULT)
     found = {}
     for name, classifier in make_classifiers(["text-cnn", "text-rnn"]).items():
         seconds = []

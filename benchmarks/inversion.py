@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from _common import HERE, data_folder, write
-from dallme.audit.readability import perplexity_of
+from dallme.auditing.readability import perplexity_of
 from dallme.cli.options import store_folder
 from dallme.cli.output import make_progress
 from dallme.decoders.vec2text.alignment import fit_alignment

@@ -26,6 +26,7 @@ def run(name: str, seeds: int) -> dict[str, Any]:
     from dallme.distiller import Distiller
     from dallme.evaluation.compare import compare
     from dallme.evaluation.evaluate import LINEAR, make_classifiers
+    from dallme.evaluation.protocol import DEFAULT
     from dallme.readers import read
 
     source = read(data_folder() / name / "train.parquet")
@@ -45,7 +46,7 @@ def run(name: str, seeds: int) -> dict[str, Any]:
             test,
             ["random", "nearest", "extractive", "teaching", "full"],
             judges,
-            runs=seeds,
+            protocol=DEFAULT.with_sets(seeds),
         )
     tokens = distillation.context.count_tokens(list(distillation.distilled.texts))
     return {

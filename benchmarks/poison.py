@@ -19,8 +19,8 @@ import numpy as np
 from sklearn.cluster import KMeans
 
 from _common import HERE, data_folder, write
-from dallme.audit.mislabelled import mislabelled
-from dallme.audit.poison import suspects
+from dallme.auditing.mislabelled import mislabelled
+from dallme.auditing.poison import suspects
 from dallme.data import LabelledTexts, LabelledVectors
 from dallme.embedders.cache import CachedEmbedder
 from dallme.readers import read

@@ -31,7 +31,7 @@ MARKS = """() => ({
 
 def make(name: str, store: str, page: Path) -> dict[str, Any]:
     """Distils one data set and writes its page."""
-    from dallme.audit.inputs import gather
+    from dallme.auditing.inputs import gather
     from dallme.distiller import Distiller
     from dallme.evaluation.compare import compare
     from dallme.evaluation.evaluate import LINEAR, make_classifiers

@@ -46,9 +46,9 @@ def audit(
 
     Example: dallme audit distilled --source reviews.csv --test reviews-test.csv --min-cluster 5
     """
-    from dallme.audit.audit import Thresholds
-    from dallme.audit.audit import audit as look
-    from dallme.audit.inputs import gather
+    from dallme.auditing.audit import Thresholds
+    from dallme.auditing.audit import audit as look
+    from dallme.auditing.inputs import gather
     from dallme.dataset import DistilledDataset
     from dallme.dataset.distilled import AUDIT
     from dallme.dataset.folder import add

@@ -164,12 +164,11 @@ def _finish(found: Curve, target: float | None, plot: Path | None, output: Path 
     import json as encoder
 
     from dallme.atomic import write_output
-    from dallme.evaluation.curve import knee, smallest_recovering
     from dallme.evaluation.plots import plot_curve
 
-    knees = [knee(found, method) for method in found.methods]
+    knees = [found.knee(method) for method in found.methods]
     targets = (
-        [] if target is None else [smallest_recovering(found, method, target) for method in found.methods]
+        [] if target is None else [found.smallest_recovering(method, target) for method in found.methods]
     )
     document = found.as_dict() | {
         "knees": [finding.as_dict() for finding in knees],

@@ -156,7 +156,7 @@ def report_of(
     distilled: DistilledDataset, distillation: Distillation, distiller: Distiller
 ) -> dict[str, bytes]:
     """The report of a set that was just made, as a file to save beside it."""
-    from dallme.audit.inputs import AuditInput
+    from dallme.auditing.inputs import AuditInput
     from dallme.dataset.distilled import REPORT
     from dallme.report.page import render
 

@@ -14,7 +14,7 @@ from dallme.errors import InputError, OutputError
 from dallme.report.exports import EXPORTS, Export, Material, find
 
 if TYPE_CHECKING:
-    from dallme.audit.inputs import AuditInput
+    from dallme.auditing.inputs import AuditInput
     from dallme.data import LabelledTexts
     from dallme.dataset import DistilledDataset
 
@@ -117,7 +117,7 @@ def _gather(
     distilled: DistilledDataset, texts: LabelledTexts, embedder: str | None, store: Path | None
 ) -> AuditInput:
     """The set beside its source, with vectors."""
-    from dallme.audit.inputs import gather
+    from dallme.auditing.inputs import gather
 
     evidence = gather(
         distilled, texts, embedder=embedder, store=options.store_folder(store), progress=make_progress()

@@ -12,7 +12,7 @@ from dallme.cli.output import make_progress, print_json, print_notes
 from dallme.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from dallme.audit.inputs import AuditInput
+    from dallme.auditing.inputs import AuditInput
     from dallme.dataset import DistilledDataset
     from dallme.progress import Progress
 
@@ -119,7 +119,7 @@ def _gather(
     progress: Progress,
 ) -> AuditInput:
     """Reads the source and embeds what the store does not hold."""
-    from dallme.audit.inputs import gather
+    from dallme.auditing.inputs import gather
     from dallme.readers import read
 
     texts = read(source, **columns)

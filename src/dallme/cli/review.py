@@ -14,7 +14,7 @@ from dallme.cli import options
 from dallme.cli.output import make_progress, print_json, print_notes, print_table
 
 if TYPE_CHECKING:
-    from dallme.audit.inputs import AuditInput
+    from dallme.auditing.inputs import AuditInput
     from dallme.dataset import DistilledDataset
     from dallme.progress import Progress
     from dallme.review.versions import Versions
@@ -110,7 +110,7 @@ def _look(
     source: str, columns: dict[str, Any], embedder: str | None, store: Path | None, progress: Progress
 ) -> Callable[[DistilledDataset], AuditInput]:
     """Reads the source, and gives what sets a version beside it; the embedder is loaded once."""
-    from dallme.audit.inputs import gather, restore_embedder
+    from dallme.auditing.inputs import gather, restore_embedder
     from dallme.readers import read
 
     texts = read(source, **columns)
