@@ -35,7 +35,7 @@ place = "nowhere"
 kind = "accuracy"
 rows = ["method"]
 columns = ["classifier"]
-[editions.offline]
+[profiles.offline]
 differs = []
 data.toy = { train = "source.csv", test = "test.csv" }
 per_class = [2]

@@ -33,7 +33,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 def main_table(job: dict[str, Any]) -> str:
-    """The honest tables of both data sets, with the paper's best row."""
+    """The comparison tables of both data sets, with the paper's best row."""
     parts = []
     for name, data in job["data"].items():
         methods = data["table"]["methods"]
@@ -272,7 +272,7 @@ def _joined(groups: dict[str, Any]) -> tuple[list[str], dict[str, dict[str, str]
     return classifiers, {name: rows[name] for name in order}
 
 
-def honest_table(results: dict[str, Any]) -> str:
+def comparison_table(results: dict[str, Any]) -> str:
     """Every classifier and every way to fill the budget."""
     parts = []
     for name, groups in results["data"].items():
@@ -571,14 +571,14 @@ def clusters_table(data: dict[str, Any]) -> str:
 def more() -> list[str]:
     """The sections whose benchmarks have been run."""
     sections = {
-        "honest_table": (
-            "The honest table (`honest_table.py`)",
+        "comparison_table": (
+            "The comparison table (`comparison_table.py`)",
             "Accuracy, mean ± deviation over sets; methods that know one set vary by the seed of the classifier alone. Learning\n"
             "rates of the networks are chosen on held-out training rows, those of the transformers are fixed at 1e-4, with as\n"
             "many steps for each method of a data set. The paper's columns are of its own models, GloVe of 100 dimensions among\n"
             "them. Transformers are tested on samples, as said. `tdd` is one distillation, whose network trains at least 60\n"
             "steps, more than the others on IMDB (40); the caution on the constants of `extractive` above holds here and below.",
-            honest_table,
+            comparison_table,
         ),
         "teaching": (
             "The parts of the teaching decoder (`teaching.py`)",

@@ -1,7 +1,7 @@
-"""The honest table: every classifier, every way to fill one budget, the paper's protocol, on IMDB and AG-News.
+"""The comparison table: every classifier, every way to fill one budget, the paper's protocol, on IMDB and AG-News.
 
 Texts are embedded once; results of finished trainings are kept, so that an interrupted run goes on where it was.
-Run: python benchmarks/honest_table.py [--only imdb] [--groups linear,networks]
+Run: python benchmarks/comparison_table.py [--only imdb] [--groups linear,networks]
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--groups", help="comma-separated; by default all")
     parser.add_argument("--store", type=Path, default=Path.home() / ".cache" / "dallme" / "benchmarks")
     options = parser.parse_args()
-    path = HERE / "honest_table.json"
+    path = HERE / "comparison_table.json"
     data: dict[str, Any] = json.loads(path.read_text())["data"] if path.exists() else {}
     for group in options.groups.split(",") if options.groups else GROUPS:
         for name in options.only or PER_CLASS:
@@ -123,7 +123,7 @@ def main() -> None:
                 json.loads(path.read_text())["data"] if path.exists() else {}
             )  # groups may run side by side
             data.setdefault(name, {})[group] = found
-            write("honest_table", {"data": data})
+            write("comparison_table", {"data": data})
 
 
 if __name__ == "__main__":
