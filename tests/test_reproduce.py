@@ -159,7 +159,7 @@ def test_a_run_agrees_with_compare(toys: dict[str, Any], tmp_path: Path) -> None
     from dallme import Distiller
     from dallme.evaluation.compare import compare
     from dallme.evaluation.evaluate import make_classifiers
-    from dallme.evaluation.protocol import PLAIN
+    from dallme.evaluation.protocol import DEFAULT
     from dallme.readers import read
 
     experiment, workspace = toy_workspace(toys, tmp_path)
@@ -168,7 +168,7 @@ def test_a_run_agrees_with_compare(toys: dict[str, Any], tmp_path: Path) -> None
     test = read(toys["folder"] / "imdb" / "test.csv", like=source)
     distiller = Distiller(per_class=2, embedder="hashing")
     judges = make_classifiers(["naive-bayes"])
-    table = compare(distiller, distiller.run(source), test, ["random", "nearest"], judges, protocol=PLAIN)
+    table = compare(distiller, distiller.run(source), test, ["random", "nearest"], judges, protocol=DEFAULT)
     for run, row in zip(runs, table.methods, strict=True):
         found = compute(run, workspace)
         assert found["accuracies"] == list(row.scores[0].accuracies)
