@@ -70,7 +70,7 @@ class Score:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the fields for JSON."""
-        tuned = self.tuned and {f"{rate:g}": accuracy for rate, accuracy in self.tuned.items()}
+        tuned = {f"{rate:g}": accuracy for rate, accuracy in self.tuned.items()} if self.tuned else self.tuned
         return {
             "classifier": self.classifier,
             "accuracy_mean": self.accuracy,
