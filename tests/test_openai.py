@@ -273,11 +273,11 @@ class FakeTime:
 @pytest.mark.parametrize(("requests", "tokens"), [(5, None), (None, 1000), (7, 900), (None, None)])
 def test_no_minute_sees_more_than_the_caps(requests: int | None, tokens: int | None) -> None:
     clock, random = FakeTime(), np.random.default_rng(0)
-    pacer = RateLimiter(requests, tokens, clock)
+    rate_limiter = RateLimiter(requests, tokens, clock)
     sent = []
     for size in random.integers(1, 500, 60).tolist():
         clock.now += float(random.exponential(2))
-        pacer.wait(size, clock.sleep)
+        rate_limiter.wait(size, clock.sleep)
         sent.append((clock.now, size))
     for start, _ in sent:
         minute = [size for moment, size in sent if start <= moment < start + WINDOW]
@@ -289,9 +289,9 @@ def test_no_minute_sees_more_than_the_caps(requests: int | None, tokens: int | N
 
 def test_a_request_above_the_cap_takes_a_minute_of_its_own() -> None:
     clock = FakeTime()
-    pacer = RateLimiter(None, 100, clock)
+    rate_limiter = RateLimiter(None, 100, clock)
     for _ in range(3):
-        pacer.wait(1000, clock.sleep)
+        rate_limiter.wait(1000, clock.sleep)
     assert clock.now == 2 * WINDOW
 
 
@@ -306,7 +306,7 @@ def test_caps_are_those_of_openai_only_there(monkeypatch: pytest.MonkeyPatch) ->
 def test_caps_hold_back_the_embedder(server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeTime()
     embedder = client(server, requests_per_minute=1, concurrency=1)
-    embedder.service.pacer = RateLimiter(1, None, clock)
+    embedder.service.rate_limiter = RateLimiter(1, None, clock)
 
     class Paused(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:

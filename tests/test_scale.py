@@ -110,11 +110,13 @@ class Travelling:
             "ray.cloudpickle", reason="no Ray to pack with; pip install 'dallme[ray]'"
         )
 
-        def travel(thing: Any) -> Any:
+        def through_pickle(thing: Any) -> Any:
             return cloudpickle.loads(cloudpickle.dumps(thing))
 
-        there = travel(work)
-        yield from reversed([(place, travel(there(travel(piece)))) for place, piece in enumerate(pieces)])
+        there = through_pickle(work)
+        yield from reversed(
+            [(place, through_pickle(there(through_pickle(piece)))) for place, piece in enumerate(pieces)]
+        )
 
     def close(self) -> None:
         pass
@@ -220,7 +222,7 @@ def test_nothing_of_ray_is_loaded_before_it_is_asked_for() -> None:
     )
 
 
-def test_an_embedder_travels_without_its_weights() -> None:
+def test_an_embedder_through_pickles_without_its_weights() -> None:
     import copy
 
     embedder = GloVeEmbedder()
@@ -247,7 +249,7 @@ def test_an_error_crosses_to_another_process_whole(error: DallmeError) -> None:
 @pytest.mark.parametrize(
     ("decoder", "condenser"), [("extractive", "gmm"), ("nearest", "medoid"), ("teaching", "random")]
 )
-def test_all_that_is_sent_is_fit_to_travel(tmp_path: Path, decoder: str, condenser: str) -> None:
+def test_all_that_is_sent_is_fit_to_through_pickle(tmp_path: Path, decoder: str, condenser: str) -> None:
     options = {"decoder": decoder, "condenser": condenser}
     assert distilled(tmp_path, Travelling(), **options) == distilled(tmp_path, "local", **options)
 
@@ -263,7 +265,7 @@ def test_an_inverter_decodes_elsewhere_what_it_decodes_here(monkeypatch: pytest.
 
 
 def test_a_service_is_asked_from_one_process_alone() -> None:
-    assert not OpenAIEmbedder.travels
+    assert not OpenAIEmbedder.picklable
     with pytest.raises(
         ServiceError, match="OPENAI_API_KEY|could not be reached|refused"
     ):  # here: nothing was sent elsewhere
@@ -383,7 +385,7 @@ def test_what_the_work_has_to_say_arrives(cluster: Any) -> None:
         embed_with_store(GloVeEmbedder(), texts, engine=RayEngine(), chunk=10)
 
 
-def test_what_cannot_travel_is_named(cluster: Any) -> None:
+def test_what_cannot_be_pickled_is_named(cluster: Any) -> None:
     lock = threading.Lock()
     with pytest.raises(
         InputError, match="expected parts that can be sent to the workers of a Ray .*, found function: .*lock"

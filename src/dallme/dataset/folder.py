@@ -11,7 +11,6 @@ match, and links are never followed.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dallme.atomic import folder_lock, sync_folder, write_new
+from dallme.atomic import folder_lock, sha256_of, sync_folder, write_new
 from dallme.errors import InputError, OutputError
 
 #: Ending of a folder whose files are still being written.
@@ -333,7 +332,7 @@ def _read_regular(path: Path, limit: int | None = None) -> bytes:
 
 
 def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return sha256_of([content])
 
 
 def _sweep(target: Path) -> None:

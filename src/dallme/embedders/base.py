@@ -63,12 +63,12 @@ class Embedder(ABC):
         chunk: Texts that are handed over at once where a store keeps the vectors.
         spent_usd: What the calls so far have cost, in US dollars.
         argument: The option that ``NAME:ARGUMENT`` gives, or None if the name takes no argument.
-        travels: Whether other processes may embed as well; not where one process counts what is spent.
+        picklable: Whether other processes may embed as well; not where one process counts what is spent.
         paid: Whether texts may cost money, so that none is embedded that nobody asked for.
     """
 
     chunk: ClassVar[int] = 512
-    travels: ClassVar[bool] = True
+    picklable: ClassVar[bool] = True
     paid: ClassVar[bool] = False
     spent_usd: float = 0.0
     argument: ClassVar[str | None] = None

@@ -148,7 +148,7 @@ class OpenAIEmbedder(ServiceOptions, Embedder):
     """
 
     chunk: ClassVar[int] = 16_384
-    travels: ClassVar[bool] = False
+    picklable: ClassVar[bool] = False
     paid: ClassVar[bool] = True
     argument: ClassVar[str | None] = "model"
 
@@ -243,7 +243,7 @@ class OpenAIEmbedder(ServiceOptions, Embedder):
     @property
     def spent_usd(self) -> float:  # type: ignore[override]
         """What this embedder's answered requests have cost, by the tokens that the service reports."""
-        return self.ledger.spent_usd
+        return self.costs.spent_usd
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from dallme.atomic import sha256_of
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder
 from dallme.embedders.prompts import prefix_for
 from dallme.errors import DallmeError
 from dallme.models.checking import check_sentence_transformer
 from dallme.models.devices import check_device, find_device, find_precision, quiet_loading
-from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, canonical_name, locate, sha256_of
+from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, canonical_name, locate
 from dallme.validation import check_positive
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from dallme.atomic import sha256_of
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder, TextError
 from dallme.errors import DallmeError, UnknownNameError
-from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, locate, sha256_of
+from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, locate
 from dallme.validation import check_positive
 
 if TYPE_CHECKING:

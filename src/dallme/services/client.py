@@ -140,8 +140,8 @@ class Service:
         model: Name of the model.
         wanted: What it is asked for, in a word, for messages.
         hint: What may help where a request is refused.
-        ledger: The account.
-        pacer: Lets requests through.
+        costs: The account.
+        rate_limiter: Lets requests through.
         max_retries: How often a request is sent again.
         first_pause: Longest pause before the second attempt, in seconds.
     """
@@ -150,8 +150,8 @@ class Service:
     model: str
     wanted: str
     hint: str
-    ledger: CostTracker
-    pacer: RateLimiter
+    costs: CostTracker
+    rate_limiter: RateLimiter
     max_retries: int
     first_pause: float
 
@@ -169,7 +169,7 @@ class Service:
         """
         reason, expected = "", f"expected {self.wanted} from {self._address}"
         for attempt in range(self.max_retries + 1):
-            self.pacer.wait(request.usage.total, sleep)
+            self.rate_limiter.wait(request.usage.total, sleep)
             found = self._attempt(request)
             if not isinstance(found, _Failure):
                 return found
@@ -192,27 +192,27 @@ class Service:
         """Sends one request and keeps the account; the answer, or why there is none."""
         import openai
 
-        self.ledger.begin(request.usage)
+        self.costs.begin(request.usage)
         try:
             raw = request.send()
         except openai.APIStatusError as error:
-            self.ledger.refused(request.usage)
+            self.costs.refused(request.usage)
             return self._refusal(error)
         except openai.APITimeoutError:
-            self.ledger.lose(request.usage)
+            self.costs.lose(request.usage)
             return _Failure("a time-out")
         except openai.APIConnectionError as error:
-            self.ledger.lose(request.usage)
+            self.costs.lose(request.usage)
             return _Failure(f"a broken connection ({self._clean(str(error.__cause__ or error))})")
         except BaseException:
-            self.ledger.lose(request.usage)
+            self.costs.lose(request.usage)
             raise
         try:
             answer, charged = request.parse(raw.content)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            self.ledger.lose(request.usage)
+            self.costs.lose(request.usage)
             return _Failure(f"an answer that cannot be used ({self._clean(str(error))})")
-        self.ledger.settle(request.usage, request.usage if charged is None else charged)
+        self.costs.settle(request.usage, request.usage if charged is None else charged)
         return answer
 
     def _refusal(self, error: Any) -> _Failure:

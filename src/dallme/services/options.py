@@ -95,7 +95,7 @@ class ServiceOptions(ABC):
         """What tokens cost, and who says so."""
 
     @cached_property
-    def ledger(self) -> CostTracker:
+    def costs(self) -> CostTracker:
         """What was spent so far."""
         return CostTracker(self.resolved_price, self.max_usd)
 
@@ -108,9 +108,16 @@ class ServiceOptions(ABC):
             InputError: If a key is missing, or cannot be one.
         """
         client = make_client(self.part, self.address, self.timeout)
-        pacer = RateLimiter(*self.caps)
+        rate_limiter = RateLimiter(*self.caps)
         return Service(
-            client, self.model, self.wanted, self.hint, self.ledger, pacer, self.max_retries, self.first_pause
+            client,
+            self.model,
+            self.wanted,
+            self.hint,
+            self.costs,
+            rate_limiter,
+            self.max_retries,
+            self.first_pause,
         )
 
     def __getstate__(self) -> dict[str, Any]:

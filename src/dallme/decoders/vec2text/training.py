@@ -5,7 +5,6 @@ Reference: Morris et al. (2023), sections 3 and 4; the paper's section 4 for whe
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dallme.atomic import sha256_of
 from dallme.data import LabelledTexts
 from dallme.decoders.vec2text.backbones import find_preset, make_base
 from dallme.decoders.vec2text.checkpoint import Checkpoints, check_new, save
@@ -281,7 +281,7 @@ def _merge(model: InverterModel) -> None:
 
 
 def _digest(texts: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
+    return sha256_of([json.dumps(list(texts))])
 
 
 def _describe(model: InverterModel, corpus: Corpus, options: TrainingOptions) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -12,7 +11,7 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 
-from dallme.atomic import atomic_write, sync_folder
+from dallme.atomic import atomic_write, checksum, sync_folder
 from dallme.errors import StoreError
 from dallme.text import KEY_BYTES
 
@@ -170,4 +169,4 @@ def _schema(dimension: int) -> pa.Schema:
 
 
 def _checksum(keys: np.ndarray, vectors: np.ndarray) -> int:
-    return zlib.crc32(vectors.data, zlib.crc32(keys.data))
+    return int(checksum(keys.data, vectors.data), 16)

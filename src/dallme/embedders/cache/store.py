@@ -331,17 +331,17 @@ def embed_with_store(
         for note in table.notes:
             progress.note(note)
     told = embedder.notes
-    engine = engine if engine is not None and embedder.travels else LocalEngine()
+    engine = engine if engine is not None and embedder.picklable else LocalEngine()
     firsts, sizes = order[starts[:-1]], np.diff(starts)
     missing = np.flatnonzero(~done[firsts])
     groups = np.split(missing, np.flatnonzero(np.diff(missing // chunk)) + 1) if missing.size else []
-    pieces = (
-        _Piece(rows, keys[rows], [texts[row] for row in rows]) for rows in (firsts[group] for group in groups)
+    chunks = (
+        _Chunk(rows, keys[rows], [texts[row] for row in rows]) for rows in (firsts[group] for group in groups)
     )
     work = _Embedding(embedder, prompt, fingerprint, None if engine.remote else table)
     with progress.task("embed", total=len(firsts)) as task:
         task.advance(len(firsts) - len(missing))
-        for place, (made, counted) in engine.map(work, pieces, accelerated=True):
+        for place, (made, counted) in engine.map(work, chunks, accelerated=True):
             group = groups[place]
             if engine.remote and table is not None:
                 table.append(keys[firsts[group]], made)
@@ -356,7 +356,7 @@ def embed_with_store(
 
 
 @dataclass(frozen=True, eq=False)
-class _Piece:
+class _Chunk:
     """Texts that are embedded at once.
 
     Attributes:
@@ -372,7 +372,7 @@ class _Piece:
 
 @dataclass(eq=False)
 class _Embedding:
-    """Embeds one piece after the other, here or in a worker.
+    """Embeds one chunk after the other, here or in a worker.
 
     Attributes:
         embedder: What embeds.
@@ -386,7 +386,7 @@ class _Embedding:
     fingerprint: Fingerprint
     table: VectorTable | None
 
-    def __call__(self, piece: _Piece) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, chunk: _Chunk) -> tuple[np.ndarray, np.ndarray]:
         """The vectors, float32 of shape (k, d), and what the embedder counted meanwhile, which its tally no longer has."""
         if not self._same:
             raise InputError(
@@ -394,14 +394,14 @@ class _Embedding:
                 f"{self.embedder.fingerprint(self.prompt)} on one; give each the same model, and the embedder one precision"
             )
         before, tally = self.embedder.tally.copy(), self.embedder.tally
-        made = np.empty((len(piece.texts), self.fingerprint.dimension), dtype=np.float32)
+        made = np.empty((len(chunk.texts), self.fingerprint.dimension), dtype=np.float32)
         try:
-            for places, vectors in self.embedder.embed_batches(piece.texts, prompt=self.prompt):
+            for places, vectors in self.embedder.embed_batches(chunk.texts, prompt=self.prompt):
                 made[places] = check_vectors(vectors, rows=len(places), dimension=self.fingerprint.dimension)
                 if self.table is not None:
-                    self.table.append(piece.keys[places], made[places])
+                    self.table.append(chunk.keys[places], made[places])
         except TextError as error:
-            raise error.at(int(piece.rows[error.row])) from None
+            raise error.at(int(chunk.rows[error.row])) from None
         counted = tally - before
         tally[:] = before
         return made, counted
