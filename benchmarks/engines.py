@@ -1,6 +1,6 @@
-"""What Ray costs and brings on one machine: the same run by the local engine and by one and two workers, stage by stage.
+"""Cost and gain of Ray on one machine: the local engine against one and two workers, by stage.
 
-CPU seconds are those of all processes, Ray's own among them; wall-clock seconds say little where other work shares the cores.
+CPU seconds cover all processes, Ray's own among them; wall-clock seconds say little on a shared machine.
 
 Run: python benchmarks/engines.py [--rows 200000]
 """
@@ -31,7 +31,7 @@ PER_CLASS = 10
 
 
 class Meter:
-    """What this process and all that it starts work, looked at twice a second: an ended worker leaves nothing to look at."""
+    """CPU time of this process and its children, sampled twice a second because ended workers leave none."""
 
     def __enter__(self) -> Meter:
         self._worked: dict[int, float] = {}

@@ -1,6 +1,6 @@
 """20,000 texts through a server of OpenAI's protocol that fails one request in ten; and the paper's example.
 
-The server is a real one, on this machine, over the embedder `hashing`; it counts how often each text was answered.
+The server is real, local, over the embedder `hashing`; it counts the answers of each text.
 Run: python benchmarks/openai_faults.py
 """
 
@@ -84,7 +84,7 @@ def faults() -> dict[str, Any]:
 
 
 def paper_example() -> dict[str, Any]:
-    """What AG-News costs at the prices of the table, with and without a prompt, beside what the paper says."""
+    """Price of AG-News by the table, with and without a prompt, next to the paper's figure."""
     from dallme.embedders.cost import make_plan
     from dallme.embedders.openai import OpenAIEmbedder
     from dallme.readers import read

@@ -109,7 +109,7 @@ def phase_read(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
 
 
 def phase_compact(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
-    """What the candidate offers against many small pieces."""
+    """Measures the candidate's remedy for many small files."""
     store = kind(folder)
     seconds, _ = timed(store.compact)
     store.close()
@@ -190,7 +190,7 @@ def damage(name: str, whole: Path, folder: Path, at: float, cut: bool) -> dict[s
 
 
 def syncs_per_batch(name: str, folder: Path) -> float | str:
-    """Calls a batch that make the system write to the disk; without one a power cut loses what was reported."""
+    """System calls per batch that flush to disk; without one a power cut loses reported batches."""
     if not shutil.which("strace"):
         return "strace is not installed"
     counts = []

@@ -15,7 +15,7 @@ ALLOCATION = st.sampled_from(ALLOCATIONS)
 
 
 @given(counts=COUNTS, allocation=ALLOCATION, data=st.data())
-def test_a_total_is_given_out_in_full_and_within_the_limits(counts, allocation, data):
+def test_a_total_is_allocated_in_full_within_the_limits(counts, allocation, data):
     total = data.draw(st.integers(len(counts), sum(counts.values())))
     given_out = Budget(total=total, allocation=allocation).allocate(counts)
     assert list(given_out) == list(counts)
@@ -24,7 +24,7 @@ def test_a_total_is_given_out_in_full_and_within_the_limits(counts, allocation, 
 
 
 @given(counts=COUNTS, data=st.data())
-def test_equal_gives_a_class_less_than_another_only_if_it_has_no_more_rows(counts, data):
+def test_equal_shares_differ_only_for_exhausted_classes(counts, data):
     total = data.draw(st.integers(len(counts), sum(counts.values())))
     given_out = Budget(total=total).allocate(counts)
     most = max(given_out.values())

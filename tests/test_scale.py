@@ -1,4 +1,4 @@
-"""The engines: a run on the nodes of a Ray cluster gives the bytes of a local one, whatever dies or joins meanwhile."""
+"""Engines: a run on a Ray cluster gives the bytes of a local run, whatever dies or joins meanwhile."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def make_texts(rows: int) -> tuple[list[str], list[str]]:
 
 TEXTS, LABELS = make_texts(1400)
 
-#: Ray's settings that tests of it want, unless one has others: it reports to nobody, and listens on this machine alone.
+#: Settings of Ray for tests: no usage reports, and no port beyond this machine.
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 #: A node of the tests' cluster.
@@ -196,7 +196,7 @@ def test_a_cluster_that_is_not_there() -> None:
         list(RayEngine("127.0.0.1:1").map(str, range(2)))
 
 
-def test_a_cluster_of_its_own_is_for_this_machine_and_a_users_settings_stay(
+def test_a_private_cluster_is_local_and_keeps_user_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ray = pytest.importorskip("ray", reason="no Ray to look at the settings of; pip install 'dallme[ray]'")
@@ -295,7 +295,7 @@ def test_a_set_is_the_same_on_two_nodes(cluster: Any, tmp_path: Path) -> None:
     assert distilled(tmp_path, "ray") == distilled(tmp_path, "local")
 
 
-def test_the_store_is_filled_by_the_workers_and_is_that_of_a_local_run(cluster: Any, tmp_path: Path) -> None:
+def test_workers_fill_the_same_store_as_a_local_run(cluster: Any, tmp_path: Path) -> None:
     embedder = HashingEmbedder()
     made = embed_with_store(
         embedder, TEXTS, store=EmbeddingStore(tmp_path / "a"), engine=RayEngine(), chunk=100
@@ -341,7 +341,7 @@ def test_the_command_line_joins_a_cluster(cluster: Any, tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
-def test_a_worker_that_is_killed_and_a_node_that_joins_change_nothing(cluster: Any, tmp_path: Path) -> None:
+def test_a_killed_worker_and_a_new_node_change_nothing(cluster: Any, tmp_path: Path) -> None:
     encoder = SlowEmbedder(str(tmp_path / "log"))
     disturbance = Disturbance(cluster, encoder)
     made = embed_with_store(

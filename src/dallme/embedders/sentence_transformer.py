@@ -174,7 +174,9 @@ class SentenceTransformerEmbedder(Embedder):
                     local_files_only=True,
                     trust_remote_code=False,
                 )
-        except Exception as error:  # the libraries raise many kinds: a missing file, damaged weights, no device
+        except (
+            Exception
+        ) as error:  # the libraries raise many kinds: a missing file, damaged weights, no device
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DallmeError(
                 f"expected a sentence-transformers model in {self.model!r}, could not load it: {reason}"

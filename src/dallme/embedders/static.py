@@ -1,4 +1,4 @@
-"""Static models of model2vec: the mean of one vector per token, hundreds of times faster than a transformer."""
+"""Static models of model2vec: the mean of one vector per token, much faster than a transformer."""
 
 from __future__ import annotations
 
