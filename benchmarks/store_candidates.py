@@ -12,14 +12,14 @@ import numpy as np
 
 from dallme.data import Fingerprint
 from dallme.embedders.cache import EmbeddingStore
-from dallme.embedders.cache.keys import KeyIndex
+from dallme.embedders.cache.table import KeyIndex
 
 DIMENSION = 384
 BATCH = 512
 
 
 class Storage(Protocol):
-    """What a candidate does; it opens, or makes, its files in the constructor."""
+    """Interface of a candidate; the constructor opens or creates its files."""
 
     def __init__(self, folder: Path) -> None: ...
 

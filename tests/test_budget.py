@@ -15,7 +15,7 @@ ALLOCATION = st.sampled_from(ALLOCATIONS)
 
 
 @given(counts=COUNTS, allocation=ALLOCATION, data=st.data())
-def test_a_total_is_sizes_in_full_and_within_the_limits(counts, allocation, data):
+def test_a_total_is_allocated_in_full_within_the_limits(counts, allocation, data):
     total = data.draw(st.integers(len(counts), sum(counts.values())))
     sizes = Budget(total=total, allocation=allocation).allocate(counts)
     assert list(sizes) == list(counts)
@@ -24,7 +24,7 @@ def test_a_total_is_sizes_in_full_and_within_the_limits(counts, allocation, data
 
 
 @given(counts=COUNTS, data=st.data())
-def test_equal_shares_differ_only_by_the_rows_of_a_class(counts, data):
+def test_equal_shares_differ_only_for_exhausted_classes(counts, data):
     total = data.draw(st.integers(len(counts), sum(counts.values())))
     sizes = Budget(total=total).allocate(counts)
     most = max(sizes.values())

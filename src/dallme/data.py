@@ -14,9 +14,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
+from dallme.atomic import sha256_of
 from dallme.errors import InputError, UnknownNameError
 from dallme.text import text_keys
 from dallme.validation import check_positive, check_vectors
@@ -70,12 +72,9 @@ class LabelledTexts:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the texts and labels in their order, as hexadecimal."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
-        for text in self.texts:
-            encoded = text.encode()
-            digest.update(len(encoded).to_bytes(8, "little"))
-            digest.update(encoded)
-        return digest.hexdigest()
+        encoded = (text.encode() for text in self.texts)
+        framed = (len(text).to_bytes(8, "little") + text for text in encoded)
+        return sha256_of(chain([np.ascontiguousarray(self.labels, dtype="<i8").tobytes()], framed))
 
     @property
     def source_digest(self) -> str:
@@ -122,7 +121,7 @@ class Fingerprint:
     @cached_property
     def digest(self) -> str:
         """Short hash of all fields, as hexadecimal."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+        return sha256_of([json.dumps(asdict(self), sort_keys=True)])[:32]
 
 
 @dataclass(frozen=True, eq=False)

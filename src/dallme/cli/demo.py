@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import subprocess
@@ -15,6 +14,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from dallme.atomic import sha256_of
 from dallme.cli import options
 from dallme.cli.distill import NoReport, report_of, show_comparison
 from dallme.cli.output import make_progress, print_json, print_notes
@@ -83,7 +83,7 @@ def _read_archive(archive: Path | None) -> bytes:
         raise InputError(
             f"expected the archive {ARCHIVE} at {str(path)!r}, could not read it: {error.strerror}"
         ) from None
-    found = hashlib.sha256(packed).hexdigest()
+    found = sha256_of([packed])
     if found != SHA256:
         raise InputError(
             f"expected {ARCHIVE} with SHA-256 {SHA256}, found {found} at {str(path)!r}; delete it and try again"

@@ -161,7 +161,9 @@ def report_of(
     from dallme.report.page import render
 
     context = distillation.context
-    evidence = AuditInput(distilled, context.source, context.vectors, distiller.cached_embedder.embed(distilled.texts))
+    evidence = AuditInput(
+        distilled, context.source, context.vectors, distiller.cached_embedder.embed(distilled.texts)
+    )
     return {REPORT: render(distilled, evidence=evidence, progress=distiller.progress).encode()}
 
 

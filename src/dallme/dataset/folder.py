@@ -11,7 +11,6 @@ match, and links are never followed.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dallme.atomic import atomic_write, folder_lock, sync_folder, write_new
+from dallme.atomic import atomic_write, folder_lock, sha256_of, sync_folder, write_new
 from dallme.errors import InputError, OutputError
 
 #: Ending of a folder whose files are still being written.
@@ -435,7 +434,7 @@ def _read_regular(path: Path, limit: int | None = None) -> bytes:
 
 
 def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return sha256_of([content])
 
 
 def _sweep(target: Path) -> None:

@@ -239,9 +239,7 @@ class Comparison:
         rows: list[dict[str, Any]] = []
         for row in self.methods:
             scores = {score.classifier: score for score in row.scores}
-            cells = [
-                _cell(name, scores.get(name), random.get(name), nearest.get(name)) for name in columns
-            ]
+            cells = [_cell(name, scores.get(name), random.get(name), nearest.get(name)) for name in columns]
             rows.append({"method": row.method, "texts": row.texts, "draws": row.draws, "results": cells})
         tested = [cell for row in rows for cell in row["results"] if cell["p_better_than_random"] is not None]
         corrected = holm([cell["p_better_than_random"] for cell in tested])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dallme.atomic import sha256_of
 from dallme.errors import InputError, UnknownNameError
 from dallme.experiments.spec import AXES, Experiment, Grid, Profile
 
@@ -51,7 +51,8 @@ class Run:
         Args:
             inputs: Hashes of what the configuration names, such as data sets.
         """
-        return _sha256({"config": self.config(), "inputs": dict(inputs)})
+        parts = {"config": self.config(), "inputs": dict(inputs)}
+        return sha256_of([json.dumps(parts, sort_keys=True)])
 
     def recipe(self) -> dict[str, Any]:
         """Returns the part of the configuration that decides the texts; runs with equal texts share it."""
@@ -67,10 +68,6 @@ class Run:
     def __str__(self) -> str:
         """Returns all values, for messages."""
         return ", ".join(f"{axis} {value}" for axis, value in self.values.items() if value not in ("", 0))
-
-
-def _sha256(parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def name_value(axis: str, value: Any) -> str:

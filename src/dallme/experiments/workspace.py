@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -14,7 +13,7 @@ import numpy as np
 
 import dallme
 from dallme import registry
-from dallme.atomic import atomic_write, checksum, file_lock
+from dallme.atomic import atomic_write, checksum, file_lock, sha256_of
 from dallme.data import LabelledTexts
 from dallme.dataset import DistilledDataset
 from dallme.distiller import Distillation, Distiller
@@ -286,7 +285,7 @@ class Workspace:
 
 
 def _short_hash(parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return sha256_of([json.dumps(parts)])[:16]
 
 
 def _known_options(decoder: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -375,4 +374,4 @@ def _hash_weights(inverter: str) -> str:
     from dallme.decoders.vec2text.inverter import find_inverter
 
     files = sorted(find_inverter(inverter).glob("*.safetensors"))
-    return ",".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    return ",".join(sha256_of([file]) for file in files)

