@@ -249,8 +249,8 @@ def test_distill_takes_the_options_of_a_service(
         "openai:m",
         "--base-url",
         server.url,
-        "--dimensions",
-        32,
+        "--set",
+        "embedder.dimensions=32",
     ]
     status, _, err = dallme(*arguments, "--price", 100, "--budget-usd", 0.0001, "--output", tmp_path / "none")
     assert status == 2

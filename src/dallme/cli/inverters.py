@@ -66,12 +66,6 @@ def train_inverter(
     noise: Annotated[
         float, options.option("--noise", "Length of the Gaussian noise put on the vectors.", options.ADVANCED)
     ] = 0.0,
-    mix: Annotated[
-        float,
-        options.option(
-            "--mix", "Share of batches whose vectors are mixed with their neighbours'.", options.ADVANCED
-        ),
-    ] = 0.0,
     dropout: Annotated[
         float, options.option("--dropout", "Share of the activations that are dropped.", options.ADVANCED)
     ] = 0.1,

@@ -52,8 +52,8 @@ def check_file(
         raise OutputError(f"expected a new file, found {str(output)!r}; choose another, or --overwrite")
     if not (parents or output.parent.is_dir()):
         raise OutputError(
-            f"expected a file in a folder that exists, found no folder {str(output.parent)!r}; "
-            "choose another --output"
+            "expected a file to write to in a folder that is there, found no folder at "
+            f"{str(output.parent)!r}; choose another --output"
         )
     check_apart(output, *sources)
 
