@@ -166,7 +166,7 @@ def demo(
         per_class=per_class,
         embedder=embedder,
         seed=seed,
-        store=options.store_folder(store),
+        store=options.writable_store(store),
         progress=progress,
     )
     classifiers = make_classifiers([*LINEAR, "embedding-lr"], distiller)

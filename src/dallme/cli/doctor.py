@@ -74,11 +74,11 @@ class Finding:
     needed: bool = False
 
 
-def examine(store: Path | None, *, network: bool = False) -> list[Finding]:
+def examine(store: Path, *, network: bool = False) -> list[Finding]:
     """Examines the machine, the store, packages, parts, models and settings.
 
     Args:
-        store: Folder that keeps vectors; None if its default cannot be written.
+        store: Folder that keeps vectors.
         network: Whether the Hub is asked; otherwise nothing leaves the machine.
 
     Returns:
@@ -106,9 +106,6 @@ def _system() -> Iterator[Finding]:
 
 def _store(store: Path) -> Iterator[Finding]:
     hint = "choose another folder with DALLME_STORE or --store"
-    if store is None:
-        yield Finding("system", "store", "the user's cache folder cannot be written", False, hint)
-        return
     parent = next(folder for folder in (store.absolute(), *store.absolute().parents) if folder.exists())
     state = f"{store}, {_bytes_in(store) / 1e9:.2f} GB" if store.is_dir() else f"{store}, not made yet"
     usable = parent.is_dir() and os.access(parent, os.W_OK)

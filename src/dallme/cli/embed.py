@@ -64,7 +64,7 @@ def embed(
     vectors = embed_with_store(model, texts.texts, prompt=parts.prompt, store=store, progress=make_progress())
     if output is not None:
         write_vectors(output, vectors, texts)
-    fingerprint, folder = model.fingerprint(parts.prompt), options.store_folder(parts.store)
+    fingerprint, folder = model.fingerprint(parts.prompt), options.writable_store(parts.store)
     if json:
         document = {
             "rows": len(texts),

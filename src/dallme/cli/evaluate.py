@@ -46,7 +46,7 @@ def evaluate(
         embedder=parts.configured(),
         prompt=parts.prompt,
         seed=seed,
-        store=options.store_folder(parts.store),
+        store=options.writable_store(parts.store),
         progress=progress,
     )
     classifiers = evaluation.make_classifiers(options.split_names(training.classifiers), embeds)

@@ -100,7 +100,7 @@ def _gather(
     from dallme.audit.inputs import gather
 
     evidence = gather(
-        distilled, texts, embedder=embedder, store=options.store_folder(store), progress=make_progress()
+        distilled, texts, embedder=embedder, store=options.writable_store(store), progress=make_progress()
     )
     if evidence.vectors is None:
         raise InputError(

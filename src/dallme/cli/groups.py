@@ -53,7 +53,7 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(verb)
     def command(**values: Any) -> None:
         made = {
-            name: kind(**{field.name: values.pop(field.name) for field in fields(kind)})  # type: ignore[arg-type]
+            name: kind(**{field.name: values.pop(field.name) for field in fields(kind)})
             for name, kind in groups.items()
         }
         verb(**made, **values)
@@ -153,7 +153,7 @@ class EmbedderOptions(Group):
         """Returns the store of the vectors; None where the default folder cannot be written."""
         from dallme.embedders.cache import EmbeddingStore
 
-        folder = options.store_folder(self.store)
+        folder = options.writable_store(self.store)
         return None if folder is None else EmbeddingStore(folder)
 
 
@@ -188,7 +188,7 @@ class PipelineOptions(EmbedderOptions):
             prompt=self.prompt,
             max_tokens=self.max_tokens,
             seed=self.seed,
-            store=options.store_folder(self.store),
+            store=options.writable_store(self.store),
             progress=progress,
             **more,
         )

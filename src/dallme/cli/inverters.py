@@ -203,7 +203,7 @@ def invert_check(
     held_out = read(test, **columns)
     known = read(source, **columns) if source else None
     print_notes([*held_out.notes, *(known.notes if known else ())])
-    progress, folder = make_progress(), options.store_folder(store)
+    progress, folder = make_progress(), options.writable_store(store)
     embed = partial(
         embed_with_store,
         loaded.embedder,

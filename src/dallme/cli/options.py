@@ -196,24 +196,25 @@ Overwrite = Annotated[bool, option("--overwrite", "Replace what an earlier run w
 DEFAULT_CLASSIFIERS = "lr,svm,nb"
 
 
-def store_folder(given: Path | None) -> Path | None:
-    """Returns the folder that keeps embeddings: the given one, $DALLME_STORE, or the user's cache folder.
-
-    Where the cache folder cannot be written, as with a read-only home, it returns None and prints a note.
-    """
+def store_folder(given: Path | None) -> Path:
+    """Returns the folder that keeps embeddings: the given one, $DALLME_STORE, or the user's cache folder."""
     if given is not None:
         return given
     if os.environ.get("DALLME_STORE"):
         return Path(os.environ["DALLME_STORE"])
     from platformdirs import user_cache_path
 
-    folder = user_cache_path("dallme") / "embeddings"
+    return user_cache_path("dallme") / "embeddings"
+
+
+def writable_store(given: Path | None) -> Path | None:
+    """Returns the folder that keeps embeddings, or None with a note where the cache folder is read-only."""
+    folder = store_folder(given)
     parent = next((each for each in (folder, *folder.parents) if each.exists()), folder)
-    if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
+    named = given is not None or os.environ.get("DALLME_STORE")
+    if named or (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
         return folder
-    _note_once(
-        f"vectors are not kept: {folder} cannot be written; name a folder with --store or DALLME_STORE"
-    )
+    _note_once(f"vectors are not kept: {folder} cannot be written; name a folder with --store or DALLME_STORE")
     return None
 
 
@@ -226,7 +227,7 @@ def result_store(store: Path | None, progress: Progress, *, no_cache: bool) -> R
     """Returns the folder that keeps results, within the one that keeps embeddings; None if none are kept."""
     from dallme.evaluation.results import ResultStore
 
-    folder = None if no_cache else store_folder(store)
+    folder = None if no_cache else writable_store(store)
     return None if folder is None else ResultStore(folder / "results", progress)
 
 

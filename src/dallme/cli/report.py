@@ -56,7 +56,7 @@ def report(
         texts = data.read(source)
         print_notes(texts.notes)
         evidence = gather(
-            distilled, texts, embedder=embedder, store=options.store_folder(store), progress=progress
+            distilled, texts, embedder=embedder, store=options.writable_store(store), progress=progress
         )
     page = render(distilled, evidence=evidence, audit=audit, points=points, progress=progress).encode()
     if file.parent == folder:

@@ -123,7 +123,7 @@ def _look(
     loaded: list[Any] = []
 
     def look(distilled: DistilledDataset) -> AuditInput:
-        vectors = options.store_folder(store)
+        vectors = options.writable_store(store)
         if not loaded:
             loaded.append(restore_embedder(distilled.manifest, embedder, vectors))
         return gather(distilled, texts, embedder=loaded[0], store=vectors, progress=progress)
