@@ -393,7 +393,7 @@ def test_unknown_embedder_offline(
 
 
 def test_unknown_verb_and_role(dallme) -> None:
-    fails(dallme("destill"), "destill", "distill, evaluate", "compare, curve", "list, doctor, demo")
+    fails(dallme("destill"), "destill", "distill, plan, embed", "compare, curve", "doctor, list")
     fails(dallme("list", "decoder"), "unknown role 'decoder'", "decoders")
 
 

@@ -264,7 +264,7 @@ def test_nothing_is_overwritten_unasked(folder: Path, dallme: Run) -> None:
     Path("prompt.txt").write_text("mine")
     command = ("export", folder, "--format", "few-shot", "--output", "prompt.txt")
     assert dallme(*command) == (
-        2, "", "error: expected no file at 'prompt.txt', found one; choose another --output, or --overwrite\n"
+        2, "", "error: expected a new file, found 'prompt.txt'; choose another, or --overwrite\n"
     )  # fmt: skip
     assert Path("prompt.txt").read_text() == "mine"
     assert dallme(*command, "--overwrite")[0] == 0

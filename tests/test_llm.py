@@ -587,7 +587,7 @@ def test_the_command_line_plans_and_distils(
             ["--decoder", "nearest", "--base-url", "http://localhost/v1"],
             "expected no --base-url with the embedder",
         ),
-        (["--decoder", "nearest", "--drafts", "2"], "expected no --drafts with the decoder 'nearest'"),
+        (["--decoder", "nearest", "--drafts", "2"], "Decoder 'nearest' has no option 'drafts'."),
         (["--decoder", "llm:m", "--price", "1"], "expected both prices"),
     ],
 )

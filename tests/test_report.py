@@ -543,7 +543,7 @@ def test_a_set_of_ready_vectors_has_no_map(dallme: Any) -> None:
         (("few", "--output", "no/such.html"), "found no folder at 'no'; choose another --output"),
         (
             ("few", "--output", f"{'x' * 250}.html"),
-            "x.html', could not: File name too long; nothing was written",
+            "expected names of at most 223 bytes in --output, found 255; choose a shorter name",
         ),
         (("few", "--points", 0), "expected --points to be a whole number of at least 1, found 0"),
         (

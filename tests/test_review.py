@@ -392,10 +392,12 @@ def test_a_port_that_is_taken_is_one_clear_line(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--host", "0.0.0.0"], "error: expected a token for '0.0.0.0', which others can reach, found none; add --token"),
+        (["--host", "0.0.0.0"], "error: expected a token for '0.0.0.0', which others can reach, found none; set DALLME_REVIEW_TOKEN"),
         (["--port", "70000"], "error: expected a port from 0 to 65535, found 70000"),
         (["--points", "0"], "error: expected --points to be a whole number of at least 1, found 0"),
-        (["--host", "203.0.113.7", "--token", TOKEN], "error: expected to listen at '203.0.113.7', port 8710, could not: "),
+        (["--host", "203.0.113.7", "--token-file", "token"], "error: expected to listen at '203.0.113.7', port 8710, could not: "),
+        (["--token", TOKEN], "error: expected the token in DALLME_REVIEW_TOKEN or in a file named with --token-file, found it on the"),
+        (["--token-file", "none"], "error: expected a token in 'none', could not read it: "),
         (["--source", "nowhere.csv", "--port", "0"], "error: "),
     ],
 )  # fmt: skip
@@ -406,6 +408,9 @@ def test_options_that_make_no_sense(
     arguments: list[str],
     message: str,
 ) -> None:
+    monkeypatch.delenv("DALLME_REVIEW_TOKEN", raising=False)
+    monkeypatch.chdir(few.parent)
+    Path("token").write_text(f"{TOKEN}\n")
     assert run(monkeypatch, str(few), "--no-browser", *arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith(message)

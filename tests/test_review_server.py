@@ -341,7 +341,7 @@ def test_loopback(host: str, expected: bool) -> None:
 def test_others_need_a_token() -> None:
     with pytest.raises(
         InputError,
-        match=r"expected a token for '0\.0\.0\.0', which others can reach, found none; add --token",
+        match=r"expected a token for '0\.0\.0\.0', which others can reach, found none; set DALLME_REVIEW_TOKEN",
     ):
         check_token("0.0.0.0", None)
     for weak in ("", "short", "fifteen-letters", "with spaces in between", "é" * 20):

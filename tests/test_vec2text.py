@@ -26,7 +26,7 @@ from transformers import (
 
 from dallme import registry
 from dallme.cli.main import _status
-from dallme.cli.options import configure_decoder
+from dallme.cli.settings import typed_options
 from dallme.data import DecodedText, Fingerprint, LabelledTexts, LabelledVectors, Prototypes
 from dallme.dataset import DistilledDataset
 from dallme.decoders.base import Context
@@ -1029,11 +1029,12 @@ def test_distill_and_compare_take_the_decoder_with_its_options(
 
 
 def test_options_of_another_decoder_are_errors() -> None:
-    assert configure_decoder("nearest") == {}
-    assert configure_decoder("vec2text:a", steps=2, align=True) == {"steps": 2, "align": True}
+    assert typed_options("decoder", "nearest", {}) == {}
+    given = {"steps": "2", "align": "true"}
+    assert typed_options("decoder", "vec2text:a", given) == {"steps": 2, "align": True}
     with pytest.raises(InputError) as caught:
-        configure_decoder("nearest", beam=2)
-    assert str(caught.value) == "expected no --beam with the decoder 'nearest', which has no such option"
+        typed_options("decoder", "nearest", {"beam": "2"})
+    assert str(caught.value) == "Decoder 'nearest' has no option 'beam'. Options: language."
 
 
 def test_vectors_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -1058,9 +1059,8 @@ def test_vectors_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_texts_that_cannot_be_written_are_one_error(tmp_path: Path) -> None:
-    from dallme.cli.inverters import _write
+    from dallme.cli.paths import write_file
 
-    with pytest.raises(
-        OutputError, match="expected to write texts to .*, could not: No such file or directory"
-    ):
-        _write(tmp_path / "no" / "texts.jsonl", [])
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="expected to write .*, could not: .*; nothing was written"):
+        write_file(tmp_path / "file" / "texts.jsonl", b"")
