@@ -83,6 +83,7 @@ def test_distill_writes_a_folder_that_datasets_reads(dallme, reviews: Path, tmp_
     assert status == 0
     assert out == f"80 rows → 6 texts in {output}\n"
     assert sorted(path.name for path in output.iterdir()) == [
+        ".dallme-files.json",
         "README.md",
         "manifest.json",
         "report.html",
