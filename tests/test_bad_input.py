@@ -32,7 +32,8 @@ from fuzz_readers import KEPT, KINDS, count_rows, one_input, seeds
 #: separators, C0 and C1.
 ODD = (
     "مرحبا بالعالم", "שלום", "नमस्ते दुनिया", "很好的电影。", "👩\u200d👧\u200d👦", "🇩🇪", "e\u0301\u0301\u0301",
-    "Z" + "\u0335" * 40, "\u200b", "\u200e\u202e\u2066x", "\ufeffa", "\uffff", "\U0001ffff", "\U0010ffff", "\u2028\u2029",
+    "Z" + "\u0335" * 40, "\u200b", "\u200e\u202e\u2066x", "\ufeffa", "\uffff", "\U0001ffff", "\U0010ffff",
+    "\u2028\u2029",
     "\x01\x1b[31m", "\x85", "\r", "a\r\nb", "\ud800", "\udfff", "\0", "\t", "ﷺ", "ß", "İ", "𝓕𝓲𝓵𝓶",
 )  # fmt: skip
 PLANES = [(plane << 16, (plane << 16) + 0xFFFF) for plane in range(17)]

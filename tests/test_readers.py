@@ -647,6 +647,23 @@ def test_labels_to_class_ids(labels: Any, ids: list[int], names: dict[int, str])
     assert list(data.label_names.items()) == list(names.items())
 
 
+def test_codes_with_leading_zeros_stay_different(tmp_path: Path) -> None:
+    path = _csv(tmp_path / "a.csv", [["text", "label"], ["a", "07"], ["b", "7"], ["c", "007"], ["d", "64"]])
+    data = read(path)
+    assert list(data.label_names.values()) == ["007", "07", "64", "7"]
+    assert [data.label_names[label] for label in data.labels.tolist()] == ["07", "7", "007", "64"]
+    subset = read(["a", "b"], ["7", "07"], like=data)
+    assert [data.label_names[label] for label in subset.labels.tolist()] == ["7", "07"]
+
+
+def test_codes_of_one_width_keep_their_zeros_as_names() -> None:
+    data = read(["a", "b"], ["0111", "2000"])
+    assert data.labels.tolist() == [111, 2000]
+    assert data.label_names == {111: "0111", 2000: "2000"}
+    assert read(["a"], [111], like=data).labels.tolist() == [111]
+    assert read(["a", "b"], ["1", "1.0"], like=read(["a", "b"], [1, 2])).labels.tolist() == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [

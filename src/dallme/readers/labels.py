@@ -16,6 +16,7 @@ from dallme.errors import InputError
 from dallme.readers.rows import Column
 
 _WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")
+_LEADING_ZERO = re.compile(r"[+-]?0[0-9]")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 _CHOOSE = "choose the column with the classes with --label-column"
 
@@ -91,8 +92,8 @@ def missing_labels(labels: pa.Array, declared: Mapping[int, str]) -> np.ndarray:
 def make_classes(labels: pa.Array, declared: Mapping[int, str], names: pa.Array | None, what: str) -> Classes:
     """Turns labels into class ids.
 
-    Whole numbers, also written as 1.0 or "1", are the ids. False is 0 and True is 1. Other strings are sorted
-    and numbered from 0.
+    Whole numbers, also written as 1.0 or "1", are the ids. Codes such as "007" keep their zeros as the name of
+    7; if "7" is a label too, all are names. False is 0 and True is 1. Names are sorted and numbered from 0.
 
     Args:
         labels: n labels, none missing.
@@ -127,7 +128,12 @@ def make_classes(labels: pa.Array, declared: Mapping[int, str], names: pa.Array 
     if names is not None:
         return Classes(ids, _names_of(ids, present, names, what), given=True)
     _check_repetition(len(present), len(labels), what)
-    return Classes(ids, {number: str(number) for number in present}, given=True)
+    codes_of = {
+        number: value.strip()
+        for number, value in zip(numbers, values, strict=True)
+        if isinstance(value, str) and _LEADING_ZERO.match(value.strip())
+    }
+    return Classes(ids, {number: codes_of.get(number, str(number)) for number in present}, given=True)
 
 
 def _whole_numbers(values: list[Any], what: str) -> list[int] | None:
@@ -137,6 +143,11 @@ def _whole_numbers(values: list[Any], what: str) -> list[int] | None:
             return None
         fractions = [value for value in values if not _WHOLE.fullmatch(value.strip())]
         numbers = [] if fractions else [int(value.strip().partition(".")[0]) for value in values]
+        spellings: dict[int, set[str]] = {}
+        for number, value in zip(numbers, values, strict=False):
+            spellings.setdefault(number, set()).add(value.strip())
+        if any(len(same) > 1 and any(map(_LEADING_ZERO.match, same)) for same in spellings.values()):
+            return None  # codes: "01" and "1" are different
     else:
         fractions = [value for value in values if value != value // 1]
         numbers = [] if fractions else [int(value) for value in values]
