@@ -238,6 +238,33 @@ _BROKEN = {
 }
 
 
+@pytest.mark.parametrize(("suffix", "mark"), [("csv", ","), ("tsv", "\t")])
+def test_rows_inside_an_unpaired_quote_are_reported(tmp_path: Path, suffix: str, mark: str) -> None:
+    lines = ["text,label", '"fine start,good', "dull,bad", 'warm end",good', "long,bad", "short,good"]
+    path = _raw(tmp_path / f"a.{suffix}", "\n".join(lines).replace(",", mark))
+    problem = "row 0 holds what looks like 2 other rows in one field (line 2: is a quote unpaired?)"
+    assert f"1 of 3 rows cannot be used: {problem}" in _message(path)
+    data = read(path, drop_bad_rows=True)
+    assert list(data.texts) == ["long", "short"]
+    assert data.notes == (f"left out 1 of 3 rows: {problem}",)
+
+
+def test_paragraphs_with_commas_are_one_text(tmp_path: Path) -> None:
+    text = "Well, it is good.\nI liked it, really.\nGo, see it.\n"
+    path = _csv(tmp_path / "a.csv", [["text", "label"], [text, "good"], ["Bad, bad.\nNo, no.\n", "bad"]])
+    assert read(path).texts[0] == text
+
+
+def test_a_repeated_header_is_reported(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        _raw(tmp_path / name, f"text,label\n{name} x,0\n{name} y,1\ntext,label\n{name} z,0\n")
+    problem = "row 2 repeats the header (line 4)"
+    assert f"1 of 4 rows cannot be used: {problem} (rows count" in _message(tmp_path / "a.csv")
+    assert "row 6 (row 2 of b.csv) repeats the header (line 4)" in _message(tmp_path)
+    data = read(tmp_path, drop_bad_rows=True)
+    assert (len(data), data.label_names) == (6, {0: "0", 1: "1"})
+
+
 @pytest.mark.parametrize("name", _BROKEN)
 def test_a_broken_file_is_an_error_that_names_it(tmp_path: Path, name: str) -> None:
     content, expected = _BROKEN[name]

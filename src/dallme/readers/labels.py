@@ -92,8 +92,9 @@ def missing_labels(labels: pa.Array, declared: Mapping[int, str]) -> np.ndarray:
 def make_classes(labels: pa.Array, declared: Mapping[int, str], names: pa.Array | None, what: str) -> Classes:
     """Turns labels into class ids.
 
-    Whole numbers, also written as 1.0 or "1", are the ids. Codes such as "007" keep their zeros as the name of
-    7; if "7" is a label too, all are names. False is 0 and True is 1. Names are sorted and numbered from 0.
+    Whole numbers, also written as 1.0 or "1", are the ids. Codes such as "007" keep their zeros as the
+    name of 7; if "7" is a label too, all are names. False is 0 and True is 1. Names are sorted and
+    numbered from 0.
 
     Args:
         labels: n labels, none missing.

@@ -103,7 +103,7 @@ def _build(rows: Rows, choice: Choice, *, drop_bad_rows: bool, like: LabelledTex
         declared = rows.classes.get(choice.label, {})
         labels = as_labels(rows.load(choice.label), what)
         unlabelled = missing_labels(labels, declared)
-    usable, notes = _usable_rows(rows, _problems(texts, unlabelled), drop_bad_rows)
+    usable, notes = _usable_rows(rows, _problems(rows, texts, unlabelled), drop_bad_rows)
     texts = [texts[row] for row in usable]
     row_ids = _load_row_ids(rows, choice.row_id)[usable]
     if choice.row_id is not None:
@@ -155,9 +155,10 @@ def _label_names(column: Column) -> pa.Array | None:
     return pa.concat_arrays(names.chunks) if pa.types.is_large_string(names.type) else None
 
 
-def _problems(texts: list[Any], unlabelled: np.ndarray) -> dict[int, str]:
+def _problems(rows: Rows, texts: list[Any], unlabelled: np.ndarray) -> dict[int, str]:
     """Returns the position of each unusable row and the reason, in the order of the rows."""
     problems = {row: problem for row, text in enumerate(texts) if (problem := text_problem(text))}
+    problems |= rows.problems
     for row in np.flatnonzero(unlabelled).tolist():
         problems.setdefault(row, "has no label")
     return dict(sorted(problems.items()))
