@@ -253,6 +253,9 @@ def test_paragraphs_with_commas_are_one_text(tmp_path: Path) -> None:
     text = "Well, it is good.\nI liked it, really.\nGo, see it.\n"
     path = _csv(tmp_path / "a.csv", [["text", "label"], [text, "good"], ["Bad, bad.\nNo, no.\n", "bad"]])
     assert read(path).texts[0] == text
+    text = "Pros:\ngood, cheap\nbad, but fast\nall in all fine, yes"
+    path = _csv(tmp_path / "b.csv", [["label", "text"], ["good", text], ["bad", "Well."]])
+    assert read(path).texts[0] == text
 
 
 def test_a_repeated_header_is_reported(tmp_path: Path) -> None:

@@ -123,7 +123,8 @@ def read_delimited(path: Path, name: str, compression: str | None, delimiter: st
     for row, line, number in quoted:
         if enclosed := _enclosed_rows(columns[number][row], number, delimiter, known):
             problems[row] = (
-                f"holds what looks like {enclosed} other rows in one field (line {line:,}: is a quote unpaired?)"
+                f"holds what looks like {enclosed} other rows in one field "
+                f"(line {line:,}: is a quote unpaired?)"
             )
     names = tuple(field.strip() for field in header)
     by_name = dict(zip(names, columns, strict=True))
@@ -171,8 +172,8 @@ def _records(file: IO[str], name: str, delimiter: str) -> Iterator[tuple[int, li
 def _enclosed_rows(field: str, number: int, delimiter: str, known: list[set[str]]) -> int:
     """Counts the rows that a quoted field seems to enclose because of an unpaired quote.
 
-    A line of the field counts if it has the fields of a row, none of them blank, and one of them is a
-    value of the same column.
+    A line of the field counts if it has the fields of a row, none of them blank, and one of them is a value
+    of the same column. Unlike in prose, no space follows a delimiter.
 
     Args:
         field: The field.
@@ -184,7 +185,8 @@ def _enclosed_rows(field: str, number: int, delimiter: str, known: list[set[str]
     rows = [[*[""] * number, *first.split(delimiter)], *(line.split(delimiter) for line in lines[:-1])]
     return sum(
         len(row) == len(known)
-        and all(map(str.strip, row[number if start == 0 else 0 :]))
+        and all(value.strip() for value in row[number if start == 0 else 0 :])
+        and not any(value[:1].isspace() for value in row[1:])
         and any(value in known[column] for column, value in enumerate(row) if value and column != number)
         for start, row in enumerate(rows)
     )
