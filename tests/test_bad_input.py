@@ -22,7 +22,7 @@ from dallme import Distiller
 from dallme.dataset import DistilledDataset
 from dallme.errors import DallmeError, InputError
 from dallme.readers import read
-from dallme.text import clean, sentences
+from dallme.text import clean, nfc, sentences
 from dallme.validation import MAX_CHARACTERS, text_problem
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -109,7 +109,7 @@ def test_any_text_comes_back_as_it_was_or_is_reported(tmp_path: Path, suffix: st
     found = read(path, drop_bad_rows=True)
     usable = [row for row, text in enumerate([*texts, "one", "two"]) if text_problem(text) is None]
     assert found.row_ids.tolist() == usable
-    assert list(found.texts) == [[*texts, "one", "two"][row] for row in usable]
+    assert list(found.texts) == [nfc([*texts, "one", "two"][row]) for row in usable]
     assert len(found) + reported(found.notes) == len(texts) + 2
 
 

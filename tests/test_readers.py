@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from dallme.data import LabelledTexts
 from dallme.errors import InputError
 from dallme.readers import read
+from dallme.text import is_blank, nfc
 from dallme.validation import MAX_CHARACTERS
 
 TEXTS = ["a fine film", "dull, “flat”\nand long", 'he said "no"', "très bien"]
@@ -151,7 +152,7 @@ def test_csv_of_any_text_comes_back_as_it_was(
         tmp_path_factory.mktemp("csv") / "a.csv",
         [["text", "label"], *([text, n % 2] for n, text in enumerate(texts))],
     )
-    assert list(read(path, like=_like({0: "0", 1: "1"})).texts) == texts
+    assert list(read(path, like=_like({0: "0", 1: "1"})).texts) == [nfc(text) for text in texts]
 
 
 def test_long_csv_fields_keep_the_limit_of_the_csv_module(tmp_path: Path) -> None:
@@ -447,6 +448,7 @@ def test_an_error_of_the_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_offline_the_hub_is_a_clear_error(tmp_path: Path) -> None:
     code = """
 from dallme.readers import read
+from dallme.text import is_blank, nfc
 try:
     read("fancyzhx/ag_news")
 except Exception as error:
@@ -824,6 +826,19 @@ def test_numbers_that_come_from_sorted_names_are_never_matched() -> None:
     assert _message(["a", "b"], ["good", "bad"], like=_like({0: "0", 1: "1"})) == expected
 
 
+def test_numbers_never_match_class_names_that_dallme_numbered() -> None:
+    train = read(["a", "b", "c"], ["world", "sports", "business"])  # the numbers of the data set: 0, 1, 2
+    expected = (
+        "memory: expected the class names of memory ('business', 'sports', 'world'), found the numbers 0, 1; "
+        "memory has no class ids that they could refer to: give the names in both, or the ids in both"
+    )
+    for like in (train, read(train), train.take([2, 1, 0])):
+        assert _message(["a", "b"], [0, 1], like=like) == expected
+    assert read(["a", "b"], ["world", "sports"], like=train).labels.tolist() == [2, 1]
+    declared = read(_table(text=["a", "b"], label=[1, 0], label_text=["world", "sports"]))
+    assert read(["a", "b"], [0, 1], like=declared).labels.tolist() == [0, 1]
+
+
 def test_labels_that_the_other_data_does_not_have() -> None:
     like = _like({0: "good", 1: "bad"})
     expected = "memory: expected the labels of train.csv ('good', 'bad'), found also 'awful'"
@@ -874,6 +889,47 @@ def test_blank_labels_are_missing(tmp_path: Path) -> None:
     assert read(path, drop_bad_rows=True).label_names == {0: "x", 1: "y"}
 
 
+@pytest.mark.parametrize(
+    "sign", ["\u200b", "\ufeff\u2060", "\u00ad \u200e", "\u3164", "\u2800", "\x01", "\ufe0f"]
+)
+def test_texts_and_labels_without_a_visible_sign_are_missing(sign: str) -> None:
+    assert "row 1 has a blank text (" in _message(["a", sign, "c"], ["x", "y", "y"])
+    assert "row 2 has no label (" in _message(["a", "b", "c"], ["x", "y", sign])
+    assert read(["a", f"{sign}b", "c"], ["x", "y", "y"]).texts[1].endswith("b")
+
+
+def test_class_names_that_look_alike_are_noted() -> None:
+    labels = ["yes", "Yes ", "yes\u200b", "no", "no", "ｎｏ", "perhaps", "perhaps"]
+    data = read([f"text {n}" for n in range(8)], labels)
+    assert len(data.label_names) == 6
+    (note,) = data.notes
+    assert note.startswith(
+        "5 class names differ from another only in case, white space or invisible characters"
+    )
+    assert "'no' (2 rows)" in note
+    assert "'yes\\u200b' (1 rows)" in note
+    assert "perhaps" not in note
+    assert read(["a", "b"], ["yes", "no"]).notes == ()
+
+
+def test_texts_and_labels_are_composed(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    sources = [
+        (["a", decomposed], [composed, "tea"]),
+        (_table(text=["a", decomposed], label=[decomposed, "tea"]),),
+        (_table(text=["a", decomposed], label=[0, 1], label_text=[decomposed, "tea"]),),
+        (_csv(tmp_path / "a.csv", [["text", "label"], ["a", decomposed], [decomposed, "tea"]]),),
+    ]
+    for source in sources:
+        data = read(*source)
+        assert data.texts[-1] == composed
+        assert data.label_names == {0: composed, 1: "tea"}
+        assert read(["x"], [decomposed], like=data).labels.tolist() == [0]
+    merged = read(["a", "b", "c"], [composed, decomposed, "tea"])
+    assert merged.label_names == {0: composed, 1: "tea"}
+    assert merged.notes == ()
+
+
 def test_a_class_of_bad_rows_only_is_no_class() -> None:
     assert read(["a", "", "c"], ["p", "q", "r"], drop_bad_rows=True).label_names == {0: "p", 1: "r"}
     assert "expected at least two classes, found only 'p'" in _message(
@@ -907,7 +963,7 @@ def test_rows_in_are_rows_used_and_rows_reported(rows: list[tuple[Any, Any]]) ->
     usable = [
         n
         for n, (text, label) in enumerate(rows)
-        if isinstance(text, str) and text.strip() and "\0" not in text
+        if isinstance(text, str) and not is_blank(text) and "\0" not in text
         and not any("\ud800" <= c <= "\udfff" for c in text)
         and isinstance(label, str) and label.strip()
     ]  # fmt: skip
@@ -917,7 +973,7 @@ def test_rows_in_are_rows_used_and_rows_reported(rows: list[tuple[Any, Any]]) ->
         return
     data = read(texts, labels, drop_bad_rows=True, like=like)
     assert data.row_ids.tolist() == usable
-    assert data.texts == [texts[n] for n in usable]
+    assert data.texts == [nfc(texts[n]) for n in usable]
     reported = [int(note.split()[2]) for note in data.notes if note.startswith("left out")]
     assert len(data) + sum(reported) == len(rows)
     if reported:

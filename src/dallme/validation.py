@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from dallme.errors import InputError
+from dallme.text import is_blank
 
 #: Characters from which on a text counts as a broken file (a quote that is never closed).
 MAX_CHARACTERS = 1_000_000
@@ -88,15 +89,16 @@ def check_seed(seed: int) -> int:
 def text_problem(text: Any) -> str | None:
     """Returns the reason why a text is unusable, or None.
 
-    Blank texts, NUL bytes, lone surrogates and texts of :data:`MAX_CHARACTERS` or more are not usable.
+    Texts without a visible character, NUL bytes, lone surrogates and texts of :data:`MAX_CHARACTERS` or
+    more are not usable.
     """
     if not isinstance(text, str):
         missing = text is None or text != text
         return "has no text" if missing else f"holds {type(text).__name__} in place of a text"
-    if not text.strip():
-        return "has a blank text"
     if "\0" in text:
         return "holds a NUL byte (is the file binary or UTF-16?)"
+    if is_blank(text):
+        return "has a blank text"
     if len(text) >= MAX_CHARACTERS:
         limit = f"{MAX_CHARACTERS - 1:,}"
         return f"has a text of {len(text):,} characters, the limit is {limit} (is a quote never closed?)"

@@ -112,6 +112,7 @@ def _from_labelled_texts(source: LabelledTexts) -> Rows:
         classes={"label": source.label_names},
         row_ids=source.row_ids,
         notes=source.notes,
+        own_ids=source.own_ids,
     )
 
 

@@ -34,6 +34,7 @@ class Rows:
         row_ids: Id of each row, of shape (n,), or None for the numbers from 0.
         notes: Remarks for the user.
         names_hint: Addition to errors about the column names.
+        own_ids: Whether class ids come from the source; else dallme numbered its sorted class names.
         problems: Position of a row to the reason why it is unusable, where the file itself shows it.
     """
 
@@ -46,6 +47,7 @@ class Rows:
     row_ids: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     names_hint: str = ""
+    own_ids: bool = True
     problems: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
