@@ -27,7 +27,7 @@ from dallme.data import LabelledTexts
 from dallme.errors import InputError
 from dallme.readers import read
 from dallme.text import is_blank, nfc
-from dallme.validation import MAX_CHARACTERS
+from dallme.validation import MAX_CHARACTERS, check_vectors
 
 TEXTS = ["a fine film", "dull, “flat”\nand long", 'he said "no"', "très bien"]
 LABELS = ["good", "bad", "bad", "good"]
@@ -514,6 +514,44 @@ def test_sequences_of_texts_and_labels(wrap: Callable[[list[str]], Any]) -> None
     assert list(data.texts) == TEXTS
     assert data.labels.tolist() == [1, 0, 0, 1]
     assert {type(text) for text in data.texts} == {str}
+
+
+def test_missing_values_of_pandas_are_missing() -> None:
+    texts = pd.Series(["a", None, "c"], dtype="string")
+    for labels in (["x", "y", "y"], pd.Series(["x", "y", "y"], dtype="category")):
+        assert "1 of 3 rows cannot be used: row 1 has no text (" in _message(texts, labels)
+    assert "row 1 has no label (" in _message(["a", "b", "c"], pd.array([1, None, 2], dtype="Int64"))
+    assert "row 2 has no label (" in _message(["a", "b", "c"], ["x", "y", pd.NaT])
+    frame = pd.DataFrame(
+        {"text": ["a", pd.NA, 7], "label": ["x", "y", "y"], "key": [pd.NA, "q", 3]}, dtype=object
+    )
+    assert "row 1 has no text, row 2 holds int in place of a text (" in _message(frame)
+    frame["text"] = ["a", "b", "c"]
+    expected = "column 'key': expected an id in each row, found none in row 0"
+    assert expected in _message(frame, id_column="key")
+
+
+def test_labels_of_pandas_that_are_no_classes_are_one_line() -> None:
+    bins = pd.cut([1, 5, 9], 3)
+    for labels in (list(bins), pd.Series(bins), pd.period_range("2024", periods=3, freq="Y")):
+        assert "expected labels of one kind" in _message(["a", "b", "c"], labels)
+    for column in (bins, pd.period_range("2024", periods=3, freq="Y"), pd.to_datetime(["2024-01-01"] * 3)):
+        message = _message(pd.DataFrame({"text": ["a", "b", "c"], "label": column}))
+        assert "memory: column 'label': expected " in message
+    assert "expected labels of one kind" in _message(["a", "b"], [object(), object()])
+
+
+def test_tensors_are_labels_and_scalars_are_plain() -> None:
+    torch = pytest.importorskip("torch")
+    labels = torch.tensor([1.0, 0.0], requires_grad=True)
+    assert read(["a", "b"], labels).labels.tolist() == [1, 0]
+    assert read(["a", "b"], list(labels)).labels.tolist() == [1, 0]
+    assert read(["a", "b"], [np.int64(1), np.int8(0)]).labels.tolist() == [1, 0]
+    assert {type(text) for text in read(np.array(["a", "b"]), [0, 1]).texts} == {str}
+    vectors = torch.ones((2, 3), dtype=torch.bfloat16, requires_grad=True)
+    assert check_vectors(vectors).dtype == np.float32
+    with pytest.raises(InputError, match="expected vectors as a matrix of numbers, found"):
+        check_vectors(object())
 
 
 def test_sequences_that_cannot_be_read() -> None:

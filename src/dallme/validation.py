@@ -20,6 +20,32 @@ MAX_CHARACTERS = 1_000_000
 _BLOCK = 65_536
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for none: None, NaN, and the NA and NaT of pandas."""
+    return (
+        value is None
+        or (isinstance(value, (float, np.floating)) and value != value)
+        or type(value).__name__ in ("NAType", "NaTType")
+    )
+
+
+def plain(value: Any) -> Any:
+    """Converts scalars and tensors of other libraries: to Python scalars, numpy arrays, or None if missing.
+
+    Arrays of torch are detached from their graph and copied to the CPU.
+    """
+    if type(value) in (str, int, float, bool, type(None)):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if is_missing(value):
+        return None
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        value = value.detach().cpu()
+        value = (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
+    return value.item() if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0 else value
+
+
 def check_vectors(
     vectors: Any, *, rows: int | None = None, dimension: int | None = None, what: str = "vectors"
 ) -> np.ndarray:
@@ -38,8 +64,9 @@ def check_vectors(
         InputError: If the shape is wrong or a value is NaN or infinite.
     """
     try:
+        vectors = plain(vectors)
         array = np.ascontiguousarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"expected {what} as a matrix of numbers, found {type(vectors).__name__}: {error}"
         ) from None
@@ -93,8 +120,7 @@ def text_problem(text: Any) -> str | None:
     more are not usable.
     """
     if not isinstance(text, str):
-        missing = text is None or text != text
-        return "has no text" if missing else f"holds {type(text).__name__} in place of a text"
+        return "has no text" if is_missing(text) else f"holds {type(text).__name__} in place of a text"
     if "\0" in text:
         return "holds a NUL byte (is the file binary or UTF-16?)"
     if is_blank(text):

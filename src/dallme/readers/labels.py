@@ -42,7 +42,8 @@ def decoded(column: Column) -> pa.ChunkedArray:
     """Converts a column to an Arrow array without dictionaries and views; NaN in Python values becomes null.
 
     Raises:
-        ValueError, TypeError, OverflowError: If Python values are of several kinds or do not fit.
+        ValueError, TypeError, OverflowError, pa.ArrowException: If values are of several kinds or of one
+            without an Arrow type, or do not fit.
     """
     chunks = pa.chunked_array([pa.array(column, from_pandas=True)]) if isinstance(column, list) else column
     kind = chunks.type.value_type if pa.types.is_dictionary(chunks.type) else chunks.type
@@ -63,8 +64,11 @@ def as_labels(column: Column, what: str) -> pa.Array:
     """
     try:
         labels = decoded(column)
-    except (ValueError, TypeError, OverflowError):
-        kinds = ", ".join(sorted({type(value).__name__ for value in column}))
+    except (ValueError, TypeError, OverflowError, pa.ArrowException):
+        values = column if isinstance(column, list) else None
+        kinds = (
+            column.type if values is None else ", ".join(sorted({type(value).__name__ for value in values}))
+        )
         raise InputError(
             f"{what}: expected labels of one kind, numbers that fit in 64 bits or names, found {kinds}"
         ) from None

@@ -26,7 +26,7 @@ from dallme.readers.memory import read_object, read_sequence
 from dallme.readers.rows import Choice, Column, Rows, choose
 from dallme.scale.base import Engine
 from dallme.text import nfc
-from dallme.validation import text_problem
+from dallme.validation import is_missing, text_problem
 
 
 def read(
@@ -159,7 +159,7 @@ def _label_names(column: Column) -> pa.Array | None:
     """Converts a column of class names, or returns None if it holds something else."""
     try:
         names = decoded(column)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, pa.ArrowException):
         return None
     return pa.concat_arrays(names.chunks) if pa.types.is_large_string(names.type) else None
 
@@ -201,7 +201,7 @@ def _load_row_ids(rows: Rows, name: str | None) -> np.ndarray:
         return np.arange(rows.count, dtype=np.int64) if rows.row_ids is None else rows.row_ids
     column = rows.load(name)
     values = column if isinstance(column, list) else column.to_pylist()
-    ids = [None if value is None or value != value or value == "" else str(value) for value in values]
+    ids = [None if is_missing(value) or str(value) == "" else str(value) for value in values]
     return np.array(ids, dtype=object)
 
 
