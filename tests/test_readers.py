@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -443,6 +444,25 @@ def test_an_error_of_the_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
         "the name and the network, "
         "or hand over a file"
     )
+
+
+def test_secrets_in_an_error_of_the_hub_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefgh/1")
+    monkeypatch.setenv("HF_ENDPOINT", "https://user:pa@ss@mirror.example")
+
+    def load(*args: Any, **options: Any) -> None:
+        raise ValueError(
+            f"GET {os.environ['HF_ENDPOINT']}/api?token=hf_abcdefgh%2F1 with {os.environ['HF_TOKEN']}"
+        )
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    with pytest.raises(InputError) as caught:
+        read("owner/name")
+    monkeypatch.setenv("HF_ENDPOINT", "http://user:pa@ss@mirror.example/path")
+    assert "in HF_ENDPOINT, found another for 'mirror.example'; " in _message("owner/name")
+    assert "ValueError: GET https://***@mirror.example/api?token=*** with ***; check" in str(caught.value)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert not any(secret in shown for secret in ("abcdefgh", "pa@ss", "ss@mirror"))
 
 
 def test_offline_the_hub_is_a_clear_error(tmp_path: Path) -> None:

@@ -181,9 +181,10 @@ def check_hub_address() -> None:
     """
     address = os.environ.get("HF_ENDPOINT", "").strip()
     if address and not is_private_line(address):
-        host = address.partition("@")[2] or address.partition("://")[2] or address  # without a password
+        authority = (address.partition("://")[2] or address).partition("/")[0]
+        host = authority.rpartition("@")[2]  # without a password
         raise InputError(
             "expected an address that begins with https:// in HF_ENDPOINT, found another for "
-            f"{host.partition('/')[0]!r}; models, data and your token must not travel unencrypted: "
+            f"{host!r}; models, data and your token must not travel unencrypted: "
             "give its https address, or reach it through a tunnel to localhost"
         )

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from dallme.errors import InputError
+from dallme.errors import InputError, redact
 
 #: Values of one column: an Arrow array, or Python values where the source is untyped (JSON) or not valid
 #: Unicode.
@@ -106,7 +106,7 @@ def readable_as(kind: str, name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, UnicodeDecodeError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
+        reason = redact(" ".join(str(error).split()))
         raise InputError(
             f"{name}: cannot be read as {kind} (is the file damaged or misnamed?): {reason}"
         ) from None
