@@ -197,6 +197,7 @@ def _joined(source: str, folder: Path, files: list[Path], opened: list[Rows], no
                 f"{head.source} and {rows.source} differ"
             )
     counts = [rows.count for rows in opened]
+    starts = [sum(counts[:number]) for number in range(len(counts))]
     names = [str(file.relative_to(folder)) for file in files]
     return replace(
         head,
@@ -205,6 +206,11 @@ def _joined(source: str, folder: Path, files: list[Path], opened: list[Rows], no
         load=lambda column: _concatenated([rows.load(column) for rows in opened]),
         parts=tuple(zip(names, counts, strict=True)) if len(files) > 1 else (),
         notes=notes,
+        problems={
+            start + row: problem
+            for start, rows in zip(starts, opened, strict=True)
+            for row, problem in rows.problems.items()
+        },
     )
 
 

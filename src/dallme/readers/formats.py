@@ -95,6 +95,8 @@ def read_delimited(path: Path, name: str, compression: str | None, delimiter: st
     Raises:
         InputError: If the file is empty, is not UTF-8, repeats a name in its header, has a row with more or
             fewer fields than the header, or a quote that is not closed.
+
+    Rows that repeat the header, and those whose quotes enclose other rows, are listed in `problems`.
     """
     with _text(path, name, compression) as file, _any_field_size():
         records = _records(file, name, delimiter)
@@ -102,6 +104,8 @@ def read_delimited(path: Path, name: str, compression: str | None, delimiter: st
         if not header:
             raise InputError(f"{name}: expected a header and rows, found an empty file")
         columns: list[list[str]] = [[] for _ in header]
+        problems: dict[int, str] = {}
+        quoted: list[tuple[int, int, int]] = []  # row, its line, and a column whose field could enclose rows
         for row, (line, record) in enumerate(records):
             if len(record) != len(header):
                 raise InputError(
@@ -109,11 +113,22 @@ def read_delimited(path: Path, name: str, compression: str | None, delimiter: st
                     f"found {len(record)} in row {row:,} (line {line:,}); "
                     "put fields that hold the delimiter in quotes"
                 )
-            for column, value in zip(columns, record, strict=True):
-                column.append(value)
+            if record == header:
+                problems[row] = f"repeats the header (line {line:,})"
+            for number, value in enumerate(record):
+                columns[number].append(value)
+                if "\n" in value and delimiter in value:
+                    quoted.append((row, line, number))
+    known = [{value for value in column if len(value) <= 64} for column in columns] if quoted else []
+    for row, line, number in quoted:
+        if enclosed := _enclosed_rows(columns[number][row], number, delimiter, known):
+            problems[row] = (
+                f"holds what looks like {enclosed} other rows in one field "
+                f"(line {line:,}: is a quote unpaired?)"
+            )
     names = tuple(field.strip() for field in header)
     by_name = dict(zip(names, columns, strict=True))
-    return Rows(name, len(columns[0]), names, by_name.__getitem__, names_hint=_HEADER_HINT)
+    return Rows(name, len(columns[0]), names, by_name.__getitem__, names_hint=_HEADER_HINT, problems=problems)
 
 
 def read_json(path: Path, name: str, compression: str | None) -> Rows:
@@ -152,6 +167,29 @@ def _records(file: IO[str], name: str, delimiter: str) -> Iterator[tuple[int, li
             ) from None
         if record:
             yield line, record
+
+
+def _enclosed_rows(field: str, number: int, delimiter: str, known: list[set[str]]) -> int:
+    """Counts the rows that a quoted field seems to enclose because of an unpaired quote.
+
+    A line of the field counts if it has the fields of a row, none of them blank, and one of them is a value
+    of the same column. Unlike in prose, no space follows a delimiter.
+
+    Args:
+        field: The field.
+        number: Its column.
+        delimiter: Character between two fields.
+        known: The short values of each column.
+    """
+    first, *lines = field.splitlines()
+    rows = [[*[""] * number, *first.split(delimiter)], *(line.split(delimiter) for line in lines[:-1])]
+    return sum(
+        len(row) == len(known)
+        and all(value.strip() for value in row[number if start == 0 else 0 :])
+        and not any(value[:1].isspace() for value in row[1:])
+        and any(value in known[column] for column, value in enumerate(row) if value and column != number)
+        for start, row in enumerate(rows)
+    )
 
 
 @contextmanager

@@ -13,11 +13,20 @@ from dallme.data import LabelledTexts
 from dallme.errors import InputError
 from dallme.readers.files import missing, read_file, read_folder, split_suffix
 from dallme.readers.hub import read_hub
-from dallme.readers.labels import Classes, align, as_labels, decoded, make_classes, missing_labels
+from dallme.readers.labels import (
+    Classes,
+    align,
+    as_labels,
+    decoded,
+    make_classes,
+    missing_labels,
+    similar_names,
+)
 from dallme.readers.memory import read_object, read_sequence
 from dallme.readers.rows import Choice, Column, Rows, choose
 from dallme.scale.base import Engine
-from dallme.validation import text_problem
+from dallme.text import nfc
+from dallme.validation import is_missing, text_problem
 
 
 def read(
@@ -103,13 +112,13 @@ def _build(rows: Rows, choice: Choice, *, drop_bad_rows: bool, like: LabelledTex
         declared = rows.classes.get(choice.label, {})
         labels = as_labels(rows.load(choice.label), what)
         unlabelled = missing_labels(labels, declared)
-    usable, notes = _usable_rows(rows, _problems(texts, unlabelled), drop_bad_rows)
+    usable, notes = _usable_rows(rows, _problems(rows, texts, unlabelled), drop_bad_rows)
     texts = [texts[row] for row in usable]
     row_ids = _load_row_ids(rows, choice.row_id)[usable]
     if choice.row_id is not None:
         _check_row_ids(row_ids, f"{rows.source}: column {choice.row_id!r}")
     if labels is None:
-        classes = Classes(np.zeros(len(texts), dtype=np.int64), {0: ""}, given=False)
+        classes = Classes(np.zeros(len(texts), dtype=np.int64), {0: ""}, own_ids=False)
     else:
         names = None if choice.label_name is None else _label_names(rows.load(choice.label_name))
         names = None if names is None else names.take(usable)
@@ -120,16 +129,17 @@ def _build(rows: Rows, choice: Choice, *, drop_bad_rows: bool, like: LabelledTex
         elif len(present := np.unique(classes.ids)) < 2:
             only = classes.names[int(present[0])]
             raise InputError(f"{what}: expected at least two classes, found only {only!r}")
-        notes += _repetitions(texts, classes.ids)
+        notes += (*similar_names(classes), *_repetitions(texts, classes.ids))
     notes = tuple(dict.fromkeys((*rows.notes, *choice.notes, *notes)))
-    return LabelledTexts(texts, classes.ids, classes.names, row_ids, rows.source, notes)
+    own_ids = rows.own_ids and classes.own_ids
+    return LabelledTexts(texts, classes.ids, classes.names, row_ids, rows.source, notes, own_ids=own_ids)
 
 
 def _load_texts(rows: Rows, name: str) -> list[Any]:
-    """Loads a text column; single values may still be unusable."""
+    """Loads a text column in Unicode form C; single values may still be unusable."""
     column = rows.load(name)
     if isinstance(column, list):
-        return column
+        return [nfc(text) if isinstance(text, str) else text for text in column]
     what = f"{rows.source}: column {name!r}"
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
@@ -138,26 +148,26 @@ def _load_texts(rows: Rows, name: str) -> list[Any]:
             f"{what}: expected texts, found values of type {kind}; choose the texts with --text-column"
         )
     try:
-        texts: list[Any] = column.to_pylist()
+        return [text if text is None else nfc(text) for text in column.to_pylist()]
     except UnicodeDecodeError:
         raise InputError(
             f"{what}: expected texts in UTF-8, found other bytes; write the file again as UTF-8"
         ) from None
-    return texts
 
 
 def _label_names(column: Column) -> pa.Array | None:
     """Converts a column of class names, or returns None if it holds something else."""
     try:
         names = decoded(column)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, pa.ArrowException):
         return None
     return pa.concat_arrays(names.chunks) if pa.types.is_large_string(names.type) else None
 
 
-def _problems(texts: list[Any], unlabelled: np.ndarray) -> dict[int, str]:
+def _problems(rows: Rows, texts: list[Any], unlabelled: np.ndarray) -> dict[int, str]:
     """Returns the position of each unusable row and the reason, in the order of the rows."""
     problems = {row: problem for row, text in enumerate(texts) if (problem := text_problem(text))}
+    problems |= rows.problems
     for row in np.flatnonzero(unlabelled).tolist():
         problems.setdefault(row, "has no label")
     return dict(sorted(problems.items()))
@@ -191,7 +201,7 @@ def _load_row_ids(rows: Rows, name: str | None) -> np.ndarray:
         return np.arange(rows.count, dtype=np.int64) if rows.row_ids is None else rows.row_ids
     column = rows.load(name)
     values = column if isinstance(column, list) else column.to_pylist()
-    ids = [None if value is None or value != value or value == "" else str(value) for value in values]
+    ids = [None if is_missing(value) or str(value) == "" else str(value) for value in values]
     return np.array(ids, dtype=object)
 
 
