@@ -36,6 +36,21 @@ SET_FILES = frozenset(
     {"README.md", "audit.json", "changes.json", "manifest.json", "report.html", "train.parquet"}
 )
 
+#: The same for the folder of an inverter.
+INVERTER_FILES = frozenset(
+    {
+        "README.md",
+        "config.json",
+        "inverter.json",
+        "model.safetensors",
+        "special_tokens.json",
+        "tokenizer.json",
+    }
+)
+
+#: Names of all files that dallme writes into a folder.
+_KNOWN_FILES = SET_FILES | INVERTER_FILES
+
 #: Record of the files that dallme wrote into a folder: name to SHA-256 of the content.
 RECORD = ".dallme-files.json"
 
@@ -79,7 +94,7 @@ class _Journal:
             raise _JournalError(f"its journal is damaged ({type(error).__name__})") from None
         if not intact:
             raise _JournalError("its journal is damaged (checksum)")
-        foreign = sorted({*journal.files, *journal.outdated} - SET_FILES - {RECORD})
+        foreign = sorted({*journal.files, *journal.outdated} - _KNOWN_FILES - {RECORD})
         if foreign:
             raise _JournalError(f"its journal names {foreign[0]!r}, which is no file of a distilled set")
         return journal
@@ -133,8 +148,14 @@ def check_own(path: Path, names: Iterable[str]) -> None:
         OutputError: If one is somebody else's; it names the file.
     """
     record = _read_record(path)
+    try:
+        journal = _read_journal(path)
+    except _JournalError:
+        journal = None  # the write itself reports it
+    committed = journal.files if journal else {}  # checked by the writer that was killed
     for name in names:
-        if os.path.lexists(path / name) and not _is_own(path / name, record):
+        exists = name not in committed and os.path.lexists(path / name)
+        if exists and not _is_own(path / name, record):
             raise OutputError(
                 f"expected to replace only files that dallme wrote, found {str(path / name)!r}, which is another or was "
                 "changed since; nothing was written; move it away, or choose another --output"
@@ -172,7 +193,7 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
 
     Args:
         path: The folder.
-        files: Name to content; names are among :data:`SET_FILES`.
+        files: Name to content; names are among :data:`SET_FILES` or :data:`INVERTER_FILES`.
         overwrite: Whether files that stand there may be replaced.
         outdated: Names of files that are removed if they are not among `files`: they tell of what stood there before.
 
@@ -181,10 +202,10 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
 
     Raises:
         OutputError: As :func:`check`, or if the disk is full.
-        ValueError: If a name is not among :data:`SET_FILES`.
+        ValueError: If a name is not among those.
     """
-    if foreign := sorted({*files, *outdated} - SET_FILES):
-        raise ValueError(f"expected names among {sorted(SET_FILES)}, found {foreign[0]!r}")
+    if foreign := sorted({*files, *outdated} - _KNOWN_FILES):
+        raise ValueError(f"expected names among {sorted(_KNOWN_FILES)}, found {foreign[0]!r}")
     check(path, overwrite=overwrite)
     target = path.resolve()
     staged: Path | None = None
@@ -193,6 +214,7 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
         with folder_lock(target.parent) as locked:
             _finish(target)
             check(path, overwrite=overwrite)  # another process may have written it since
+            check_own(path, files)
             exists = target.is_dir()
             place = target if exists else target.parent
             if locked:
@@ -251,7 +273,7 @@ def _read_record(path: Path) -> dict[str, str] | None:
     """The files that dallme wrote in a folder with their sums; None for a folder of version 0.1, which has no record."""
     try:
         document = json.loads(_read_regular(path / RECORD, _MAX_JOURNAL))
-        return {str(name): str(digest) for name, digest in document["files"].items() if name in SET_FILES}
+        return {str(name): str(digest) for name, digest in document["files"].items() if name in _KNOWN_FILES}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # missing, or not ours
 
@@ -273,6 +295,8 @@ def _is_own(path: Path, record: Mapping[str, str] | None) -> bool:
     content = path.read_bytes()
     if record is not None:
         return _digest(content) in record.get(path.name, "").split()
+    if path.name in INVERTER_FILES and (path.parent / "inverter.json").is_file():
+        return path.name != "README.md" or content.startswith(b"# Inverter for ")
     marks = {
         "README.md": (b"dallme",),
         "audit.json": (b'"thresholds"', b'"failures"'),
@@ -281,7 +305,7 @@ def _is_own(path: Path, record: Mapping[str, str] | None) -> bool:
         "report.html": (b"<html", b"dallme"),
         "train.parquet": (b"PAR1", b"label_text", b"member_rows"),
     }
-    return all(mark in content for mark in marks[path.name])
+    return path.name in marks and all(mark in content for mark in marks[path.name])
 
 
 def is_distilled(path: Path) -> bool:
@@ -325,6 +349,33 @@ def read_files(path: Path, names: Iterable[str]) -> dict[str, bytes]:
         f"expected a whole distilled set in {str(path)!r}, found an unfinished write in {COMMITTED}: {problem}; "
         "nothing was changed; write the set again, or remove that folder if you do not need it"
     )
+
+
+def locate_files(path: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Finds files of a folder, staged or in place, as a finished write would leave them; nothing is changed.
+
+    For files that are too large to be read as a whole; see :func:`read_files`.
+
+    Args:
+        path: The folder.
+        names: Names of files, which need not exist.
+
+    Raises:
+        InputError: If a staged write in the folder is damaged.
+    """
+    try:
+        journal = _read_journal(path)
+        sums = journal.files if journal else {}
+        staged = [name for name in sums if _is_regular(path / COMMITTED / name)]
+        for name in staged:
+            if _digest(_read_regular(path / COMMITTED / name)) != sums[name]:
+                raise _JournalError(f"{name!r} is damaged (checksum)")
+    except (_JournalError, OSError) as error:
+        raise InputError(
+            f"expected a whole folder at {str(path)!r}, found an unfinished write in {COMMITTED}: {error}; "
+            "nothing was changed; write it again, or remove that folder if you do not need it"
+        ) from None
+    return {name: path / COMMITTED / name if name in staged else path / name for name in names}
 
 
 def finish(path: Path) -> None:

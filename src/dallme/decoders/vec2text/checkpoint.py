@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import glob
 import json
 import os
 import shutil
@@ -16,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dallme.atomic import atomic_write, checksum, folder_lock, remove_stale, sync_folder, write_new
+from dallme.atomic import atomic_write, checksum, folder_lock, remove_stale
+from dallme.dataset.folder import COMMITTED, INVERTER_FILES, PARTIAL, check, check_own, locate_files, write
 from dallme.decoders.vec2text.corpus import Drafts
 from dallme.decoders.vec2text.model import FILE, InverterConfig, wrap_tokenizer
 from dallme.errors import InputError, OutputError
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 
-#: Endings of a folder that is being written, and of one that it replaces.
-_NEW, _OLD = ".new", ".old"
 _MODEL, _TOKENIZER, _SPECIAL, _CARD = "config.json", "tokenizer.json", "special_tokens.json", "README.md"
 _OPTIONS, _STATE, _DRAFTS = "options.json", "state.safetensors", "drafts.safetensors"
 
@@ -42,14 +39,14 @@ def save(
     """Writes an inverter, with weights as float16 to halve the file.
 
     Args:
-        folder: The folder, which is written whole or not at all.
+        folder: The folder; the new files appear all or none, and other files stay.
         model: The model.
         tokenizer: Its tokenizer.
         config: Its record.
         overwrite: Whether an inverter in the folder is replaced.
 
     Raises:
-        OutputError: If the folder exists, or cannot be written.
+        OutputError: As :func:`check_new`, or if the folder cannot be written.
     """
     from safetensors.torch import save as to_bytes
 
@@ -64,7 +61,10 @@ def save(
         FILE: config.to_json().encode(),
         _CARD: card(config).encode(),
     }
-    write_folder(folder, files, overwrite=overwrite)
+    try:
+        write(folder, files, overwrite=overwrite)
+    except OutputError as error:
+        raise OutputError(f"{error}; the checkpoints stay: continue with --resume") from error
 
 
 def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, InverterConfig]:
@@ -85,9 +85,10 @@ def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, 
 
     folder = Path(folder)
     config = InverterConfig.read(folder)
+    files = locate_files(folder, INVERTER_FILES)
     try:
-        model = _new_model(folder, config)
-        stored = load_file(folder / WEIGHTS)
+        model = _new_model(files[_MODEL].parent, config)
+        stored = load_file(files[WEIGHTS])
         weights = {
             name: value.float() if value.is_floating_point() else value for name, value in stored.items()
         }
@@ -96,8 +97,8 @@ def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, 
         if lacking or unexpected:
             problem = "missing" if lacking else "of no use"
             raise ValueError(f"weights {(lacking or unexpected)[0]!r} are {problem}")
-        special = json.loads((folder / _SPECIAL).read_text(encoding="utf-8"))
-        tokenizer = wrap_tokenizer(Tokenizer.from_file(str(folder / _TOKENIZER)), **special)
+        special = json.loads(files[_SPECIAL].read_text(encoding="utf-8"))
+        tokenizer = wrap_tokenizer(Tokenizer.from_file(str(files[_TOKENIZER])), **special)
     except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
@@ -142,64 +143,37 @@ def _half(value: torch.Tensor) -> torch.Tensor:
     return (half if half.isfinite().all() else value.float()).contiguous()
 
 
-def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool = False) -> None:
-    """Writes a folder whole or not at all; other processes that write beside it wait.
-
-    Raises:
-        OutputError: If it exists, or the disk is full.
-    """
-    staged: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with folder_lock(path.parent) as locked:
-            if locked:
-                _remove_left_over(path, _NEW)
-            staged = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_NEW, dir=path.parent))
-            for name, content in files.items():
-                write_new(staged / name, content)
-            staged.chmod(0o755)
-            sync_folder(staged)
-            check_new(path, overwrite=overwrite)
-            if path.exists():
-                old = staged.with_suffix(_OLD)
-                os.replace(path, old)
-                os.replace(staged, path)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                os.replace(staged, path)
-            sync_folder(path.parent)
-            if locked:
-                _remove_left_over(path, _OLD)  # of a process that was killed between the two steps above
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else error.strerror or str(error)
-        raise OutputError(
-            f"expected to write an inverter to {str(path)!r}, could not: {reason}; make room, then --resume"
-        ) from error
-    finally:
-        if staged is not None:
-            shutil.rmtree(staged, ignore_errors=True)
-
-
-def _remove_left_over(path: Path, ending: str) -> None:
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*{ending}"):
-        shutil.rmtree(left, ignore_errors=True)
-
-
 def check_new(path: Path, *, overwrite: bool) -> None:
-    """Checks that an inverter can be written to a folder.
+    """Checks, before any work is done, that an inverter can be written to a folder.
 
     Raises:
-        OutputError: If something is there that may not be replaced; with `overwrite` only an inverter may.
+        OutputError: If something is there that may not be replaced. With `overwrite` only files of an inverter
+            may that dallme wrote; other files stay.
     """
-    if not path.exists():
-        return
-    if not overwrite:
-        raise OutputError(f"expected a new folder, found {str(path)!r}; choose another, or --overwrite")
-    if not path.is_dir() or (any(path.iterdir()) and not (path / FILE).is_file()):
+    check(path, overwrite=overwrite)
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    if names and not names & {FILE, COMMITTED}:
         raise OutputError(
             f"expected an inverter to replace, found something else at {str(path)!r}; choose another folder"
         )
+    check_own(path, sorted(INVERTER_FILES))
+
+
+def try_writing(path: Path) -> None:
+    """Makes and removes a folder where :func:`save` will make one.
+
+    Raises:
+        OutputError: If that fails, for example because the name is too long.
+    """
+    target = path.resolve()
+    try:
+        place = target if target.is_dir() else target.parent
+        os.rmdir(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=PARTIAL, dir=place))
+    except OSError as error:
+        raise OutputError(
+            f"expected to write an inverter to {str(path)!r}, could not: {error.strerror or error}; "
+            "nothing was trained; choose another folder"
+        ) from error
 
 
 def card(config: InverterConfig) -> str:

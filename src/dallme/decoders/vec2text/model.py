@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dallme.data import Fingerprint
+from dallme.dataset.folder import locate_files
 from dallme.decoders.vec2text.generation import NO_REPEAT, TokenSampler, write_tokens
 from dallme.errors import InputError
 
@@ -84,7 +85,7 @@ class InverterConfig:
             InputError: If there is none, or it is damaged.
         """
         try:
-            content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+            content = json.loads(locate_files(folder, [FILE])[FILE].read_text(encoding="utf-8"))
             unknown = sorted(set(content) - {each.name for each in fields(cls)})
             if unknown:
                 raise ValueError(f"unknown fields {unknown}")
