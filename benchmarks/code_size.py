@@ -186,9 +186,7 @@ def _by_folder(counts: dict[str, int]) -> dict[str, int]:
 
 def main() -> None:
     """Prints the counts, or writes them to a file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("tree", nargs="?", type=Path, default=HERE.parent / "src" / "dallme")
     parser.add_argument("--signature", action="append", default=[], metavar="MODULE:NAME")
     parser.add_argument("--output", type=Path)

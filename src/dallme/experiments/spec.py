@@ -250,8 +250,11 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
         InputError: If the file cannot be read, or a value has the wrong type.
     """
     if not name.endswith(SUFFIX):
-        if name not in experiment_names():
-            raise UnknownNameError("experiment", name, experiment_names())
+        if name not in (names := experiment_names()):
+            error = UnknownNameError("experiment", name, names)
+            if similar := [each for each in names if each.startswith(name)]:
+                raise InputError(f"{error}. Did you mean {' or '.join(similar)}?")
+            raise error
         return parse_experiment((_folder() / f"{name}{SUFFIX}").read_text(encoding="utf-8"), name, overrides)
     try:
         text = Path(name).read_text(encoding="utf-8")
