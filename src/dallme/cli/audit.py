@@ -67,7 +67,9 @@ def audit(
     texts = data.read(source)
     held_out = data.read(test, like=texts) if test else None
     print_notes([*texts.notes, *(held_out.notes if held_out else ())])
-    inputs = gather(distilled, texts, embedder=embedder, store=options.writable_store(store), progress=progress)
+    inputs = gather(
+        distilled, texts, embedder=embedder, store=options.writable_store(store), progress=progress
+    )
     result = examine(
         inputs,
         test=held_out,

@@ -214,7 +214,9 @@ def writable_store(given: Path | None) -> Path | None:
     named = given is not None or os.environ.get("DALLME_STORE")
     if named or (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
         return folder
-    _note_once(f"vectors are not kept: {folder} cannot be written; name a folder with --store or DALLME_STORE")
+    _note_once(
+        f"vectors are not kept: {folder} cannot be written; name a folder with --store or DALLME_STORE"
+    )
     return None
 
 

@@ -80,9 +80,7 @@ def review(
         session.page(guard.secret)  # errors of the page are shown here, not in the browser
         if not is_loopback(host):
             print_notes(
-                [
-                    f"others can reach {host}, and texts and token go unencrypted; use a network you trust"
-                ]
+                [f"others can reach {host}, and texts and token go unencrypted; use a network you trust"]
             )
         _announce(versions, server.address(guard), json=json)
         if browser:
