@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dallme.audit.inputs import AuditInput
+from dallme.auditing.inputs import AuditInput
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.dataset import DistilledDataset, Lineage
 

@@ -32,7 +32,7 @@ LAYERS = (
     {"baselines"},
     {"dataset"},
     {"distiller"},
-    {"evaluation", "audit"},
+    {"evaluation", "auditing"},
     {"experiments", "report"},
     {"review"},
     {"cli"},

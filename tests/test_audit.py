@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dallme.audit.audit import Thresholds, audit
-from dallme.audit.inputs import AuditInput, check_same, gather
-from dallme.audit.personal import Scanner
-from dallme.audit.readability import measure, perplexity_of
+from dallme.auditing.audit import Thresholds, audit
+from dallme.auditing.inputs import AuditInput, check_same, gather
+from dallme.auditing.personal import Scanner
+from dallme.auditing.readability import measure, perplexity_of
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.dataset import DistilledDataset, Lineage
 from dallme.dataset.card import check_audit, parse_audit

@@ -435,7 +435,7 @@ def test_duplicates_and_overlap_are_said(dallme, reviews: Path, tmp_path: Path) 
     )
     assert status == 0
     assert "1 row" in err
-    assert "80 of 80 test rows have a text that stands in the source as well" in err
+    assert "80 of 80 test rows have a text that is in the source as well" in err
 
 
 def test_int_labels_keep_their_ids(dallme, tmp_path: Path) -> None:

@@ -24,10 +24,9 @@ from dallme.evaluation.curve import (
     default_budgets,
     find_knee,
     find_level,
-    knee,
-    smallest_recovering,
 )
 from dallme.evaluation.evaluate import Score, make_classifiers
+from dallme.evaluation.protocol import DEFAULT
 from dallme.evaluation.results import ResultStore
 
 WORDS = {0: ["dull", "poor", "weak", "grim", "sad"], 1: ["fine", "warm", "good", "great", "bright"]}
@@ -101,7 +100,7 @@ def test_each_point_is_what_compare_says() -> None:
     assert found.methods == methods
     for place, count in enumerate((1, 4)):
         distiller = Distiller(per_class=count, embedder="hashing", seed=3)
-        table = compare(distiller, distiller.run(texts), test, [*methods, "full"], judges, runs=2)
+        table = compare(distiller, distiller.run(texts), test, [*methods, "full"], judges, protocol=DEFAULT.with_sets(2))
         for row in table.methods[:-1]:
             for expected in row.scores:
                 score = found.scores[row.method, expected.classifier][place]
@@ -175,7 +174,7 @@ def test_budgets_of_one_size_are_measured_once() -> None:
     found = curve(distiller, texts, texts, budgets, ["nearest"], make_classifiers(["nb"]))
     assert [step.texts for step in found.steps] == [2, 6]
     assert found.notes == (
-        "20 of 20 test rows have a text that stands in the source as well",
+        "20 of 20 test rows have a text that is in the source as well",
         "2% of the rows come to 2 texts, as 1% of the rows do; they are measured once",
     )
 
@@ -210,34 +209,32 @@ def test_the_size_that_reaches_a_level() -> None:
 
 def test_findings_in_words() -> None:
     grows = drawn([0.45, 0.6, 0.7, 0.792, 0.8, 0.81])
-    found = knee(grows, "ours")
+    found = grows.knee("ours")
     assert found.words == "ours: knee at 10 texts a class: 0.792 (88.0% of full data)"
     assert found.as_dict()["per_class"] == 10
     assert found.recovered == pytest.approx(0.88)
-    found = smallest_recovering(
-        grows, "ours", 0.8
-    )  # 0.72, a fifth and a bit of the way from 10 to 20 texts in all
+    found = grows.smallest_recovering("ours", 0.8)  # 0.72, a bit more than a fifth of the way from 10 to 20
     assert (
         found.words
         == "ours: 80% of the full data's accuracy at 10 texts a class: 0.792 (88.0% of full data); "
         + ("on a line between the measured, at 12 texts in all")
     )
     assert found.interpolated_texts == pytest.approx(10 + 10 * 0.02 / 0.092)
-    assert smallest_recovering(grows, "ours", 0.5).words == (
+    assert grows.smallest_recovering("ours", 0.5).words == (
         "ours: 50% of the full data's accuracy at 1 text a class: 0.450 (50.0% of full data)"
     )
-    found = smallest_recovering(grows, "ours", 0.95)
+    found = grows.smallest_recovering("ours", 0.95)
     assert (
         found.words
         == "ours: 95% of the full data's accuracy is not reached; the most is at 50 texts a class: 0.810 (90.0% of full data)"
     )
     assert found.step is None
-    assert knee(drawn([0.5, 0.6]), "ours").words == "ours: no knee, which takes at least 3 budgets, found 2"
-    assert knee(drawn([0.5, 0.51, 0.53, 0.8]), "ours").words == (
+    assert drawn([0.5, 0.6]).knee("ours").words == "ours: no knee, which takes at least 3 budgets, found 2"
+    assert drawn([0.5, 0.51, 0.53, 0.8]).knee("ours").words == (
         "ours: no knee: up to 10 texts a class the gain does not slow down"
     )
     with pytest.raises(InputError, match=r"expected the share to recover in \(0, 1\], found 90"):
-        smallest_recovering(grows, "ours", 90)
+        grows.smallest_recovering("ours", 90)
 
 
 def test_classifiers_are_averaged() -> None:
@@ -247,7 +244,7 @@ def test_classifiers_are_averaged() -> None:
     )
     assert uneven.average("ours").tolist() == pytest.approx([0.65, 0.7, 0.65])
     assert uneven.full_accuracy == pytest.approx(0.8)
-    assert smallest_recovering(uneven, "ours", 0.85).step == two.steps[1]
+    assert uneven.smallest_recovering("ours", 0.85).step == two.steps[1]
 
 
 @pytest.mark.parametrize(("name", "start"), [("c.png", b"\x89PNG"), ("c.SVG", b"<?xml"), ("c.pdf", b"%PDF")])

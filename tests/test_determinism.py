@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dallme import DistilledDataset, Distiller, registry
-from dallme.audit.inputs import AuditInput
+from dallme.auditing.inputs import AuditInput
 from dallme.data import LabelledTexts, LabelledVectors, canonical_order
 from dallme.dataset.distilled import TABLE
 from dallme.embedders.hashing import HashingEmbedder

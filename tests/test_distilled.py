@@ -180,7 +180,7 @@ def _same(one: DistilledDataset, other: DistilledDataset) -> None:
 def test_what_is_saved_is_loaded(tmp_path: Path, ids: tuple[Any, ...]) -> None:
     distilled = _distilled(ids)
     assert distilled.save(tmp_path / "new" / "out") == tmp_path / "new" / "out"
-    assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == FILES
+    assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == FILES | {folder.RECORD}
     _same(DistilledDataset.load(str(tmp_path / "new" / "out")), distilled)
 
 
@@ -232,6 +232,7 @@ def test_a_folder_that_is_no_distilled_dataset_is_an_error(
             InputError, match="expected a distilled dataset in .*, found files that cannot be read: "
         ):
             DistilledDataset.load(tmp_path / "out")
+        (tmp_path / "out" / file).unlink()  # it is not ours any more
         distilled.save(tmp_path / "out", overwrite=True)
     pd.DataFrame({"text": ["a"], "label": [0]}).to_parquet(tmp_path / "out" / "train.parquet")
     with pytest.raises(InputError, match="found files that cannot be read: "):
@@ -327,7 +328,11 @@ CONTENT = {"README.md": b"new a", "train.parquet": b"new b"}
 
 
 def _entries(path: Path) -> dict[str, bytes]:
-    return {str(entry.relative_to(path)): entry.read_bytes() for entry in path.rglob("*") if entry.is_file()}
+    return {
+        str(entry.relative_to(path)): entry.read_bytes()
+        for entry in path.rglob("*")
+        if entry.is_file() and entry.name != folder.RECORD
+    }
 
 
 def test_a_missing_or_empty_folder_is_filled(tmp_path: Path) -> None:
@@ -369,8 +374,8 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
 
 
 def test_overwriting_removes_what_tells_of_the_old_set(tmp_path: Path) -> None:
-    for name in ("report.html", "audit.json", "mine.txt"):
-        (tmp_path / name).write_bytes(b"old")
+    folder.write(tmp_path, {"report.html": b"old", "audit.json": b"old"}, overwrite=True)
+    (tmp_path / "mine.txt").write_bytes(b"old")
     _distilled().save(tmp_path, overwrite=True, beside={"audit.json": b"new"})
     held = _entries(tmp_path)
     assert set(held) == {"README.md", "audit.json", "manifest.json", "mine.txt", "train.parquet"}
@@ -378,7 +383,7 @@ def test_overwriting_removes_what_tells_of_the_old_set(tmp_path: Path) -> None:
 
 
 def test_overwriting_keeps_foreign_files(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_bytes(b"old a")
+    folder.write(tmp_path, {"README.md": b"old a"}, overwrite=True)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "mine").write_bytes(b"mine")
     folder.check(tmp_path, overwrite=True)
@@ -434,8 +439,10 @@ def test_a_full_disk_leaves_everything_as_it_was(
     out = tmp_path / "out"
     if before is not None:
         out.mkdir()
-        for name, content in before.items():
-            (out / name).write_bytes(content)
+        own = {name: content for name, content in before.items() if name in folder.SET_FILES}
+        folder.write(out, own, overwrite=True)
+        for name in before.keys() - own.keys():
+            (out / name).write_bytes(before[name])
     written: list[Path] = []
     write = folder.write_new
 
@@ -490,9 +497,8 @@ def test_a_killed_overwrite_is_read_whole_and_finished_by_the_next_writer(
 ) -> None:
     """Readers see the new files and change nothing; the files that stood there are never mixed with them."""
     out = tmp_path / "out"
-    out.mkdir()
-    for name, content in {"README.md": b"old a", "audit.json": b"old", "mine": b"mine"}.items():
-        (out / name).write_bytes(content)
+    folder.write(out, {"README.md": b"old a", "audit.json": b"old"}, overwrite=False)
+    (out / "mine").write_bytes(b"mine")
     moved: list[str] = []
 
     def killed(*paths: Path) -> None:

@@ -15,6 +15,7 @@ from dallme.data import LabelledTexts
 from dallme.errors import InputError, UnknownNameError
 from dallme.evaluation.compare import check_methods, compare
 from dallme.evaluation.evaluate import Score, check_classifiers, evaluate, make_classifiers, overlap_note
+from dallme.evaluation.protocol import DEFAULT, Protocol
 from dallme.readers import read
 
 
@@ -40,7 +41,7 @@ def test_figures_by_hand() -> None:
     train = labelled(["a b", "c d", "e f"], [1, 1, 0])
     test = labelled(["w", "x", "y", "z"], [1, 1, 1, 0])
     full = labelled(["a", "b", "c"], [0, 0, 1])
-    (score,) = evaluate(train, test, {"majority": Majority()}, full=full, runs=2)
+    (score,) = evaluate(train, test, {"majority": Majority()}, full=full, protocol=Protocol(sets=2))
     # Seed 0 guesses yes: three of four are right; F1 of yes is 6/7, of no 0. Seed 1 guesses no: one of four; F1 of no is 2/5.
     assert score.accuracies == (0.75, 0.25)
     assert score.macro_f1s == pytest.approx((3 / 7, 1 / 5))
@@ -79,7 +80,7 @@ def test_names_and_aliases() -> None:
 def test_overlap_is_counted_by_test_rows() -> None:
     source = labelled(["a", "b"], [0, 1])
     assert overlap_note(source, labelled(["a", "a", "c"], [0, 0, 1])) == (
-        "2 of 3 test rows have a text that stands in the source as well",
+        "2 of 3 test rows have a text that is in the source as well",
     )
     assert overlap_note(source, labelled(["c"], [0])) == ()
 
@@ -91,7 +92,7 @@ def test_compare_draws_and_order() -> None:
     distiller = Distiller(per_class=2, embedder="hashing")
     distillation = distiller.run(source)
     judges = make_classifiers(["nb"])
-    found = compare(distiller, distillation, test, ["extractive", "random", "full"], judges, runs=3)
+    found = compare(distiller, distillation, test, ["extractive", "random", "full"], judges, protocol=DEFAULT.with_sets(3))
     assert [(row.method, row.texts, row.draws) for row in found.methods] == [
         ("extractive", 4, 3),
         ("random", 4, 10),
@@ -199,7 +200,7 @@ def test_the_published_sets_of_dilm_are_a_contestant(shared_data: Path) -> None:
     sets = [read(file) for file in sorted(folder.glob("*.jsonl"))]
     source = labelled(list(sets[0].texts), sets[0].labels.tolist())
     distiller = Distiller(per_class=2, embedder="hashing")
-    judges = make_classifiers(["nb", "elr"], distiller)
+    judges = make_classifiers(["nb", "elr"], distiller.cached_embedder)
     found = compare(distiller, distiller.run(source), sets[1], ["random"], judges, candidates={"dilm": sets})
     assert [(row.method, row.texts, row.draws) for row in found.methods] == [
         ("random", 4, 10),

@@ -18,7 +18,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from dallme.audit.inputs import gather
+from dallme.auditing.inputs import gather
 from dallme.cli.main import _status
 from dallme.data import LabelledTexts
 from dallme.dataset import DistilledDataset, Lineage

@@ -17,7 +17,7 @@ from dallme.embedders.hashing import HashingEmbedder
 from dallme.readers import read
 from dallme.text import sentences, words
 
-#: Language to what is said of all films, what of good and of bad ones, and what ends a sentence.
+#: Language to neutral, positive and negative phrases, and the end of a sentence.
 PHRASES = {
     "zh": (
         ["我昨天晚上看了这部电影", "导演在国内很有名"],
@@ -55,7 +55,7 @@ PHRASES = {
 
 
 def corpus(language: str, rows: int = 60) -> tuple[list[str], list[int]]:
-    """Films told of in a language: what is said of all, and something good or bad."""
+    """Film reviews in a language: neutral phrases with positive or negative ones, and their labels."""
     both, good, bad, end = PHRASES[language]
     rng, texts = np.random.default_rng(0), []
     for row in range(rows):

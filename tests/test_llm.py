@@ -347,16 +347,16 @@ def test_both_prices_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_account_counts_what_is_read_and_written() -> None:
-    ledger = CostTracker(Price(1.0, "", 10.0), max_usd=1e-3)
-    ledger.begin(Usage(100, 50))
-    ledger.settle(Usage(100, 50), Usage(90, 20))
-    ledger.begin(Usage(100, 50))
-    ledger.lose(Usage(100, 50))
-    assert (ledger.used, ledger.lost) == (Usage(90, 20), Usage(100, 50))
-    assert ledger.spent_usd == pytest.approx(290e-6)
+    costs = CostTracker(Price(1.0, "", 10.0), max_usd=1e-3)
+    costs.begin(Usage(100, 50))
+    costs.settle(Usage(100, 50), Usage(90, 20))
+    costs.begin(Usage(100, 50))
+    costs.lose(Usage(100, 50))
+    assert (costs.used, costs.lost) == (Usage(90, 20), Usage(100, 50))
+    assert costs.spent_usd == pytest.approx(290e-6)
     with pytest.raises(BudgetError):
-        ledger.begin(Usage(11, 10))
-    ledger.begin(Usage(10, 10))
+        costs.begin(Usage(11, 10))
+    costs.begin(Usage(10, 10))
 
 
 # Kept answers

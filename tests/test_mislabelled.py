@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from dallme.audit.audit import audit
-from dallme.audit.inputs import AuditInput
-from dallme.audit.mislabelled import _distinct, _Hit, mislabelled
+from dallme.auditing.audit import audit
+from dallme.auditing.inputs import AuditInput
+from dallme.auditing.mislabelled import _distinct, _Hit, mislabelled
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.dataset import DistilledDataset, Lineage
 from dallme.report.summary import audit_rows
@@ -87,7 +87,7 @@ def test_what_a_cluster_leaves_at_its_rim_has_to_be_unlikely_by_itself(share: fl
 
 
 def test_rows_that_were_not_looked_at_are_reported_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dallme.audit.mislabelled.LOOKED_AT", 1500)
+    monkeypatch.setattr("dallme.auditing.mislabelled.LOOKED_AT", 1500)
     vectors, labels = clouds()
     planted = plant(vectors, labels, 0, 1)
     (found,) = mislabelled(of(vectors, labels))

@@ -1,4 +1,4 @@
-"""What embedding would take, before it is done; and the options of services on the command line."""
+"""Cost of embedding, before it is done; and the options of services on the command line."""
 
 from __future__ import annotations
 

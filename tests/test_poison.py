@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dallme import Distiller
-from dallme.audit.audit import audit
-from dallme.audit.inputs import AuditInput
-from dallme.audit.poison import suspects
+from dallme.auditing.audit import audit
+from dallme.auditing.inputs import AuditInput
+from dallme.auditing.poison import suspects
 from dallme.data import LabelledTexts
 
 WORDS = {

@@ -23,6 +23,7 @@ from dallme.cli.main import _status
 from dallme.cli.options import make_protocol
 from dallme.data import LabelledTexts
 from dallme.dataset.tables import comparison_cells, comparison_table, star_note
+from dallme.embedders.cache import CachedEmbedder
 from dallme.errors import InputError, MissingDependencyError, UnknownNameError
 from dallme.evaluation.compare import Comparison, MethodResult, check_methods, compare
 from dallme.evaluation.evaluate import Score, check_classifiers, evaluate, make_classifiers, score
@@ -208,7 +209,7 @@ def test_a_folder_that_cannot_be_written_costs_no_result(tmp_path: Path) -> None
     )
     assert found.accuracy == 0.5
     assert progress.notes == [
-        f"a result cannot be kept in {tmp_path / 'file'}: Not a directory; it is made anew next time"
+        f"a result cannot be stored in {tmp_path / 'file'}: Not a directory; it is computed again next time"
     ]
 
 
@@ -218,7 +219,7 @@ def test_what_an_unknown_embedder_gives_is_not_kept(tmp_path: Path) -> None:
             return np.array([[len(text), 1.0] for text in texts])
 
     def probe(embedder: Any) -> Classifier:
-        return make_classifiers(["elr"], Distiller(per_class=1, embedder=embedder))["embedding-lr"]
+        return make_classifiers(["elr"], CachedEmbedder(embedder))["embedding-lr"]
 
     assert result_key(probe(Encoder()), rows(4), rows(4), 0) is None
     known = result_key(probe("hashing"), rows(4), rows(4), 0)
@@ -309,7 +310,7 @@ def test_how_often_each_method_and_classifier_is_run(
     distiller = Distiller(per_class=2, embedder="hashing", decoder="nearest", seed=4, progress=progress)
     methods, judges = ["nearest", "random", "herding", "full"], {"plain": Plain(), "neural": Neural()}
     run = distiller.run(sentences(10))
-    found = compare(distiller, run, rows(4), methods, judges, runs=runs, protocol=protocol)
+    found = compare(distiller, run, rows(4), methods, judges, protocol=protocol.with_sets(runs))
     counted = [(row.draws, *(len(made.accuracies) for made in row.scores)) for row in found.methods]
     assert counted == expected
     tuned = (
@@ -353,7 +354,7 @@ def test_texts_of_a_candidate_that_are_tested_on_are_counted() -> None:
     found = compare(
         distiller, run, test, [], {"spy": Plain()}, candidates={"theirs": theirs, "clean": [rows(4, "b")]}
     )
-    assert found.notes == ("2 of 8 texts of candidate 'theirs' stand in the test set: its row is too good",)
+    assert found.notes == ("2 of 8 texts of candidate 'theirs' are in the test set: its accuracy is inflated",)
 
 
 def test_the_steps_on_the_full_data_can_be_capped() -> None:

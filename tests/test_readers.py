@@ -1,4 +1,4 @@
-"""Every source that can be read, and every way in which it can be unusable."""
+"""Readers: every kind of source, its columns, labels and unusable rows."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_every_format_gives_the_same_texts(tmp_path: Path, format: str, compress
     assert data.notes == ()
 
 
-def test_arrow_streams_are_told_from_arrow_files_by_their_content(tmp_path: Path) -> None:
+def test_arrow_streams_and_files_differ_by_their_content(tmp_path: Path) -> None:
     assert list(read(_arrow(tmp_path / "a.arrow", pa.ipc.new_stream)).texts) == TEXTS
 
 
@@ -154,7 +154,7 @@ def test_csv_of_any_text_comes_back_as_it_was(
     assert list(read(path, like=_like({0: "0", 1: "1"})).texts) == texts
 
 
-def test_long_csv_fields_are_read_and_the_limit_of_csv_is_put_back(tmp_path: Path) -> None:
+def test_long_csv_fields_keep_the_limit_of_the_csv_module(tmp_path: Path) -> None:
     before = 5000
     initial = csv.field_size_limit(before)
     text = "x" * (MAX_CHARACTERS - 1)
@@ -166,33 +166,76 @@ def test_long_csv_fields_are_read_and_the_limit_of_csv_is_put_back(tmp_path: Pat
 
 
 _BROKEN = {
-    "ragged.csv": ("text,label\na,0\nb,1,2\n", "expected 2 fields in each row, as in the header, found 3 in row 1 (line 3)"),
-    "short.tsv": ("text\tlabel\na\n", "expected 2 fields in each row, as in the header, found 1 in row 0 (line 2)"),
-    "open.csv": ('text,label\na,0\n"b,1\nc,0\n', "the row that starts in line 3 cannot be read: a quote is never closed"),
-    "quote.csv": ('text,label\n"a" b,0\n', "the row that starts in line 2 cannot be read: ',' expected after '\"'"),
+    "ragged.csv": (
+        "text,label\na,0\nb,1,2\n",
+        "expected 2 fields in each row, as in the header, found 3 in row 1 (line 3)",
+    ),
+    "short.tsv": (
+        "text\tlabel\na\n",
+        "expected 2 fields in each row, as in the header, found 1 in row 0 (line 2)",
+    ),
+    "open.csv": (
+        'text,label\na,0\n"b,1\nc,0\n',
+        "the row that starts in line 3 cannot be read: a quote is never closed",
+    ),
+    "quote.csv": (
+        'text,label\n"a" b,0\n',
+        "the row that starts in line 2 cannot be read: ',' expected after '\"'",
+    ),
     "latin.csv": (b"text,label\na,0\ncaf\xe9,1\n", "expected UTF-8, found other bytes in line 3: byte 0xe9"),
-    "latin.jsonl": (b'{"text": "a", "label": 0}\n{"text": "\xe9"}\n', "expected UTF-8, found other bytes in line 2: byte 0xe9"),
-    "utf16.csv": ("text,label\na,0\n".encode("utf-16"), "expected UTF-8, found what looks like UTF-16; save it as UTF-8"),
-    "utf16.jsonl": ('{"text": "a"}\n'.encode("utf-16-le"), "expected UTF-8, found what looks like UTF-16; save it as UTF-8"),
-    "twice.csv": ("text,label,text\na,0,b\n", "expected columns of different names, found 'text' more than once"),
-    "headerless.csv": ("a good film,1\na bad film,0\n", "found the columns 'a good film', '1'; the first line"),
+    "latin.jsonl": (
+        b'{"text": "a", "label": 0}\n{"text": "\xe9"}\n',
+        "expected UTF-8, found other bytes in line 2: byte 0xe9",
+    ),
+    "utf16.csv": (
+        "text,label\na,0\n".encode("utf-16"),
+        "expected UTF-8, found what looks like UTF-16; save it as UTF-8",
+    ),
+    "utf16.jsonl": (
+        '{"text": "a"}\n'.encode("utf-16-le"),
+        "expected UTF-8, found what looks like UTF-16; save it as UTF-8",
+    ),
+    "twice.csv": (
+        "text,label,text\na,0,b\n",
+        "expected columns of different names, found 'text' more than once",
+    ),
+    "headerless.csv": (
+        "a good film,1\na bad film,0\n",
+        "found the columns 'a good film', '1'; the first line",
+    ),
     "empty.csv": ("", "expected a header and rows, found an empty file"),
     "header.csv": ("text,label\n", "expected rows with texts and labels, found none"),
     "empty.jsonl": ("\n\n", "expected rows with texts and labels, found none"),
     "empty.json": ("[]", "expected rows with texts and labels, found none"),
     "empty.parquet": ("", "cannot be read as Parquet (is the file damaged or misnamed?)"),
     "empty.arrow": ("", "cannot be read as Arrow (is the file damaged or misnamed?)"),
-    "bad.jsonl": ('{"text": "a"}\n\n{"text": "b", "label"}\n', "one JSON object a line, found in line 3: Expecting ':'"),
+    "bad.jsonl": (
+        '{"text": "a"}\n\n{"text": "b", "label"}\n',
+        "one JSON object a line, found in line 3: Expecting ':'",
+    ),
     "deep.jsonl": ("[" * 100_000 + "\n", "expected a JSON array of objects, found: "),
     "list.jsonl": ('{"text": "a"}\n["b"]\n', "expected one JSON object a line, found list in line 2"),
-    "list.json": ('[{"text": "a", "label": 1}, 7]', "expected a JSON array of objects, found int in element 1"),
-    "cut.json": ('[{"text": "a", "label": 1},\n {"te', "JSON array of objects, found: Unterminated string starting at: line 2"),
+    "list.json": (
+        '[{"text": "a", "label": 1}, 7]',
+        "expected a JSON array of objects, found int in element 1",
+    ),
+    "cut.json": (
+        '[{"text": "a", "label": 1},\n {"te',
+        "JSON array of objects, found: Unterminated string starting at: line 2",
+    ),
     "text.parquet": ("text,label\na,0\n", "cannot be read as Parquet (is the file damaged or misnamed?)"),
     "text.feather": ("text,label\na,0\n", "cannot be read as Arrow (is the file damaged or misnamed?)"),
-    "cut.csv.gz": (gzip.compress(b"text,label\na,0\n")[:-6], "cannot be read as text (is the file damaged or misnamed?)"),
+    "cut.csv.gz": (
+        gzip.compress(b"text,label\na,0\n")[:-6],
+        "cannot be read as text (is the file damaged or misnamed?)",
+    ),
     "not.csv.zst": ("text,label\na,0\n", "cannot be read as text (is the file damaged or misnamed?)"),
-    "a.txt": ("a", "expected a file that ends in .csv, .tsv, .jsonl, .ndjson, .json, .parquet, .arrow, .feather (or these with"),
-}  # fmt: skip
+    "a.txt": (
+        "a",
+        "expected a file that ends in .csv, .tsv, .jsonl, .ndjson, .json, .parquet, "
+        ".arrow, .feather (or these with",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", _BROKEN)
@@ -300,7 +343,10 @@ def test_folders_that_cannot_be_read(tmp_path: Path) -> None:
     )
     _csv(tmp_path / "a.csv", [["text", "label"], ["a", 1]])
     _csv(tmp_path / "b.csv", [["text", "class"], ["a", 1]])
-    expected = f"expected the same columns in all files, found text, label in {tmp_path}/a.csv and text, class in {tmp_path}/b.csv"
+    expected = (
+        f"expected the same columns in all files, found text, label in {tmp_path}/a.csv and "
+        f"text, class in {tmp_path}/b.csv"
+    )
     assert expected in _message(tmp_path)
     (tmp_path / "b.csv").rename(tmp_path / "a.tsv")
     assert "expected each file once, found a.csv and a.tsv, the same name in two formats" in _message(
@@ -354,14 +400,16 @@ def test_hub_names(
     assert data.label_names == {0: "bad", 1: "good"}
 
 
-def test_what_the_hub_says_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*args: Any, **options: Any) -> None:
         raise ValueError("BuilderConfig 'sst9' not found.\nAvailable: ['sst2']")
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert _message("glue:sst9@test") == (
-        "glue:sst9@test: no file or folder of that name, and the Hugging Face Hub did not give dataset 'glue', configuration "
-        "'sst9', split 'test': ValueError: BuilderConfig 'sst9' not found. Available: ['sst2']; check the name and the network, "
+        "glue:sst9@test: no file or folder of that name, and the Hugging Face Hub did not give "
+        "dataset 'glue', configuration "
+        "'sst9', split 'test': ValueError: BuilderConfig 'sst9' not found. Available: ['sst2']; check "
+        "the name and the network, "
         "or hand over a file"
     )
 
@@ -492,7 +540,7 @@ def test_columns_are_found_by_their_usual_names_in_any_case() -> None:
     assert data.notes == ()
 
 
-def test_a_choice_among_usual_names_is_told() -> None:
+def test_a_choice_among_usual_names_is_noted() -> None:
     data = read(_table(title=["x", "y"], content=["a", "b"], label=[0, 1]))
     assert list(data.texts) == ["a", "b"]
     assert data.notes == ("took 'content' as the text column; to use 'title' give --text-column",)
@@ -514,7 +562,8 @@ def test_label_text_is_the_label_where_there_is_no_other() -> None:
 def test_columns_that_are_not_found() -> None:
     table = _table(words=["a", "b"], label=[0, 1])
     assert _message(table) == (
-        "memory: expected a text column with a usual name (text, sentence, content, review, document, body, ...), "
+        "memory: expected a text column with a usual name (text, sentence, content, review, document, "
+        "body, ...), "
         "found the columns 'words', 'label'; name yours with --text-column"
     )
     assert _message(_table(text=["a"], kind=[1])).endswith(
@@ -535,7 +584,10 @@ def test_columns_that_are_not_found() -> None:
 
 
 def test_texts_of_another_type() -> None:
-    expected = "memory: column 'text': expected texts, found values of type int64; choose the texts with --text-column"
+    expected = (
+        "memory: column 'text': expected texts, found values of type int64; choose the texts "
+        "with --text-column"
+    )
     assert _message(_table(text=[1, 2], label=[0, 1])) == expected
 
 
@@ -598,11 +650,15 @@ def test_labels_to_class_ids(labels: Any, ids: list[int], names: dict[int, str])
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
-        ([0.5, 1.0], "expected classes, whole numbers or names, found the number 0.5; choose the column with the classes"),
-        (["0.5", "1"], "expected classes, whole numbers or names, found the number 0.5; choose the column with the classes"),
+        ([0.5, 1.0], "expected classes, whole numbers or names, found the number 0.5; choose the "
+                     "column with the classes"),
+        (["0.5", "1"], "expected classes, whole numbers or names, found the number 0.5; choose the "
+                       "column with the classes"),
         ([float("inf"), 1.0], "expected classes, whole numbers or names, found the number inf"),
-        ([[0], [1]], "expected one class a row, a whole number or a name, found values of type list<item: int64>"),
-        ([{"a": 0}, {"a": 1}], "expected one class a row, a whole number or a name, found values of type struct<a: int64>"),
+        ([[0], [1]], "expected one class a row, a whole number or a name, found values of type "
+                     "list<item: int64>"),
+        ([{"a": 0}, {"a": 1}], "expected one class a row, a whole number or a name, found values of "
+                               "type struct<a: int64>"),
         ([0, "a"], "expected labels of one kind, numbers that fit in 64 bits or names, found int, str"),
         ([0, True], "expected labels of one kind, numbers that fit in 64 bits or names, found bool, int"),
         ([2**70, 1], "expected labels of one kind, numbers that fit in 64 bits or names, found int"),
@@ -619,8 +675,8 @@ def test_labels_that_are_no_classes(labels: list[Any], expected: str) -> None:
 def test_a_label_for_almost_every_row_is_the_wrong_column(number: Callable[[int], Any]) -> None:
     texts = [f"text {n}" for n in range(22)]
     assert (
-        "expected classes with several rows each, found 12 different labels in 22 rows; is it the wrong column?"
-        in _message(texts, [number(n % 12) for n in range(22)])
+        "expected classes with several rows each, found 12 different labels in 22 rows; is it the "
+        "wrong column?" in _message(texts, [number(n % 12) for n in range(22)])
     )
     assert len(read(texts, [number(n % 11) for n in range(22)]).class_counts) == 11
     assert len(read(texts[:20], [number(n) for n in range(20)]).class_counts) == 20
@@ -672,8 +728,8 @@ def test_minus_one_is_no_label_where_class_names_are_declared() -> None:
     for drop in (True, False):
         message = _message(nothing, drop_bad_rows=drop)
         assert (
-            "expected rows with a text and a label, none of the 4 has both: row 0 has no label, row 1 has no label"
-            in message
+            "expected rows with a text and a label, none of the 4 has both: row 0 has no label, row 1 "
+            "has no label" in message
         )
 
 
@@ -704,7 +760,10 @@ def test_labels_are_matched_by_number_where_one_side_has_no_names() -> None:
     data = read(["a", "b"], [2, 1], like=_like({1: "good", 2: "bad"}))
     assert data.labels.tolist() == [2, 1]
     assert data.label_names == {1: "good", 2: "bad"}
-    expected = "matched labels to those of train.csv by their numbers, as one of the two has no names: 1 = 'good', 2 = 'bad'"
+    expected = (
+        "matched labels to those of train.csv by their numbers, as one of the two has no "
+        "names: 1 = 'good', 2 = 'bad'"
+    )
     assert data.notes == (expected,)
     named = read(
         _table(text=["a", "b"], label=[1, 0], label_text=["good", "bad"]), like=_like({0: "0", 1: "1"})
@@ -747,9 +806,13 @@ def test_bad_rows_are_an_error_or_a_note(tmp_path: Path) -> None:
         tmp_path / "a.jsonl",
         [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)],
     )
-    shown = "row 1 has a blank text, row 2 has no text, row 3 holds a NUL byte (is the file binary or UTF-16?) and 5 more"
+    shown = (
+        "row 1 has a blank text, row 2 has no text, row 3 holds a NUL byte (is the file binary or "
+        "UTF-16?) and 5 more"
+    )
     assert _message(path) == (
-        f"{path}: 8 of 10 rows cannot be used: {shown} (rows count from 0); mend them or leave them out with --drop-bad-rows"
+        f"{path}: 8 of 10 rows cannot be used: {shown} (rows count from 0); mend them or leave them "
+        f"out with --drop-bad-rows"
     )
     data = read(path, drop_bad_rows=True)
     assert data.texts == ["good", "bad"]
@@ -771,7 +834,7 @@ def test_a_class_of_bad_rows_only_is_no_class() -> None:
     )
 
 
-def test_repeated_texts_are_kept_and_told() -> None:
+def test_repeated_texts_are_kept_with_a_note() -> None:
     data = read(["a", "b", "a", "a", "b"], [0, 1, 0, 1, 1])
     assert len(data) == 5
     assert data.notes == (
@@ -797,7 +860,8 @@ def test_rows_in_are_rows_used_and_rows_reported(rows: list[tuple[Any, Any]]) ->
     usable = [
         n
         for n, (text, label) in enumerate(rows)
-        if isinstance(text, str) and text.strip() and "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+        if isinstance(text, str) and text.strip() and "\0" not in text
+        and not any("\ud800" <= c <= "\udfff" for c in text)
         and isinstance(label, str) and label.strip()
     ]  # fmt: skip
     like = _like({0: "x", 1: "y"})

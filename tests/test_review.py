@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from dallme.cli.main import _status
-from dallme.dataset import DistilledDataset, Lineage
+from dallme.dataset import DistilledDataset, Lineage, folder
 from dallme.dataset.distilled import CARD, MANIFEST, TABLE
 from dallme.errors import InputError, MissingDependencyError, OutputError
 from dallme.review import server
@@ -173,7 +173,7 @@ def test_a_save_writes_a_new_folder_and_nothing_else(few: Path, versions: Versio
     saved = save(versions, change(0, text="New words."), change(1, drop=True), change(2, label=5))
     assert saved.folder == few / "versions" / "0002"
     assert files(few) == before
-    assert sorted(files(saved.folder)) == [CARD, "changes.json", MANIFEST, TABLE]
+    assert sorted(files(saved.folder)) == [folder.RECORD, CARD, "changes.json", MANIFEST, TABLE]
     loaded = DistilledDataset.load(saved.folder)
     assert loaded.texts == ("New words.", THIRD)
     assert loaded.manifest == saved.distilled.manifest

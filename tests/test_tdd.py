@@ -374,7 +374,7 @@ def test_the_command_line_says_so_before_it_reads(
 
 def test_a_model_is_no_method_that_makes_texts() -> None:
     with pytest.raises(
-        InputError, match="expected methods that make texts, found 'tdd', which hands over a model"
+        InputError, match="expected methods that return texts, found 'tdd', which returns a model"
     ):
         check_methods(["random", "tdd"])
     with pytest.raises(InputError, match="expected a baseline that selects texts, found TDDBaseline"):

@@ -6,34 +6,56 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dallme.api import audit, compare, curve, evaluate, load
     from dallme.data import Budget, LabelledTexts
     from dallme.dataset import DistilledDataset
     from dallme.distiller import Distiller
     from dallme.errors import DallmeError
+    from dallme.evaluation.protocol import Protocol
     from dallme.readers import read
 
 __version__ = "0.1.0"
 
-__all__ = ["Budget", "DallmeError", "DistilledDataset", "Distiller", "LabelledTexts", "read"]
+__all__ = [
+    "Budget",
+    "DallmeError",
+    "DistilledDataset",
+    "Distiller",
+    "LabelledTexts",
+    "Protocol",
+    "audit",
+    "compare",
+    "curve",
+    "evaluate",
+    "load",
+    "read",
+]
 
-# Names are imported when they are asked for, so that `import dallme` is instant and loads neither torch nor scikit-learn.
-_HOMES = {
+# Names are imported on first use, so that `import dallme` is instant and loads neither torch nor
+# scikit-learn.
+_MODULES = {
     "Budget": "dallme.data",
     "DallmeError": "dallme.errors",
     "DistilledDataset": "dallme.dataset",
     "Distiller": "dallme.distiller",
     "LabelledTexts": "dallme.data",
+    "Protocol": "dallme.evaluation.protocol",
+    "audit": "dallme.api",
+    "compare": "dallme.api",
+    "curve": "dallme.api",
+    "evaluate": "dallme.api",
+    "load": "dallme.api",
     "read": "dallme.readers",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Imports a public name on first use."""
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'dallme' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """The public names."""
+    """Lists the public names."""
     return sorted(__all__)

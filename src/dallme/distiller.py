@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dallme import registry
 from dallme.condensers.base import Condenser
 from dallme.data import (
@@ -20,15 +18,14 @@ from dallme.data import (
     LabelledVectors,
     Prototypes,
     canonical_order,
-    in_order,
     is_identity,
+    reorder,
 )
 from dallme.dataset import DistilledDataset, trace
 from dallme.dataset.manifest import Clock, build_manifest
 from dallme.decoders.base import Context, Decoder
-from dallme.embedders.base import Embedder, TextError, count_words
-from dallme.embedders.cache import EmbeddingStore, embed_with_store
-from dallme.embedders.resolve import resolve
+from dallme.embedders.base import Embedder, count_words
+from dallme.embedders.cache import CachedEmbedder
 from dallme.errors import InputError
 from dallme.progress import Progress, SilentProgress
 from dallme.readers import read
@@ -156,7 +153,7 @@ class Distiller:
         self.allocate(texts)  # a budget that cannot be met is to fail before the embedding
         with clock.lap("embed"):
             if vectors is None:
-                texts = in_order(
+                texts = reorder(
                     texts, canonical_order(texts)
                 )  # now, so that the vectors need not be put in order later
                 context = self._context(texts, self.embed(texts), self.resolved_embedder, test)
@@ -178,7 +175,12 @@ class Distiller:
     @cached_property
     def resolved_embedder(self) -> Embedder:
         """The embedder itself, looked up on first use."""
-        return resolve(self.embedder)
+        return self.cached_embedder.model
+
+    @cached_property
+    def cached_embedder(self) -> CachedEmbedder:
+        """The embedder with its prompt and store."""
+        return CachedEmbedder(self.embedder, self.prompt, self.store, self.progress, self.resolved_engine)
 
     @cached_property
     def resolved_condenser(self) -> Condenser:
@@ -198,28 +200,12 @@ class Distiller:
         return make_engine(self.engine)
 
     def embed(self, texts: LabelledTexts) -> LabelledVectors:
-        """Embeds the texts, taking from the store what it holds.
+        """Embeds the texts of the source that the store does not hold.
 
         Raises:
-            TextError: If the embedder can make nothing of a text; it names the row as the source does.
+            TextError: If the embedder cannot embed a text; the error names the row as the source does.
         """
-        try:
-            vectors = self.embed_texts(texts.texts)
-        except TextError as error:
-            raise error.at(texts.row_ids[[error.row]].tolist()[0]) from None
-        return LabelledVectors(vectors, texts.labels, self.resolved_embedder.fingerprint(self.prompt))
-
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeds texts, taking from the store what it holds; float32 of shape (n, d)."""
-        store = None if self.store is None else EmbeddingStore(self.store)
-        return embed_with_store(
-            self.resolved_embedder,
-            texts,
-            prompt=self.prompt,
-            store=store,
-            progress=self.progress,
-            engine=self.resolved_engine,
-        )
+        return self.cached_embedder.embed_source(texts)
 
     def allocate(self, texts: LabelledTexts) -> dict[int, int]:
         """Class id to number of texts. A text that stands twice in a class counts once: it can be distilled once."""
@@ -263,7 +249,7 @@ class Distiller:
         """
         order = canonical_order(texts, vectors.vectors)
         if not is_identity(order):
-            texts = in_order(texts, order)
+            texts = reorder(texts, order)
             vectors = LabelledVectors(vectors.vectors[order], texts.labels, vectors.fingerprint)
         return self._context(texts, vectors, self.resolved_embedder if with_embedder else None, test)
 
@@ -294,7 +280,7 @@ class Distiller:
     ) -> DistilledDataset:
         """Puts the texts together with where they are from and how they were made."""
         source = context.source
-        own = self.embed_texts([text.text for text in decoded]) if context.embedder else None
+        own = self.cached_embedder.embed([text.text for text in decoded]) if context.embedder else None
         findings = dict(context.findings)  # another decoder may be given the same context later
         lineage = trace(
             prototypes, decoded, source.row_ids, own, findings.pop("decoder", self._name(self.decoder))

@@ -13,7 +13,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from dallme.audit.inputs import gather, restore_embedder
+from dallme.auditing.inputs import gather, restore_embedder
 from dallme.data import LabelledTexts
 from dallme.dataset import DistilledDataset
 from dallme.distiller import Distiller

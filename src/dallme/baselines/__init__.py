@@ -1,1 +1,1 @@
-"""What a distilled set must beat: one baseline a file, the contract in base.py."""
+"""Baselines that a distilled dataset is compared with; base.py holds their contract."""

@@ -22,7 +22,8 @@ class Baseline(ABC):
 
     Attributes:
         varies: Whether two seeds select different texts, so that repeated draws make sense.
-        bounded: Whether its texts are held to the token limit of the distilled ones, so that all have one budget.
+        bounded: Whether its texts are held to the token limit of the distilled ones, so that all have one
+            budget.
     """
 
     varies = True
@@ -71,7 +72,8 @@ class Baseline(ABC):
 class ModelBaseline(Baseline):
     """Something to beat that no other model can be trained on: it fills the columns of the classifiers that it fits.
 
-    A subclass is a frozen dataclass whose fields are its options, and writes :meth:`fits` and :meth:`trainer`.
+    A subclass is a frozen dataclass whose fields are its options, and writes :meth:`fits` and
+    :meth:`trainer`.
     """
 
     @abstractmethod

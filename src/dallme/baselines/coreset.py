@@ -19,9 +19,9 @@ from dallme.validation import check_vectors
 class CoreSet(Baseline):
     """Rows of each class that are chosen by their vectors.
 
-    Rows that repeat an earlier text of their class are put aside first. A subclass writes :meth:`_choose`, and
-    :meth:`_look` where it looks at something else than the vectors. Beside the vectors it needs a copy of those of the
-    largest class.
+    Rows that repeat an earlier text of their class are put aside first. A subclass writes :meth:`_choose`,
+    and :meth:`_look` where it looks at something else than the vectors. Beside the vectors it needs a copy of
+    those of the largest class.
     """
 
     varies = False
@@ -112,11 +112,12 @@ class HerdingBaseline(CoreSet):
 
         argmin_x || mu - (s + x) / t ||  =  argmin_x || x ||^2 - 2 x . (t mu - s)
 
-    For vectors of length 1 that is Welling's rule, argmax_x x . w with w = t mu - s (Herding Dynamical Weights to Learn,
-    2009; Chen, Welling & Smola, Super-Samples from Kernel Herding, 2010). O(n d) a row chosen.
+    For vectors of length 1 that is Welling's rule, argmax_x x . w with w = t mu - s (Herding Dynamical
+    Weights to Learn, 2009; Chen, Welling & Smola, Super-Samples from Kernel Herding, 2010). O(n d) a row
+    chosen.
 
-    Strong with a handful of texts: the first is the most typical one, the next balance it. Weak where a class has several
-    modes far apart: the mean says little of them, and rare ones are never seen.
+    Strong with a handful of texts: the first is the most typical one, the next balance it. Weak where a class
+    has several modes far apart: the mean says little of them, and rare ones are never seen.
     """
 
     def _choose(self, seen: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -141,11 +142,12 @@ class KCenterBaseline(CoreSet):
 
         max_i min_{j in S} || x_i - x_j ||
 
-    at most twice the smallest that is possible (Gonzalez, 1985; Sener & Savarese, Active Learning for Convolutional Neural
+    at most twice the smallest that is possible (Gonzalez, 1985; Sener & Savarese, Active Learning for
+    Convolutional Neural
     Networks: A Core-Set Approach, 2018). O(n d) a row chosen.
 
-    Strong where every corner of a class must be seen and the budget is large enough to reach them. Weak with few texts and
-    with noise: what is farthest is often an outlier or has a wrong label.
+    Strong where every corner of a class must be seen and the budget is large enough to reach them. Weak with
+    few texts and with noise: what is farthest is often an outlier or has a wrong label.
     """
 
     def _choose(self, seen: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -61,18 +61,19 @@ class WordNet:
 class EDABaseline(RandomBaseline):
     """Rows drawn as by ``random``, each followed by versions of itself with a few words changed.
 
-    A version is made by one of four operations, chosen at random (section 2 of the reference); with the share `alpha` and
-    a text of l words, n = max(1, floor(alpha * l)):
+    A version is made by one of four operations, chosen at random (section 2 of the reference); with the share
+    `alpha` and a text of l words, n = max(1, floor(alpha * l)):
 
     - synonym replacement: n words that are no stop words become one of their synonyms each;
     - random insertion: n times, a synonym of a random word that is no stop word is put at a random place;
     - random swap: n times, two random words change places;
     - random deletion: each word is left out with probability `alpha`; one always stays.
 
-    Words without synonyms are passed over, so that a version may equal its original. Words are parted by white space;
-    signs around a word stay where they are when it is replaced. With the defaults, a row becomes ten texts: itself and
-    nine versions. That is how we read "EDA uses 10 times the 0.1% size after augmentation" (the paper's Table 1); the
-    reference advises 4 to 16 versions, the more the smaller the data.
+    Words without synonyms are passed over, so that a version may equal its original. Words are parted by
+    white space; signs around a word stay where they are when it is replaced. With the defaults, a row becomes
+    ten texts: itself and nine versions. That is how we read "EDA uses 10 times the 0.1% size after
+    augmentation" (the paper's Table 1); the reference advises 4 to 16 versions, the more the smaller the
+    data.
 
     Reference: Wei and Zou, "EDA: Easy Data Augmentation Techniques for Boosting Performance on Text Classification Tasks",
     EMNLP 2019.

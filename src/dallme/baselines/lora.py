@@ -25,11 +25,12 @@ class LoRABaseline(ModelBaseline):
 
     Reference: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2022.
 
-    Strong in memory: there are few gradients to keep. Weak in time: each step still runs through the whole model, on all
-    the data.
+    Strong in memory: there are few gradients to keep. Weak in time: each step still runs through the whole
+    model, on all the data.
 
     Attributes:
-        size_of_adapters: Rank of the adapters, such as ``8``, or share of the parameters that is trained, such as ``0.4%``.
+        size_of_adapters: Rank of the adapters, such as ``8``, or share of the parameters that is trained,
+            such as ``0.4%``.
     """
 
     argument: ClassVar[str | None] = "size_of_adapters"

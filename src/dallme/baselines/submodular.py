@@ -27,18 +27,19 @@ class FacilityLocationBaseline(CoreSet):
 
         f(S) = sum_i max(0, max_{j in S} cos(x_i, x_j))
 
-    f is submodular and grows, so that the greedy choice is worth at least 1 - 1/e of the best (Nemhauser, Wolsey & Fisher,
-    1978). It is the lazy one of Minoux (1978): a gain can only shrink, so a candidate is looked at again only when its
-    last gain is the highest; the choice is that of the plain greedy algorithm. Two rows that cover nobody but each other
-    gain the same: gains are compared to four decimals, and the earlier of equal ones is taken.
+    f is submodular and grows, so that the greedy choice is worth at least 1 - 1/e of the best (Nemhauser,
+    Wolsey & Fisher, 1978). It is the lazy one of Minoux (1978): a gain can only shrink, so a candidate is
+    looked at again only when its last gain is the highest; the choice is that of the plain greedy algorithm.
+    Two rows that cover nobody but each other gain the same: gains are compared to four decimals, and the
+    earlier of equal ones is taken.
 
-    There is no n x n matrix: similarities are computed for 1,024 candidates by at most `sample` rows at a time, 16 MiB
-    with the default, beside two copies of the vectors of the class. In a class of more rows the sum goes over `sample` of
-    them, drawn with the seed; all remain candidates. Two draws cover nearly alike, so that one (`varies` is False) is
-    enough.
+    There is no n x n matrix: similarities are computed for 1,024 candidates by at most `sample` rows at a
+    time, 16 MiB with the default, beside two copies of the vectors of the class. In a class of more rows the
+    sum goes over `sample` of them, drawn with the seed; all remain candidates. Two draws cover nearly alike,
+    so that one (`varies` is False) is enough.
 
-    Strong over a wide range of budgets, as it looks at both the crowd and the spread. Weak where the classes overlap: it
-    sees one at a time, and says nothing of where they part.
+    Strong over a wide range of budgets, as it looks at both the crowd and the spread. Weak where the classes
+    overlap: it sees one at a time, and says nothing of where they part.
 
     Attributes:
         sample: Most rows of a class that the sum goes over, at least 1.
@@ -78,15 +79,17 @@ class GraphCutBaseline(CoreSet):
 
         f(S) = sum_{i in V, j in S} cos(x_i, x_j) - redundancy * sum_{j, k in S} cos(x_j, x_k)
 
-    (Iyer et al., Submodular Combinatorial Information Measures with Applications in Machine Learning, 2021). Both sums come
-    from the sum of the vectors of the class and that of the chosen ones: O(n d) a row chosen, no similarities are kept.
+    (Iyer et al., Submodular Combinatorial Information Measures with Applications in Machine Learning, 2021).
+    Both sums come from the sum of the vectors of the class and that of the chosen ones: O(n d) a row chosen,
+    no similarities are kept.
 
-    Strong where a class is one crowd with noise around it, which it avoids. Weak where few are chosen of many: the first
-    sum has n terms a row and the second as many as are chosen, so that the rows crowd around the mean of the class; a
-    `redundancy` of about rows / texts makes up for it.
+    Strong where a class is one crowd with noise around it, which it avoids. Weak where few are chosen of
+    many: the first sum has n terms a row and the second as many as are chosen, so that the rows crowd around
+    the mean of the class; a `redundancy` of about rows / texts makes up for it.
 
     Attributes:
-        redundancy: Weight of the second sum, at least 0; up to 1/2 f grows with every row if no cosine is negative.
+        redundancy: Weight of the second sum, at least 0; up to 1/2 f grows with every row if no cosine is
+            negative.
     """
 
     redundancy: float = 1.0

@@ -29,7 +29,8 @@ from dallme.validation import check_positive, check_seed
 #: How often what is learned is judged on the way; the best is kept.
 CHECKS = 10
 
-#: Most steps that a network is trained on the matrices before gradients are compared, and their learning rate.
+#: Most steps that a network is trained on the matrices before gradients are compared, and their learning
+#: rate.
 AHEAD, AHEAD_RATE = 5, 5e-3
 
 #: Real texts of a class, as ids of shape (b, length) and classes of shape (b,).
@@ -152,7 +153,8 @@ NOTE = "not readable: scored only by its own model"
 #: Most rows of the source that the checks on the way are made on.
 HELD_OUT = 500
 
-#: Logit of the right class to start with. Less sure labels (4.0) miss the gradients of real texts, whose labels are sure.
+#: Logit of the right class to start with. Less sure labels (4.0) miss the gradients of real texts, whose
+#: labels are sure.
 SURE = 12.0
 
 
@@ -200,18 +202,19 @@ class SyntheticTensor:
 class TDDBaseline(ModelBaseline):
     """Learns matrices of word vectors with soft labels that change TextCNN as real texts do.
 
-    With S_c the matrices of class c, R_c a batch of its real texts, and theta the parameters of a network that is fresh or
-    a few steps old, S is learned so that the gradients of the loss point the same way, for each of the parameters p::
+    With S_c the matrices of class c, R_c a batch of its real texts, and theta the parameters of a network
+    that is fresh or a few steps old, S is learned so that the gradients of the loss point the same way, for
+    each of the parameters p::
 
         minimise over S    E over theta of sum_c sum_p 1 - cos(grad_p L(S_c; theta), grad_p L(R_c; theta))
 
-    (Zhao, Mopuri & Bilen, Dataset Condensation with Gradient Matching, 2021, for the task of Sucholutsky & Schonlau,
-    Soft-Label Dataset Distillation and Text Dataset Distillation, 2021, and Li & Li, Data Distillation for Text
-    Classification, 2021). The model is a fresh network, trained on S. Some rows of the source are held out; of several
-    stages of S the one that is best on them is kept.
+    (Zhao, Mopuri & Bilen, Dataset Condensation with Gradient Matching, 2021, for the task of Sucholutsky &
+    Schonlau, Soft-Label Dataset Distillation and Text Dataset Distillation, 2021, and Li & Li, Data
+    Distillation for Text Classification, 2021). The model is a fresh network, trained on S. Some rows of the
+    source are held out; of several stages of S the one that is best on them is kept.
 
-    Strong with very few matrices, since each is tuned to the network. Weak in all else: nobody can read them, and no
-    other network, nor the same one over other word vectors, can be trained on them.
+    Strong with very few matrices, since each is tuned to the network. Weak in all else: nobody can read them,
+    and no other network, nor the same one over other word vectors, can be trained on them.
 
     Attributes:
         iterations: Networks that gradients are compared in.
@@ -356,7 +359,8 @@ def train_on(tensor: SyntheticTensor, classifier: TextCNNClassifier, *, seed: in
 
     Args:
         tensor: The matrices.
-        classifier: The network, the options of its training, and the word vectors that the matrices were made with.
+        classifier: The network, the options of its training, and the word vectors that the matrices were made
+            with.
         seed: Seed of every random choice.
 
     Returns:

@@ -15,11 +15,12 @@ from dallme.validation import check_positive
 class LeastConfidenceBaseline(RankedCoreSet):
     """Takes the rows whose most probable class is least probable.
 
-    The score of a row is 1 - max_c p(c | x), with p of logistic regression on the vectors of all rows (Lewis & Gale, A
-    Sequential Algorithm for Training Text Classifiers, 1994; Coleman et al., Selection via Proxy, 2020).
+    The score of a row is 1 - max_c p(c | x), with p of logistic regression on the vectors of all rows (Lewis
+    & Gale, A Sequential Algorithm for Training Text Classifiers, 1994; Coleman et al., Selection via Proxy,
+    2020).
 
-    Strong with large budgets on clean data, where the rows between the classes decide. Weak with few texts: the rows on the
-    border are those that are least like their class, and often those with wrong labels.
+    Strong with large budgets on clean data, where the rows between the classes decide. Weak with few texts:
+    the rows on the border are those that are least like their class, and often those with wrong labels.
     """
 
     def _look(self, vectors: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -30,9 +31,10 @@ class LeastConfidenceBaseline(RankedCoreSet):
 class MarginBaseline(RankedCoreSet):
     """Takes the rows whose two most probable classes are nearest to each other.
 
-    The score of a row is p(second | x) - p(first | x), with p of logistic regression on the vectors of all rows (Scheffer,
-    Decomain & Wrobel, Active Hidden Markov Models for Information Extraction, 2001). With two classes the choice is that of
-    `least-confidence`; with more it looks only at the border between two, however the rest is shared out.
+    The score of a row is p(second | x) - p(first | x), with p of logistic regression on the vectors of all
+    rows (Scheffer, Decomain & Wrobel, Active Hidden Markov Models for Information Extraction, 2001). With two
+    classes the choice is that of `least-confidence`; with more it looks only at the border between two,
+    however the rest is shared out.
 
     Strong and weak where `least-confidence` is.
     """
@@ -45,7 +47,8 @@ class MarginBaseline(RankedCoreSet):
 #: Rows in a step of a probe.
 _BATCH = 32
 
-#: Length of a step. Inputs have length 1 in the mean beside their bias, so that steps of up to 1 do not overshoot.
+#: Length of a step. Inputs have length 1 in the mean beside their bias, so that steps of up to 1 do not
+#: overshoot.
 _RATE = 0.5
 
 #: Standard deviation of the logits before the first step.
@@ -56,13 +59,13 @@ _START = 0.1
 class EL2NBaseline(RankedCoreSet):
     """Takes the rows with the largest error early in training.
 
-    The score of a row is E || p(x) - y ||, y the one-hot label and p the probabilities of a softmax probe on the vectors
-    after a few epochs; the mean is over `probes` starts and orders of the rows (Paul, Ganguli & Dziugaite, Deep Learning
-    on a Data Diet: Finding Important Examples Early in Training, 2021). The vectors are centred and scaled for the probe,
-    which takes one more copy of them.
+    The score of a row is E || p(x) - y ||, y the one-hot label and p the probabilities of a softmax probe on
+    the vectors after a few epochs; the mean is over `probes` starts and orders of the rows (Paul, Ganguli &
+    Dziugaite, Deep Learning on a Data Diet: Finding Important Examples Early in Training, 2021). The vectors
+    are centred and scaled for the probe, which takes one more copy of them.
 
-    Strong where most of the data is kept: what is dropped is what was easy. Weak with few texts, and with wrong labels,
-    which have the largest errors of all: it finds them first.
+    Strong where most of the data is kept: what is dropped is what was easy. Weak with few texts, and with
+    wrong labels, which have the largest errors of all: it finds them first.
 
     Attributes:
         probes: Probes that are trained, at least 1.
@@ -94,9 +97,9 @@ class EL2NBaseline(RankedCoreSet):
 class GraNdBaseline(EL2NBaseline):
     """Takes the rows with the largest gradient of the loss early in training.
 
-    The score of a row is E || d loss(x, y) / d W || = E || p(x) - y || || (x, 1) ||, W the weights and the bias of the probe
-    and x its input, the centred and scaled vector: the error of `el2n` times the length of what it is made on, which the
-    same paper calls GraNd.
+    The score of a row is E || d loss(x, y) / d W || = E || p(x) - y || || (x, 1) ||, W the weights and the
+    bias of the probe and x its input, the centred and scaled vector: the error of `el2n` times the length of
+    what it is made on, which the same paper calls GraNd.
 
     Strong and weak where `el2n` is; it also prefers rows far from the mean of the data.
 

@@ -1,1 +1,1 @@
-"""Downstream models that are trained on the few texts: the contract in base.py."""
+"""Downstream classifiers that are trained on distilled texts; base.py holds their contract."""

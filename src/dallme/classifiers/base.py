@@ -1,4 +1,4 @@
-"""The contract of a classifier: labelled texts in, predictions for other texts out."""
+"""Contract of a classifier: trains on labelled texts, predicts the classes of others."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dallme.validation import check_seed, check_texts
 class Classifier(ABC):
     """A downstream model (section 4, "Evaluation"; Appendix A).
 
-    A subclass is a frozen dataclass whose fields are its options, and writes :meth:`_fit`.
+    A subclass is a frozen dataclass whose fields are its options, and implements :meth:`_fit`.
 
     Attributes:
-        varies: Whether two seeds give different models, so that repeated runs make sense.
-        argument: The option that ``NAME:ARGUMENT`` gives, or None if the name takes no argument.
-        learning_rates: What its option ``learning_rate`` is chosen from on held-out rows; empty if it has no such option.
-        version: Raised when the same options come to give other models, so that no result of the old ones is used again.
+        varies: Whether different seeds give different models.
+        argument: The option set by ``NAME:ARGUMENT``, or None if the name takes no argument.
+        learning_rates: Candidates for its option ``learning_rate``; empty without such an option.
+        version: Version of the implementation, part of the key of stored results.
     """
 
     varies: bool = True
@@ -31,15 +31,15 @@ class Classifier(ABC):
     version: ClassVar[int] = 1
 
     def describe(self) -> dict[str, Any]:
-        """All that the trained model depends on besides texts, labels and seed, ready for JSON."""
+        """Describes everything the trained model depends on besides texts, labels and seed, for JSON."""
         return {"class": type(self).__name__, "version": self.version, **asdict(self)}  # type: ignore[call-overload]
 
     def with_label_names(self, label_names: Mapping[int, str]) -> Classifier:
-        """The classifier, told what the classes are called: those that write the name of a class need to know."""
+        """Returns the classifier with the names of the classes, which generative classifiers write."""
         return self
 
-    def find(self) -> None:  # noqa: B027 - most have nothing to look for
-        """Looks for what the classifier needs (a model, word vectors), so that a missing one is noticed before long work."""
+    def find(self) -> None:  # noqa: B027 - most need nothing
+        """Looks for the model or word vectors that the classifier needs, before long work starts."""
 
     def fit(self, texts: Sequence[str], labels: np.ndarray, *, seed: int) -> FittedClassifier:
         """Trains on labelled texts.
@@ -50,10 +50,10 @@ class Classifier(ABC):
             seed: Seed of every random choice.
 
         Returns:
-            The trained model; the classifier itself is not changed.
+            The trained model; the classifier itself is unchanged.
 
         Raises:
-            InputError: If texts and labels do not belong together, or if there is one class only.
+            InputError: If texts and labels differ in number, or there is only one class.
         """
         checked = check_texts(texts)
         labels = np.asarray(labels)

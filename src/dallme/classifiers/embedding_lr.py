@@ -1,4 +1,4 @@
-"""Logistic regression on the vectors of an embedder."""
+"""Logistic regression on the vectors of an embedder (section 5.3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dallme.classifiers.base import Classifier, FittedClassifier
 
 
 def linear_probe(seed: int) -> LogisticRegression:
-    """The linear classifier that is trained on vectors."""
+    """Makes the linear classifier for vectors."""
     return LogisticRegression(max_iter=1000, random_state=seed)
 
 
@@ -28,11 +28,12 @@ class _FittedProbe(FittedClassifier):
 
 @dataclass(frozen=True)
 class EmbeddingLogisticRegression(Classifier):
-    """A linear probe: the embedder stays as it is, logistic regression is trained on its vectors (section 5.3).
+    """Linear probe: logistic regression on the vectors of a frozen embedder.
 
     Attributes:
-        embed: Turns n texts into vectors, float32 of shape (n, d).
-        fingerprint: Gives the hash of the embedder's :class:`~dallme.data.Fingerprint`, or None if its weights are not known.
+        embed: Maps n texts to vectors, float32 of shape (n, d).
+        fingerprint: Returns the hash of the embedder's :class:`~dallme.data.Fingerprint`, or None for unknown
+            weights.
     """
 
     embed: Callable[[Sequence[str]], np.ndarray]
@@ -41,7 +42,7 @@ class EmbeddingLogisticRegression(Classifier):
     varies = False
 
     def describe(self) -> dict[str, Any]:
-        """The embedder's fingerprint in place of the embedder."""
+        """Describes the classifier with the embedder's fingerprint in place of the embedder."""
         return {"class": type(self).__name__, "version": self.version, "fingerprint": self.fingerprint()}
 
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:

@@ -30,7 +30,8 @@ class GenerativeClassifier(PretrainedClassifier):
     Nothing is generated and nothing is parsed: the names of the classes seen in training are scored.
 
     Attributes:
-        label_words: The class ids and what is written for each; the number itself for a class that is not among them.
+        label_words: The class ids and what is written for each; the number itself for a class that is not
+            among them.
     """
 
     label_words: tuple[tuple[int, str], ...] = ()
@@ -94,9 +95,9 @@ class FittedGenerative(FittedPretrained):
     def scores(self, tokens: list[np.ndarray]) -> torch.Tensor:
         """Log-likelihood of each word given the text, of shape (n, k), up to a constant of the text.
 
-        Tokens that all words begin with, and those behind the first that sets a word apart from all others, are left out:
-        the former change no order, and a trained model is sure of the latter. Where the first tokens differ, as they mostly
-        do, one pass is all it takes.
+        Tokens that all words begin with, and those behind the first that sets a word apart from all others,
+        are left out: the former change no order, and a trained model is sure of the latter. Where the first
+        tokens differ, as they mostly do, one pass is all it takes.
         """
         import torch
 

@@ -23,7 +23,8 @@ from dallme.text import words
 def _count_words(texts: tuple[str, ...]) -> tuple[csr_matrix, dict[str, int]]:
     """Word counts of texts and the column of each word.
 
-    Counting takes most of the time and depends on the texts alone, so the last two sets (the full data and the test set) are
+    Counting takes most of the time and depends on the texts alone, so the last two sets (the full data and
+    the test set) are
     kept: every classifier and every candidate set is judged on the same ones.
     """
     vectorizer = CountVectorizer(tokenizer=words, token_pattern=None, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""TextCNN: filters of several widths slide over the words, and each reports its best match (Appendix A.2)."""
+"""TextCNN: convolutions of several widths with max pooling over word vectors (Appendix A.2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dallme.validation import check_positive
 
 
 class TextCNN(nn.Module):
-    """The network of Appendix A.2, with its parameters."""
+    """The network of Appendix A.2."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class TextCNN(nn.Module):
         output_dim: int,
         dropout: float,
     ) -> None:
-        """Makes fresh filters over fixed word vectors, float32 of shape (v, d)."""
+        """Initialises the filters over fixed word vectors, float32 of shape (v, d)."""
         super().__init__()
         self.embedding = fixed_embedding(vectors)
         self.convs = nn.ModuleList(
@@ -38,25 +38,25 @@ class TextCNN(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, ids: torch.Tensor, embedding: nn.Embedding | None = None) -> torch.Tensor:
-        """Scores of the classes.
+        """Computes the logits of the classes.
 
         Args:
             ids: Ids of words, int64 of shape (n, length).
-            embedding: The vectors of the ids, if they are not those of training.
+            embedding: Vectors of the ids, in place of those of training.
 
         Returns:
             float of shape (n, output_dim).
         """
-        # Padding as wide as the widest filter: more would show a filter nothing new, and a text of one word fits.
+        # With padding as wide as the widest filter even a text of one word fits; more would add nothing.
         ids = functional.pad(ids, (0, self.widest), value=PADDING)
         words = (embedding or self.embedding)(ids)
-        found = torch.cat([_best_match(conv, words) for conv in self.convs], dim=1)
-        scores: torch.Tensor = self.fc(self.dropout(functional.relu(found)))
-        return scores
+        features = torch.cat([_max_pool(conv, words) for conv in self.convs], dim=1)
+        logits: torch.Tensor = self.fc(self.dropout(functional.relu(features)))
+        return logits
 
 
-def _best_match(conv: nn.Module, words: torch.Tensor) -> torch.Tensor:
-    """The largest output of each filter, of shape (n, num_filters), for words of shape (n, length, d)."""
+def _max_pool(conv: nn.Module, words: torch.Tensor) -> torch.Tensor:
+    """Returns the largest output of each filter, of shape (n, num_filters), for words of shape (n, length, d)."""
     assert isinstance(conv, nn.Conv2d)
     # A Conv2d as wide as the vectors is a Conv1d, which is three times faster.
     weight = conv.weight.squeeze(1).transpose(1, 2)
@@ -67,12 +67,12 @@ def _best_match(conv: nn.Module, words: torch.Tensor) -> torch.Tensor:
 class TextCNNClassifier(WordClassifier):
     """Convolutions over word vectors (Appendix A.2).
 
-    It finds phrases of a few words, wherever they are. bfloat16 makes it no faster, so that it computes in float32.
+    It detects phrases of a few words at any position. It computes in float32, as bfloat16 is no faster here.
 
     Reference: Kim, "Convolutional Neural Networks for Sentence Classification", EMNLP 2014.
 
     Attributes:
-        num_filters: Filters of each width.
+        num_filters: Number of filters of each width.
         filter_sizes: Widths of the filters in words.
     """
 

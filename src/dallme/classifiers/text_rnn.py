@@ -1,4 +1,4 @@
-"""TextRNN: an LSTM reads the words, and its last state is classified (Appendix A.3)."""
+"""TextRNN: classification of the last state of an LSTM over word vectors (Appendix A.3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class TextRNN(nn.Module):
-    """The network of Appendix A.3, with its parameters."""
+    """The network of Appendix A.3."""
 
     def __init__(
         self,
@@ -28,10 +28,10 @@ class TextRNN(nn.Module):
         bidirectional: bool,
         dropout: float,
     ) -> None:
-        """Makes a fresh LSTM over fixed word vectors, float32 of shape (v, d)."""
+        """Initialises the LSTM over fixed word vectors, float32 of shape (v, d)."""
         super().__init__()
         self.embedding = fixed_embedding(vectors)
-        # Dropout is between layers, and torch warns where there is one only.
+        # Dropout is between layers; torch warns if there is only one.
         between = dropout if n_layers > 1 else 0.0
         self.rnn = nn.LSTM(
             vectors.shape[1],
@@ -45,24 +45,25 @@ class TextRNN(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, ids: torch.Tensor, embedding: nn.Embedding | None = None) -> torch.Tensor:
-        """Scores of the classes.
+        """Computes the logits of the classes.
 
         Args:
-            ids: Ids of words, int64 of shape (n, length), each text filled up with padding at its end.
-            embedding: The vectors of the ids, if they are not those of training.
+            ids: Ids of words, int64 of shape (n, length), padded at the end.
+            embedding: Vectors of the ids, in place of those of training.
 
         Returns:
             float of shape (n, output_dim).
         """
         states = self.last_states((embedding or self.embedding)(ids), (ids != PADDING).sum(dim=1))
-        scores: torch.Tensor = self.fc(self.dropout(states))
-        return scores
+        logits: torch.Tensor = self.fc(self.dropout(states))
+        return logits
 
     def last_states(self, words: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """The state of the last layer after the last word, and after the first word of a text that is read backwards.
+        """Computes the final states of the last layer, of both directions if there are two.
 
-        The same as ``self.rnn`` gives for packed sequences. Those are several times slower on a CPU, as they are computed
-        word by word; so each direction reads a padded batch, in which the words to be read come first.
+        The result equals that of ``self.rnn`` on packed sequences, which are several times slower on a CPU.
+        Here each direction reads a padded batch; the backward direction reads the words of each text
+        reversed.
 
         Args:
             words: Vectors of shape (n, length, d).
@@ -71,11 +72,10 @@ class TextRNN(nn.Module):
         Returns:
             float of shape (n, hidden_dim * directions).
         """
-        places = torch.arange(words.shape[1], device=words.device)
-        turned = lengths[:, None] - 1 - places
-        turned = torch.where(turned >= 0, turned, places)[
-            :, :, None
-        ]  # its own inverse; padding stays where it is
+        positions = torch.arange(words.shape[1], device=words.device)
+        reverse = lengths[:, None] - 1 - positions
+        # A permutation that is its own inverse and leaves padding in place.
+        reverse = torch.where(reverse >= 0, reverse, positions)[:, :, None]
         last = (lengths - 1)[:, None, None]
         ends: list[torch.Tensor] = []
         for layer in range(self.rnn.num_layers):
@@ -83,35 +83,35 @@ class TextRNN(nn.Module):
                 words = functional.dropout(words, self.rnn.dropout, self.training)
             outputs = [self._read(words, layer, "")]
             if self.rnn.bidirectional:
-                outputs.append(self._read(_take(words, turned), layer, "_reverse"))
+                outputs.append(self._read(_take(words, reverse), layer, "_reverse"))
             ends = [_take(output, last).squeeze(1) for output in outputs]
-            words = torch.cat([outputs[0], *(_take(output, turned) for output in outputs[1:])], dim=2)
+            words = torch.cat([outputs[0], *(_take(output, reverse) for output in outputs[1:])], dim=2)
         return torch.cat(ends, dim=1)
 
     def _read(self, words: torch.Tensor, layer: int, suffix: str) -> torch.Tensor:
-        """The states of one direction of one layer after each word, of shape (n, length, hidden_dim)."""
+        """Runs one direction of one layer; returns its states of shape (n, length, hidden_dim)."""
         parameters = [getattr(self.rnn, f"{name}_l{layer}{suffix}") for name in _PARAMETERS]
         start = words.new_zeros(1, len(words), self.rnn.hidden_size)
         return torch.lstm(words, (start, start), parameters, True, 1, 0.0, self.training, False, True)[0]
 
 
-def _take(states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """The states at the places of each text, which are of shape (n, k, 1)."""
-    return states.gather(1, places.expand(-1, -1, states.shape[2]))
+def _take(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Gathers the states at the positions of each text, of shape (n, k, 1)."""
+    return states.gather(1, positions.expand(-1, -1, states.shape[2]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextRNNClassifier(WordClassifier):
     """A bidirectional LSTM over word vectors (Appendix A.3).
 
-    It reads words in their order, and is slower than ``text-cnn``.
+    It is sensitive to word order, and slower than ``text-cnn``.
 
-    Reference: Hochreiter, Schmidhuber, "Long Short-Term Memory", Neural Computation 1997.
+    Reference: Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 1997.
 
     Attributes:
-        hidden_dim: Numbers in the state of one direction.
-        layers: Layers of the LSTM.
-        bidirectional: Whether texts are read backwards too.
+        hidden_dim: Size of the state of one direction.
+        layers: Number of layers.
+        bidirectional: Whether a second direction reads the text backwards.
     """
 
     hidden_dim: int = 128

@@ -29,7 +29,8 @@ class NeuralClassifier(Classifier):
     """A classifier trained by gradient descent, with the options of its training.
 
     Attributes:
-        learning_rate: Peak of the linear schedule; :mod:`dallme.evaluation.results` chooses it on held-out rows.
+        learning_rate: Peak of the linear schedule; :mod:`dallme.evaluation.results` chooses it on held-out
+            rows.
         epochs: Passes over the training texts (Appendix B.1).
         steps: Optimizer steps, in place of `epochs`.
         batch_size: Texts a step; fewer where there are fewer training texts.
@@ -91,7 +92,8 @@ def train(
 ) -> None:
     """Trains the parameters of a model that want gradients, in place.
 
-    AdamW with a linear schedule, gradients clipped to norm 1; each epoch sees every text once, in a new order.
+    AdamW with a linear schedule, gradients clipped to norm 1; each epoch sees every text once, in a new
+    order.
 
     Args:
         classifier: The options.
@@ -133,8 +135,9 @@ def _share_of_peak(step: int, warmup: int, total: int) -> float:
 def batches_of(lengths: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Endless batches of positions, epoch after epoch.
 
-    An epoch is shuffled, cut into pools of 50 batches, and each pool is sorted by padded length before it is cut into
-    batches, which come in random order: batches are of like length and still differ from epoch to epoch.
+    An epoch is shuffled, cut into pools of 50 batches, and each pool is sorted by padded length before it is
+    cut into batches, which come in random order: batches are of like length and still differ from epoch to
+    epoch.
     """
     padded = -(-lengths // PAD_MULTIPLE)
     while True:

@@ -31,8 +31,8 @@ class PretrainedClassifier(NeuralClassifier):
 
     Attributes:
         model: Folder or Hub id.
-        lora_rank: Rank of low-rank adapters (LoRA) on the linear layers of attention, which are then trained in place of the
-            pretrained weights; None trains all weights.
+        lora_rank: Rank of low-rank adapters (LoRA) on the linear layers of attention, which are then trained
+            in place of the pretrained weights; None trains all weights.
     """
 
     argument: ClassVar[str | None] = "model"
@@ -216,7 +216,8 @@ class TransformerClassifier(PretrainedClassifier):
 
         ids, classes = np.unique(labels, return_inverse=True)
         with seeded(seed):
-            # On a processor torch is slow at the gradient of its fused attention, whose point is memory for long texts.
+            # On a processor torch is slow at the gradient of its fused attention, whose point is memory for
+            # long texts.
             plain = self.torch_device.type == "cpu" and self.max_tokens <= FUSED_FROM
             model, tokenizer = load_encoder(self.model, len(ids), "eager" if plain else None)
             self.prepare(model)

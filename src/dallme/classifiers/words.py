@@ -1,4 +1,4 @@
-"""What the networks over word vectors share: texts as rows of word vectors, training and prediction."""
+"""Shared base of the networks over word vectors: tokenisation, training and prediction."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from dallme.errors import InputError
 from dallme.models.word_vectors import WordVectors, find_source, load_source
 from dallme.text import clean
 
-#: Ids with a vector of zeros: what fills up a batch, and every word without a vector.
+#: Ids with a vector of zeros: padding, and words without a vector.
 PADDING, UNKNOWN = 0, 1
 
-#: As the texts that GloVe was trained on were cut: "don't" is "do" and "n't", "film's" is "film" and "'s".
+#: The tokenisation of GloVe's training texts: "don't" is "do" and "n't", "film's" is "film" and "'s".
 _WORD = re.compile(r"\w+(?=n't\b)|n't\b|'(?:s|m|d|ll|re|ve)\b|\w+|[^\w\s]", re.IGNORECASE)
-#: Tokens of a batch in prediction.
+#: Most tokens of a batch in prediction, padding included.
 _PREDICT_TOKENS = 32_768
 
 
@@ -33,9 +33,9 @@ class EncodedTexts:
     """Texts as ids of words.
 
     Attributes:
-        ids: The ids of each text, int64 of shape (words,), at least one.
-        vectors: The vector of each id, float32 of shape (v, d): those of the words that occur, after :data:`PADDING` and
-            :data:`UNKNOWN`.
+        ids: Ids of each text, int64 of shape (words,), at least one.
+        vectors: Vector of each id, float32 of shape (v, d): :data:`PADDING`, :data:`UNKNOWN`, then the words
+            that occur.
     """
 
     ids: tuple[np.ndarray, ...]
@@ -43,19 +43,19 @@ class EncodedTexts:
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Words of each text, int64 of shape (n,)."""
+        """Number of words of each text, int64 of shape (n,)."""
         return np.array([len(ids) for ids in self.ids], dtype=np.int64)
 
 
 def split_words(text: str, limit: int) -> Iterable[str]:
-    """The first words of a text, without markup; each punctuation mark is a word of its own."""
-    return (found[0] for found in islice(_WORD.finditer(clean(text)), limit))
+    """Splits a text without its markup into words and punctuation marks; returns the first `limit`."""
+    return (match[0] for match in islice(_WORD.finditer(clean(text)), limit))
 
 
 def encode(texts: Iterable[str], words: WordVectors, limit: int) -> EncodedTexts:
-    """Looks up the first words of each text, as they are written and then in lower case.
+    """Encodes the first words of each text, looked up as written, then in lower case.
 
-    An unknown word keeps its place, so that the words around it do not come to stand side by side. A text without a word
+    An unknown word keeps its position, so that its neighbours do not become adjacent. A text without any word
     is one unknown word.
     """
     return _encode(tuple(texts), words, limit)
@@ -63,18 +63,18 @@ def encode(texts: Iterable[str], words: WordVectors, limit: int) -> EncodedTexts
 
 @lru_cache(maxsize=2)
 def _encode(texts: tuple[str, ...], words: WordVectors, limit: int) -> EncodedTexts:
-    # The last two sets are kept: all runs are trained on the same texts and judged on the same test set.
-    pieces = [list(split_words(text, limit)) or [""] for text in texts]
-    found = np.fromiter(map(_Lookup(words.rows).__getitem__, chain.from_iterable(pieces)), dtype=np.int64)
-    rows = np.unique(found[found >= 0])
-    ids = np.where(found >= 0, np.searchsorted(rows, found) + 2, UNKNOWN)
+    # The last two sets are cached: all runs share one training set and one test set.
+    tokens = [list(split_words(text, limit)) or [""] for text in texts]
+    word_rows = np.fromiter(map(_Lookup(words.rows).__getitem__, chain.from_iterable(tokens)), dtype=np.int64)
+    rows = np.unique(word_rows[word_rows >= 0])
+    ids = np.where(word_rows >= 0, np.searchsorted(rows, word_rows) + 2, UNKNOWN)
     vectors = np.zeros((len(rows) + 2, words.vectors.shape[1]), dtype=np.float32)
     vectors[2:] = words.vectors[rows]
-    return EncodedTexts(tuple(np.split(ids, np.cumsum([len(some) for some in pieces])[:-1])), vectors)
+    return EncodedTexts(tuple(np.split(ids, np.cumsum([len(text) for text in tokens])[:-1])), vectors)
 
 
 class _Lookup(dict[str, int]):
-    """Word to its row of the word vectors, -1 if it has none; remembers what it was asked."""
+    """Cache of word to its row of the word vectors, -1 if it has none."""
 
     def __init__(self, rows: dict[str, int]) -> None:
         super().__init__()
@@ -87,26 +87,27 @@ class _Lookup(dict[str, int]):
 
 @lru_cache(maxsize=1)
 def _load(source: str, changed: int) -> WordVectors:
-    """Reads word vectors, anew if the file has `changed`."""
+    """Reads word vectors; `changed` is the modification time of the file, so that a new file is read."""
     return load_source(source)
 
 
 def fixed_embedding(vectors: np.ndarray) -> torch.nn.Embedding:
-    """The vectors, float32 of shape (v, d), as a layer that is not trained."""
+    """Makes a frozen embedding layer of vectors, float32 of shape (v, d)."""
     layer: torch.nn.Embedding = torch.nn.Embedding.from_pretrained(torch.from_numpy(vectors))  # type: ignore[no-untyped-call]
     return layer
 
 
 @dataclass(frozen=True, kw_only=True)
 class WordClassifier(NeuralClassifier):
-    """A network over word vectors that are not trained.
+    """A network over frozen word vectors.
 
-    A subclass adds the options of its network and writes :meth:`_network`.
+    A subclass adds the options of its network and implements :meth:`_network`.
 
     Attributes:
-        vectors: Where the word vectors are from, as in :func:`~dallme.models.word_vectors.find_source`.
-        dropout: Share of the values that is dropped in training, in [0, 1).
-        learning_rate: The default is the best of :data:`~dallme.classifiers.training.LEARNING_RATES` for few texts.
+        vectors: Source of the word vectors, as in :func:`~dallme.models.word_vectors.find_source`.
+        dropout: Dropout probability, in [0, 1).
+        learning_rate: Learning rate; the default is the best of
+            :data:`~dallme.classifiers.training.LEARNING_RATES` for few texts.
     """
 
     argument: ClassVar[str | None] = "vectors"
@@ -126,7 +127,7 @@ class WordClassifier(NeuralClassifier):
         find_source(self.vectors)
 
     def describe(self) -> dict[str, Any]:
-        """The content of the word vectors in place of where they are from."""
+        """Describes the classifier with the content of the word vectors in place of their source."""
         return super().describe() | {"vectors": self._words.content}
 
     @property
@@ -135,7 +136,7 @@ class WordClassifier(NeuralClassifier):
 
     @abstractmethod
     def _network(self, vectors: np.ndarray, classes: int) -> torch.nn.Module:
-        """The network with fresh parameters; it takes ids, int64 of shape (n, length), and optionally their embedding."""
+        """Makes an untrained network; it takes ids, int64 of shape (n, length), and optionally their embedding."""
 
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
         words = self._words
@@ -160,10 +161,10 @@ class FittedNetwork(FittedClassifier):
     """A trained network.
 
     Attributes:
-        classifier: How it was trained.
+        classifier: Options of its training.
         words: The word vectors.
         network: The network, in evaluation mode.
-        classes: The class ids in the order of its scores, int64 of shape (c,).
+        classes: Class ids in the order of its logits, int64 of shape (c,).
     """
 
     classifier: WordClassifier
@@ -172,7 +173,7 @@ class FittedNetwork(FittedClassifier):
     classes: np.ndarray
 
     def _predict(self, texts: list[str]) -> np.ndarray:
-        """Predicts with the vectors of the words of these texts, also of those that no training text has."""
+        """Predicts with the vectors of all words of these texts, also of words that no training text has."""
         encoded = encode(texts, self.words, self.classifier.max_tokens)
         device = self.classifier.torch_device
         embedding = fixed_embedding(encoded.vectors).to(device)

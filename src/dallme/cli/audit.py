@@ -54,12 +54,11 @@ def audit(
     """
     from json import dumps
 
-    from dallme.audit.audit import Thresholds
-    from dallme.audit.audit import audit as examine
-    from dallme.audit.inputs import gather
+    from dallme.auditing.audit import Thresholds
+    from dallme.auditing.audit import audit as examine
+    from dallme.auditing.inputs import gather
     from dallme.dataset import DistilledDataset
     from dallme.dataset.distilled import AUDIT
-    from dallme.dataset.folder import finish
     from dallme.report.summary import audit_rows
 
     thresholds = Thresholds(max_copied_span, min_cluster)
@@ -79,7 +78,6 @@ def audit(
         progress=progress,
     )
     document = result.as_dict()
-    finish(folder)
     content = dumps(document, indent=2, ensure_ascii=False) + "\n"
     write_file(folder / AUDIT, content.encode(errors="backslashreplace"))
     print_notes([*document["notes"], *result.warnings])

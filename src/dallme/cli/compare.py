@@ -67,7 +67,7 @@ def compare(
     budget.check()
     protocol = training.plan()
     distiller = parts.distiller(budget, make_progress())
-    classifiers = make_classifiers(options.split_names(training.classifiers), distiller)
+    classifiers = make_classifiers(options.split_names(training.classifiers), distiller.cached_embedder)
     names = options.split_names(methods) if methods else ["random", "nearest", parts.decoder, "full"]
     names = check_methods(names, classifiers)
     protocol.check(classifiers)

@@ -96,7 +96,7 @@ def curve(
             f"expected options of a decoder that is measured, found some of {parts.decoder!r}; "
             "add it to --methods"
         )
-    trained = make_classifiers(options.split_names(classifiers), distiller)
+    trained = make_classifiers(options.split_names(classifiers), distiller.cached_embedder)
     texts = data.read(source)
     held_out = data.read(test, like=texts)
     print_notes([*texts.notes, *held_out.notes])
@@ -134,14 +134,13 @@ def _finish(
     """Writes and prints the curve."""
     import json as encoder
 
-    from dallme.evaluation.curve import knee, smallest_recovering
     from dallme.evaluation.plots import plot_curve
 
-    knees = [knee(measured, method) for method in measured.methods]
+    knees = [measured.knee(method) for method in measured.methods]
     targets = (
         []
         if target is None
-        else [smallest_recovering(measured, method, target) for method in measured.methods]
+        else [measured.smallest_recovering(method, target) for method in measured.methods]
     )
     document = measured.as_dict() | {
         "knees": [finding.as_dict() for finding in knees],

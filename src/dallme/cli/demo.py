@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import subprocess
@@ -16,6 +15,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from dallme.atomic import sha256_of
 from dallme.cli import options
 from dallme.cli.distill import save_compared, show_comparison, write_report
 from dallme.cli.output import make_progress, print_json, print_notes, show
@@ -84,7 +84,7 @@ def _read_archive(archive: Path | None) -> bytes:
         raise InputError(
             f"expected the archive {ARCHIVE} at {str(path)!r}, could not read it: {error.strerror}"
         ) from None
-    digest = hashlib.sha256(packed).hexdigest()
+    digest = sha256_of([packed])
     if digest != SHA256:
         raise InputError(
             f"expected {ARCHIVE} with SHA-256 {SHA256}, found {digest} at {str(path)!r}; "
@@ -169,7 +169,7 @@ def demo(
         store=options.writable_store(store),
         progress=progress,
     )
-    classifiers = make_classifiers([*LINEAR, "embedding-lr"], distiller)
+    classifiers = make_classifiers([*LINEAR, "embedding-lr"], distiller.cached_embedder)
     distillation = distiller.run(train)
     methods = ["random", "nearest", "extractive", "teaching", "full"]
     distilled = save_compared(

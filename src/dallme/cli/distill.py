@@ -65,7 +65,7 @@ def distill(
     budget.check()
     names = check_classifiers(options.split_names(classifiers))
     distiller = parts.distiller(budget, make_progress(), engine=make_engine(engine, address))
-    trained = make_classifiers(names, distiller) if test else {}
+    trained = make_classifiers(names, distiller.cached_embedder) if test else {}
     with clean_output(distiller.resolved_engine):
         texts = data.read(source, engine=distiller.resolved_engine)
         held_out = data.read(test, like=texts) if test else None
@@ -122,13 +122,13 @@ def write_report(
     distilled: DistilledDataset, distillation: Distillation, distiller: Distiller, output: Path
 ) -> None:
     """Writes the page of a set that was just saved; a failure is a note, since the texts are safe."""
-    from dallme.audit.inputs import AuditInput
+    from dallme.auditing.inputs import AuditInput
     from dallme.dataset.distilled import REPORT
     from dallme.report.page import render
 
     try:
         context = distillation.context
-        vectors = distiller.embed_texts(distilled.texts)
+        vectors = distiller.cached_embedder.embed(distilled.texts)
         evidence = AuditInput(distilled, context.source, context.vectors, vectors)
         page = render(distilled, evidence=evidence, progress=distiller.progress)
         write_file(output / REPORT, page.encode())

@@ -37,19 +37,12 @@ def evaluate(
     """
     from dallme.dataset import DistilledDataset
     from dallme.dataset.folder import is_distilled
-    from dallme.distiller import Distiller
+    from dallme.embedders.cache import CachedEmbedder
     from dallme.evaluation import evaluate as evaluation
 
     protocol, progress = training.plan(), make_progress()
-    embeds = Distiller(
-        per_class=1,
-        embedder=parts.configured(),
-        prompt=parts.prompt,
-        seed=seed,
-        store=options.writable_store(parts.store),
-        progress=progress,
-    )
-    classifiers = evaluation.make_classifiers(options.split_names(training.classifiers), embeds)
+    embedder = CachedEmbedder(parts.configured(), parts.prompt, options.writable_store(parts.store), progress)
+    classifiers = evaluation.make_classifiers(options.split_names(training.classifiers), embedder)
     if "embedding-lr" in classifiers:
         parts.check_key()
     evaluation.check_plan(protocol, classifiers, has_full=full is not None)

@@ -15,7 +15,7 @@ from dallme.errors import InputError
 from dallme.report.exports import EXPORTS, Material, find
 
 if TYPE_CHECKING:
-    from dallme.audit.inputs import AuditInput
+    from dallme.auditing.inputs import AuditInput
     from dallme.data import LabelledTexts
     from dallme.dataset import DistilledDataset
 
@@ -97,7 +97,7 @@ def _gather(
     distilled: DistilledDataset, texts: LabelledTexts, embedder: str | None, store: Path | None
 ) -> AuditInput:
     """Returns the set with its source and their vectors."""
-    from dallme.audit.inputs import gather
+    from dallme.auditing.inputs import gather
 
     evidence = gather(
         distilled, texts, embedder=embedder, store=options.writable_store(store), progress=make_progress()

@@ -61,14 +61,20 @@ def check_file(
 def write_file(path: Path, content: bytes) -> None:
     """Writes a file, whole or not at all, and the folders that it lies in.
 
+    The audit and the page of a distilled set go on its record of files; those of the user are not replaced.
+
     Raises:
-        OutputError: If it cannot be written.
+        OutputError: If it cannot be written, or would replace a file of the user in the folder of a set.
     """
-    from dallme.atomic import atomic_write
+    from dallme.atomic import write_output
+    from dallme.dataset import folder
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, content)
+        if path.name in folder.SET_FILES and folder.is_distilled(path.parent):
+            folder.add(path.parent, path.name, content)
+        else:
+            write_output(path, content)
     except OSError as error:
         raise OutputError(
             f"expected to write {str(path)!r}, could not: {error.strerror or error}; nothing was written"

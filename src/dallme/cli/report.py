@@ -12,7 +12,7 @@ from dallme.cli.paths import check_file, write_file
 from dallme.errors import InputError
 
 if TYPE_CHECKING:
-    from dallme.audit.inputs import AuditInput
+    from dallme.auditing.inputs import AuditInput
 
 
 @grouped
@@ -33,11 +33,10 @@ def report(
 
     Example: dallme report distilled --source reviews.csv
     """
-    from dallme.audit.inputs import gather
+    from dallme.auditing.inputs import gather
     from dallme.dataset import DistilledDataset
     from dallme.dataset.card import check_audit, parse_audit
     from dallme.dataset.distilled import AUDIT, REPORT
-    from dallme.dataset.folder import finish
     from dallme.report.page import render
     from dallme.validation import check_positive
 
@@ -59,8 +58,6 @@ def report(
             distilled, texts, embedder=embedder, store=options.writable_store(store), progress=progress
         )
     page = render(distilled, evidence=evidence, audit=audit, points=points, progress=progress).encode()
-    if file.parent == folder:
-        finish(folder)
     write_file(file, page)
     notes = _missing(evidence)
     print_notes(notes)

@@ -16,7 +16,7 @@ from dallme.cli.output import make_progress, print_json, print_notes, print_tabl
 from dallme.errors import InputError
 
 if TYPE_CHECKING:
-    from dallme.audit.inputs import AuditInput
+    from dallme.auditing.inputs import AuditInput
     from dallme.dataset import DistilledDataset
     from dallme.progress import Progress
     from dallme.review.versions import Versions
@@ -114,7 +114,7 @@ def _look(
     source: str, data: DataWithIds, embedder: str | None, store: Path | None, progress: Progress
 ) -> Callable[[DistilledDataset], AuditInput]:
     """Reads the source and returns a function that adds it to a version; the embedder is loaded once."""
-    from dallme.audit.inputs import gather, restore_embedder
+    from dallme.auditing.inputs import gather, restore_embedder
 
     texts = data.read(source)
     print_notes(texts.notes)

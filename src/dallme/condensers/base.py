@@ -14,8 +14,8 @@ from dallme.progress import Progress, SilentProgress
 from dallme.scale.base import Engine, LocalEngine
 from dallme.validation import check_positive, check_seed
 
-#: Rows that make a piece of work: classes of fewer are condensed several at a time.
-PIECE_ROWS = 4096
+#: Rows that make a chunk: classes of fewer are condensed several at a time.
+CHUNK_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +76,13 @@ class Condenser(ABC):
                     f"expected at least {count} rows in class {label}, found {found}; ask for fewer texts"
                 )
         groups = _share_out(budget, rows)
-        pieces = (
+        chunks = (
             [(label, vectors.vectors[rows[label]], budget[label]) for label in group] for group in groups
         )
         work = _Condensing(self, seed)
         condensed: dict[int, list[Cluster]] = {}
         with (progress or SilentProgress()).task("condense", total=len(budget)) as task:
-            for _, found_clusters in (engine or LocalEngine()).map(work, pieces):
+            for _, found_clusters in (engine or LocalEngine()).map(work, chunks):
                 condensed |= found_clusters
                 task.advance(len(found_clusters))
         labels = [label for label in budget for _ in condensed[label]]
@@ -121,11 +121,11 @@ class _Condensing:
 
 
 def _share_out(budget: Mapping[int, int], rows: Mapping[int, np.ndarray]) -> list[list[int]]:
-    """Classes that are condensed as one piece of work: a large one alone, small ones together."""
+    """Classes that are condensed as one chunk: a large one alone, small ones together."""
     groups: list[list[int]] = []
-    size = PIECE_ROWS
+    size = CHUNK_ROWS
     for label in budget:
-        if size >= PIECE_ROWS:
+        if size >= CHUNK_ROWS:
             groups.append([])
             size = 0
         groups[-1].append(label)

@@ -11,7 +11,6 @@ match, and links are never followed.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -21,8 +20,9 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dallme.atomic import folder_lock, sync_folder, write_new
+from dallme.atomic import atomic_write, folder_lock, sha256_of, sync_folder, write_new
 from dallme.errors import InputError, OutputError
 
 #: Ending of a folder whose files are still being written.
@@ -35,6 +35,9 @@ COMMITTED, JOURNAL = ".dallme-commit", "journal.json"
 SET_FILES = frozenset(
     {"README.md", "audit.json", "changes.json", "manifest.json", "report.html", "train.parquet"}
 )
+
+#: Record of the files that dallme wrote into a folder: name to SHA-256 of the content.
+RECORD = ".dallme-files.json"
 
 #: Reads of a folder before its writer is taken for dead, the seconds between two, and the largest journal in bytes.
 _READS, _PAUSE, _MAX_JOURNAL = 20, 0.05, 65_536
@@ -76,31 +79,40 @@ class _Journal:
             raise _JournalError(f"its journal is damaged ({type(error).__name__})") from None
         if not intact:
             raise _JournalError("its journal is damaged (checksum)")
-        foreign = sorted({*journal.files, *journal.outdated} - SET_FILES)
+        foreign = sorted({*journal.files, *journal.outdated} - SET_FILES - {RECORD})
         if foreign:
             raise _JournalError(f"its journal names {foreign[0]!r}, which is no file of a distilled set")
         return journal
 
 
-def check(path: Path, *, overwrite: bool) -> None:
+def check(path: Path, *, overwrite: bool, source: Any = None) -> None:
     """Checks, before any work is done, that a folder can be written to; nothing is changed.
 
     Unfinished folders that a killed process left behind do not count as content.
 
+    Args:
+        path: The folder.
+        overwrite: Whether files of a distilled set in it may be replaced.
+        source: Path of the data that is read, if any; the output must not touch it.
+
     Raises:
-        OutputError: If it holds something and `overwrite` is not given, or it cannot be written to.
+        OutputError: If it holds something and `overwrite` is not given, if a file would be replaced that dallme did not
+            write, or if it cannot be written to.
     """
     if path.exists() and not path.is_dir():
         raise OutputError(
             f"expected a folder to write to, found a file at {str(path)!r}; choose another --output"
         )
-    held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
-    held = [name for name in held if not _is_left_over(name, path.resolve().name)]
-    if held and not overwrite:
-        shown = ", ".join(held[:3]) + (" …" if len(held) > 3 else "")
+    if source is not None:
+        _check_apart(path, Path(source))
+    entries = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    entries = [name for name in entries if name != RECORD and not _is_left_over(name, path.resolve().name)]
+    if entries and not overwrite:
+        shown = ", ".join(entries[:3]) + (" …" if len(entries) > 3 else "")
         raise OutputError(
             f"expected an empty or missing folder, found {str(path)!r} with {shown}; choose another, or --overwrite"
         )
+    check_own(path, sorted(SET_FILES.intersection(entries)))
     parent = path.resolve()
     while not parent.exists():
         parent = parent.parent
@@ -112,6 +124,43 @@ def check(path: Path, *, overwrite: bool) -> None:
         raise OutputError(
             f"expected a folder that can be written to, found {str(parent)!r} without write permission"
         )
+
+
+def check_own(path: Path, names: Iterable[str]) -> None:
+    """Checks that dallme wrote the files of these names in a folder and nobody changed them since.
+
+    Raises:
+        OutputError: If one is somebody else's; it names the file.
+    """
+    record = _read_record(path)
+    for name in names:
+        if os.path.lexists(path / name) and not _is_own(path / name, record):
+            raise OutputError(
+                f"expected to replace only files that dallme wrote, found {str(path / name)!r}, which is another or was "
+                "changed since; nothing was written; move it away, or choose another --output"
+            )
+
+
+def add(path: Path, name: str, content: bytes) -> None:
+    """Writes one more file into the folder of a set, such as its audit or its page, in place of an earlier one.
+
+    Raises:
+        OutputError: If a file of that name stands there that dallme did not write.
+        OSError: If it cannot be written; what was there stays.
+    """
+    finish(path)
+    check_own(path, [name])
+    record, digest = _read_record(path) or {}, _digest(content)
+    if not record:  # a folder of version 0.1
+        record = {
+            other: _digest(_read_regular(path / other))
+            for other in sorted(SET_FILES)
+            if _is_regular(path / other)
+        }
+    # Both sums are on record while the file is replaced, so that a kill between the writes does no harm.
+    atomic_write(path / RECORD, _encode_record(record | {name: f"{record.get(name, '')} {digest}".strip()}))
+    atomic_write(path / name, content)
+    atomic_write(path / RECORD, _encode_record(record | {name: digest}))
 
 
 def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: Collection[str] = ()) -> Path:
@@ -149,10 +198,11 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
             if locked:
                 _sweep(target)
             staged = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=PARTIAL, dir=place))
-            for name, content in files.items():
+            recorded = dict(files) | {RECORD: _new_record(target, files, outdated)}
+            for name, content in recorded.items():
                 write_new(staged / name, content)
             if exists:
-                sums = {name: _digest(content) for name, content in files.items()}
+                sums = {name: _digest(content) for name, content in recorded.items()}
                 write_new(staged / JOURNAL, _Journal(sums, tuple(set(outdated) - set(files))).encode())
                 sync_folder(staged)
                 try:
@@ -181,6 +231,57 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
         if staged is not None:
             shutil.rmtree(staged, ignore_errors=True)
     return path
+
+
+def _check_apart(path: Path, source: Path) -> None:
+    """Checks that a write cannot touch the source of the run: not the same folder, not inside it, not over its file."""
+    if not source.exists():
+        return  # a Hub id
+    output, origin = path.resolve(), source.resolve()
+    inside = origin.is_dir() and (output == origin or origin in output.parents)
+    over = origin.is_file() and origin.parent == output and origin.name in SET_FILES
+    if inside or over:
+        raise OutputError(
+            f"expected an output apart from the source {str(source)!r}, found {str(path)!r}; nothing was written; "
+            "choose another --output"
+        )
+
+
+def _read_record(path: Path) -> dict[str, str] | None:
+    """The files that dallme wrote in a folder with their sums; None for a folder of version 0.1, which has no record."""
+    try:
+        document = json.loads(_read_regular(path / RECORD, _MAX_JOURNAL))
+        return {str(name): str(digest) for name, digest in document["files"].items() if name in SET_FILES}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None  # missing, or not ours
+
+
+def _encode_record(record: Mapping[str, str]) -> bytes:
+    return (json.dumps({"files": dict(sorted(record.items()))}, indent=2) + "\n").encode()
+
+
+def _new_record(target: Path, files: Mapping[str, bytes], outdated: Collection[str]) -> bytes:
+    """The record of a folder after a write: the new files, and those of earlier writes that stay."""
+    earlier = {name: digest for name, digest in (_read_record(target) or {}).items() if name not in outdated}
+    return _encode_record(earlier | {name: _digest(content) for name, content in files.items()})
+
+
+def _is_own(path: Path, record: Mapping[str, str] | None) -> bool:
+    """Whether dallme wrote a file, as the record says, or, without a record, as its content says."""
+    if not _is_regular(path):
+        return False
+    content = path.read_bytes()
+    if record is not None:
+        return _digest(content) in record.get(path.name, "").split()
+    marks = {
+        "README.md": (b"dallme",),
+        "audit.json": (b'"thresholds"', b'"failures"'),
+        "changes.json": (b'"parent_sha256"',),
+        "manifest.json": (b'"configuration"', b'"dallme"'),
+        "report.html": (b"<html", b"dallme"),
+        "train.parquet": (b"PAR1", b"label_text", b"member_rows"),
+    }
+    return all(mark in content for mark in marks[path.name])
 
 
 def is_distilled(path: Path) -> bool:
@@ -309,7 +410,7 @@ def _is_regular(path: Path) -> bool:
     """Whether a path is a regular file and no link to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -333,7 +434,7 @@ def _read_regular(path: Path, limit: int | None = None) -> bytes:
 
 
 def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return sha256_of([content])
 
 
 def _sweep(target: Path) -> None:

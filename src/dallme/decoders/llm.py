@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dallme.atomic import atomic_write
+from dallme.atomic import atomic_write, sha256_of
 from dallme.data import DecodedText, LabelledTexts, Prototypes
 from dallme.decoders.base import Context, Decoder
 from dallme.decoders.cluster_summary import ClusterSummary, messages
@@ -115,7 +114,7 @@ class CompletionStore:
 def key_of(address: str, request: dict[str, Any]) -> str:
     """SHA-256 of a request and where it goes, as hexadecimal; a key to the service is no part of it."""
     content = json.dumps({"address": address, "request": request}, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+    return sha256_of([content])
 
 
 #: Tokens that the protocol puts around a message, at most.
@@ -232,7 +231,7 @@ class ChatClient:
     def _announce(self, kept: int, usages: list[Usage]) -> str:
         """What is about to be asked, before anything is."""
         read, written = sum(usage.read for usage in usages), sum(usage.written for usage in usages)
-        price = self.service.ledger.price
+        price = self.service.costs.price
         cost = (
             "price not known"
             if price.usd_per_million is None
@@ -400,7 +399,7 @@ class LLMDecoder(ServiceOptions, Decoder):
         desk = ChatClient(
             self.service, self.address, CompletionStore(context.answers), self.concurrency, context.progress
         )
-        before = self.ledger.used
+        before = self.costs.used
         briefs = [
             ClusterSummary.of(
                 members, label, drafts.words, context.source, examples=self.examples, keywords=self.keywords
@@ -420,7 +419,7 @@ class LLMDecoder(ServiceOptions, Decoder):
                 drafts.add(places, [self._read(answer) for answer in answers])
                 chosen = drafts.choose()
         decoded = copied_spans(self._complete(chosen, prototypes, context), context)
-        used = self.ledger.used.minus(before)
+        used = self.costs.used.minus(before)
         context.findings.update(
             requests={"sent": desk.sent, "kept": desk.kept},
             tokens={"read": used.read, "written": used.written},

@@ -24,7 +24,7 @@ from dallme.decoders.postprocess import (
     without_half_sentence,
 )
 from dallme.decoders.selection import CandidatePool
-from dallme.decoders.vec2text.generation import Draw
+from dallme.decoders.vec2text.generation import TokenSampler
 from dallme.embedders.base import normalize
 from dallme.errors import InputError
 from dallme.models.devices import check_device, find_device
@@ -84,11 +84,11 @@ class Continuing:
         from transformers import NoRepeatNGramLogitsProcessor
 
         forbid = NoRepeatNGramLogitsProcessor(NO_REPEAT)
-        draw = Draw.of(seeds, tokens, temperature, self._mask.device)
+        sampler = TokenSampler.from_seeds(seeds, tokens, temperature, self._mask.device)
         rows = torch.arange(len(self._mask), device=self._mask.device)
         for step in range(tokens):
             scores = forbid(self.written, self._scores) if self.written.shape[1] else self._scores
-            self._read(draw.choose(scores, rows, step)[:, None])
+            self._read(sampler.sample(scores, rows, step)[:, None])
 
     def _read(self, words: Tensor) -> None:
         """Adds a word to each row, int64 of shape (r, 1)."""

@@ -1,1 +1,1 @@
-"""What a few texts are worth: the protocols, their metrics and the honest table."""
+"""Evaluation of distilled data: protocols, metrics, comparison tables and budget curves."""

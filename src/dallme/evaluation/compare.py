@@ -1,4 +1,4 @@
-"""The honest table: one budget, several ways to fill it, the same classifiers and the same test set."""
+"""Comparison table: one budget filled by several methods, scored by the same classifiers on the same test set."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dallme import registry
 from dallme.baselines.base import Baseline, ModelBaseline
 from dallme.classifiers.base import Classifier
 from dallme.data import LabelledTexts
+from dallme.dataset.tables import comparison_table
 from dallme.decoders.base import Context, Decoder
 from dallme.decoders.nearest import first_sentences
 from dallme.distiller import Distillation, Distiller
@@ -19,25 +20,29 @@ from dallme.evaluation.protocol import DEFAULT, Protocol
 from dallme.evaluation.results import ResultStore
 from dallme.evaluation.significance import better, holm
 
+#: Level of significance of the difference to ``random``, after Holm's correction over the table.
+SIGNIFICANT = 0.05
+
 
 def known_methods() -> list[str]:
-    """The names of the baselines and decoders."""
+    """Lists the names of the baselines and decoders."""
     return [*registry.names("baselines"), *registry.names("decoders")]
 
 
 def check_methods(methods: Sequence[str], classifiers: Iterable[str] = ()) -> list[str]:
-    """Checks names of baselines and decoders; each is kept once, in the order asked for.
+    """Checks names of baselines and decoders; returns each once, in order.
 
     Args:
         methods: The names, with an argument for those that take one.
-        classifiers: Names of the classifiers, where baselines that hand over a trained model may be among the methods.
+        classifiers: Names of the classifiers; without any, baselines that return a trained model are not
+            accepted.
 
     Raises:
-        UnknownNameError: If one is neither; it lists the known ones.
-        InputError: If a method takes no argument and one is given, or if it hands over a model that is for none of the
+        UnknownNameError: If a name is neither; the message lists the known ones.
+        InputError: If a method takes no argument and one is given, or returns a model that fits none of the
             classifiers.
-        MissingDependencyError: If one needs a package that is not installed.
-        DallmeError: If a baseline misses something else that it needs.
+        MissingDependencyError: If a method needs a package that is not installed.
+        DallmeError: If a baseline lacks something else that it needs.
     """
     known, columns = known_methods(), list(classifiers)
     for method in methods:
@@ -51,7 +56,7 @@ def check_methods(methods: Sequence[str], classifiers: Iterable[str] = ()) -> li
         baseline.find()
         if isinstance(baseline, ModelBaseline) and not columns:
             raise InputError(
-                f"expected methods that make texts, found {method!r}, which hands over a model; leave it out"
+                f"expected methods that return texts, found {method!r}, which returns a model; leave it out"
             )
     if columns:
         model_baselines(methods, columns)
@@ -59,29 +64,29 @@ def check_methods(methods: Sequence[str], classifiers: Iterable[str] = ()) -> li
 
 
 def model_baselines(methods: Sequence[str], classifiers: Iterable[str]) -> dict[str, ModelBaseline]:
-    """Those of checked methods that hand over a trained model.
+    """Makes those of checked methods that return a trained model.
 
     Args:
         methods: Names of baselines and decoders.
-        classifiers: Names of the classifiers, which are the columns of the table.
+        classifiers: Names of the classifiers, the columns of the table.
 
     Raises:
-        InputError: If one fills none of the columns.
+        InputError: If a method fits none of the columns.
     """
-    found, columns = {}, list(classifiers)
+    models, columns = {}, list(classifiers)
     for method in methods:
         if method.partition(":")[0] not in registry.names("baselines"):
             continue
         baseline: Baseline = registry.make("baselines", method)
         if isinstance(baseline, ModelBaseline):
-            found[method] = baseline
+            models[method] = baseline
             if not any(baseline.fits(name) for name in columns):
-                kinds = ", ".join(name for name in registry.names("classifiers") if baseline.fits(name))
+                accepted = ", ".join(name for name in registry.names("classifiers") if baseline.fits(name))
                 raise InputError(
-                    f"expected a classifier that the method {method!r} can be compared on ({kinds}), "
+                    f"expected a classifier that the method {method!r} can be compared on ({accepted}), "
                     f"found only {', '.join(columns)}; name one, or leave the method out"
                 )
-    return found
+    return models
 
 
 def check_candidates(
@@ -90,13 +95,13 @@ def check_candidates(
     """Checks ready sets before anything is trained.
 
     Returns:
-        A note for each candidate whose sets differ in size, and for each with texts that stand in the test set.
+        A note on each candidate whose sets differ in size, and on each with texts of the test set.
 
     Raises:
-        InputError: If a candidate has the name of a method, no set, or a set with a class that the source has not or with
-            fewer than two classes.
+        InputError: If a candidate has the name of a method or no set, or one of its sets has fewer than two
+            classes or a class that the source lacks.
     """
-    notes, tested = [], set(test.texts)
+    notes, test_texts = [], set(test.texts)
     for name, sets in candidates.items():
         if name in known_methods():
             raise InputError(
@@ -104,34 +109,35 @@ def check_candidates(
             )
         if not sets:
             raise InputError(f"candidate {name!r}: expected at least one set of texts, found none")
-        for place, texts in enumerate(sets):
-            if other := sorted(set(texts.class_counts) - set(source.label_names)):
+        for index, texts in enumerate(sets):
+            if unknown := sorted(set(texts.class_counts) - set(source.label_names)):
                 raise InputError(
                     f"candidate {name!r}: expected the classes {list(source.label_names)} of the source, "
-                    f"found {other} as well in set {place}; read it with like=source"
+                    f"found {unknown} as well in set {index}; read it with like=source"
                 )
             if len(texts.class_counts) < 2:
-                found = list(texts.class_counts)
                 raise InputError(
-                    f"candidate {name!r}: expected texts of at least two classes, found {found} in set {place}"
+                    f"candidate {name!r}: expected texts of at least two classes, "
+                    f"found {list(texts.class_counts)} in set {index}"
                 )
         sizes = [len(texts) for texts in sets]
         if min(sizes) < max(sizes):
             notes.append(
-                f"the sets of candidate {name!r} have from {min(sizes):,} to {max(sizes):,} texts; the table shows the first's"
+                f"the sets of candidate {name!r} have from {min(sizes):,} to {max(sizes):,} texts; "
+                "the table shows the first's"
             )
-        if shared := sum(text in tested for texts in sets for text in texts.texts):
+        if shared := sum(text in test_texts for texts in sets for text in texts.texts):
             notes.append(
-                f"{shared:,} of {sum(sizes):,} texts of candidate {name!r} stand in the test set: its row is too good"
+                f"{shared:,} of {sum(sizes):,} texts of candidate {name!r} are in the test set: its accuracy is inflated"
             )
     return notes
 
 
 def count_sets(method: str, protocol: Protocol) -> int:
-    """How many sets :func:`make_sets` makes.
+    """Counts the sets that :func:`make_sets` makes.
 
-    Decoders make as many as the protocol says; so do baselines that choose at random, or the protocol's `draws` if that
-    is more; other baselines make one.
+    Decoders make as many as the protocol says. Random baselines make the protocol's `draws` if that is more,
+    other baselines make one.
     """
     if method.partition(":")[0] not in registry.names("baselines"):
         return protocol.sets
@@ -142,55 +148,40 @@ def count_sets(method: str, protocol: Protocol) -> int:
 def make_sets(
     distiller: Distiller, distillation: Distillation, method: str, protocol: Protocol
 ) -> list[LabelledTexts]:
-    """The sets of texts of one method, :func:`count_sets` of them, with the seeds from the distiller's on.
+    """Makes :func:`count_sets` sets with one method, under consecutive seeds from the distiller's on.
 
-    A set depends on its seed alone, not on how many there are.
+    A set depends on its seed alone, not on the number of sets.
     """
-    context, first = distillation.context, distiller.seed
+    context, template = distillation.context, distillation.distilled.to_labelled_texts
+    seeds = range(distiller.seed, distiller.seed + count_sets(method, protocol))
     if method in registry.names("baselines"):
         baseline: Baseline = registry.make("baselines", method)
         budget = distiller.allocate(context.source)
-        seeds = range(first, first + count_sets(method, protocol))
         selected = [baseline.select(context.source, context.vectors, budget, seed=seed) for seed in seeds]
-        return [_cut(texts, context) for texts in selected] if baseline.bounded else selected
+        return [_truncate(texts, context) for texts in selected] if baseline.bounded else selected
     sets = []
-    for seed in range(first, first + count_sets(method, protocol)):
-        if seed == first and method == distiller.decoder:
-            sets.append(distillation.distilled.to_labelled_texts())
+    for seed in seeds:
+        prototypes = distillation.prototypes
+        if seed != distiller.seed:
+            prototypes = replace(distiller, seed=seed).condense(context)
+        elif method == distiller.decoder:
+            sets.append(template())
             continue
-        prototypes = (
-            distillation.prototypes if seed == first else replace(distiller, seed=seed).condense(context)
-        )
         decoder: Decoder = (
             distiller.resolved_decoder if method == distiller.decoder else registry.make("decoders", method)
         )
         decoded = decoder.decode(prototypes, context, seed=seed)
-        sets.append(
-            replace(
-                distillation.distilled.to_labelled_texts(),
-                texts=[text.text for text in decoded],
-                labels=prototypes.labels,
-            )
-        )
+        sets.append(replace(template(), texts=[text.text for text in decoded], labels=prototypes.labels))
     return sets
 
 
-def _cut(texts: LabelledTexts, context: Context) -> LabelledTexts:
-    """The texts cut to the token limit after a whole sentence, as those of the decoders are."""
-    kept = (
-        first_sentences(text, row, context.max_tokens, context.count_tokens, "en")
-        for row, text in enumerate(texts.texts)
-    )
-    return replace(
-        texts, texts=[text if cut is None else cut.text for text, cut in zip(texts.texts, kept, strict=True)]
-    )
-
-
-#: Stands for a score where only the names of its fields are wanted.
-_NO_SCORE = Score("", (0.0,), (0.0,), 0.0)
-
-#: A row is called better than ``random`` below this p, after Holm's correction over the table.
-SIGNIFICANT = 0.05
+def _truncate(texts: LabelledTexts, context: Context) -> LabelledTexts:
+    """Truncates texts to the token limit after a whole sentence, as decoders do."""
+    truncated = []
+    for row, text in enumerate(texts.texts):
+        beginning = first_sentences(text, row, context.max_tokens, context.count_tokens, "en")
+        truncated.append(text if beginning is None else beginning.text)
+    return replace(texts, texts=truncated)
 
 
 @dataclass(frozen=True)
@@ -199,9 +190,9 @@ class MethodResult:
 
     Attributes:
         method: Name of the baseline, decoder or candidate.
-        texts: Texts in a set, the first where they differ, or what a model was trained on in their place.
-        draws: Sets that were made, with different seeds, or handed over.
-        scores: One a classifier that the method is for.
+        texts: Texts in the first set, or texts that the method's model was trained on.
+        draws: Number of sets.
+        scores: One score per classifier that the method fits.
     """
 
     method: str
@@ -212,14 +203,14 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The honest table.
+    """The comparison table.
 
     Attributes:
         methods: Its rows.
         test_rows: Rows of the test set.
-        notes: What a reader should know, such as test rows that stand in the source as well.
-        protocol: How often classifiers were run, and how neural ones were trained.
-        classifiers: The columns; by default those of the scores.
+        notes: Notes for the reader, such as test rows that are in the source as well.
+        protocol: Number of runs and training options.
+        classifiers: Its columns; by default those of the scores.
     """
 
     methods: tuple[MethodResult, ...]
@@ -228,55 +219,53 @@ class Comparison:
     protocol: Protocol = DEFAULT
     classifiers: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
-        """The table as JSON.
+    def __str__(self) -> str:
+        """The table as Markdown."""
+        return comparison_table(self.as_dict())
 
-        Each result has `gain_over_random`, the difference in mean accuracy, and `p_better_than_random` and
-        `p_better_than_nearest` (see :func:`~dallme.evaluation.significance.better`), null without a row of that name, for that
-        row itself, and where there are too few runs. `better_than_random` says whether the first p is below .05
-        after Holm's correction over all results that have one. Where a method is not for a classifier, all but the name
-        of the classifier is null.
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the table for JSON.
+
+        Each result has `gain_over_random`, the difference in mean accuracy, `p_better_than_random` and
+        `p_better_than_nearest` (see :func:`~dallme.evaluation.significance.better`). They are None without a
+        row of that name; p is also None in the row itself and with too few runs. `better_than_random` says
+        whether the first p is below 0.05 after Holm's correction over the table. If a method does not fit a
+        classifier, all else in the cell is None.
         """
-        random, nearest = self._scores_of("random"), self._scores_of("nearest")
         columns = self.classifiers or tuple(
-            dict.fromkeys(found.classifier for row in self.methods for found in row.scores)
+            dict.fromkeys(score.classifier for row in self.methods for score in row.scores)
         )
-        rows, tested = [], []
+        random, nearest = self._scores_of("random"), self._scores_of("nearest")
+        rows: list[dict[str, Any]] = []
         for row in self.methods:
-            results, scores = [], {found.classifier: found for found in row.scores}
-            for name in columns:
-                result = _result(name, scores.get(name), random.get(name), nearest.get(name))
-                results.append(result)
-                tested += [result] if result["p_better_than_random"] is not None else []
-            rows.append({"method": row.method, "texts": row.texts, "draws": row.draws, "results": results})
-        for result, p in zip(
-            tested, holm([result["p_better_than_random"] for result in tested]), strict=True
-        ):
-            result["better_than_random"] = p < SIGNIFICANT
-        notes = list(self.notes)
+            scores = {score.classifier: score for score in row.scores}
+            cells = [_cell(name, scores.get(name), random.get(name), nearest.get(name)) for name in columns]
+            rows.append({"method": row.method, "texts": row.texts, "draws": row.draws, "results": cells})
+        tested = [cell for row in rows for cell in row["results"] if cell["p_better_than_random"] is not None]
+        corrected = holm([cell["p_better_than_random"] for cell in tested])
+        for cell, p_value in zip(tested, corrected, strict=True):
+            cell["better_than_random"] = p_value < SIGNIFICANT
         return {
             "methods": rows,
             "test_rows": self.test_rows,
-            "notes": notes,
+            "notes": list(self.notes),
             "protocol": self.protocol.as_dict(),
         }
 
     def _scores_of(self, method: str) -> dict[str, Score]:
-        """Classifier to score, for one row; empty without it."""
+        """Returns classifier to score of one row; empty without it."""
         return {
             score.classifier: score for row in self.methods if row.method == method for score in row.scores
         }
 
 
-def _result(name: str, score: Score | None, random: Score | None, nearest: Score | None) -> dict[str, Any]:
-    """One cell; without a score all but the name of the classifier is None."""
+def _cell(name: str, score: Score | None, random: Score | None, nearest: Score | None) -> dict[str, Any]:
+    """Returns one cell of the table; without a score all but the name of the classifier is None."""
     if score is None:
-        return {**dict.fromkeys(_cell(_NO_SCORE, None, None)), "classifier": name}
-    return _cell(score, random, nearest)
-
-
-def _cell(score: Score, random: Score | None, nearest: Score | None) -> dict[str, Any]:
-    return score.as_dict() | {
+        fields = _cell(name, Score(name, (0.0,), (0.0,), 0.0), None, None)
+        return dict.fromkeys(fields) | {"classifier": name}
+    return {
+        **score.as_dict(),
         "gain_over_random": None if random is None else score.accuracy - random.accuracy,
         "p_better_than_random": _p_better(score, random),
         "p_better_than_nearest": _p_better(score, nearest),
@@ -284,8 +273,8 @@ def _cell(score: Score, random: Score | None, nearest: Score | None) -> dict[str
     }
 
 
-def _p_better(score: Score, base: Score | None) -> float | None:
-    return None if base is None or base is score else better(score, base)
+def _p_better(score: Score, reference: Score | None) -> float | None:
+    return None if reference is None or reference is score else better(score, reference)
 
 
 def compare(
@@ -295,68 +284,79 @@ def compare(
     methods: Sequence[str],
     classifiers: Mapping[str, Classifier],
     *,
-    runs: int | None = None,
     candidates: Mapping[str, Sequence[LabelledTexts]] | None = None,
     protocol: Protocol = DEFAULT,
     results: ResultStore | None = None,
 ) -> Comparison:
-    """Fills one budget in several ways and says what each is worth.
+    """Compares methods that fill one budget; :func:`dallme.compare` takes sources and names.
 
     Args:
-        distiller: Its budget, condenser, seed and progress are used; its own decoder's texts are those of `distillation`.
-        distillation: What `distiller` made of the source.
+        distiller: Its budget, condenser, seed and progress are used.
+        distillation: Output of ``distiller.run`` on the source; it holds the set of the distiller's own
+            decoder.
         test: Real texts with the same label ids.
-        methods: Names of baselines and decoders; their texts are held to one token limit, only the full data are whole.
-            Baselines that hand over a model are run as often as the full data, in the columns of the classifiers they fit.
+        methods: Names of baselines and decoders. Texts of all but ``full`` are truncated to one token limit.
+            Baselines that return a model are run as often as the full data, in the columns of the classifiers
+            they fit.
         classifiers: Name to classifier.
-        runs: In place of the sets of the protocol: sets that each decoder makes, with the seeds from the distiller's on.
-            Without a named protocol, baselines that choose at random make ten, or as many if that is more.
-        candidates: Name to ready sets with the label ids of the source, each one a draw. They are taken as they are,
-            neither cut to the token limit nor held to the budget: the table shows how many texts they have. A named
-            protocol uses the first of them, as many as it has sets.
-        protocol: How often methods and classifiers are run, and how neural classifiers are trained.
-        results: Where results are kept.
+        candidates: Name to ready sets with the label ids of the source, each set one draw. They are neither
+            truncated nor held to the budget. A published protocol uses only as many as it has sets.
+        protocol: Number of runs and training options.
+        results: Store of results.
 
     Returns:
-        The table, candidates last; where ``full`` is among the methods, each score says how much of it is recovered.
+        The table, candidates last. With ``full`` among the methods, each score has the recovered accuracy.
 
     Raises:
-        InputError: If a candidate has the name of a method, no set, or a set with a class that the source has not or with
-            fewer than two classes; if a method hands over a model that is for none of the classifiers.
+        InputError: If a candidate has the name of a method, no set, or a set with wrong classes, or if a
+            method returns a model that fits none of the classifiers.
     """
-    plan = protocol.with_sets(runs)
-    plan.check(classifiers)
+    protocol.check(classifiers)
     source, names = distillation.context.source, check_methods(methods, classifiers)
     models, budget = model_baselines(names, classifiers), distiller.allocate(source)
-    ready = {name: list(plan.usable(sets)) for name, sets in (candidates or {}).items()}
+    ready = {name: list(protocol.usable(sets)) for name, sets in (candidates or {}).items()}
     notes = [*overlap_note(source, test), *check_candidates(ready, source, test)]
-    contestants = {
-        name: [source] if name in models else make_sets(distiller, distillation, name, plan) for name in names
+    sets_of = {
+        name: [source] if name in models else make_sets(distiller, distillation, name, protocol)
+        for name in names
     } | ready
-    columns = {method: dict(classifiers) for method in contestants}
+    columns = {method: dict(classifiers) for method in sets_of}
     for method, model in models.items():
-        fitting = {name: plan.prepare(made) for name, made in classifiers.items() if model.fits(name)}
-        columns[method] = {name: model.trainer(made, source, budget) for name, made in fitting.items()}
-    whole = {"full", *models}  # a model is trained on the full data, or as long
-    rows: dict[str, MethodResult] = {}
-    full: dict[str, float] = {}
+        columns[method] = {
+            name: model.trainer(protocol.prepare(classifier), source, budget)
+            for name, classifier in classifiers.items()
+            if model.fits(name)
+        }
+    full_methods = {"full", *models}  # a model is trained on the full data
     total = sum(
-        plan.trainings(made, len(sets), full=method in whole)
-        for method, sets in contestants.items()
-        for made in columns[method].values()
+        protocol.trainings(classifier, len(sets), full=method in full_methods)
+        for method, sets in sets_of.items()
+        for classifier in columns[method].values()
     )
+    rows: dict[str, MethodResult] = {}
+    full_accuracy: dict[str, float] = {}
     with distiller.progress.task("compare", total=total) as task:
-        # The full data comes first: every other row is measured against it.
-        for method in sorted(contestants, key=lambda method: method != "full"):
-            sets, scores = contestants[method], []
-            for name, made in columns[method].items():
-                kept: dict[str, Any] = {"seed": distiller.seed, "results": results, "task": task}
-                found = evaluate_method(made, name, sets, test, source, plan, full=method in whole, **kept)
+        # The full data come first: every other row is measured against them.
+        for method in sorted(sets_of, key=lambda method: method != "full"):
+            sets, scores = sets_of[method], []
+            for name, classifier in columns[method].items():
+                score = evaluate_method(
+                    classifier,
+                    name,
+                    sets,
+                    test,
+                    source,
+                    protocol,
+                    seed=distiller.seed,
+                    results=results,
+                    task=task,
+                    full=method in full_methods,
+                )
                 if method == "full":
-                    full[name] = found.accuracy
-                scores.append(replace(found, full_accuracy=full.get(name)))
+                    full_accuracy[name] = score.accuracy
+                scores.append(replace(score, full_accuracy=full_accuracy.get(name)))
             size = models[method].size(source, budget) if method in models else len(sets[0])
             rows[method] = MethodResult(method, size, len(sets), tuple(scores))
     return Comparison(
-        tuple(rows[method] for method in contestants), len(test), tuple(notes), plan, tuple(classifiers)
+        tuple(rows[method] for method in sets_of), len(test), tuple(notes), protocol, tuple(classifiers)
     )

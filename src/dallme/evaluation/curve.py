@@ -21,9 +21,15 @@ from dallme.evaluation.evaluate import Score, evaluate_method, overlap_note
 from dallme.evaluation.protocol import DEFAULT
 from dallme.evaluation.results import ResultStore
 
-#: Texts per class and shares of the rows that are measured where the user names none.
+#: Default budgets: texts per class, and shares of the rows for small classes.
 PER_CLASS = (1, 2, 5, 10, 20, 50, 100)
 RATIOS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+
+#: Fewest budgets that can have a knee.
+MIN_BUDGETS = 3
+
+#: Differences below this are rounding errors.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -31,9 +37,9 @@ class Step:
     """One budget of a curve.
 
     Attributes:
-        budget: As it was asked for.
+        budget: The budget as it was asked for.
         texts: Texts in all.
-        ratio: Texts as a share of the rows, the distillation ratio.
+        ratio: Distillation ratio: texts as a share of the rows.
     """
 
     budget: Budget
@@ -42,40 +48,39 @@ class Step:
 
     @property
     def words(self) -> str:
-        """The budget as a person would say it."""
+        """The budget in words."""
         if self.budget.per_class is not None:
             return f"{self.budget.per_class:,} text{'s' if self.budget.per_class > 1 else ''} a class"
-        return (
-            f"{self.texts:,} texts"
-            if self.budget.ratio is None
-            else f"{100 * self.budget.ratio:.3g}% of the rows"
-        )
+        if self.budget.ratio is None:
+            return f"{self.texts:,} texts"
+        return f"{100 * self.budget.ratio:.3g}% of the rows"
 
 
 def default_budgets(texts: LabelledTexts) -> list[Budget]:
-    """A series that fits the data: up to half of the smallest class, or shares of the rows if that is too small for a curve."""
+    """Returns a series up to half of the smallest class, or shares of the rows if fewer than three budgets fit."""
     _, largest = _smallest_class(texts)
-    fitting = [count for count in PER_CLASS if count <= largest / 2]
-    if len(fitting) >= 3:
-        return [Budget(per_class=count) for count in fitting]
+    counts = [count for count in PER_CLASS if count <= largest / 2]
+    if len(counts) >= MIN_BUDGETS:
+        return [Budget(per_class=count) for count in counts]
     return [Budget(ratio=ratio) for ratio in RATIOS]
 
 
 def make_steps(
     distiller: Distiller, texts: LabelledTexts, budgets: Sequence[Budget]
 ) -> tuple[tuple[Step, ...], list[str]]:
-    """Checks budgets and puts them in order.
+    """Checks and sorts budgets.
 
     Args:
-        distiller: All but its budget is used.
+        distiller: The distiller; its own budget is not used.
         texts: The source.
-        budgets: In any order; of those that come to the same number of texts the first is kept.
+        budgets: Budgets in any order; of those with the same number of texts the first is kept.
 
     Returns:
         The steps, fewest texts first, and a note on each budget that was left out.
 
     Raises:
-        InputError: If there is no budget, or one is more than a class allows; it names the most that is possible.
+        InputError: If there is no budget, or one is more than a class allows; the message names the largest
+            possible.
     """
     if not budgets:
         raise InputError("expected at least one budget, found none")
@@ -85,8 +90,8 @@ def make_steps(
     for budget in budgets:
         if budget.per_class is not None and budget.allocation == "equal" and budget.per_class > largest:
             raise InputError(
-                f"expected at most {largest:,} texts a class, found {budget.per_class:,}: class {name!r} has only {largest:,} "
-                "different texts; ask for fewer, or give ratios"
+                f"expected at most {largest:,} texts a class, found {budget.per_class:,}: class {name!r} has only "
+                f"{largest:,} different texts; ask for fewer, or give ratios"
             )
         count = sum(with_budget(distiller, budget).allocate(texts).values())
         step = Step(budget, count, count / len(texts))
@@ -98,7 +103,7 @@ def make_steps(
 
 
 def with_budget(distiller: Distiller, budget: Budget) -> Distiller:
-    """The distiller with another budget."""
+    """Returns the distiller with another budget."""
     return replace(
         distiller,
         per_class=budget.per_class,
@@ -109,64 +114,59 @@ def with_budget(distiller: Distiller, budget: Budget) -> Distiller:
 
 
 def _smallest_class(texts: LabelledTexts) -> tuple[str, int]:
-    """Name and number of different texts of the class that has fewest."""
+    """Returns the class with the fewest different texts: its name and their number."""
     distinct: dict[int, set[str]] = {label: set() for label in texts.class_counts}
     for text, label in zip(texts.texts, texts.labels.tolist(), strict=True):
         distinct[label].add(text)
-    label = min(distinct, key=lambda label: len(distinct[label]))
-    return texts.label_names[label], len(distinct[label])
-
-
-#: Fewest budgets that a knee can be told from.
-FEWEST = 3
-
-#: Distances that are rounding errors.
-_TINY = 1e-9
+    smallest = min(distinct, key=lambda label: len(distinct[label]))
+    return texts.label_names[smallest], len(distinct[smallest])
 
 
 def find_knee(sizes: Sequence[float], accuracies: Sequence[float] | np.ndarray) -> int | None:
-    """Finds the size after which more is hardly worth it.
+    """Finds the size with diminishing returns after it.
 
-    The accuracies are made monotone by their running maximum; both axes, the sizes as logarithms, are scaled to [0, 1]. The
-    knee is the point that lies highest above the chord from the first to the last (Satopää et al., 2011, "Finding a
-    'Kneedle' in a Haystack").
+    Accuracies are replaced by their running maximum, sizes by their logarithm, and both axes are scaled to
+    [0, 1]. The knee is the point farthest above the chord from the first to the last (Satopää et al., 2011,
+    "Finding a 'Kneedle' in a Haystack").
 
     Args:
-        sizes: At least 1 each, increasing.
-        accuracies: One a size.
+        sizes: Increasing numbers of at least 1.
+        accuracies: One per size.
 
     Returns:
-        Its position: the first if nothing is gained by any other; None with fewer than three sizes, and if no point lies
-        above the chord.
+        The index of the knee: 0 if no size gains anything; None with fewer than three sizes or no point above
+        the chord.
 
     Example:
         >>> find_knee([1, 10, 100, 1000], [0.5, 0.8, 0.81, 0.82])
         1
     """
-    if len(sizes) < FEWEST:
+    if len(sizes) < MIN_BUDGETS:
         return None
     x, y = np.log(np.asarray(sizes, dtype=float)), np.maximum.accumulate(np.asarray(accuracies, dtype=float))
     if y[-1] == y[0]:
         return 0
     above = (y - y[0]) / (y[-1] - y[0]) - (x - x[0]) / (x[-1] - x[0])
-    return int(np.flatnonzero(above >= above.max() - _TINY)[0]) if above.max() > _TINY else None
+    if above.max() <= _ROUNDING:
+        return None
+    return int(np.flatnonzero(above >= above.max() - _ROUNDING)[0])
 
 
 def find_level(
     sizes: Sequence[float], accuracies: Sequence[float] | np.ndarray, level: float
 ) -> tuple[int | None, float | None]:
-    """Finds the smallest size that reaches a level.
+    """Finds the smallest size that reaches an accuracy.
 
     Args:
-        sizes: Increasing.
-        accuracies: One a size.
-        level: What to reach.
+        sizes: Increasing numbers.
+        accuracies: One per size.
+        level: The accuracy to reach.
 
     Returns:
-        The position of the first that reaches it, None if there is none; and the size between it and the one before at
-        which a straight line reaches it, None if there is none before.
+        The index of that size, or None; and the size at which a straight line from the size before it reaches
+        the level, None without a size before it.
     """
-    reached = np.flatnonzero(np.asarray(accuracies) >= level - _TINY)
+    reached = np.flatnonzero(np.asarray(accuracies) >= level - _ROUNDING)
     if not len(reached):
         return None, None
     first = int(reached[0])
@@ -177,17 +177,27 @@ def find_level(
     return first, float(sizes[first - 1] + share * (sizes[first] - sizes[first - 1]))
 
 
+def check_share(share: float) -> None:
+    """Checks the share of the full data's accuracy to recover.
+
+    Raises:
+        InputError: If it is not in (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"expected the share to recover in (0, 1], found {share!r}")
+
+
 @dataclass(frozen=True)
 class Finding:
-    """A budget that was found on a curve.
+    """A budget picked from a curve.
 
     Attributes:
-        method: The method whose curve it is, averaged over the classifiers.
-        words: What was found, as a sentence.
-        step: The measured budget, or None if there is none.
+        method: The method; its curve is the average over the classifiers.
+        words: The finding as a sentence.
+        step: The measured budget, or None.
         accuracy: Accuracy at that budget.
-        recovered: The same as a share of the full data's.
-        interpolated_texts: Texts in all at which a straight line between measured budgets reaches what was asked for.
+        recovered: Accuracy as a share of the full data's.
+        interpolated_texts: Number of texts at which a line between measured budgets reaches the target.
     """
 
     method: str
@@ -198,7 +208,7 @@ class Finding:
     interpolated_texts: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields of the command line's JSON."""
+        """Returns the fields for JSON."""
         step = self.step
         return {
             "method": self.method,
@@ -212,69 +222,18 @@ class Finding:
         }
 
 
-def knee(curve: Curve, method: str) -> Finding:
-    """The budget after which more texts are hardly worth it; see :func:`find_knee`."""
-    place = find_knee([step.texts for step in curve.steps], curve.average(method))
-    if place is not None:
-        return _at(curve, method, place, f"{method}: knee at")
-    if len(curve.steps) < FEWEST:
-        return Finding(
-            method, f"{method}: no knee, which takes at least {FEWEST} budgets, found {len(curve.steps)}"
-        )
-    return Finding(method, f"{method}: no knee: up to {curve.steps[-1].words} the gain does not slow down")
-
-
-def smallest_recovering(curve: Curve, method: str, share: float) -> Finding:
-    """The smallest measured budget that recovers a share of the full data's accuracy; see :func:`find_level`.
-
-    Raises:
-        InputError: If the share is not in (0, 1].
-    """
-    check_share(share)
-    goal = f"{method}: {100 * share:.3g}% of the full data's accuracy"
-    accuracies, sizes = curve.average(method), [step.texts for step in curve.steps]
-    place, between = find_level(sizes, accuracies, share * curve.full_accuracy)
-    if place is None:
-        most = _at(curve, method, int(np.argmax(accuracies)), "the most is at")
-        return Finding(method, f"{goal} is not reached; {most.words}")
-    end = "" if between is None else f"; on a line between the measured, at {between:,.0f} texts in all"
-    return _at(curve, method, place, f"{goal} at", end, between)
-
-
-def check_share(share: float) -> None:
-    """Checks a share that is to be recovered.
-
-    Raises:
-        InputError: If it is not in (0, 1].
-    """
-    if not 0 < share <= 1:
-        raise InputError(f"expected the share to recover in (0, 1], found {share!r}")
-
-
-def _at(
-    curve: Curve, method: str, place: int, start: str, end: str = "", between: float | None = None
-) -> Finding:
-    """What stands at a step of a method's average curve."""
-    step, accuracy, full = curve.steps[place], float(curve.average(method)[place]), curve.full_accuracy
-    share = accuracy / full if full else None
-    of_full = "" if share is None else f" ({share:.1%} of full data)"
-    return Finding(
-        method, f"{start} {step.words}: {accuracy:.3f}{of_full}{end}", step, accuracy, share, between
-    )
-
-
 @dataclass(frozen=True)
 class Curve:
     """Accuracy against budget.
 
     Attributes:
         steps: The budgets, fewest texts first.
-        scores: Method and classifier to one score a step.
+        scores: Method and classifier to one score per step.
         full: Classifier to the score of the full data.
         train_rows: Rows of the source.
         test_rows: Rows of the test set.
-        notes: What a reader should know, such as budgets that come to the same number of texts.
-        seconds: Time of embedding the source and of everything after it; no part of the JSON.
+        notes: Notes for the reader, such as budgets with the same number of texts.
+        seconds: Time of embedding the source and of everything after it; not part of the JSON.
     """
 
     steps: tuple[Step, ...]
@@ -293,39 +252,75 @@ class Curve:
     @property
     def full_accuracy(self) -> float:
         """Accuracy of the full data, averaged over the classifiers."""
-        return float(np.mean([found.accuracy for found in self.full.values()]))
+        return float(np.mean([score.accuracy for score in self.full.values()]))
 
     def average(self, method: str) -> np.ndarray:
-        """Accuracy of a method averaged over the classifiers, as in section 5.2, of shape (steps,)."""
-        lines = [[found.accuracy for found in self.scores[method, name]] for name in self.full]
-        averaged: np.ndarray = np.mean(lines, axis=0)
+        """Averages the accuracy of a method over the classifiers (section 5.2); returns shape (steps,)."""
+        accuracies = [[score.accuracy for score in self.scores[method, name]] for name in self.full]
+        averaged: np.ndarray = np.mean(accuracies, axis=0)
         return averaged
 
+    def knee(self, method: str) -> Finding:
+        """Finds the budget with diminishing returns after it; see :func:`find_knee`."""
+        index = find_knee([step.texts for step in self.steps], self.average(method))
+        if index is not None:
+            return self._finding(method, index, f"{method}: knee at")
+        if len(self.steps) < MIN_BUDGETS:
+            reason = f"no knee, which takes at least {MIN_BUDGETS} budgets, found {len(self.steps)}"
+        else:
+            reason = f"no knee: up to {self.steps[-1].words} the gain does not slow down"
+        return Finding(method, f"{method}: {reason}")
+
+    def smallest_recovering(self, method: str, share: float) -> Finding:
+        """Finds the smallest measured budget that recovers a share of the full data's accuracy; see :func:`find_level`.
+
+        Raises:
+            InputError: If the share is not in (0, 1].
+        """
+        check_share(share)
+        goal = f"{method}: {100 * share:.3g}% of the full data's accuracy"
+        accuracies, sizes = self.average(method), [step.texts for step in self.steps]
+        index, size = find_level(sizes, accuracies, share * self.full_accuracy)
+        if index is None:
+            most = self._finding(method, int(np.argmax(accuracies)), "the most is at")
+            return Finding(method, f"{goal} is not reached; {most.words}")
+        end = "" if size is None else f"; on a line between the measured, at {size:,.0f} texts in all"
+        return self._finding(method, index, f"{goal} at", end, size)
+
+    def _finding(
+        self, method: str, index: int, start: str, end: str = "", size: float | None = None
+    ) -> Finding:
+        """Describes a step of a method's average curve."""
+        step, accuracy = self.steps[index], float(self.average(method)[index])
+        share = accuracy / self.full_accuracy if self.full_accuracy else None
+        of_full = "" if share is None else f" ({share:.1%} of full data)"
+        words = f"{start} {step.words}: {accuracy:.3f}{of_full}{end}"
+        return Finding(method, words, step, accuracy, share, size)
+
     def as_dict(self) -> dict[str, Any]:
-        """The points as JSON, without times: the same seed gives the same bytes."""
+        """Returns the points for JSON, without times: the same seed gives the same bytes."""
         points = [
             {
                 "method": method,
                 "per_class": step.budget.per_class,
                 "texts": step.texts,
                 "ratio": step.ratio,
-                **_without_seconds(found),
+                **_without_seconds(score),
             }
             for (method, _), scores in self.scores.items()
-            for step, found in zip(self.steps, scores, strict=True)
+            for step, score in zip(self.steps, scores, strict=True)
         ]
-        full = [_without_seconds(found) for found in self.full.values()]
         return {
             "points": points,
-            "full": full,
+            "full": [_without_seconds(score) for score in self.full.values()],
             "train_rows": self.train_rows,
             "test_rows": self.test_rows,
-            "notes": [*self.notes],
+            "notes": list(self.notes),
         }
 
 
-def _without_seconds(found: Score) -> dict[str, Any]:
-    return {key: value for key, value in found.as_dict().items() if key != "seconds"}
+def _without_seconds(score: Score) -> dict[str, Any]:
+    return {name: value for name, value in score.as_dict().items() if name != "seconds"}
 
 
 def curve(
@@ -340,27 +335,28 @@ def curve(
     runs: int = 1,
     results: ResultStore | None = None,
 ) -> Curve:
-    """Fills several budgets in several ways, from one embedding of the source.
+    """Measures several budgets and methods from one embedding; :func:`dallme.curve` takes sources and names.
 
     Args:
-        distiller: All but its budget is used.
+        distiller: The distiller; its own budget is not used.
         texts: The source.
         test: Real texts with the same label ids.
-        budgets: What to measure, in any order; of those that come to the same number of texts, the first.
-        methods: Names of baselines and decoders; each has as many sets as in :func:`~dallme.evaluation.compare.compare`.
+        budgets: Budgets in any order; of those with the same number of texts the first is measured.
+        methods: Names of baselines and decoders; each makes as many sets as in
+            :func:`~dallme.evaluation.compare.compare`.
         classifiers: Name to classifier; each is trained on the full data once.
-        vectors: Ready vectors of the source, of shape (n, d); then no embedder is loaded.
-        runs: Sets that each decoder makes, with the seeds from the distiller's on.
-        results: Where results are kept, so that no training is made twice.
+        vectors: Ready vectors of the source, of shape (n, d); no embedder is loaded then.
+        runs: Sets that each decoder makes, under consecutive seeds from the distiller's on.
+        results: Store of results.
 
     Returns:
-        The curve; each score says how much of the full data's accuracy is recovered.
+        The curve; each score has the recovered accuracy.
 
     Raises:
-        InputError: If there is no budget, a budget is more than a class allows, or no method but ``full`` is named. All
-            of this is found before the embedding.
+        InputError: If there is no budget, a budget is more than a class allows, or ``full`` is the only
+            method. It is raised before the embedding.
     """
-    plan = DEFAULT.with_sets(runs)
+    protocol = DEFAULT.with_sets(runs)
     names = [name for name in check_methods(methods) if name != "full"]
     if not names or not classifiers:
         raise InputError(
@@ -372,6 +368,7 @@ def curve(
         embedded = distiller.embed(texts) if vectors is None else distiller.adopt(texts, vectors)
     context = distiller.context(texts, embedded, with_embedder=vectors is None)
     texts = context.source
+    options: dict[str, Any] = {"seed": distiller.seed, "results": results}
     scores: dict[tuple[str, str], list[Score]] = {
         (method, name): [] for method in names for name in classifiers
     }
@@ -379,31 +376,32 @@ def curve(
     with clock.lap("rest"), distiller.progress.task("curve", total=total) as task:
         full = {}
         for name, classifier in classifiers.items():
-            found = evaluate_method(
-                classifier, name, [texts], test, texts, plan, seed=distiller.seed, results=results, full=True
-            )
-            full[name] = replace(found, full_accuracy=found.accuracy)
+            score = evaluate_method(classifier, name, [texts], test, texts, protocol, full=True, **options)
+            full[name] = replace(score, full_accuracy=score.accuracy)
             task.advance()
         for step in steps:
-            rung, distillation = _distil(with_budget(distiller, step.budget), context, names)
+            step_distiller, distillation = _distil(with_budget(distiller, step.budget), context, names)
             for method in names:
-                sets = make_sets(rung, distillation, method, plan)
+                sets = make_sets(step_distiller, distillation, method, protocol)
                 for name, classifier in classifiers.items():
-                    found = evaluate_method(
-                        classifier, name, sets, test, texts, plan, seed=distiller.seed, results=results
-                    )
-                    scores[method, name].append(replace(found, full_accuracy=full[name].accuracy))
+                    score = evaluate_method(classifier, name, sets, test, texts, protocol, **options)
+                    scores[method, name].append(replace(score, full_accuracy=full[name].accuracy))
                     task.advance()
-    lines = {line: tuple(found) for line, found in scores.items()}
     return Curve(
-        steps, lines, full, len(texts), len(test), (*overlap_note(texts, test), *notes), clock.seconds
+        steps,
+        {key: tuple(step_scores) for key, step_scores in scores.items()},
+        full,
+        len(texts),
+        len(test),
+        (*overlap_note(texts, test), *notes),
+        clock.seconds,
     )
 
 
 def _distil(distiller: Distiller, context: Context, methods: Sequence[str]) -> tuple[Distiller, Distillation]:
-    """What ``distiller.run`` makes, but from vectors that are there and without embedding the texts that come out.
+    """Distils as ``distiller.run`` does, from ready vectors and without embedding the distilled texts.
 
-    Where its decoder is not to be measured, one that is takes its place, so that no text is written in vain.
+    If the distiller's decoder is not to be measured, the first decoder that is takes its place.
     """
     decoders = [method for method in methods if method not in registry.names("baselines")]
     if distiller.decoder not in decoders:

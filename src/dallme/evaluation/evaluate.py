@@ -1,4 +1,4 @@
-"""What one set of texts, or what one method makes, is worth under a protocol."""
+"""Evaluation of one set of texts, or of all sets of one method, under a protocol."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from dallme.progress import Progress, SilentProgress, Task
 from dallme.validation import check_positive
 
 if TYPE_CHECKING:
-    from dallme.distiller import Distiller
+    from dallme.embedders.cache import CachedEmbedder
 
-#: The classifiers of Appendix A.1, which need no accelerator.
+#: The classifiers of Appendix A.1; they need neither an accelerator nor an embedder.
 LINEAR = ("logistic-regression", "linear-svm", "naive-bayes")
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one classifier learned from one set, or from several draws of it.
+    """Test scores of one classifier, trained on one set or on several sets of one method.
 
     Attributes:
-        classifier: Its registry name, with its argument if one was given.
+        classifier: Registry name, with its argument if it has one.
         accuracies: Accuracy on the test set of each run, between 0 and 1.
         macro_f1s: Unweighted mean over the classes of F1, of each run.
         seconds: Time of training and testing all runs, when they were computed.
-        full_accuracy: Accuracy of the same classifier trained on the full data, if that was measured.
-        seeds: Seed of each run; empty if they are not known.
-        sets: Sets that were trained on in turn: run r on the set at r modulo their number.
-        learning_rate: That of a neural classifier.
+        full_accuracy: Accuracy of the same classifier trained on the full data, if it was measured.
+        seeds: Seed of each run; empty if unknown.
+        sets: Number of training sets; run r is trained on set r modulo this number.
+        learning_rate: Learning rate of a neural classifier.
         steps: Optimizer steps of a neural classifier on the first set.
-        tuned: Learning rate to accuracy on held-out rows, where the rate was chosen on them.
+        tuned: Learning rate to accuracy on held-out rows, if the rate was chosen on them.
     """
 
     classifier: str
@@ -59,78 +59,100 @@ class Score:
         return float(np.mean(self.accuracies))
 
     @property
+    def accuracy_std(self) -> float:
+        """Sample standard deviation (n - 1) of the accuracy over the runs; 0 for a single run."""
+        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else 0.0
+
+    @property
     def recovered(self) -> float | None:
         """Recovered accuracy (section 5.2): accuracy as a share of the full data's."""
         return self.accuracy / self.full_accuracy if self.full_accuracy else None
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields of the command line's JSON; deviations are those of the sample (n - 1), 0 for a single run."""
-        runs = len(self.accuracies)
+        """Returns the fields for JSON."""
+        tuned = {f"{rate:g}": accuracy for rate, accuracy in self.tuned.items()} if self.tuned else self.tuned
         return {
             "classifier": self.classifier,
             "accuracy_mean": self.accuracy,
-            "accuracy_std": float(np.std(self.accuracies, ddof=1)) if runs > 1 else 0.0,
+            "accuracy_std": self.accuracy_std,
             "macro_f1_mean": float(np.mean(self.macro_f1s)),
-            "runs": runs,
+            "runs": len(self.accuracies),
             "seconds": round(self.seconds, 3),
             "full_accuracy": self.full_accuracy,
             "recovered": self.recovered,
             "learning_rate": self.learning_rate,
             "steps": self.steps,
-            "tuned": None
-            if self.tuned is None
-            else {f"{rate:g}": accuracy for rate, accuracy in self.tuned.items()},
+            "tuned": tuned,
         }
 
 
 def check_classifiers(names: Sequence[str]) -> list[str]:
-    """Turns names and aliases into registry names, with the argument if one is given, each once, in the order asked for.
+    """Resolves names and aliases to registry names, each once, in order; an argument is kept.
 
     Raises:
-        UnknownNameError: If a name is not known; it lists the known ones.
+        UnknownNameError: If a name is unknown; the message lists the known ones.
     """
-    found = [registry.split("classifiers", name) for name in names]
+    resolved = [registry.split("classifiers", name) for name in names]
     return list(
         dict.fromkeys(
-            part.name if argument is None else f"{part.name}:{argument}" for part, argument in found
+            part.name if argument is None else f"{part.name}:{argument}" for part, argument in resolved
         )
     )
 
 
-def make_classifiers(names: Sequence[str], distiller: Distiller | None = None) -> dict[str, Classifier]:
-    """Makes classifiers from their names or aliases, and has each look for the model that it needs.
+def make_classifiers(names: Sequence[str], embedder: CachedEmbedder | None = None) -> dict[str, Classifier]:
+    """Makes classifiers by name and looks for the models that they need.
 
     Args:
-        names: What the user wrote: ``NAME`` or ``NAME:ARGUMENT``.
-        distiller: Whose embedder and prompt classifiers use that look at vectors.
+        names: Names or aliases: ``NAME`` or ``NAME:ARGUMENT``.
+        embedder: The embedder of classifiers that read vectors.
 
     Returns:
-        Registry name, with the argument if one was given, to classifier, in the order asked for.
+        Registry name, with the argument if there is one, to classifier, in the order of `names`.
 
     Raises:
-        UnknownNameError: If a name is not known.
-        InputError: If a classifier needs an embedder and there is none, or takes no argument and one is given.
+        UnknownNameError: If a name is unknown.
+        InputError: If a classifier needs an embedder and there is none, or takes no argument and one is
+            given.
         MissingDependencyError: If a classifier needs a package that is not installed.
-        ModelNotFoundError: If its model is not there.
+        ModelNotFoundError: If its model is not found.
     """
-    made: dict[str, Classifier] = {}
+    classifiers: dict[str, Classifier] = {}
     for name in check_classifiers(names):
         options: dict[str, Any] = {}
         if registry.split("classifiers", name)[0].name == "embedding-lr":
-            if distiller is None:
+            if embedder is None:
                 raise InputError(
                     "expected an embedder for the classifier embedding-lr, found none; name one with --embedder"
                 )
-            options = {"embed": distiller.embed_texts, "fingerprint": lambda: _fingerprint(distiller)}
-        made[name] = registry.make("classifiers", name, **options)
-        made[name].find()
-    return made
+            options = {"embed": embedder.embed, "fingerprint": embedder.cache_key}
+        classifiers[name] = registry.make("classifiers", name, **options)
+        classifiers[name].find()
+    return classifiers
 
 
-def _fingerprint(distiller: Distiller) -> str | None:
-    """The hash of the embedder's fingerprint; None for an object of the user's, whose weights are not known."""
-    fingerprint = distiller.resolved_embedder.fingerprint(distiller.prompt)
-    return None if fingerprint.weights == "unknown" else fingerprint.digest
+def overlap_note(source: LabelledTexts, test: LabelledTexts) -> tuple[str, ...]:
+    """Returns a note if test texts occur in the source as well."""
+    known = set(source.texts)
+    shared = sum(text in known for text in test.texts)
+    if not shared:
+        return ()
+    return (f"{shared:,} of {len(test):,} test rows have a text that is in the source as well",)
+
+
+def check_plan(protocol: Protocol, classifiers: Mapping[str, Classifier], *, has_full: bool) -> None:
+    """Checks that a protocol fits the classifiers, before anything is read or trained.
+
+    Raises:
+        InputError: If it has training options and no classifier is neural, or tunes learning rates without
+            the full data.
+    """
+    protocol.check(classifiers)
+    tuned = [name for name, classifier in classifiers.items() if protocol.tunes(classifier)]
+    if tuned and not has_full:
+        raise InputError(
+            f"expected the full data to choose the learning rate of {tuned[0]} on, found none; name it with --full"
+        )
 
 
 def score(
@@ -147,61 +169,35 @@ def score(
     """Trains a classifier on each set in turn and tests each model on the whole test set.
 
     Args:
-        classifier: What is trained.
-        name: What the score calls it.
+        classifier: The classifier.
+        name: Its name in the score.
         train_sets: The sets; run r trains on the set at r modulo their number, with the seed `seed` + r.
         test: Real texts with the same label ids.
-        runs: Trainings in all; a classifier that does not vary is trained at most once a set.
+        runs: Trainings in all; a classifier that does not vary is trained at most once per set.
         seed: Seed of the first run.
-        results: Where results are kept.
-        task: Progress, advanced by one for each run.
+        results: Store of results.
+        task: Progress, advanced once per run.
     """
     check_positive(runs, "runs")
     classifier = classifier.with_label_names(test.label_names)
     seeds = tuple(range(seed, seed + (runs if classifier.varies else min(runs, len(train_sets)))))
-    found = []
-    for run, own in enumerate(seeds):
-        found.append(
-            train_and_test(classifier, train_sets[run % len(train_sets)], test, seed=own, results=results)
-        )
+    run_results = []
+    for run, run_seed in enumerate(seeds):
+        train = train_sets[run % len(train_sets)]
+        run_results.append(train_and_test(classifier, train, test, seed=run_seed, results=results))
         if task is not None:
             task.advance()
     neural = classifier if isinstance(classifier, NeuralClassifier) else None
     return Score(
         name,
-        tuple(result.accuracy for result in found),
-        tuple(result.macro_f1 for result in found),
-        sum(result.seconds for result in found),
+        tuple(result.accuracy for result in run_results),
+        tuple(result.macro_f1 for result in run_results),
+        sum(result.seconds for result in run_results),
         seeds=seeds,
         sets=len(train_sets),
         learning_rate=neural.learning_rate if neural else None,
         steps=neural.total_steps(len(train_sets[0])) if neural else None,
     )
-
-
-def overlap_note(source: LabelledTexts, test: LabelledTexts) -> tuple[str, ...]:
-    """One note if test rows have a text that stands in the source as well, else none."""
-    known = set(source.texts)
-    shared = sum(text in known for text in test.texts)
-    return (
-        (f"{shared:,} of {len(test):,} test rows have a text that stands in the source as well",)
-        if shared
-        else ()
-    )
-
-
-def check_plan(protocol: Protocol, classifiers: Mapping[str, Classifier], *, has_full: bool) -> None:
-    """Checks that a protocol can be followed, before anything is read or trained.
-
-    Raises:
-        InputError: If it trains neural classifiers and there is none, or chooses learning rates and there are no full data.
-    """
-    protocol.check(classifiers)
-    tuned = [name for name, made in classifiers.items() if protocol.tunes(made)]
-    if tuned and not has_full:
-        raise InputError(
-            f"expected the full data to choose the learning rate of {tuned[0]} on, found none; name it with --full"
-        )
 
 
 def evaluate_method(
@@ -217,22 +213,22 @@ def evaluate_method(
     task: Task | None = None,
     full: bool = False,
 ) -> Score:
-    """Scores what one method made, under a protocol: as :func:`score`, once the learning rate is chosen on the first sets.
+    """Scores the sets of one method under a protocol: tunes the learning rate if asked to, then calls :func:`score`.
 
     Args:
-        classifier: What is trained.
-        name: What the score calls it.
+        classifier: The classifier.
+        name: Its name in the score.
         sets: The sets of the method.
         test: Real texts with the same label ids.
-        source: The full training data, which a learning rate is chosen on.
-        protocol: How often, and how.
+        source: The full training data; learning rates are tuned on it.
+        protocol: Number of runs and training options.
         seed: Seed of the first run.
-        results: Where results are kept.
-        task: Progress, advanced by one for each training.
+        results: Store of results.
+        task: Progress, advanced once per training.
         full: Whether the one set is the full data.
 
     Raises:
-        InputError: If a learning rate is to be chosen and there is no source.
+        InputError: If a learning rate is to be tuned and there is no source.
     """
     classifier, tuned = protocol.prepare(classifier), None
     capped = protocol.capped(classifier, len(sets[0]), full=full)
@@ -258,46 +254,53 @@ def evaluate(
     classifiers: Mapping[str, Classifier],
     *,
     full: LabelledTexts | None = None,
-    runs: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     protocol: Protocol = DEFAULT,
     results: ResultStore | None = None,
 ) -> list[Score]:
-    """Says what a set of texts is worth.
+    """Scores classifiers trained on one set of texts; :func:`dallme.evaluate` takes sources and names.
 
     Args:
-        train: The few texts.
+        train: The training texts.
         test: Real texts with the same label ids.
         classifiers: Name to classifier.
-        full: The full data, to say how much of its accuracy is recovered; a protocol chooses learning rates on it.
-        runs: In place of the sets of the protocol, of which there is one here: classifiers that vary are trained so
-            often on it, times the models of the protocol.
+        full: The full data, for the recovered accuracy; learning rates are tuned on it.
         seed: Seed of the first run.
-        progress: Where to show progress.
-        protocol: How often classifiers are run, and how neural ones are trained.
-        results: Where results are kept.
+        progress: Progress reporter.
+        protocol: Number of runs and training options. Each of its sets is one more run on `train`.
+        results: Store of results.
 
     Returns:
-        One score a classifier.
+        One score per classifier.
 
     Raises:
-        InputError: If the protocol chooses learning rates and the full data are not given.
+        InputError: If the protocol tunes learning rates and there are no full data.
     """
-    plan = protocol.with_sets(runs)
-    check_plan(plan, classifiers, has_full=full is not None)
-    contestants = [(train, False), *([(full, True)] if full is not None else [])]
+    check_plan(protocol, classifiers, has_full=full is not None)
+    sets = {False: train} if full is None else {False: train, True: full}
     total = sum(
-        plan.trainings(made, 1, full=whole) for made in classifiers.values() for _, whole in contestants
+        protocol.trainings(classifier, 1, full=is_full)
+        for classifier in classifiers.values()
+        for is_full in sets
     )
     scores = []
     with (progress or SilentProgress()).task("evaluate", total=total) as task:
-        for name, made in classifiers.items():
-            found = [
+        for name, classifier in classifiers.items():
+            own, *reference = [
                 evaluate_method(
-                    made, name, [texts], test, full, plan, seed=seed, results=results, task=task, full=whole
+                    classifier,
+                    name,
+                    [texts],
+                    test,
+                    full,
+                    protocol,
+                    seed=seed,
+                    results=results,
+                    task=task,
+                    full=is_full,
                 )
-                for texts, whole in contestants
+                for is_full, texts in sets.items()
             ]
-            scores.append(replace(found[0], full_accuracy=found[1].accuracy if full is not None else None))
+            scores.append(replace(own, full_accuracy=reference[0].accuracy if reference else None))
     return scores

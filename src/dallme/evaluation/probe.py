@@ -1,10 +1,10 @@
-"""How much of the classes an embedder's vectors hold (section 5.3, Table 2)."""
+"""Linear probe of an embedder: how well its vectors separate the classes (section 5.3, Table 2)."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,15 @@ from dallme.data import LabelledTexts
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a linear classifier reads from the vectors of one embedder.
+    """Accuracy of a linear classifier on the vectors of one embedder.
 
     Attributes:
         embedder: Its name.
         dimension: Length of a vector.
         accuracy: Accuracy on the test set, between 0 and 1.
         macro_f1: Unweighted mean over the classes of F1.
-        embed_seconds: Time of embedding both sets, less what a store held.
-        train_seconds: Time of training and testing.
+        embed_seconds: Time to embed both sets, without vectors that a store held.
+        train_seconds: Time to train and test.
     """
 
     embedder: str
@@ -35,15 +35,9 @@ class ProbeResult:
     train_seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields of the command line's JSON."""
-        return {
-            "embedder": self.embedder,
-            "dimension": self.dimension,
-            "accuracy": self.accuracy,
-            "macro_f1": self.macro_f1,
-            "embed_seconds": round(self.embed_seconds, 3),
-            "train_seconds": round(self.train_seconds, 3),
-        }
+        """Returns the fields for JSON, seconds to three decimals."""
+        seconds = {name: round(getattr(self, name), 3) for name in ("embed_seconds", "train_seconds")}
+        return asdict(self) | seconds
 
 
 def probe(
@@ -58,21 +52,20 @@ def probe(
 
     Args:
         name: Name of the embedder.
-        embed: Turns n texts into vectors, float32 of shape (n, d).
-        source: The texts to train on.
-        test: The texts to test on, with the same label ids.
+        embed: Maps n texts to vectors, float32 of shape (n, d).
+        source: Training texts.
+        test: Test texts with the same label ids.
         seed: Seed of the classifier.
     """
     started = time.perf_counter()
     train_vectors, test_vectors = embed(source.texts), embed(test.texts)
     embedded = time.perf_counter()
     predicted = linear_probe(seed).fit(train_vectors, source.labels).predict(test_vectors)
-    trained = time.perf_counter()
     return ProbeResult(
         embedder=name,
         dimension=train_vectors.shape[1],
         accuracy=float(np.mean(predicted == test.labels)),
         macro_f1=float(f1_score(test.labels, predicted, average="macro", zero_division=0)),
         embed_seconds=embedded - started,
-        train_seconds=trained - embedded,
+        train_seconds=time.perf_counter() - embedded,
     )

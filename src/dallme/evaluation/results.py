@@ -1,8 +1,7 @@
-"""Results of training runs on disk, by what they depend on, so that no run is made twice."""
+"""Training runs, learning-rate tuning, and the store that keeps their results."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import f1_score
 
-from dallme.atomic import atomic_write, checksum
+from dallme.atomic import atomic_write, checksum, sha256_of
 from dallme.classifiers.base import Classifier
 from dallme.classifiers.training import NeuralClassifier
 from dallme.data import Budget, LabelledTexts
@@ -24,10 +23,10 @@ from dallme.progress import Progress, SilentProgress, Task
 from dallme.text import clean
 from dallme.validation import check_positive
 
-#: Rows of the full training data that a learning rate is chosen on.
+#: Rows of the full training data that validate a learning rate.
 VALIDATION_ROWS = 1_000
 
-#: Rows that are trained on for the choice; of larger sets a sample is taken.
+#: Most rows to train on while tuning; larger sets are sampled.
 TRAINING_ROWS = 2_000
 
 
@@ -43,22 +42,22 @@ def tune(
     training_rows: int = TRAINING_ROWS,
     task: Task | None = None,
 ) -> tuple[Classifier, dict[float, float]]:
-    """Trains with each of the classifier's ``learning_rates`` and keeps the one that is best on held-out rows.
+    """Chooses one of the classifier's ``learning_rates`` by the accuracy on held-out rows.
 
     Args:
-        classifier: What is tuned; it is returned as it is if it has no learning rates to choose from.
-        train_sets: The sets that it is to be trained on; run r trains on the set at r modulo their number.
+        classifier: The classifier; returned unchanged if it has no learning rates to choose from.
+        train_sets: Its training sets; run r trains on the set at r modulo their number.
         source: The full training data.
         seed: Seed of the samples; run r trains with the seed `seed` + r.
-        runs: Trainings with each rate, whose mean accuracy counts: on few texts a single one says little.
-        results: Where results are kept.
-        validation_rows: Rows to validate on; fewer where they would be more than half of the source.
-        training_rows: Most rows to train on for the choice.
-        task: Progress, advanced by one for each training.
+        runs: Trainings with each rate; their mean accuracy counts.
+        results: Store of results.
+        validation_rows: Rows to validate on, at most half of the source.
+        training_rows: Most rows to train on.
+        task: Progress, advanced once per training.
 
     Returns:
-        The classifier with the best learning rate, the smaller of two that are equally good, and the mean accuracy on the
-        held-out rows by learning rate.
+        The classifier with the best learning rate (the smaller of two equals), and the mean held-out accuracy
+        by rate.
 
     Raises:
         InputError: If no row is left to validate or to train on.
@@ -67,21 +66,22 @@ def tune(
         return classifier, {}
     check_positive(runs, "runs")
     limits = {"validation_rows": validation_rows, "training_rows": training_rows}
-    parts = [split(train, source, seed=seed, **limits) for train in train_sets[:runs]]
+    splits = [split(train, source, seed=seed, **limits) for train in train_sets[:runs]]
     named = classifier.with_label_names(source.label_names)
-    accuracies = {}
+    mean_accuracies = {}
     for rate in classifier.learning_rates:
-        found = []
+        accuracies = []
         for run in range(runs):
+            train, validation = splits[run % len(splits)]
             result = train_and_test(
-                _with_rate(named, rate), *parts[run % len(parts)], seed=seed + run, results=results
+                _with_rate(named, rate), train, validation, seed=seed + run, results=results
             )
-            found.append(result.accuracy)
+            accuracies.append(result.accuracy)
             if task is not None:
                 task.advance()
-        accuracies[rate] = float(np.mean(found))
-    best = max(accuracies, key=lambda rate: (accuracies[rate], -rate))
-    return _with_rate(classifier, best), accuracies
+        mean_accuracies[rate] = float(np.mean(accuracies))
+    best = max(mean_accuracies, key=lambda rate: (mean_accuracies[rate], -rate))
+    return _with_rate(classifier, best), mean_accuracies
 
 
 def split(
@@ -92,14 +92,14 @@ def split(
     validation_rows: int = VALIDATION_ROWS,
     training_rows: int = TRAINING_ROWS,
 ) -> tuple[LabelledTexts, LabelledTexts]:
-    """The rows to train on for a choice, and those to validate on; no text is in both.
+    """Makes a training and a validation split without a shared text.
 
-    The validation rows are a stratified sample of the source, under one seed the same for every set. Of those the ones
-    that stand in `train` are left out; where these are most of them, `train` is much of the source, and it is `train`
-    that they are left out of. A row that stands in `train` cut short is not noticed.
+    The validation split is a stratified sample of the source, the same for every set under one seed. Rows
+    that are in `train` as well are left out of it. If they are the majority, `train` is most of the source;
+    then they are left out of the training split instead. A row that is in `train` cut short is not detected.
 
     Raises:
-        InputError: If no row is left to validate or fewer than two classes to train on.
+        InputError: If no row is left to validate on, or fewer than two classes to train on.
     """
     size = min(check_positive(validation_rows, "validation_rows"), len(source) // 2)
     rng = np.random.default_rng([seed, 1])
@@ -114,23 +114,22 @@ def split(
         train = train.take([row for row, text in enumerate(train.texts) if text not in held_out])
     if not len(validation) or len(train.class_counts) < 2:
         raise InputError(
-            f"expected enough rows to choose a learning rate on, found {len(source):,} in the full data; fix the learning rate"
+            f"expected enough rows to choose a learning rate on, found {len(source):,} in the full data; "
+            "fix the learning rate"
         )
     return sample(train, check_positive(training_rows, "training_rows"), rng), validation
 
 
 def sample(texts: LabelledTexts, size: int, rng: np.random.Generator) -> LabelledTexts:
-    """Rows drawn at random, from each class in proportion to its rows and at least one; all if there are no more than `size`."""
+    """Draws a stratified sample with at least one row of each class; returns all rows if there are at most `size`."""
     if len(texts) <= size:
         return texts
-    budget = Budget(total=max(size, len(texts.class_counts)), allocation="proportional").allocate(
-        texts.class_counts
-    )
-    drawn = [
+    budget = Budget(total=max(size, len(texts.class_counts)), allocation="proportional")
+    rows = [
         rng.choice(np.flatnonzero(texts.labels == label), count, replace=False)
-        for label, count in budget.items()
+        for label, count in budget.allocate(texts.class_counts).items()
     ]
-    return texts.take(np.sort(np.concatenate(drawn)))
+    return texts.take(np.sort(np.concatenate(rows)))
 
 
 def _with_rate(classifier: Classifier, rate: float) -> Classifier:
@@ -139,13 +138,13 @@ def _with_rate(classifier: Classifier, rate: float) -> Classifier:
 
 @dataclass(frozen=True)
 class Result:
-    """What one training run gave.
+    """Result of one training run.
 
     Attributes:
         accuracy: Accuracy on the test set, between 0 and 1.
         macro_f1: Unweighted mean over the classes of F1.
         seconds: Time of training and testing, when it was computed.
-        when: When that was, ISO 8601 in UTC.
+        when: Time of the computation, ISO 8601 in UTC.
     """
 
     accuracy: float
@@ -156,48 +155,46 @@ class Result:
 
 @dataclass(frozen=True)
 class ResultStore:
-    """A folder of results, one small JSON file each, named by the hash of all that the result depends on.
+    """Folder of results, one small JSON file each, named by the hash of everything the result depends on.
 
-    A damaged file counts as none. A folder that cannot be written costs the keeping of results, not the results: this is
-    said once for each of them.
+    A damaged file counts as missing. A folder that cannot be written does not stop the work; each lost result
+    is noted.
 
     Attributes:
-        folder: The folder; it is made when the first result is kept.
-        progress: Where to say that a result cannot be kept.
+        folder: The folder; created with the first result.
+        progress: Reporter of results that cannot be stored.
     """
 
     folder: Path
     progress: Progress = field(default_factory=SilentProgress, compare=False)
 
     def get(self, key: str) -> Result | None:
-        """The result that is kept under a key, or None."""
+        """Returns the result stored under a key, or None."""
         try:
-            found = json.loads(self._path(key).read_bytes())
-            known = found.pop("crc32", None)  # those of earlier versions have none
-            if known is not None and known != checksum(json.dumps(found).encode()):
+            content = json.loads(self._path(key).read_bytes())
+            stored_checksum = content.pop("crc32", None)  # version 0.1 wrote none at first
+            if stored_checksum is not None and stored_checksum != checksum(json.dumps(content).encode()):
                 return None
             result = Result(
-                float(found["accuracy"]),
-                float(found["macro_f1"]),
-                float(found["seconds"]),
-                str(found["when"]),
+                float(content["accuracy"]),
+                float(content["macro_f1"]),
+                float(content["seconds"]),
+                str(content["when"]),
             )
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):  # not there, or damaged
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):  # missing or damaged
             return None
         return result if 0 <= result.accuracy <= 1 and 0 <= result.macro_f1 <= 1 else None
 
     def put(self, key: str, result: Result) -> None:
-        """Keeps a result; it is on the disk whole, or not at all."""
-        path = self._path(key)
+        """Stores a result atomically; notes it if that fails."""
+        path, content = self._path(key), asdict(result)
+        content["crc32"] = checksum(json.dumps(content).encode())
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            content = asdict(result)
-            atomic_write(
-                path, json.dumps(content | {"crc32": checksum(json.dumps(content).encode())}).encode()
-            )
+            atomic_write(path, json.dumps(content).encode())
         except OSError as error:
             self.progress.note(
-                f"a result cannot be kept in {self.folder}: {error.strerror or error}; it is made anew next time"
+                f"a result cannot be stored in {self.folder}: {error.strerror or error}; it is computed again next time"
             )
 
     def _path(self, key: str) -> Path:
@@ -205,26 +202,24 @@ class ResultStore:
 
 
 def result_key(classifier: Classifier, train: LabelledTexts, test: LabelledTexts, seed: int) -> str | None:
-    """SHA-256 of all that a result depends on, as hexadecimal; None if some of it is not known.
+    """Hashes everything a result depends on with SHA-256, as hexadecimal; None if some of it is unknown.
 
-    That is the classifier with its options, texts and labels of both sets in their order, the seed, and the version of
-    the libraries that train: torch and transformers for neural classifiers, scikit-learn for the others.
+    The hash covers the classifier with its options, texts and labels of both sets in order, the seed, and the
+    version of the training libraries: torch and transformers for neural classifiers, scikit-learn for the
+    others.
     """
     description = classifier.describe()
-    if (
-        "fingerprint" in description and description["fingerprint"] is None
-    ):  # an embedder whose weights nobody knows
+    if "fingerprint" in description and description["fingerprint"] is None:  # an embedder of unknown weights
         return None
     packages = ("torch", "transformers") if isinstance(classifier, NeuralClassifier) else ("scikit-learn",)
-    versions = {package: _version(package) for package in packages}
     parts = {
         "classifier": description,
         "train": train.digest,
         "test": test.digest,
         "seed": seed,
-        "versions": versions,
+        "versions": {package: _version(package) for package in packages},
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return sha256_of([json.dumps(parts, sort_keys=True)])
 
 
 def train_and_test(
@@ -235,14 +230,14 @@ def train_and_test(
     seed: int,
     results: ResultStore | None = None,
 ) -> Result:
-    """One run: trains on one set and tests on another, or takes the result from the store.
+    """Trains on one set and tests on another, or returns the stored result of the same run.
 
     Raises:
-        InputError: If the texts cannot be trained or tested on; nothing is kept then.
+        InputError: If the texts cannot be trained or tested on; nothing is stored then.
     """
     key = None if results is None else result_key(classifier, train, test, seed)
-    if results is not None and key is not None and (kept := results.get(key)) is not None:
-        return kept
+    if results is not None and key is not None and (stored := results.get(key)) is not None:
+        return stored
     started = time.perf_counter()
     predicted = classifier.fit(train.texts, train.labels, seed=seed).predict(test.texts)
     result = Result(

@@ -1,4 +1,4 @@
-"""Sources in memory: frames and tables of other libraries, and plain lists."""
+"""Sources in memory: frames and tables of other libraries, and lists."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _KINDS = (
 
 
 def read_object(source: Any) -> Rows | None:
-    """Opens an object that has its labels with it; None if it is none.
+    """Opens an object that holds its labels; None for any other.
 
-    The libraries are not imported: what they have not made cannot be theirs.
+    Libraries are not imported: if one is not loaded, the object cannot be of it.
 
     Raises:
         InputError: If it holds several splits or repeats a column name.
@@ -34,18 +34,17 @@ def read_object(source: Any) -> Rows | None:
     if _is(source, "pandas", "DataFrame"):
         return _from_pandas(source)
     if _is(source, "polars", "DataFrame"):
-        names = tuple(source.columns)
-        return Rows(
-            "memory",
-            source.height,
-            names,
-            lambda name: pa.chunked_array([source.get_column(name).to_arrow()]),
-        )
+
+        def load(name: str) -> Column:
+            return pa.chunked_array([source.get_column(name).to_arrow()])
+
+        return Rows("memory", source.height, tuple(source.columns), load)
     if _is(source, "datasets", "Dataset"):
         return from_dataset(source, "memory")
     if _is(source, "datasets", "DatasetDict"):
         raise InputError(
-            f"expected one split of the dataset, found all: {', '.join(source)}; hand over one, such as data['train']"
+            f"expected one split of the dataset, found all: {', '.join(source)}; "
+            "hand over one, such as data['train']"
         )
     return None
 
@@ -70,7 +69,7 @@ def read_sequence(texts: Any, labels: Any) -> Rows:
 
 
 def from_dataset(dataset: Any, source: str) -> Rows:
-    """Rows of a `datasets.Dataset`, in its order; a column is read when it is asked for."""
+    """Opens a `datasets.Dataset` in its order; a column is loaded when it is asked for."""
 
     def load(name: str) -> Column:
         return dataset.select_columns([name]).with_format("arrow")[:].column(name)
@@ -84,7 +83,7 @@ def from_dataset(dataset: Any, source: str) -> Rows:
 
 
 def _is(value: object, module: str, name: str) -> bool:
-    """Whether a value is an instance of a class of a module that may not be loaded."""
+    """Whether a value is an instance of a class of a module, which need not be loaded."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(value, getattr(loaded, name, ()))
 

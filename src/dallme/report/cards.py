@@ -14,7 +14,7 @@ from dallme.errors import DallmeError
 from dallme.report.map import cut
 
 if TYPE_CHECKING:
-    from dallme.audit.inputs import AuditInput
+    from dallme.auditing.inputs import AuditInput
     from dallme.dataset import DistilledDataset
     from dallme.dataset.distilled import RowId
 

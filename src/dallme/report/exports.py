@@ -16,7 +16,7 @@ from dallme.errors import UnknownNameError
 if TYPE_CHECKING:
     import numpy as np
 
-    from dallme.audit.inputs import AuditInput
+    from dallme.auditing.inputs import AuditInput
     from dallme.dataset import DistilledDataset
 
 

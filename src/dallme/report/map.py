@@ -14,7 +14,7 @@ from dallme.report.escaping import to_json
 from dallme.validation import check_positive
 
 if TYPE_CHECKING:
-    from dallme.audit.inputs import AuditInput
+    from dallme.auditing.inputs import AuditInput
     from dallme.progress import Progress
 
 #: Characters of a row's text that the map shows at most.

@@ -16,7 +16,7 @@ from dallme.report.map import map_data
 from dallme.report.summary import audit_rows, headline, kept
 
 if TYPE_CHECKING:
-    from dallme.audit.inputs import AuditInput
+    from dallme.auditing.inputs import AuditInput
     from dallme.dataset import DistilledDataset
     from dallme.progress import Progress
 

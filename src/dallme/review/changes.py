@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dallme.atomic import sha256_of
 from dallme.dataset import DistilledDataset, Lineage
 from dallme.errors import InputError
 from dallme.validation import text_problem
@@ -132,7 +132,7 @@ class Change:
 
 def state(text: str, label: int) -> str:
     """A short hash of a text with its class, by which two tabs notice that they speak of the same."""
-    return hashlib.sha256(json.dumps([text, label]).encode()).hexdigest()[:16]
+    return sha256_of([json.dumps([text, label])])[:16]
 
 
 def text_ids(distilled: DistilledDataset) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dallme.atomic import file_lock
+from dallme.atomic import file_lock, sha256_of
 from dallme.dataset import DistilledDataset, card, folder
 from dallme.dataset.distilled import MANIFEST, TABLE
 from dallme.errors import DallmeError, InputError, OutputError
@@ -138,7 +137,7 @@ class Versions:
             files = distilled.files(f"{card.render(distilled)}\n{history.section(distilled)}")
             files[CHANGES] = (json.dumps(entry, indent=2, ensure_ascii=False) + "\n").encode()
             target = folder.write(self.place / _name(number), files, overwrite=False)
-            return Version(number, target, distilled, hashlib.sha256(files[TABLE]).hexdigest())
+            return Version(number, target, distilled, sha256_of([files[TABLE]]))
 
     def _numbers(self) -> list[int]:
         """The numbers of the versions that are there, in their order."""
@@ -205,7 +204,7 @@ def _load(place: Path, number: int) -> Version:
             f"expected a history as dallme review writes it in {str(place / MANIFEST)!r}, found another; take 'review' and "
             "'history' out of it to review the set anew"
         )
-    return Version(number, place, distilled, hashlib.sha256(files[TABLE]).hexdigest())
+    return Version(number, place, distilled, sha256_of([files[TABLE]]))
 
 
 def _check_seen(version: Version, changes: Sequence[Change]) -> None:

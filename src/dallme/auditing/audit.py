@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
-from dallme.audit.mislabelled import Mislabelled, mislabelled
-from dallme.audit.personal import Personal, Scanner
-from dallme.audit.poison import Suspect, suspects
-from dallme.audit.readability import Readability, measure, perplexity_of
+from dallme.auditing.mislabelled import Mislabelled, mislabelled
+from dallme.auditing.personal import Personal, Scanner
+from dallme.auditing.poison import Suspect, suspects
+from dallme.auditing.readability import Readability, measure, perplexity_of
 from dallme.errors import MissingDependencyError
 from dallme.overlap import Contamination, Overlap, SuffixAutomaton, words_of
 from dallme.progress import Progress, SilentProgress
@@ -21,7 +21,7 @@ from dallme.text import clean, sentences
 from dallme.validation import check_positive
 
 if TYPE_CHECKING:
-    from dallme.audit.inputs import AuditInput
+    from dallme.auditing.inputs import AuditInput
     from dallme.data import LabelledTexts
 
 #: Texts whose vectors have at least this cosine are near duplicates.

@@ -1,25 +1,26 @@
-"""The honest table: every classifier, every way to fill one budget, the paper's protocol, on IMDB and AG-News.
+"""Measures the comparison table: all classifiers and methods under the paper's protocol, on IMDB and AG-News.
 
-Texts are embedded once; results of finished trainings are kept, so that an interrupted run goes on where it was.
-Run: python benchmarks/honest_table.py [--only imdb] [--groups linear,networks]
+Texts are embedded once, and results of finished trainings are stored, so an interrupted run can be continued.
+Run: python benchmarks/comparison_table.py [--only imdb] [--groups linear,networks]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from _common import HERE, data_folder, write
+from _common import data_folder, load, make_parser, pick, write
 
-PER_CLASS = {"imdb": 10, "ag_news": 30}
+PER_CLASS = pick({"imdb": 10, "ag_news": 30}, {"imdb": 2})
+#: Folder of embeddings and results of trainings.
+BENCHMARK_STORE = Path.home() / ".cache" / "dallme" / "benchmarks"
+
 METHODS = ("random", "eda", "herding", "k-center", "facility-location", "nearest", "extractive", "full")
 MINILM = "transformer:sentence-transformers/all-MiniLM-L6-v2"
 
-#: Classifiers that are run alike: how many sets, on how many test rows (all, unless said), which methods, and the most
-#: optimizer steps on the full data. The transformers, which two cores are slowest at, get fewer of each, the same number of
-#: steps for every method of a data set, and a learning rate that is fixed rather than chosen for each.
+#: Classifiers with equal settings: sets, test rows (all by default), methods, and a bound on the steps on the
+#: full data. Transformers are slow on two cores. They get fewer sets and rows, and a fixed number of steps
+#: and learning rate.
 GROUPS: dict[str, dict[str, Any]] = {
     "linear": {
         "classifiers": ["logistic-regression", "linear-svm", "naive-bayes", "embedding-lr"],
@@ -65,7 +66,7 @@ GROUPS: dict[str, dict[str, Any]] = {
 
 
 def run(name: str, group: str, store: Path) -> dict[str, Any]:
-    """One group of classifiers on one data set."""
+    """Measures one group of classifiers on one data set."""
     from dataclasses import replace
 
     import numpy as np
@@ -86,16 +87,20 @@ def run(name: str, group: str, store: Path) -> dict[str, Any]:
     distiller = Distiller(per_class=PER_CLASS[name], store=store / "embeddings", progress=make_progress())
     training = plan.get("training", {}) | ({"steps": plan["steps"][name]} if "steps" in plan else {})
     protocol = replace(
-        PAPER, sets=plan["sets"], full_steps=plan.get("full_steps"), training=training, tune=not training
+        PAPER,
+        sets=pick(plan["sets"], 1),
+        full_steps=plan.get("full_steps"),
+        training=training,
+        tune=not training,
     )
-    judges = make_classifiers(plan["classifiers"], distiller)
+    classifiers = make_classifiers(plan["classifiers"], distiller.cached_embedder)
     methods = plan.get("methods", METHODS)
     table = compare(
         distiller,
         distiller.run(source),
         test,
         methods,
-        judges,
+        classifiers,
         protocol=protocol,
         results=ResultStore(store / "results"),
     )
@@ -108,22 +113,18 @@ def run(name: str, group: str, store: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs the groups asked for; those of earlier runs stay in the file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Runs the selected groups; the file keeps the other groups of earlier runs."""
+    parser = make_parser(__doc__)
     parser.add_argument("--only", choices=PER_CLASS, action="append")
     parser.add_argument("--groups", help="comma-separated; by default all")
-    parser.add_argument("--store", type=Path, default=Path.home() / ".cache" / "dallme" / "benchmarks")
+    parser.add_argument("--store", type=Path, default=BENCHMARK_STORE)
     options = parser.parse_args()
-    path = HERE / "honest_table.json"
-    data: dict[str, Any] = json.loads(path.read_text())["data"] if path.exists() else {}
-    for group in options.groups.split(",") if options.groups else GROUPS:
+    for group in options.groups.split(",") if options.groups else pick([*GROUPS], ["linear"]):
         for name in options.only or PER_CLASS:
-            found = run(name, group, options.store)
-            data = (
-                json.loads(path.read_text())["data"] if path.exists() else {}
-            )  # groups may run side by side
-            data.setdefault(name, {})[group] = found
-            write("honest_table", {"data": data})
+            results = run(name, group, options.store)
+            data: dict[str, Any] = load("comparison_table").get("data", {})  # other groups may run at once
+            data.setdefault(name, {})[group] = results
+            write("comparison_table", {"data": data})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 from dallme.classifiers.embedding_lr import linear_probe
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.embedders.base import Embedder
-from dallme.embedders.cache import EmbeddingStore
+from dallme.embedders.cache import CachedEmbedder, EmbeddingStore
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.embedders.resolve import resolve, resolve_named
 from dallme.errors import InputError
@@ -293,15 +293,10 @@ def gather(
             manifest names one that is used only if the user names it.
         ModelNotFoundError: If the user's name of the embedder leads to none.
     """
-    from dallme.distiller import Distiller
-
     plain = AuditInput(distilled, source)
     found = restore_embedder(distilled.manifest, embedder, store)
     if found is None:
         return plain
     prompt = distilled.manifest.get("configuration", {}).get("prompt")
-    distiller = Distiller(
-        per_class=1, embedder=found, prompt=prompt, store=store, progress=progress or SilentProgress()
-    )
-    vectors = distiller.embed(source)
-    return AuditInput(distilled, source, vectors, distiller.embed_texts(distilled.texts))
+    cached = CachedEmbedder(found, prompt, store, progress or SilentProgress())
+    return AuditInput(distilled, source, cached.embed_source(source), cached.embed(distilled.texts))

@@ -1,0 +1,293 @@
+"""Public functions: they read their inputs and look up names, then call the packages that do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dallme.data import Budget, LabelledTexts
+from dallme.dataset import DistilledDataset
+from dallme.dataset.folder import is_distilled
+from dallme.distiller import Distillation, Distiller
+from dallme.errors import UnknownNameError
+from dallme.progress import Progress
+from dallme.readers import read
+
+if TYPE_CHECKING:
+    from dallme.auditing.audit import Audit
+    from dallme.classifiers.base import Classifier
+    from dallme.evaluation.compare import Comparison
+    from dallme.evaluation.curve import Curve
+    from dallme.evaluation.evaluate import Score
+    from dallme.evaluation.protocol import Protocol
+    from dallme.evaluation.results import ResultStore
+
+
+def load(path: str | Path) -> DistilledDataset:
+    """Loads a distilled dataset from the folder that ``dallme distill`` or :meth:`DistilledDataset.save` wrote.
+
+    Raises:
+        InputError: If the folder holds no distilled dataset.
+    """
+    return DistilledDataset.load(path)
+
+
+def evaluate(
+    texts: Any,
+    test: Any,
+    classifiers: Sequence[str] | Mapping[str, Classifier] | None = None,
+    *,
+    full: Any = None,
+    distiller: Distiller | None = None,
+    protocol: Protocol | str | None = None,
+    results: str | Path | None = None,
+) -> list[Score]:
+    """Trains classifiers on a few texts and tests them on real data.
+
+    Args:
+        texts: A distilled dataset, its folder, or any source that :func:`dallme.read` takes.
+        test: Real texts of the same classes; any source.
+        classifiers: Names, or name to classifier; by default the three linear models.
+        full: The full data, any source: each score then has the recovered accuracy. A protocol that tunes
+            needs it.
+        distiller: Its embedder serves ``embedding-lr``; its seed and its progress are used.
+        protocol: Number of runs and training of neural classifiers: ``"paper"``, ``"dpc"`` or a protocol.
+        results: Folder that keeps results, so that nothing is trained twice.
+
+    Returns:
+        One score a classifier.
+
+    Raises:
+        InputError: If a source cannot be read, or a class of the test data is not among the training data's.
+
+    Example:
+        >>> few = read(["good film", "bad film"], ["good", "bad"])
+        >>> test = read(["a good one", "a bad one"], ["good", "bad"])
+        >>> [score.accuracy for score in evaluate(few, test, ["nb"])]
+        [1.0]
+    """
+    from dallme.evaluation import evaluate as evaluation
+
+    train = _labelled(texts)
+    test, full = _labelled(test, train), None if full is None else _labelled(full, train)
+    return evaluation.evaluate(
+        train,
+        test,
+        _classifiers(classifiers, distiller),
+        full=full,
+        seed=distiller.seed if distiller else 0,
+        progress=distiller.progress if distiller else None,
+        protocol=_protocol(protocol),
+        results=_result_store(results, distiller),
+    )
+
+
+def compare(
+    source: Any,
+    test: Any,
+    distiller: Distiller,
+    methods: Sequence[str] | None = None,
+    classifiers: Sequence[str] | Mapping[str, Classifier] | None = None,
+    *,
+    candidates: Mapping[str, Any] | None = None,
+    protocol: Protocol | str | None = None,
+    results: str | Path | None = None,
+) -> Comparison:
+    """Fills one budget with several methods and compares the classifiers trained on each.
+
+    Args:
+        source: The full training data, any source, or what ``distiller.run`` made of it.
+        test: Real texts of the same classes; any source.
+        distiller: Its budget, embedder, condenser, decoder, seed and progress are used.
+        methods: Names of baselines and decoders; by default ``random``, ``nearest``, the distiller's decoder
+            and ``full``.
+        classifiers: Names, or name to classifier; by default the three linear models.
+        candidates: Name to a ready set to compare with, or to a list of sets, each one draw; any source.
+        protocol: Number of runs and training of neural classifiers: ``"paper"``, ``"dpc"`` or a protocol.
+        results: Folder that keeps results, so that nothing is trained twice.
+
+    Returns:
+        The comparison table, one row a method; ``print(comparison)`` shows it.
+
+    Raises:
+        InputError: If a source cannot be read, or a method is for none of the classifiers.
+        UnknownNameError: If a method or a classifier is not known; the message lists the known ones.
+    """
+    from dallme.evaluation import compare as comparison
+
+    models = _classifiers(classifiers, distiller)
+    chosen = comparison.check_methods(
+        methods or ["random", "nearest", *_decoder_names(distiller), "full"], models
+    )
+    texts = source.context.source if isinstance(source, Distillation) else _labelled(source)
+    test = _labelled(test, texts)
+    ready = {name: _candidate(given, texts) for name, given in (candidates or {}).items()}
+    distillation = source if isinstance(source, Distillation) else distiller.run(texts, test=test)
+    table = comparison.compare(
+        distiller,
+        distillation,
+        test,
+        chosen,
+        models,
+        candidates=ready,
+        protocol=_protocol(protocol),
+        results=_result_store(results, distiller),
+    )
+    return replace(table, notes=(*dict.fromkeys((*texts.notes, *test.notes, *table.notes)),))
+
+
+def curve(
+    source: Any,
+    test: Any,
+    distiller: Distiller,
+    budgets: Sequence[int | float | Budget] = (),
+    methods: Sequence[str] | None = None,
+    classifiers: Sequence[str] | Mapping[str, Classifier] | None = None,
+    *,
+    runs: int = 1,
+    results: str | Path | None = None,
+) -> Curve:
+    """Measures accuracy against budget, from one embedding of the source.
+
+    Args:
+        source: The full training data; any source.
+        test: Real texts of the same classes; any source.
+        distiller: All but its budget is used.
+        budgets: Texts per class as whole numbers, shares of the rows as fractions, or budgets; by default a
+            series that fits the source.
+        methods: Names of baselines and decoders; by default the distiller's decoder, ``nearest`` and
+            ``random``.
+        classifiers: Names, or name to classifier; by default the three linear models.
+        runs: Sets that each decoder makes, with different seeds.
+        results: Folder that keeps results, so that nothing is trained twice.
+
+    Raises:
+        InputError: If a source cannot be read, or a budget is more than a class allows.
+        UnknownNameError: If a method or a classifier is not known; the message lists the known ones.
+    """
+    from dallme.evaluation import curve as curves
+
+    models = _classifiers(classifiers, distiller)
+    texts = _labelled(source)
+    return curves.curve(
+        distiller,
+        texts,
+        _labelled(test, texts),
+        [_budget(budget) for budget in budgets] or curves.default_budgets(texts),
+        methods or [*_decoder_names(distiller), "nearest", "random"],
+        models,
+        runs=runs,
+        results=_result_store(results, distiller),
+    )
+
+
+def audit(
+    distilled: DistilledDataset | str | Path,
+    source: Any,
+    *,
+    test: Any = None,
+    max_copied_span: int | None = None,
+    min_cluster: int | None = None,
+    embedder: Any = None,
+    store: str | Path | None = None,
+    language: str = "en",
+    language_model: str | None = None,
+    progress: Progress | None = None,
+) -> Audit:
+    """Audits a distilled dataset: copied text, personal data, labels and readability.
+
+    Args:
+        distilled: The distilled dataset, or its folder.
+        source: The data it was distilled from; any source.
+        test: Test data, any source: contamination is looked for.
+        max_copied_span: Most words in a row that a text may share with one source row.
+        min_cluster: Least source rows behind a text.
+        embedder: An embedder in place of the one that the set was made with.
+        store: Folder that keeps vectors, so that no text is embedded twice.
+        language: ISO 639-1 code, for finding the ends of sentences.
+        language_model: Causal model whose perplexity of the texts is measured, such as ``smollm2``; None
+            measures none.
+        progress: Where to show progress.
+
+    Returns:
+        The findings; ``failures`` lists the broken thresholds, ``as_dict()`` is the document that
+        ``audit.json`` holds.
+
+    Raises:
+        InputError: If the source is not the distilled dataset's, or a threshold is no whole number of at
+            least 1.
+    """
+    from dallme.auditing import audit as auditing
+    from dallme.auditing.inputs import gather
+
+    thresholds = auditing.Thresholds(max_copied_span, min_cluster)
+    dataset = distilled if isinstance(distilled, DistilledDataset) else load(distilled)
+    texts = _labelled(source)
+    test = None if test is None else _labelled(test, texts)
+    return auditing.audit(
+        gather(dataset, texts, embedder=embedder, store=store, progress=progress),
+        test=test,
+        thresholds=thresholds,
+        language=language,
+        language_model=language_model,
+        progress=progress,
+    )
+
+
+def _labelled(source: Any, like: LabelledTexts | None = None) -> LabelledTexts:
+    """Reads a source, unless it is read already; `like` gives the class ids."""
+    if isinstance(source, LabelledTexts):
+        return source
+    if isinstance(source, (str, Path)) and is_distilled(Path(source)):
+        source = load(source)
+    if isinstance(source, DistilledDataset):
+        return source.to_labelled_texts()
+    return read(source, like=like)
+
+
+def _candidate(sets: Any, like: LabelledTexts) -> list[LabelledTexts]:
+    """The draws of a candidate: a list of sources, or one source."""
+    return [_labelled(texts, like) for texts in (sets if isinstance(sets, (list, tuple)) else [sets])]
+
+
+def _classifiers(
+    classifiers: Sequence[str] | Mapping[str, Classifier] | None, distiller: Distiller | None
+) -> Mapping[str, Classifier]:
+    from dallme.evaluation.evaluate import LINEAR, make_classifiers
+
+    if isinstance(classifiers, Mapping):
+        return classifiers
+    embedder = distiller.cached_embedder if distiller else None
+    return make_classifiers(LINEAR if classifiers is None else classifiers, embedder)
+
+
+def _decoder_names(distiller: Distiller) -> list[str]:
+    return [distiller.decoder] if isinstance(distiller.decoder, str) else []
+
+
+def _protocol(protocol: Protocol | str | None) -> Protocol:
+    from dallme.evaluation.protocol import DEFAULT, PROTOCOLS
+
+    if protocol is None:
+        return DEFAULT
+    if not isinstance(protocol, str):
+        return protocol
+    if protocol not in PROTOCOLS:
+        raise UnknownNameError("protocol", protocol, PROTOCOLS)
+    return PROTOCOLS[protocol]
+
+
+def _budget(budget: int | float | Budget) -> Budget:
+    if isinstance(budget, Budget):
+        return budget
+    return Budget(per_class=budget) if isinstance(budget, int) else Budget(ratio=budget)
+
+
+def _result_store(folder: str | Path | None, distiller: Distiller | None) -> ResultStore | None:
+    from dallme.evaluation.results import ResultStore
+
+    if folder is None:
+        return None
+    return ResultStore(Path(folder), distiller.progress) if distiller else ResultStore(Path(folder))
