@@ -52,6 +52,8 @@ def embed(
     if output is not None:
         check_format(output)
         check_file(output, source, overwrite=overwrite)
+    if not explain:
+        parts.check_key()
     model = resolve(parts.configured())
     texts = data.read(source, labelled=False)
     print_notes(texts.notes)

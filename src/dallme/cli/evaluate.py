@@ -43,6 +43,8 @@ def evaluate(
     protocol, progress = training.plan(), make_progress()
     embedder = CachedEmbedder(parts.configured(), parts.prompt, options.writable_store(parts.store), progress)
     classifiers = evaluation.make_classifiers(options.split_names(training.classifiers), embedder)
+    if "embedding-lr" in classifiers:
+        parts.check_key()
     evaluation.check_plan(protocol, classifiers, has_full=full is not None)
     # A distilled folder has column names of its own; the user's names are for the user's data.
     if is_distilled(Path(source)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 from dallme import registry
 from dallme.cli import options
 from dallme.cli.options import ADVANCED, BUDGET, PANELS, TRAINING, option, parts, words
-from dallme.cli.settings import parse_settings, typed_options
+from dallme.cli.settings import parse_settings, part_class, typed_options
 
 if TYPE_CHECKING:
     from dallme.condensers.base import Condenser
@@ -149,12 +150,43 @@ class EmbedderOptions(Group):
         values = parse_settings(self.settings or (), ("embedder",))["embedder"]
         return options.configure_embedder(self.embedder, values, self.service)
 
+    def check_key(self) -> None:
+        """Checks the key of the embedder before anything is read; see :func:`check_keys`."""
+        check_keys(self, self.configured())
+
     def open_store(self) -> EmbeddingStore | None:
         """Returns the store of the vectors; None where the default folder cannot be written."""
         from dallme.embedders.cache import EmbeddingStore
 
         folder = options.writable_store(self.store)
         return None if folder is None else EmbeddingStore(folder)
+
+
+def check_keys(parts: EmbedderOptions, embedder: str | Embedder, decoder: Any = None) -> None:
+    """Checks the keys of services before the source is read; stored vectors and answers may need none.
+
+    Raises:
+        InputError: If a key is missing or cannot be one.
+    """
+    store = options.store_folder(parts.store)
+    address = getattr(decoder, "address", None)
+    if address is not None and not (store / "answers").is_dir():
+        _read_key(address)
+    if not getattr(part_class("embedder", parts.embedder), "paid", False):
+        return
+    from dallme.embedders.resolve import resolve
+
+    service: Any = resolve(embedder)
+    name = json.dumps(service.name)
+    tables = store.glob("*/fingerprint.json")
+    if not any(name in table.read_text(encoding="utf-8", errors="replace") for table in tables):
+        _read_key(service.address)
+
+
+def _read_key(address: str) -> None:
+    from dallme.services.client import read_key
+
+    read_key(address)
 
 
 @dataclass(frozen=True)
@@ -170,7 +202,11 @@ class PipelineOptions(EmbedderOptions):
     seed: options.Seed = 0
 
     def distiller(self, budget: BudgetOptions, progress: Progress, **more: Any) -> Distiller:
-        """Returns the distiller; `more` are arguments of its own, such as the engine."""
+        """Returns the distiller; `more` are arguments of its own, such as the engine.
+
+        Raises:
+            InputError: If an option cannot be used, or the key of a service is missing.
+        """
         from dallme.distiller import Distiller
 
         settings = parse_settings(self.settings or ())
@@ -179,7 +215,7 @@ class PipelineOptions(EmbedderOptions):
         if settings["condenser"]:
             chosen = typed_options("condenser", self.condenser, settings["condenser"])
             condenser = registry.make("condensers", self.condenser, **chosen)
-        return Distiller(
+        distiller = Distiller(
             **asdict(budget),
             embedder=embedder,
             condenser=condenser,
@@ -192,6 +228,8 @@ class PipelineOptions(EmbedderOptions):
             progress=progress,
             **more,
         )
+        check_keys(self, embedder, distiller.resolved_decoder)
+        return distiller
 
 
 @dataclass(frozen=True)

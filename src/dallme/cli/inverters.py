@@ -121,6 +121,7 @@ def train_inverter(
     TrainingOptions(**chosen)  # wrong values fail before anything is loaded
     check_new(output, overwrite=overwrite)
     check_apart(output, source)
+    parts.check_key()
     model = resolve(parts.configured())
     texts = read(source, text_column=text_column, drop_bad_rows=drop_bad_rows, labelled=False)
     first = os.environ.get("RANK", "0") == "0"  # of several processes only this one prints

@@ -92,7 +92,8 @@ def run() -> None:
         sys.stdout.flush()
     except KeyboardInterrupt:  # before the command began, or while it was ending
         status = _interrupted()
-    except OSError as error:  # the output goes to a full disk
+    except OSError as error:  # the output goes to a full disk; what is buffered is dropped
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = _fail(f"expected to write the output, could not: {error.strerror or error}")
     except Exception as error:
         show("".join(traceback.format_exception(error)), error=True)

@@ -157,11 +157,19 @@ def _api(token: str | None) -> HfApi:
 
 
 def _check_id(repo_id: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
     if not _ID.fullmatch(repo_id):
         raise InputError(
             "expected the id of a dataset as user/name or organisation/name, of letters, digits, '-', '_' and '.', "
             f"found {repo_id!r}"
         )
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"expected an id that the Hub accepts, found {repo_id!r}: {reason}") from None
 
 
 def _explain(error: BaseException, repo_id: str, token: str | None) -> str:
