@@ -19,26 +19,25 @@ PER_CLASS = {"imdb": 10, "ag_news": 30}
 def run(name: str, seeds: int, store: str) -> list[dict[str, Any]]:
     """CPU seconds of each set of each decoder, from a context that keeps what was found and from a fresh one."""
     from dallme import registry
-    from dallme.decoders.base import Context
+    from dallme.decoders.base import Context, SourceCache
     from dallme.distiller import Distiller
     from dallme.readers import read
 
     source = read(data_folder() / name / "train.parquet")
     distiller = Distiller(per_class=PER_CLASS[name], store=store, decoder="nearest")
-    kept: dict[Any, Any] = {}
-    context = distiller.run(source, kept=kept).context
+    context = distiller.run(source).context
 
     def decode(decoder: str, seed: int, given: Context) -> tuple[list[str], float]:
         started = time.process_time()
         decoded = registry.make("decoders", decoder).decode(prototypes, given, seed=seed)
-        return [text.text for text in decoded], round(time.process_time() - started, 2)
+        return [text.text for text in decoded.texts], round(time.process_time() - started, 2)
 
     rows = []
     for decoder in ("teaching", "extractive"):
         for seed in range(seeds):
             prototypes = replace(distiller, seed=seed).condense(context)
             again, seconds = decode(decoder, seed, context)
-            fresh, file_lock = decode(decoder, seed, replace(context, kept={}))
+            fresh, file_lock = decode(decoder, seed, replace(context, cache=SourceCache()))
             assert again == fresh, f"{decoder}, seed {seed}: the texts differ"
             rows.append(
                 {

@@ -92,7 +92,7 @@ def test_students_are_scored_on_the_held_out_rows(context: Context, prototypes: 
 
 def test_the_best_on_held_out_rows_is_taken(context: Context, prototypes: Prototypes) -> None:
     auto = AutoDecoder("nearest,teaching")
-    decoded = auto.decode(prototypes, context, seed=0)
+    decoded = auto.decode(prototypes, context, seed=0).texts
     check_contract(decoded, prototypes, context)
     found = context.findings["auto"]
     assert found["held_out_rows"] == 16
@@ -103,7 +103,7 @@ def test_the_best_on_held_out_rows_is_taken(context: Context, prototypes: Protot
         assert list(scores) == ["logistic-regression", "naive-bayes", "embedding-lr", "mean"]
         assert scores["mean"] == pytest.approx(np.mean([scores[name] for name in list(scores)[:3]]))
     again = replace(context, findings={})
-    assert auto.decode(prototypes, again, seed=0) == decoded
+    assert auto.decode(prototypes, again, seed=0).texts == decoded
     assert again.findings == context.findings
     json.dumps(context.findings)
 
@@ -119,7 +119,7 @@ def test_a_worse_decoder_loses(
         return [DecodedText(f"{word} film {row}") for row, word in enumerate(["awful", "great"] * 2)]
 
     monkeypatch.setattr(nearest, "_decode", swapped)
-    AutoDecoder("nearest,extractive").decode(prototypes, context, seed=0)
+    AutoDecoder("nearest,extractive").decode(prototypes, context, seed=0).texts
     assert context.findings["auto"]["chosen"] == "extractive"
     assert context.findings["auto"]["scores"]["nearest"]["mean"] < 0.5
 
@@ -127,7 +127,7 @@ def test_a_worse_decoder_loses(
 def test_a_candidate_that_cannot_do_it_is_left_out_and_told(context: Context, prototypes: Prototypes) -> None:
     AutoDecoder().decode(
         prototypes, context, seed=0
-    )  # the inverter that comes with the package is for another embedder
+    ).texts  # the inverter that comes with the package is for another embedder
     found = context.findings["auto"]
     assert list(found["scores"]) == ["teaching", "extractive", "nearest"]
     assert found["left_out"]["vec2text"].startswith("expected an inverter for the embedder of these vectors")
@@ -142,7 +142,7 @@ def test_the_first_candidate_is_taken_where_nothing_can_be_tried() -> None:
     context = make_context(*_rows(8))
     AutoDecoder("extractive,nearest").decode(
         make_prototypes(context, [range(0, 8, 2), range(1, 8, 2)]), context, seed=0
-    )
+    ).texts
     assert context.findings["auto"] == {
         "chosen": "extractive",
         "held_out_rows": 0,
@@ -154,7 +154,7 @@ def test_the_first_candidate_is_taken_where_nothing_can_be_tried() -> None:
 
 def test_ready_vectors_leave_the_student_of_vectors_out(context: Context, prototypes: Prototypes) -> None:
     without = replace(context, embedder=None)
-    AutoDecoder("extractive,nearest").decode(prototypes, without, seed=0)
+    AutoDecoder("extractive,nearest").decode(prototypes, without, seed=0).texts
     assert list(without.findings["auto"]["scores"]["nearest"]) == [
         "logistic-regression",
         "naive-bayes",

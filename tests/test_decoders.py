@@ -67,37 +67,37 @@ def test_decoded_texts_are_readable_short_and_traced(
 ) -> None:
     context = replace(films, max_tokens=max_tokens, count_tokens=count_tokens)
     prototypes = make_prototypes(context, INTERLEAVED)
-    check_contract(decoder.decode(prototypes, context, seed=0), prototypes, context)
+    check_contract(decoder.decode(prototypes, context, seed=0).texts, prototypes, context)
 
 
 def test_texts_come_in_the_order_of_the_prototypes(decoder: Decoder, films: Context) -> None:
     prototypes = make_prototypes(films, INTERLEAVED)
-    decoded = decoder.decode(prototypes, films, seed=0)
+    decoded = decoder.decode(prototypes, films, seed=0).texts
     for text, members in zip(decoded, prototypes.members, strict=True):
         assert set(text.rows) <= set(members.tolist())
 
 
 def test_as_many_texts_as_rows(decoder: Decoder, films: Context) -> None:
     prototypes = make_prototypes(films, [[row] for row in range(12)])
-    check_contract(decoder.decode(prototypes, films, seed=0), prototypes, films)
+    check_contract(decoder.decode(prototypes, films, seed=0).texts, prototypes, films)
 
 
 def test_prototypes_far_from_every_row(decoder: Decoder, films: Context) -> None:
     prototypes = make_prototypes(films, INTERLEAVED)
     prototypes = replace(prototypes, vectors=-prototypes.vectors)
-    check_contract(decoder.decode(prototypes, films, seed=0), prototypes, films)
+    check_contract(decoder.decode(prototypes, films, seed=0).texts, prototypes, films)
 
 
 def test_the_same_seed_gives_the_same_texts(decoder: Decoder, films: Context) -> None:
     prototypes = make_prototypes(films, INTERLEAVED)
-    assert decoder.decode(prototypes, films, seed=3) == decoder.decode(prototypes, films, seed=3)
+    assert decoder.decode(prototypes, films, seed=3).texts == decoder.decode(prototypes, films, seed=3).texts
 
 
 def test_the_input_is_left_as_it_is(decoder: Decoder, films: Context) -> None:
     prototypes = make_prototypes(films, INTERLEAVED)
     arrays = [films.vectors.vectors, films.vectors.labels, prototypes.vectors, *prototypes.members]
     before = [array.copy() for array in arrays]
-    decoder.decode(prototypes, films, seed=0)
+    decoder.decode(prototypes, films, seed=0).texts
     assert all(np.array_equal(old, new) for old, new in zip(before, arrays, strict=True))
     assert list(films.source.texts) == [*FILMS, *FLOPS]
 
@@ -116,13 +116,13 @@ def test_html_emoji_and_chinese(decoder: Decoder) -> None:
     context = make_context(texts, [0] * 4 + [1] * 4)
     for clusters in ([[0, 1, 2, 3], [4, 5, 6, 7]], [[0], [2], [1, 3], [4], [6], [5, 7]]):
         prototypes = make_prototypes(context, clusters)
-        check_contract(decoder.decode(prototypes, context, seed=0), prototypes, context)
+        check_contract(decoder.decode(prototypes, context, seed=0).texts, prototypes, context)
 
 
 def test_texts_without_words(decoder: Decoder) -> None:
     context = make_context(["😀 😀", "😡 😡", "😀 🎉", "! ! !"], [0, 1, 0, 1])
     prototypes = make_prototypes(context, [[0, 2], [1, 3]])
-    decoded = decoder.decode(prototypes, context, seed=0)
+    decoded = decoder.decode(prototypes, context, seed=0).texts
     check_contract(decoded, prototypes, context)
     assert "😀" in decoded[0].text
 
@@ -132,18 +132,18 @@ def test_texts_that_share_no_word(decoder: Decoder) -> None:
     texts = ["alpha beta gamma delta", "film one two three", "film film four five", "epsilon zeta eta theta"]
     context = make_context(texts, [0, 0, 1, 1])
     prototypes = make_prototypes(context, [[0], [3]])
-    assert [text.text for text in decoder.decode(prototypes, context, seed=0)] == [texts[0], texts[3]]
+    assert [text.text for text in decoder.decode(prototypes, context, seed=0).texts] == [texts[0], texts[3]]
 
 
 def test_prototypes_of_one_class_alone(decoder: Decoder, films: Context) -> None:
     prototypes = make_prototypes(films, [[0, 1, 2], [3, 4]])
-    check_contract(decoder.decode(prototypes, films, seed=0), prototypes, films)
+    check_contract(decoder.decode(prototypes, films, seed=0).texts, prototypes, films)
 
 
 def test_repeated_rows_do_not_make_repeated_texts(decoder: Decoder) -> None:
     context = make_context([FILMS[3], FILMS[3], FILMS[5], *FLOPS], [0] * 3 + [1] * 6)
     prototypes = make_prototypes(context, [[0], [1], [3, 4], [5]])
-    decoded = decoder.decode(prototypes, context, seed=0)
+    decoded = decoder.decode(prototypes, context, seed=0).texts
     check_contract(decoded, prototypes, context)
     assert decoded[1].text == FILMS[5]  # the cluster has no text of its own left
 
@@ -151,7 +151,7 @@ def test_repeated_rows_do_not_make_repeated_texts(decoder: Decoder) -> None:
 def test_too_few_different_texts_is_an_error(decoder: Decoder) -> None:
     context = make_context([FILMS[3], f"<p>{FILMS[3]}", "<br />", *FLOPS], [0] * 3 + [1] * 6)
     with pytest.raises(InputError) as caught:
-        decoder.decode(make_prototypes(context, [[0], [1], [3, 4], [5]]), context, seed=0)
+        decoder.decode(make_prototypes(context, [[0], [1], [3, 4], [5]]), context, seed=0).texts
     assert str(caught.value) == (
         "expected at least 2 different texts in class 'class 0' once they are freed of HTML and cut to 128 tokens, found 1; "
         "ask for fewer texts or more tokens"
@@ -161,20 +161,20 @@ def test_too_few_different_texts_is_an_error(decoder: Decoder) -> None:
 def test_a_limit_that_no_text_can_meet_is_an_error(decoder: Decoder, films: Context) -> None:
     context = replace(films, max_tokens=2, count_tokens=count_with_two_special_tokens)
     with pytest.raises(InputError, match="cut to 2 tokens, found 0; ask for fewer texts or more tokens"):
-        decoder.decode(make_prototypes(context, [[0], [6]]), context, seed=0)
+        decoder.decode(make_prototypes(context, [[0], [6]]), context, seed=0).texts
 
 
 def test_prototypes_of_other_data_are_errors(decoder: Decoder, films: Context) -> None:
     prototypes = make_prototypes(films, INTERLEAVED)
     with pytest.raises(InputError) as caught:
-        decoder.decode(replace(prototypes, vectors=prototypes.vectors[:, :7]), films, seed=0)
+        decoder.decode(replace(prototypes, vectors=prototypes.vectors[:, :7]), films, seed=0).texts
     assert str(caught.value) == (
         "expected prototypes of 256 dimensions, as the source's vectors, found 7; condense and decode with one embedder"
     )
     with pytest.raises(InputError, match=r"expected prototypes of the classes \[2, 5\], found some of \[7\]"):
-        decoder.decode(replace(prototypes, labels=np.array([5, 2, 5, 2, 5, 7])), films, seed=0)
+        decoder.decode(replace(prototypes, labels=np.array([5, 2, 5, 2, 5, 7])), films, seed=0).texts
     with pytest.raises(InputError, match="expected seed to be a whole number"):
-        decoder.decode(prototypes, films, seed=-1)
+        decoder.decode(prototypes, films, seed=-1).texts
 
 
 def test_a_context_checks_itself(films: Context) -> None:
@@ -195,7 +195,7 @@ def test_real_reviews_with_the_real_tokenizer(
         rows for label in (0, 1) for rows in np.array_split(np.flatnonzero(np.array(labels) == label), 3)
     ]
     prototypes = make_prototypes(context, clusters)
-    decoded = decoder.decode(prototypes, context, seed=0)
+    decoded = decoder.decode(prototypes, context, seed=0).texts
     check_contract(decoded, prototypes, context)
     assert any("<br" in text for text in texts)
     assert np.mean(context.count_tokens([text.text for text in decoded])) > 40  # most of the limit is used
@@ -207,7 +207,7 @@ def test_real_reviews_with_the_real_tokenizer(
 def test_nearest_takes_the_row_of_the_class_with_the_largest_cosine(films: Context) -> None:
     prototypes = make_prototypes(films, [[2, 3], [2], [8]])
     prototypes = replace(prototypes, vectors=np.stack([films.vectors.vectors[row] for row in (2, 2, 8)]))
-    decoded = NearestDecoder().decode(prototypes, films, seed=0)
+    decoded = NearestDecoder().decode(prototypes, films, seed=0).texts
     assert decoded[0].text == FILMS[2]
     similarity = films.vectors.vectors[:6] @ films.vectors.vectors[2]
     assert decoded[1].rows[0] == np.argsort(-similarity)[1]  # row 2 is taken
@@ -330,7 +330,7 @@ def test_a_text_covers_what_tells_its_class_apart() -> None:
     context = make_context(texts, [1, 1, 1, 0, 0, 0])
     decoded = ExtractiveDecoder(draws=1).decode(
         make_prototypes(context, [[0, 1, 2], [3, 4, 5]]), context, seed=0
-    )
+    ).texts
     assert decoded[0].sentences[0] in ("A truly great film it is.", "great people made it, great indeed.")
     assert decoded[1].sentences[0] in ("A truly awful film it is.", "awful people made it, awful indeed.")
     assert "The weather was mild that day." not in decoded[0].sentences[:2]
@@ -340,7 +340,7 @@ def test_no_sentence_is_used_twice_in_a_class(films: Context) -> None:
     # All clusters of a class hold the same rows: each takes what the ones before have left.
     prototypes = make_prototypes(films, [range(6), range(6), range(6), range(6, 12), range(6, 12)])
     context = replace(films, max_tokens=20)
-    decoded = ExtractiveDecoder().decode(prototypes, context, seed=0)
+    decoded = ExtractiveDecoder().decode(prototypes, context, seed=0).texts
     check_contract(decoded, prototypes, context)
     for label in (2, 5):
         used = [
@@ -354,9 +354,9 @@ def test_no_sentence_is_used_twice_in_a_class(films: Context) -> None:
 
 def test_a_cluster_whose_sentences_are_all_taken_gets_the_nearest_free_text(films: Context) -> None:
     prototypes = make_prototypes(films, [range(6), [0], range(6, 12)])
-    decoded = ExtractiveDecoder().decode(prototypes, films, seed=0)
+    decoded = ExtractiveDecoder().decode(prototypes, films, seed=0).texts
     assert set(sentences(clean(FILMS[0]))) <= set(decoded[0].sentences)
-    assert decoded[1] == NearestDecoder().decode(make_prototypes(films, [[0]]), films, seed=0)[0]
+    assert decoded[1] == NearestDecoder().decode(make_prototypes(films, [[0]]), films, seed=0).texts[0]
 
 
 def test_a_whole_text_that_is_taken_is_not_used_again() -> None:
@@ -366,19 +366,19 @@ def test_a_whole_text_that_is_taken_is_not_used_again() -> None:
     )
     prototypes = make_prototypes(context, [[0], [1], [3, 4]])
     prototypes = replace(prototypes, vectors=context.vectors.vectors[[1, 1, 3]])
-    decoded = ExtractiveDecoder().decode(prototypes, context, seed=0)
+    decoded = ExtractiveDecoder().decode(prototypes, context, seed=0).texts
     assert [text.text for text in decoded[:2]] == ["Too short. No.", "Another row with a longer sentence."]
 
 
 def test_a_text_that_is_too_long_for_the_limit_is_cut(films: Context) -> None:
     context = replace(films, max_tokens=3)
-    decoded = ExtractiveDecoder().decode(make_prototypes(context, [[0], [6]]), context, seed=0)
+    decoded = ExtractiveDecoder().decode(make_prototypes(context, [[0], [6]]), context, seed=0).texts
     assert [text.text for text in decoded] == ["A warm and", "A dull and"]
 
 
 def test_more_sentences_than_candidates(films: Context) -> None:
     prototypes = make_prototypes(films, [range(6), range(6, 12)])
-    decoded = ExtractiveDecoder(candidates=2).decode(prototypes, films, seed=0)
+    decoded = ExtractiveDecoder(candidates=2).decode(prototypes, films, seed=0).texts
     check_contract(decoded, prototypes, films)
     assert [len(text.sentences) for text in decoded] == [2, 2]
 
@@ -389,16 +389,16 @@ def test_draws_are_deterministic_and_the_best_is_kept(films: Context) -> None:
     scores = []
     for draws in (1, 2, 8):
         decoder = ExtractiveDecoder(draws=draws, scale=2)
-        decoded = decoder.decode(prototypes, context, seed=1)
-        assert decoded == decoder.decode(prototypes, context, seed=1)
+        decoded = decoder.decode(prototypes, context, seed=1).texts
+        assert decoded == decoder.decode(prototypes, context, seed=1).texts
         rng = np.random.default_rng(1)
         words = WordWeights.learn(context.source.texts, context.vectors.labels, rng)
         judge = Teachability(words, context.vectors.labels, rng)
         scores.append(judge.score([text.text for text in decoded], prototypes.labels))
     assert all(earlier <= later for earlier, later in pairwise(scores))
-    assert ExtractiveDecoder(draws=8, scale=0).decode(prototypes, context, seed=1) == ExtractiveDecoder(
+    assert ExtractiveDecoder(draws=8, scale=0).decode(prototypes, context, seed=1).texts == ExtractiveDecoder(
         draws=1
-    ).decode(prototypes, context, seed=2)
+    ).decode(prototypes, context, seed=2).texts
 
 
 # What runs on one source share
@@ -418,9 +418,9 @@ def test_what_was_found_in_a_source_serves_the_next_run(
     context = replace(films, max_tokens=16)
     for seed, clusters in enumerate((INTERLEAVED, [range(6), range(6, 12)], [[0, 3, 5], [7, 9]])):
         prototypes = make_prototypes(context, clusters)
-        decoded = decoder.decode(prototypes, context, seed=seed)
+        decoded = decoder.decode(prototypes, context, seed=seed).texts
         assert len(looked_at) == len(films.source)
-        assert decoded == decoder.decode(prototypes, replace(context, kept={}), seed=seed)
+        assert decoded == decoder.decode(prototypes, replace(context, kept={}), seed=seed).texts
         del looked_at[len(films.source) :]
 
 
@@ -470,9 +470,9 @@ def test_another_sieve_finds_other_sentences(films: Context) -> None:
         {"min_words": 2, "language": "de"},
     ):
         decoder = ExtractiveDecoder(**options)  # type: ignore[arg-type]
-        assert decoder.decode(prototypes, films, seed=0) == decoder.decode(
+        assert decoder.decode(prototypes, films, seed=0).texts == decoder.decode(
             prototypes, replace(films, kept={}), seed=0
-        )
+        ).texts
 
 
 def test_nothing_is_kept_of_rows_that_are_drawn_at_random(
@@ -480,14 +480,14 @@ def test_nothing_is_kept_of_rows_that_are_drawn_at_random(
 ) -> None:
     monkeypatch.setattr(word_weights, "LEARNED_ROWS", 6)
     monkeypatch.setattr(word_weights, "LEAST_ROWS", 1)
-    TeachingDecoder().decode(make_prototypes(films, INTERLEAVED), films, seed=0)
+    TeachingDecoder().decode(make_prototypes(films, INTERLEAVED), films, seed=0).texts
     assert films.kept == {}
 
 
 @pytest.mark.parametrize("draws", [0, 1.5])
 def test_draws_are_checked(films: Context, draws: Any) -> None:
     with pytest.raises(InputError, match=f"expected draws to be a whole number of at least 1, found {draws}"):
-        ExtractiveDecoder(draws=draws).decode(make_prototypes(films, [[0], [6]]), films, seed=0)
+        ExtractiveDecoder(draws=draws).decode(make_prototypes(films, [[0], [6]]), films, seed=0).texts
 
 
 # The words
@@ -533,9 +533,9 @@ def test_many_classes_are_told_apart(
     monkeypatch.setattr(word_weights, "MACHINE_ROWS", 1)
     monkeypatch.setattr(teaching, "TAUGHT_NUMBERS", 1)
     prototypes = make_prototypes(films, [[0, 1, 2], [6, 7, 8]])
-    decoded = decoder.decode(prototypes, films, seed=0)
+    decoded = decoder.decode(prototypes, films, seed=0).texts
     check_contract(decoded, prototypes, films)
-    assert decoded == decoder.decode(prototypes, films, seed=0)
+    assert decoded == decoder.decode(prototypes, films, seed=0).texts
 
 
 def test_words_of_a_large_source_are_learned_from_some_rows_of_each_class(

@@ -90,14 +90,14 @@ def test_nothing_is_tried_without_need_or_means(context: Context, prototypes: Pr
 
 
 def test_teaching_writes_texts_of_the_length_that_was_found(context: Context, prototypes: Prototypes) -> None:
-    decoded = TeachingDecoder().decode(prototypes, context, seed=0)
+    decoded = TeachingDecoder().decode(prototypes, context, seed=0).texts
     check_contract(decoded, prototypes, context)
     length = context.findings["length"]["tokens"]
     assert max(context.count_tokens([text.text for text in decoded])) <= length
     again = replace(context, findings={})
-    assert TeachingDecoder().decode(prototypes, again, seed=0) == decoded
+    assert TeachingDecoder().decode(prototypes, again, seed=0).texts == decoded
     fixed = replace(context, findings={})
-    TeachingDecoder(length="longest").decode(prototypes, fixed, seed=0)
+    TeachingDecoder(length="longest").decode(prototypes, fixed, seed=0).texts
     assert not fixed.findings
     assert make("decoders", "teaching:longest") == TeachingDecoder(length="longest")
     with pytest.raises(InputError, match="expected length to be one of tried, longest, found 'short'"):
@@ -118,6 +118,6 @@ def test_a_class_of_few_rows_does_not_have_texts_of_one_sentence() -> None:
         range(210, 220),
     ]
     prototypes = make_prototypes(context, clusters)
-    decoded = TeachingDecoder(length="longest").decode(prototypes, context, seed=0)
+    decoded = TeachingDecoder(length="longest").decode(prototypes, context, seed=0).texts
     tokens = context.count_tokens([text.text for text in decoded])
     assert min(tokens) >= 32

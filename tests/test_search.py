@@ -110,19 +110,19 @@ def test_targets_do_not_depend_on_each_other(tiny: str) -> None:
 
 def test_texts_are_new_short_and_traced(tiny: str, toy: Context, prototypes: Prototypes) -> None:
     decoder = SearchDecoder(tiny)
-    decoded = decoder.decode(prototypes, toy, seed=0)
+    decoded = decoder.decode(prototypes, toy, seed=0).texts
     check_contract(decoded, prototypes, toy, written=True)
     assert all(not text.rows and text.copied_span is not None and text.copied_span <= 7 for text in decoded)
     assert toy.findings["audit"]["real_texts"] == []
     assert toy.findings["audit"]["longest_copied_span"] == max(text.copied_span or 0 for text in decoded)
     again = replace(toy, findings={})
-    assert decoder.decode(prototypes, again, seed=0) == decoded
+    assert decoder.decode(prototypes, again, seed=0).texts == decoded
     assert again.findings == toy.findings
-    assert decoder.decode(prototypes, again, seed=1) != decoded
+    assert decoder.decode(prototypes, again, seed=1).texts != decoded
 
 
 def test_a_text_that_copies_is_refused(tiny: str, toy: Context, prototypes: Prototypes) -> None:
-    decoded = SearchDecoder(tiny, max_copied_span=2).decode(prototypes, toy, seed=0)
+    decoded = SearchDecoder(tiny, max_copied_span=2).decode(prototypes, toy, seed=0).texts
     assert max(text.copied_span or 0 for text in decoded) <= 2
     assert toy.findings["drafts"]["copied"] > 0
 
@@ -134,7 +134,7 @@ def test_nothing_stands_in_for_texts_that_are_all_refused(
         drafting, "copied_spans", lambda texts, context: [replace(text, copied_span=8) for text in texts]
     )
     with pytest.raises(InputError) as caught:
-        SearchDecoder(tiny).decode(prototypes, toy, seed=0)
+        SearchDecoder(tiny).decode(prototypes, toy, seed=0).texts
     assert re.fullmatch(
         r"expected a text of its own for each of 4 prototypes, found 0 in 3 turns \(\d+ texts shared more than 7 words in a row "
         "with a source row\\); raise max_copied_span or the temperature, or ask for fewer texts",
@@ -159,7 +159,7 @@ def test_half_sentences_are_left_out() -> None:
 
 def test_it_needs_an_embedder(tiny: str, toy: Context, prototypes: Prototypes) -> None:
     with pytest.raises(InputError, match="expected an embedder that scores what is written, found none"):
-        SearchDecoder(tiny).decode(prototypes, replace(toy, embedder=None), seed=0)
+        SearchDecoder(tiny).decode(prototypes, replace(toy, embedder=None), seed=0).texts
 
 
 @pytest.mark.parametrize(
@@ -180,4 +180,4 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
 def test_one_class_needs_no_probe(tiny: str) -> None:
     context = make_context(TEXTS, [4] * len(TEXTS), max_tokens=8)
     prototypes = make_prototypes(context, [range(10), range(10, 20)])
-    check_contract(SearchDecoder(tiny).decode(prototypes, context, seed=0), prototypes, context, written=True)
+    check_contract(SearchDecoder(tiny).decode(prototypes, context, seed=0).texts, prototypes, context, written=True)

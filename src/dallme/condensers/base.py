@@ -26,7 +26,8 @@ class Cluster:
         vector: float32 of shape (d,).
         members: Positions of its rows within the class, int64 of shape (k,), k at least 1.
         weight: How many rows stand behind it.
-        responsibilities: Share of each member that belongs to it, float32 of shape (k,), for soft clusterings.
+        responsibilities: Share of each member that belongs to it, float32 of shape (k,), for soft
+            clusterings.
     """
 
     vector: np.ndarray
@@ -61,8 +62,8 @@ class Condenser(ABC):
             engine: Where the classes are condensed; by default here.
 
         Returns:
-            Prototypes in the order of the class ids, the heaviest of a class first. Every row is a member of exactly
-            one prototype of its class, and the weights of a class add up to its rows.
+            Prototypes in the order of the class ids, the heaviest of a class first. Every row is a member of
+            exactly one prototype of its class, and the weights of a class add up to its rows.
 
         Raises:
             InputError: If a class of the budget has fewer rows than prototypes wanted.

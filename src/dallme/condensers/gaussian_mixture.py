@@ -18,18 +18,19 @@ COVARIANCE_TYPES = ("diag", "spherical", "tied", "full")
 class GaussianMixture(Condenser):
     """Condenses each class to the component means of a Gaussian mixture, fitted by expectation-maximisation.
 
-    The mixture's density is the sum over j of w_j N(x; m_j, S_j); the responsibility of component j for row x is its share of
-    that sum. The prototype is m_j, its weight the sum of its responsibilities over all rows of the class, its members the rows
-    for which no other component has a larger one. The paper saw no significant difference to `k-centroid`; prefer this
-    one where clusters overlap and a row should count for several prototypes. It works on a float64 copy of the
-    class and holds rows times clusters responsibilities.
+    The mixture's density is the sum over j of w_j N(x; m_j, S_j); the responsibility of component j for row x
+    is its share of that sum. The prototype is m_j, its weight the sum of its responsibilities over all rows
+    of the class, its members the rows for which no other component has a larger one. The paper saw no
+    significant difference to `k-centroid`; prefer this one where clusters overlap and a row should count for
+    several prototypes. It works on a float64 copy of the class and holds rows times clusters
+    responsibilities.
 
     Attributes:
-        covariance_type: As scikit-learn's. ``diag``: d variances a component. ``full`` has d (d + 1) / 2 values a component
-            (73,920 at d = 384), far more than the rows of a cluster can tell: its matrices are singular but for the
-            regularization, and each step costs k d^3.
-        regularization: What is added to each variance, as a share of the class's mean variance, so that a component of
-            few or equal rows does not collapse onto them.
+        covariance_type: As scikit-learn's. ``diag``: d variances a component. ``full`` has d (d + 1) / 2
+            values a component (73,920 at d = 384), far more than the rows of a cluster can tell: its matrices
+            are singular but for the regularization, and each step costs k d^3.
+        regularization: What is added to each variance, as a share of the class's mean variance, so that a
+            component of few or equal rows does not collapse onto them.
     """
 
     covariance_type: str = "diag"

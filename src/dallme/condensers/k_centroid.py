@@ -21,7 +21,8 @@ FAISS_ABOVE = 1_000_000
 #: faiss iterates this often; twice as many lowered the inertia by less than a thousandth.
 _ITERATIONS = 25
 
-#: faiss starts from k-means++ on this many rows a cluster: on all rows that would cost more than the iterations.
+#: faiss starts from k-means++ on this many rows a cluster: on all rows that would cost more than the
+#: iterations.
 _START_ROWS = 10
 
 
@@ -33,16 +34,16 @@ class KCentroid(Condenser):
 
         sum over j of the sum over x in C_j of |x - mean(C_j)|^2
 
-    A prototype is the mean of its members, exactly, and is not scaled back to length 1 (Appendix B.2 keeps it so too).
-    As the mean of vectors of length 1 it is shorter the more its members differ. Prefer `medoid` where prototypes must be
-    real rows.
+    A prototype is the mean of its members, exactly, and is not scaled back to length 1 (Appendix B.2 keeps it
+    so too). As the mean of vectors of length 1 it is shorter the more its members differ. Prefer `medoid`
+    where prototypes must be real rows.
 
     The same seed gives the same bytes, whatever the number of threads.
 
     Attributes:
-        backend: ``scikit-learn``: its KMeans, one k-means++ start, as in the paper; ``faiss``: two to four times faster on large
-            classes, inertia within one percent, a third of the memory; ``auto``: the first up to :data:`FAISS_ABOVE` rows
-            times clusters.
+        backend: ``scikit-learn``: its KMeans, one k-means++ start, as in the paper; ``faiss``: two to four
+            times faster on large classes, inertia within one percent, a third of the memory; ``auto``: the
+            first up to :data:`FAISS_ABOVE` rows times clusters.
 
     Example:
         >>> KCentroid().condense(vectors, {0: 10, 1: 10}, seed=0)  # doctest: +SKIP

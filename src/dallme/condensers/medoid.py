@@ -14,10 +14,11 @@ from dallme.condensers.k_centroid import KCentroid
 class Medoid(KCentroid):
     """Condenses each class to one real row per k-means cluster, the member nearest to the centroid.
 
-    The clusters are those of :class:`KCentroid` with the same seed; the prototype's vector is that of the row, bit by bit,
-    and no row comes twice. In imbalanced-learn's words `medoid` is ``ClusterCentroids(voting="hard")`` and `k-centroid` is
-    ``ClusterCentroids(voting="soft")``; there the nearest row is looked for in the whole class, here among the members.
-    Prefer it where a prototype must be a text that exists.
+    The clusters are those of :class:`KCentroid` with the same seed; the prototype's vector is that of the
+    row, bit by bit, and no row comes twice. In imbalanced-learn's words `medoid` is
+    ``ClusterCentroids(voting="hard")`` and `k-centroid` is ``ClusterCentroids(voting="soft")``; there the
+    nearest row is looked for in the whole class, here among the members. Prefer it where a prototype must be
+    a text that exists.
 
     Attributes:
         backend: As of :class:`KCentroid`.

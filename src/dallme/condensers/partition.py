@@ -20,8 +20,8 @@ _BLOCK = 1 << 22
 def reproducible() -> Iterator[None]:
     """Holds scikit-learn to one thread, and silences its warning that a fit found fewer clusters or needs more steps.
 
-    Its k-means adds up the sums of its threads in the order in which they end, so that from three threads on the same
-    seed gives other bytes each time.
+    Its k-means adds up the sums of its threads in the order in which they end, so that from three threads on
+    the same seed gives other bytes each time.
     """
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -72,7 +72,8 @@ def fill_empty(vectors: np.ndarray, labels: np.ndarray, count: int) -> np.ndarra
         count: Number of clusters.
 
     Returns:
-        The cluster of each row, int64 of shape (n,); each cluster from 0 to ``count - 1`` comes at least once.
+        The cluster of each row, int64 of shape (n,); each cluster from 0 to ``count - 1`` comes at least
+        once.
     """
     sizes = np.bincount(labels, minlength=count)
     empty = np.flatnonzero(sizes == 0).tolist()

@@ -164,7 +164,7 @@ def make_sets(
         decoder: Decoder = (
             distiller.resolved_decoder if method == distiller.decoder else registry.make("decoders", method)
         )
-        decoded = decoder.decode(prototypes, context, seed=seed)
+        decoded = decoder.decode(prototypes, context, seed=seed).texts
         sets.append(
             replace(
                 distillation.distilled.to_labelled_texts(),

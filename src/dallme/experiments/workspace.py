@@ -17,6 +17,7 @@ from dallme import registry
 from dallme.atomic import atomic_write, checksum, file_lock
 from dallme.data import LabelledTexts
 from dallme.dataset import DistilledDataset
+from dallme.decoders.base import SourceCache
 from dallme.distiller import Distillation, Distiller
 from dallme.embedders.base import Embedder
 from dallme.embedders.cache import EmbeddingStore, embed_with_store
@@ -201,7 +202,7 @@ class Workspace:
         distiller, source = self.distiller(cell), self.texts(cell)[0]
         shared = _shared(source.digest, cell["embedder"])
         return distiller, _KEPT.get(
-            (self.folder.parent, self._made_of(cell)), lambda: distiller.run(source, kept=shared)
+            (self.folder.parent, self._made_of(cell)), lambda: distiller.run(source, cache=shared)
         )
 
     def embed(self, cell: Run) -> None:
@@ -306,9 +307,9 @@ _KEPT = _Kept(most=4)
 
 
 @lru_cache(maxsize=2)
-def _shared(source: str, embedder: str) -> dict[Any, Any]:
-    """What distillations of one source with one embedder share."""
-    return {}
+def _shared(source: str, embedder: str) -> SourceCache:
+    """Returns the cache that distillations of one source with one embedder share."""
+    return SourceCache()
 
 
 @lru_cache(maxsize=8)

@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dallme.data import DecodedText, Prototypes
-from dallme.decoders.base import Context, Decoder, TokenCounter
+from dallme.decoders.base import Context, Decoder, DecodingResult, TokenCounter
 from dallme.decoders.nearest import first_sentences, nearest_unused
 from dallme.decoders.vec2text.alignment import fit_alignment
 from dallme.decoders.vec2text.correction import Decoded, Writer, embed_usable
 from dallme.decoders.vec2text.inverter import Inverter, check_fit, find_inverter, self_test
+from dallme.decoders.vec2text.model import InverterConfig
 from dallme.embedders.base import normalize
 from dallme.errors import InputError
 from dallme.text import clean, sentences
@@ -420,9 +421,17 @@ class Vec2TextDecoder(Decoder):
                 "expected at least 1 step to correct the nearest text, found 0; start from hypothesis, or use nearest"
             )
 
-    def _decode(
-        self, prototypes: Prototypes, context: Context, rng: np.random.Generator
-    ) -> list[DecodedText]:
+    def check(self, context: Context) -> None:
+        """Checks that there is an inverter, and that it fits the embedder unless `align` is set.
+
+        Raises:
+            DallmeError: If there is none, or it does not fit.
+        """
+        folder = find_inverter(self.inverter)
+        if not self.align:
+            check_fit(InverterConfig.read(folder), folder, context.vectors.fingerprint)
+
+    def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
         inverter, space = self._prepare(prototypes, context, rng)
         if self.self_test:
             texts = [context.source.texts[row] for row in space.rows.tolist()]
@@ -451,7 +460,7 @@ class Vec2TextDecoder(Decoder):
             decoded, starts, rng
         )
         context.progress.note(_summary(chosen))
-        return [choice.text for choice in chosen]
+        return DecodingResult(tuple(choice.text for choice in chosen))
 
     def _prepare(
         self, prototypes: Prototypes, context: Context, rng: np.random.Generator
@@ -464,8 +473,6 @@ class Vec2TextDecoder(Decoder):
         if not inverter.config.incompatibilities(context.vectors.fingerprint):
             inverter = replace(inverter, own_embedder=context.embedder)
             return inverter, _Space(prototypes.vectors, vectors, vectors, np.arange(len(vectors)))
-        if not self.align:
-            check_fit(inverter.config, folder, context.vectors.fingerprint)
         if context.embedder is not None and not inverter.config.incompatibilities(
             context.embedder.fingerprint(inverter.config.prompt)
         ):
