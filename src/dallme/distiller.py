@@ -74,8 +74,8 @@ class Distiller:
 
     Example:
         >>> texts = ["a fine film", "a good play", "a bad film", "a poor play"]
-        >>> distilled = Distiller(per_class=1, embedder="hashing").distill(texts, ["good", "good", "bad", "bad"])
-        >>> len(distilled)
+        >>> labels = ["good", "good", "bad", "bad"]
+        >>> len(Distiller(per_class=1, embedder="hashing").distill(texts, labels))
         2
     """
 
@@ -195,7 +195,7 @@ class Distiller:
         )
 
     def allocate(self, texts: LabelledTexts) -> dict[int, int]:
-        """Returns the number of texts of each class id. Equal texts of a class count once: no text is distilled twice."""
+        """Returns the number of texts of each class id; equal texts of a class count once."""
         distinct: dict[int, set[str]] = {label: set() for label in texts.class_counts}
         for text, label in zip(texts.texts, texts.labels.tolist(), strict=True):
             distinct[label].add(text)
@@ -328,6 +328,7 @@ def _resolve_part(role: str, part: Any, kind: type, options: Mapping[str, Any] |
         )
     if not (isinstance(part, kind) and is_dataclass(part)):
         raise InputError(
-            f"expected a {role[:-1]}: one of {', '.join(registry.names(role))} or a {kind.__name__}, found {part!r}"
+            f"expected a {role[:-1]}: one of {', '.join(registry.names(role))} or a {kind.__name__}, "
+            f"found {part!r}"
         )
     return part

@@ -18,7 +18,7 @@ from dallme.validation import check_positive
 
 @dataclass(frozen=True)
 class AutoDecoder(Decoder):
-    """Tries decoders on a part of the source and uses the one whose texts train the best classifiers for the rest.
+    """Tries decoders on a part of the source and uses the one whose texts train the best classifiers.
 
     A share of the rows of each cluster is held out. Each candidate writes a set from the others. Classifiers
     are trained on that set alone, and their accuracy on the held-out rows is averaged. The best candidate
@@ -116,5 +116,6 @@ def explain(choice: Mapping[str, Any]) -> str:
     ranked = sorted(scores.items(), key=lambda item: -item[1]["mean"])
     means = ", ".join(f"{name} {accuracies['mean']:.3f}" for name, accuracies in ranked)
     classifiers = ", ".join(name for name in ranked[0][1] if name != "mean")
-    line = f"auto: {choice['chosen']}; mean accuracy of {classifiers} on {choice['held_out_rows']:,} held-out rows: {means}"
-    return line + (f"; left out: {', '.join(choice['left_out'])}" if choice["left_out"] else "")
+    rows = f"{choice['held_out_rows']:,} held-out rows"
+    left_out = f"; left out: {', '.join(choice['left_out'])}" if choice["left_out"] else ""
+    return f"auto: {choice['chosen']}; mean accuracy of {classifiers} on {rows}: {means}{left_out}"

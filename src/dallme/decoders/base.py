@@ -22,7 +22,7 @@ Value = TypeVar("Value")
 
 
 class SourceCache:
-    """Values computed from source texts, shared by the decoders and seeds of several runs with one embedder."""
+    """Values computed from source texts, shared by several runs with one embedder."""
 
     def __init__(self) -> None:
         self._values: dict[tuple[str, Hashable], Any] = {}
@@ -82,7 +82,8 @@ class Context:
         check_positive(self.max_tokens, "max_tokens")
         if len(self.source) != len(self.vectors):
             raise InputError(
-                f"expected a vector for each text, found {len(self.vectors)} vectors for {len(self.source)} texts"
+                f"expected a vector for each text, found {len(self.vectors)} vectors "
+                f"for {len(self.source)} texts"
             )
 
     def cached(self, name: Hashable, compute: Callable[[], Value]) -> Value:
@@ -147,15 +148,17 @@ class Decoder(ABC):
             DallmeError: If this decoder cannot decode these vectors; see :meth:`check`.
         """
         check_seed(seed)
-        if prototypes.vectors.shape[1] != context.vectors.vectors.shape[1]:
+        dimension = context.vectors.vectors.shape[1]
+        if prototypes.vectors.shape[1] != dimension:
             raise InputError(
-                f"expected prototypes of {context.vectors.vectors.shape[1]} dimensions, as the source's vectors, "
+                f"expected prototypes of {dimension} dimensions, as the source's vectors, "
                 f"found {prototypes.vectors.shape[1]}; condense and decode with one embedder"
             )
         unknown = sorted(set(prototypes.labels.tolist()) - set(context.vectors.class_counts))
         if unknown:
             raise InputError(
-                f"expected prototypes of the classes {list(context.vectors.class_counts)}, found some of {unknown}"
+                f"expected prototypes of the classes {list(context.vectors.class_counts)}, "
+                f"found some of {unknown}"
             )
         self.check(context)
         return self._decode(prototypes, context, np.random.default_rng(seed))

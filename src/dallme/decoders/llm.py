@@ -74,7 +74,7 @@ def parse(body: bytes) -> tuple[Completion, Usage | None]:
 
 
 class CompletionStore:
-    """A folder with a completion per file, named by the SHA-256 of its request. Requests, with their rows, are not stored."""
+    """A folder of completions, each named by the SHA-256 of its request. Requests are not stored."""
 
     def __init__(self, folder: Path | None) -> None:
         """Names the folder, which is made for the first completion; None stores nothing."""
@@ -105,8 +105,8 @@ class CompletionStore:
             atomic_write(path, json.dumps(asdict(completion), ensure_ascii=True).encode())
         except OSError as error:
             raise StoreError(
-                f"expected to store an answer in {str(self._folder)!r}, could not: {error.strerror or error}; name "
-                "another folder with --store"
+                f"expected to store an answer in {str(self._folder)!r}, could not: "
+                f"{error.strerror or error}; name another folder with --store"
             ) from error
 
     @staticmethod
@@ -115,7 +115,7 @@ class CompletionStore:
 
 
 def key_of(address: str, request: dict[str, Any]) -> str:
-    """Returns the SHA-256 of a request and its address, as hexadecimal; the key of the service is no part of it."""
+    """Returns the SHA-256 of a request and its address, as hexadecimal."""
     content = json.dumps({"address": address, "request": request}, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
@@ -141,7 +141,7 @@ class ChatRequest:
     seed: int
 
     def body(self, model: str, address: str) -> dict[str, Any]:
-        """Returns the request without the key. OpenAI's newer models have another name for the limit than other servers."""
+        """Returns the body of the request. OpenAI's newer models have another name for the limit."""
         limit = "max_completion_tokens" if address == ADDRESS else "max_tokens"
         return {
             "model": model,
@@ -153,7 +153,7 @@ class ChatRequest:
 
 
 def usage_of(requests: Sequence[ChatRequest]) -> list[Usage]:
-    """Estimates the tokens of each request: read, by the tokenizer of OpenAI's models, and written at most."""
+    """Returns the tokens of each request: read, by OpenAI's tokenizer, and written at most."""
     if not requests:
         return []
     counts = tokens.count_tokens(
@@ -234,8 +234,8 @@ class ChatClient:
         known = price.usd_per_million is not None
         cost = f"at most ${price.usd(Usage(read, written)):.4f}" if known else "price not known"
         return (
-            f"{self.service.model}: {len(usages):,} requests, about {read:,} tokens to read and at most {written:,} to "
-            f"write, {cost}; {cached:,} answers are stored already"
+            f"{self.service.model}: {len(usages):,} requests, about {read:,} tokens to read and "
+            f"at most {written:,} to write, {cost}; {cached:,} answers are stored already"
         )
 
 

@@ -15,7 +15,7 @@ from dallme.text import clean, sentences
 
 @dataclass(frozen=True)
 class NearestDecoder(Decoder):
-    """Returns for each prototype the row of its class with the largest cosine to it, no text twice in a class.
+    """Returns for each prototype the row of its class with the largest cosine, no text twice in a class.
 
     This is the paper's alternative without vec2text (section 5.5). HTML is removed, and the text is cut after
     the last whole sentence within the token limit.
@@ -54,8 +54,9 @@ def nearest_unused(
             taken.add(decoded.text)
             return decoded
     raise InputError(
-        f"expected at least {len(taken) + 1} different texts in class {context.source.label_names[label]!r} without HTML "
-        f"and cut to {context.max_tokens} tokens, found {len(taken)}; ask for fewer texts or more tokens"
+        f"expected at least {len(taken) + 1} different texts in class {context.source.label_names[label]!r} "
+        f"without HTML and cut to {context.max_tokens} tokens, found {len(taken)}; "
+        "ask for fewer texts or more tokens"
     )
 
 

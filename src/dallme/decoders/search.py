@@ -96,7 +96,7 @@ class Continuing:
         self._scores = self._forward(words, positions)
 
     def _forward(self, words: Tensor, positions: Tensor) -> Tensor:
-        """Reads tokens, int64 of shape (r, w), into the cache; returns scores of the next one, of shape (r, vocabulary)."""
+        """Reads tokens, int64 of shape (r, w); returns scores of the next one, of shape (r, vocabulary)."""
         output = self._model(
             input_ids=words,
             attention_mask=self._mask,
@@ -224,7 +224,7 @@ class BeamSearch:
 
 
 def _numbered(owners: Sequence[int]) -> list[tuple[int, int]]:
-    """Returns each owner with its number of earlier rows, so that draws do not depend on the other targets."""
+    """Returns each owner with its number of earlier rows: draws must not depend on other targets."""
     counts: dict[int, int] = {}
     numbered = []
     for owner in owners:
@@ -280,7 +280,9 @@ TURNS = 3
 
 @dataclass(frozen=True)
 class SearchDecoder(Decoder):
-    """Searches for a text near each prototype: a causal language model proposes continuations, the embedder ranks them.
+    """Searches for a text near each prototype by beam search.
+
+    A causal language model proposes continuations, and the embedder ranks them.
 
     This is zero-shot embedding inversion by beam search (Zhang, Morris and Shmatikov 2025, "Universal
     Zero-shot Embedding Inversion"). Nothing is trained, and any embedder can be used. The prompt holds the
@@ -338,8 +340,8 @@ class SearchDecoder(Decoder):
         """
         if context.embedder is None:
             raise InputError(
-                "expected an embedder that ranks written texts, found none: the vectors were given; name the embedder "
-                "that made them, or use nearest, extractive or teaching"
+                "expected an embedder that ranks written texts, found none: the vectors were given; name the "
+                "embedder that made them, or use nearest, extractive or teaching"
             )
 
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
@@ -375,9 +377,9 @@ class SearchDecoder(Decoder):
         written = [text for text in selected if text is not None]
         if len(written) < len(selected):
             raise InputError(
-                f"expected a text of its own for each of {len(selected)} prototypes, found {len(written)} in {TURNS} turns "
-                f"({pool.counts.copied} texts shared more than {self.max_copied_span} words in a row with a source row); "
-                "raise max_copied_span or the temperature, or ask for fewer texts"
+                f"expected a text of its own for each of {len(selected)} prototypes, found {len(written)} "
+                f"in {TURNS} turns ({pool.counts.copied} texts shared more than {self.max_copied_span} words "
+                "in a row with a source row); raise max_copied_span or the temperature, or ask for fewer texts"
             )
         decoded = copied_spans(written, context)
         audit = audit_written(decoded, context)

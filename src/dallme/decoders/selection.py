@@ -1,4 +1,4 @@
-"""Selection among written drafts: by probes of each draft, and by the accuracy of classifiers trained on all."""
+"""Selection among written drafts, by probes of each and by the accuracy of classifiers trained on all."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ def _best_per_character(
 
 @dataclass(frozen=True, eq=False)
 class SentenceIndex:
-    """The sentences of all rows of a source, with their words and tokens counted once for all decoders and seeds.
+    """The sentences of all rows of a source, with their word and token counts.
 
     Attributes:
         sentences: k different sentences.

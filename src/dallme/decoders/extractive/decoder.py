@@ -175,7 +175,7 @@ class SentenceDecoder(Decoder):
         """Chooses the sentences of each text and joins them."""
 
     def _join(self, material: Material, chosen: Sequence[list[int]], context: Context) -> list[DecodedText]:
-        """Joins the sentences of each text; the nearest row replaces a text that is empty or taken in its class."""
+        """Joins the sentences; the nearest row replaces a text that is empty or taken in its class."""
         prototypes = material.prototypes
         taken: dict[int, set[str]] = {int(label): set() for label in prototypes.labels}
         decoded = []
@@ -273,7 +273,7 @@ def _scale_randomly(weights: ClassWeights, scale: float, rng: np.random.Generato
 
 @dataclass(frozen=True)
 class TeachingDecoder(SentenceDecoder):
-    """Writes each text from whole sentences of its cluster, with word weights that adapt to what proxies get wrong.
+    """Writes each text from whole sentences of its cluster, with adaptive word weights.
 
     Proxy classifiers are trained on the texts as they stand and evaluated on source rows. The negative
     gradient of their loss gives each word w a weight g(w) for each class

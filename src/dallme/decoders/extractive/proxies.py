@@ -134,7 +134,7 @@ class LossRows:
 
 
 class ProxyLoss:
-    """The loss of proxy classifiers on source rows, as a function of the words of the texts they are trained on.
+    """The loss of proxy classifiers on source rows, as a function of the texts they are trained on.
 
     The gradient is that of the cross-entropy of their calibrated probabilities with respect to the weights of
     the words, as in gradient boosting (Friedman 2001, "Greedy Function Approximation").

@@ -86,7 +86,7 @@ class WordWeights:
 
     @classmethod
     def of(cls, context: Context, rng: np.random.Generator) -> WordWeights:
-        """Learns weights from the source of a context; its word counts are cached for other decoders and seeds."""
+        """Learns weights from the source of a context, and caches its word counts."""
 
         def count(texts: Sequence[str], rows: np.ndarray) -> WordCounts:
             if len(rows) < len(texts):  # a random sample, another one next time
@@ -165,7 +165,7 @@ def _sample_rows(positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _mean_excess(tfidf: csr_matrix, positions: np.ndarray, count: int) -> csr_matrix:
-    """Returns by how much the mean of each class exceeds that of all rows, where it does; float32 of shape (count, w)."""
+    """Returns the positive differences of class means to the overall mean, float32 of shape (count, w)."""
     sizes = np.bincount(positions, minlength=count)
     shares = (1 / sizes[positions]).astype(np.float32)
     means = (
@@ -178,7 +178,7 @@ def _mean_excess(tfidf: csr_matrix, positions: np.ndarray, count: int) -> csr_ma
 
 
 def _tokenizer(texts: Sequence[str]) -> Callable[[str], list[str]]:
-    """Returns the tokenizer of the linear classifiers, or one of single characters if no text has such a word."""
+    """Returns the tokenizer of the linear classifiers; single characters if no text has a word of theirs."""
     for tokenizer in (words, re.compile(r"\S").findall):
         # In lower case, as CountVectorizer passes them.
         if any(tokenizer(clean(text).lower()) for text in texts):
