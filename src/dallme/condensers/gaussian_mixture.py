@@ -18,18 +18,19 @@ COVARIANCE_TYPES = ("diag", "spherical", "tied", "full")
 class GaussianMixture(Condenser):
     """Condenses each class to the component means of a Gaussian mixture, fitted by expectation-maximisation.
 
-    The density of the mixture is the sum over j of w_j N(x; m_j, S_j). The responsibility of component j for row x is
-    its share of that sum. The prototype is m_j, its weight the sum of its responsibilities over the rows of the class.
-    Its members are the rows for which no other component has a larger responsibility.
+    The density of the mixture is the sum over j of w_j N(x; m_j, S_j). The responsibility of component j for
+    row x is its share of that sum. The prototype is m_j, its weight the sum of its responsibilities over the
+    rows of the class. Its members are the rows for which no other component has a larger responsibility.
 
-    The paper saw no significant difference to `k-centroid`. Prefer this one if clusters overlap and a row should count
-    for several prototypes. It needs a float64 copy of the class and rows × clusters responsibilities.
+    The paper saw no significant difference to `k-centroid`. Prefer this one if clusters overlap and a row
+    should count for several prototypes. It needs a float64 copy of the class and rows × clusters
+    responsibilities.
 
     Attributes:
-        covariance_type: As in scikit-learn. ``diag`` has d variances a component. ``full`` has d (d + 1) / 2 values
-            (73,920 at d = 384), more than the rows of a cluster determine, and each step costs k d^3.
-        regularization: Added to each variance, as a share of the class's mean variance, so that a component of few or
-            equal rows does not collapse onto them.
+        covariance_type: As in scikit-learn. ``diag`` has d variances a component. ``full`` has d (d + 1) / 2
+            values (73,920 at d = 384), more than the rows of a cluster determine, and each step costs k d^3.
+        regularization: Added to each variance, as a share of the class's mean variance, so that a component
+            of few or equal rows does not collapse onto them.
     """
 
     covariance_type: str = "diag"

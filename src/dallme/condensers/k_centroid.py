@@ -33,15 +33,15 @@ class KCentroid(Condenser):
 
         sum over j of the sum over x in C_j of |x - mean(C_j)|^2
 
-    A prototype is the mean of its members and is not scaled to length 1, as in Appendix B.2. The more its members
-    differ, the shorter it is. Prefer `medoid` if prototypes must be real rows.
+    A prototype is the mean of its members and is not scaled to length 1, as in Appendix B.2. The more its
+    members differ, the shorter it is. Prefer `medoid` if prototypes must be real rows.
 
     The same seed gives the same bytes, whatever the number of threads.
 
     Attributes:
-        backend: ``scikit-learn``: its KMeans with one k-means++ start, as in the paper. ``faiss``: two to four times
-            faster on large classes, inertia within one percent, a third of the memory. ``auto``: scikit-learn up to
-            :data:`FAISS_ABOVE` rows × clusters.
+        backend: ``scikit-learn``: its KMeans with one k-means++ start, as in the paper. ``faiss``: two to
+            four times faster on large classes, inertia within one percent, a third of the memory. ``auto``:
+            scikit-learn up to :data:`FAISS_ABOVE` rows × clusters.
 
     Example:
         >>> KCentroid().condense(vectors, {0: 10, 1: 10}, seed=0)  # doctest: +SKIP

@@ -20,8 +20,8 @@ _BLOCK = 1 << 22
 def reproducible() -> Iterator[None]:
     """Runs scikit-learn on one thread, without its warnings of convergence.
 
-    Its k-means adds the sums of threads in the order in which they end: with three threads or more the same seed
-    gives other bytes each time.
+    Its k-means adds the sums of threads in the order in which they end: with three threads or more the same
+    seed gives other bytes each time.
     """
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
