@@ -343,11 +343,13 @@ def test_special_tokens_are_counted_once(films: Context, minilm: SentenceTransfo
 
 def test_sentences_of_fitting_length_or_the_whole_text() -> None:
     sentence_filter = SentenceFilter(candidates=10, min_words=3, max_words=5, language="en")
-    assert list(sentence_filter.sentences("Too short. This one <i>does</i> fit. This one is far too long.")) == [
-        "This one does fit."
-    ]
+    assert list(
+        sentence_filter.sentences("Too short. This one <i>does</i> fit. This one is far too long.")
+    ) == ["This one does fit."]
     assert list(sentence_filter.sentences("Too short. No.<br />")) == ["Too short. No."]
-    assert list(sentence_filter.sentences("电影很好看。好。")) == ["电影很好看。"]  # each of its characters is a word
+    assert list(sentence_filter.sentences("电影很好看。好。")) == [
+        "电影很好看。"
+    ]  # each of its characters is a word
     assert list(sentence_filter.sentences("<br />")) == []
 
 
@@ -359,9 +361,11 @@ def test_a_text_covers_what_tells_its_class_apart() -> None:
     ]
     texts = [row.replace("{}", word) for word in ("great", "awful") for row in rows]
     context = make_context(texts, [1, 1, 1, 0, 0, 0])
-    decoded = ExtractiveDecoder(draws=1).decode(
-        make_prototypes(context, [[0, 1, 2], [3, 4, 5]]), context, seed=0
-    ).texts
+    decoded = (
+        ExtractiveDecoder(draws=1)
+        .decode(make_prototypes(context, [[0, 1, 2], [3, 4, 5]]), context, seed=0)
+        .texts
+    )
     assert decoded[0].sentences[0] in ("A truly great film it is.", "great people made it, great indeed.")
     assert decoded[1].sentences[0] in ("A truly awful film it is.", "awful people made it, awful indeed.")
     assert "The weather was mild that day." not in decoded[0].sentences[:2]
@@ -427,17 +431,16 @@ def test_draws_are_deterministic_and_the_best_is_kept(films: Context) -> None:
         proxies = ProxyAccuracy(words, context.vectors.labels, rng)
         scores.append(proxies.score([text.text for text in decoded], prototypes.labels))
     assert all(earlier <= later for earlier, later in pairwise(scores))
-    assert ExtractiveDecoder(draws=8, scale=0).decode(prototypes, context, seed=1).texts == ExtractiveDecoder(
-        draws=1
-    ).decode(prototypes, context, seed=2).texts
+    assert (
+        ExtractiveDecoder(draws=8, scale=0).decode(prototypes, context, seed=1).texts
+        == ExtractiveDecoder(draws=1).decode(prototypes, context, seed=2).texts
+    )
 
 
 # What runs on one source share
 
 
-@pytest.mark.parametrize(
-    "decoder", [TeachingDecoder(), ExtractiveDecoder(draws=2)]
-)
+@pytest.mark.parametrize("decoder", [TeachingDecoder(), ExtractiveDecoder(draws=2)])
 def test_what_was_found_in_a_source_serves_the_next_run(
     decoder: Decoder, films: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -462,7 +465,10 @@ def test_pools_are_the_same_in_pieces_and_from_a_table(
     texts = [*films.source.texts, FILMS[1], "Great fun. Great fun. It is. " + FLOPS[0]]
     context = make_context(texts, [5] * 6 + [2] * 6 + [5, 5], count_tokens=count_with_two_special_tokens)
     members = [np.array([12, 3, 13, 0, 1]), np.arange(6, 12), np.array([5])]
-    words, sentence_filter = WordWeights.of(context, np.random.default_rng(0)), SentenceFilter(candidates, 2, 8, "en")
+    words, sentence_filter = (
+        WordWeights.of(context, np.random.default_rng(0)),
+        SentenceFilter(candidates, 2, 8, "en"),
+    )
     found = []
     for most in (candidates_module.INDEX_CHARACTERS, 0):
         monkeypatch.setattr(candidates_module, "INDEX_CHARACTERS", most)
@@ -501,9 +507,10 @@ def test_another_sentence_filter_finds_other_sentences(films: Context) -> None:
         {"min_words": 2, "language": "de"},
     ):
         decoder = ExtractiveDecoder(**options)  # type: ignore[arg-type]
-        assert decoder.decode(prototypes, films, seed=0).texts == decoder.decode(
-            prototypes, replace(films, cache=SourceCache()), seed=0
-        ).texts
+        assert (
+            decoder.decode(prototypes, films, seed=0).texts
+            == decoder.decode(prototypes, replace(films, cache=SourceCache()), seed=0).texts
+        )
 
 
 def test_nothing_is_kept_of_rows_that_are_drawn_at_random(
