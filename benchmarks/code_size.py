@@ -6,7 +6,6 @@ Run: python benchmarks/code_size.py [TREE] [--signature distiller:Distiller] [--
 
 from __future__ import annotations
 
-import argparse
 import ast
 import io
 import json
@@ -15,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from _common import HERE
+from _common import HERE, make_parser
 
 #: Files with fewer lines of code than this are counted as small.
 SMALL = 40

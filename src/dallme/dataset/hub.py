@@ -158,7 +158,7 @@ def _api(token: str | None) -> HfApi:
 
 def _check_id(repo_id: str) -> None:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     if not _ID.fullmatch(repo_id):
         raise InputError(

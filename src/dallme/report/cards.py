@@ -152,7 +152,9 @@ def _nearest(index: int, evidence: AuditInput | None) -> tuple[tuple[RowId, str]
         return ()
     source = evidence.source
     rows = evidence.nearest[index].tolist()
-    return tuple((source.row_ids[[row]].tolist()[0], cut(source.texts[row], NEAREST_CHARACTERS)) for row in rows)
+    return tuple(
+        (source.row_ids[[row]].tolist()[0], cut(source.texts[row], NEAREST_CHARACTERS)) for row in rows
+    )
 
 
 def _lineage_badges(label_agrees: bool | None) -> list[Badge]:
