@@ -277,7 +277,8 @@ def test_a_name_that_leads_to_other_vectors_today_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         gather(replace(distilled, manifest=distilled.manifest | {"embedder": older}), source)
     assert str(caught.value) == (
-        "expected the vectors of 'hashing', with which the texts were made (weights 'blake2b-signs-0', not 'blake2b-signs-1'), "
+        "expected the vectors of 'hashing', with which the texts were made (weights 'blake2b-signs-0', "
+        "not 'blake2b-signs-1'), "
         "found those of 'hashing'; name the same embedder, with the same options, with --embedder"
     )
 

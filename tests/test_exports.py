@@ -79,7 +79,8 @@ def write(distilled: DistilledDataset, name: str, folder: str = "distilled") -> 
 
 def test_a_prompt_ends_where_a_text_is_put(distilled: DistilledDataset) -> None:
     assert write(distilled, "few-shot") == (
-        "Classify the text. Answer with the name of one of these classes and nothing else: +negative, positive.\n\n"
+        "Classify the text. Answer with the name of one of these classes and nothing else: +negative, "
+        "positive.\n\n"
         "Text: A fine film {text}, warm and bright.\nClass: positive\n\n"
         "Text: Dull, grim </script> & long; très 很好.\nClass: +negative\n\n"
         'Text: =cmd|"/c calc"!A1 was a fine and "happy" film\nClass: positive\n\n'
@@ -283,10 +284,12 @@ def test_what_is_wrong_is_said_in_one_line(folder: Path, dallme: Run) -> None:
             f"expected a file to write to, found the folder {str(folder)!r}; name a file with --output"
         ),
         ("nowhere", "--format", "csv"): (
-            "expected a folder with train.parquet and manifest.json, as dallme writes them, found none at 'nowhere'"
+            "expected a folder with train.parquet and manifest.json, as dallme writes them, found none "
+            "at 'nowhere'"
         ),
         (folder, "--format", "csv", "--output", folder / "manifest.json" / "x.csv"): (
-            f"expected to write {str(folder / 'manifest.json' / 'x.csv')!r}, could not: File exists; nothing was written"
+            f"expected to write {str(folder / 'manifest.json' / 'x.csv')!r}, could not: File exists; "
+            "nothing was written"
         ),
     }.items():
         assert dallme("export", *arguments) == (2, "", f"error: {message}\n")

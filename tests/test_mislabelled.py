@@ -87,7 +87,7 @@ def test_what_a_cluster_leaves_at_its_rim_has_to_be_unlikely_by_itself(share: fl
 
 
 def test_rows_that_were_not_looked_at_are_reported_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dallme.audit.mislabelled.LOOKED_AT", 1500)
+    monkeypatch.setattr("dallme.audit.mislabelled.SAMPLE", 1500)
     vectors, labels = clouds()
     planted = plant(vectors, labels, 0, 1)
     (found,) = mislabelled(of(vectors, labels))

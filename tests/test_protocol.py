@@ -582,7 +582,7 @@ def test_the_table_marks_what_is_better_than_random() -> None:
         "0.820 ± 0.020*",
         "0.900",
     ]
-    note = "* better than random at p < .05 (one-sided t-test, Holm's correction over the table)"
+    note = "* better than random at p < 0.05 (one-sided t-test, Holm's correction over the table)"
     assert star_note(table) == note
     assert comparison_table(table).endswith(f"|\n\n\\{note}\n")
     bare = Comparison((row("x", 0.8, 0.82, 0.84),), 100).as_dict()

@@ -260,7 +260,7 @@ def test_a_hostile_set_can_be_reviewed(tmp_path: Path, visit: Visit) -> None:
     texts = tuple(text for text in distilled.texts if "\ud83d" not in text)
     keep = [row for row, text in enumerate(distilled.texts) if text in texts]
     manifest: dict[str, Any] = json.loads(
-        json.dumps(distilled.manifest).replace("\\ud83d", "?").replace("\\udc00", "?")
+        json.dumps(distilled.manifest.as_dict()).replace("\\ud83d", "?").replace("\\udc00", "?")
     )
     lineage = tuple(distilled.lineage[row] for row in keep)
     few = DistilledDataset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from pathlib import Path
@@ -120,7 +121,7 @@ def test_a_save_of_a_stale_tab_is_answered_409(client: TestClient, guard: Guard,
     assert client.post("/save", json=document, headers=saving(guard)).status_code == 201
     answer = client.post("/save", json=document, headers=saving(guard))
     assert answer.status_code == 409
-    assert answer.json()["error"].endswith("nothing was saved, and nothing that you typed is lost")
+    assert answer.json()["error"].endswith("nothing was saved, and your changes are kept")
     assert versions.newest().number == 2
 
 
@@ -177,8 +178,10 @@ def test_the_secret_is_another_for_every_server() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/../manifest.json", "/manifest.json", "/%2e%2e/manifest.json", "/..%2fmanifest.json", "/versions/0001/train.parquet",
-        "//etc/passwd", "/review.js/../../app.py", "/review.js%00", "/static/review.js", "/%5c..%5cmanifest.json", "/favicon.ico",
+        "/../manifest.json", "/manifest.json", "/%2e%2e/manifest.json", "/..%2fmanifest.json", "
+        ""/versions/0001/train.parquet",
+        "//etc/passwd", "/review.js/../../app.py", "/review.js%00", "/static/review.js", "
+        ""/%5c..%5cmanifest.json", "/favicon.ico",
     ],
 )  # fmt: skip
 def test_no_other_file_is_served(few: Path, path: str) -> None:
@@ -269,6 +272,28 @@ def test_bodies_that_are_too_large(client: TestClient, guard: Guard, monkeypatch
     assert (
         client.post("/save", content=b" " * 1_000, headers=headers).status_code == 400
     )  # no JSON, but not too large
+
+
+def test_a_closed_connection_ends_without_an_error(versions: Versions, guard: Guard) -> None:
+    app, sent = make_app(Session(versions), guard), []
+    headers = {"host": "127.0.0.1:8710", "content-type": "application/json", "content-length": "900"}
+    scope = {
+        "type": "http", "method": "POST", "path": "/save", "query_string": b"", "http_version": "1.1",
+        "headers": [(k.lower().encode(), v.encode()) for k, v in (headers | saving(guard)).items()],
+    }  # fmt: skip
+    messages = iter([
+        {"type": "http.request", "body": b'{"version": 1', "more_body": True}, {"type": "http.disconnect"},
+    ])  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert versions.newest().number == 1
 
 
 def test_a_change_that_cannot_be_made_says_for_which_text(

@@ -304,7 +304,7 @@ class Distiller:
             self._configuration(context.embedder), source, context.vectors.fingerprint, seconds, cost
         )
         if findings:
-            manifest["decoding"] = findings
+            manifest |= {"decoding": findings}
         texts = tuple(text.text for text in decoded)
         return DistilledDataset(
             texts, prototypes.labels, source.label_names, prototypes.weights, lineage, manifest

@@ -71,7 +71,8 @@ def test_a_python_file_of_the_folder_is_not_run(model: Path, mark: Path) -> None
     (model / "modeling_evil.py").write_text(CODE.format(mark=str(mark)))
     set_type(model, 1, "modeling_evil.Evil")
     assert _refusal(model) == (
-        f"expected module types of sentence-transformers, found 'modeling_evil.Evil' in {str(model / 'modules.json')!r}; "
+        "expected module types of sentence-transformers, found 'modeling_evil.Evil' in "
+        f"{str(model / 'modules.json')!r}; "
         "use another model: dallme runs no code of a model's folder"
     )
     assert not mark.exists()
