@@ -1,4 +1,4 @@
-"""The distilled dataset: its lineage, its files, its card and its way to the Hub."""
+"""The distilled dataset: lineage, conversions, files, card and manifest."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ def test_the_card_tells_the_size(tmp_path: Path, count: int, size: str) -> None:
     assert _card(many, tmp_path).data.size_categories == [size]
 
 
-def test_the_card_holds_the_honest_table(distilled: DistilledDataset, tmp_path: Path) -> None:
+def test_the_card_holds_the_comparison_table(distilled: DistilledDataset, tmp_path: Path) -> None:
     assert _card(distilled.with_comparison(COMPARISON), tmp_path).text.count(
         "| method | texts | lr | nb |\n"
         "| --- | --- | --- | --- |\n"
@@ -588,7 +588,8 @@ def test_the_manifest_holds_what_made_the_set() -> None:
     assert json.loads(json.dumps(manifest.as_dict())) == manifest
     assert manifest["configuration"] == {"seed": 3}
     assert manifest["data"] == {
-        "source": "file.csv", "sha256": texts.digest, "rows": 3, "classes": {"x": 1, "y": 2}, "notes": ["a note"]
+        "source": "file.csv", "sha256": texts.digest, "rows": 3, "classes": {"x": 1, "y": 2},
+        "notes": ["a note"],
     }  # fmt: skip
     assert manifest["embedder"]["dimension"] == 4
     assert manifest["seconds"] == {"embed": 1.235}

@@ -209,7 +209,10 @@ def test_an_atlas_maps_the_source(folder: Path, distilled: DistilledDataset, dal
         csv.writer(file).writerows([("text", "label"), *rows])
     command = ("export", folder, "--format", "atlas", "--source", "reviews.csv", "--output", "map.parquet")
     assert dallme(*command) == (
-        2, "", "error: expected an embedder, found a set that was made of ready vectors; name one with --embedder\n"
+        2,
+        "",
+        "error: expected an embedder, found a set that was made of ready vectors; "
+        "name one with --embedder\n",
     )  # fmt: skip
     status, _, err = dallme(*command, "--embedder", "hashing")
     assert status == 0, err

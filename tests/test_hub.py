@@ -1,4 +1,4 @@
-"""Sharing on the Hub: what arrives at a server that speaks its protocol, what the card says, and what never leaves."""
+"""Sharing on the Hub: the uploaded files, the card, and the files that are never sent."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def of_hub(distilled: DistilledDataset, source: str = "owner/reviews:plain@train
 
 @pytest.fixture(autouse=True)
 def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No token but the planted one, a cache of its own, no waiting between retries, the plain protocol for large files."""
+    """Plants a token, and sets a cache of its own, retries without waits and the plain protocol."""
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
@@ -259,7 +259,7 @@ def test_a_refused_token_is_an_error_of_one_line(folder: Path, server: HubServer
 def test_a_namespace_of_others_is_an_error(distilled: DistilledDataset, server: HubServer) -> None:
     with pytest.raises(
         DallmeError,
-        match="403 You don't have the rights .* under the namespace 'them'; the token may not write there: take one",
+        match="403 You don't have the rights .* under the namespace 'them'; the token may not write there",
     ):
         distilled.push_to_hub("them/reviews")
     assert server.repositories == {}

@@ -1,4 +1,4 @@
-"""The page that shows a distilled set: what is in it, what is escaped, and that the same input gives the same bytes."""
+"""The report: its content, its escaping, and equal bytes for equal input."""
 
 from __future__ import annotations
 
@@ -295,7 +295,7 @@ def test_what_is_kept_is_that_of_the_set_itself() -> None:
         == "Classifiers trained on them reach 88% to 94% of the accuracy that the full data give."
     )
     assert recovered_share(manifest | {"configuration": {"decoder": "another"}}) is None
-    assert recovered_share({}) is None
+    assert recovered_share(Manifest()) is None
 
 
 def test_panels_of_the_chart() -> None:
@@ -469,7 +469,7 @@ def test_a_set_that_tells_nothing_of_itself_has_a_page() -> None:
 
 @pytest.fixture
 def dallme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs the command in this process, beside a distilled set and its source; gives status, output and errors."""
+    """Runs the command in this process; returns status, output and errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DALLME_STORE", str(tmp_path / "store"))
     rows = [

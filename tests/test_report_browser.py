@@ -1,4 +1,4 @@
-"""The page in a browser whose network is cut: charts, search, keyboard, phone, colours, and hostile texts that stay texts."""
+"""The report in a browser without network: charts, search, keyboard, phone, colours and hostile texts."""
 
 from __future__ import annotations
 
@@ -369,7 +369,8 @@ def test_downloads(visit: Open) -> None:
     name, content = downloaded(page, "csv")
     assert name == "texts.csv"
     assert content.decode() == (
-        'text,label,label_text,weight\r\n"A dull film. It was slow.","5","bad","2"\r\n"Bad, bad.","5","bad","1.5"\r\n'
+        'text,label,label_text,weight\r\n"A dull film. It was slow.","5","bad","2"\r\n'
+        '"Bad, bad.","5","bad","1.5"\r\n'
         '"Fine and warm.","9","good","4.5"\r\n'
     )
     name, content = downloaded(page, "prompt")

@@ -249,7 +249,7 @@ def test_a_save_from_an_older_version_is_refused(versions: Versions) -> None:
         versions.save(2, first.digest, [change(1, drop=True)])
     with pytest.raises(
         ConflictError,
-        match="expected a change to text 0 as it stands in version 2, found a change to what it was",
+        match="expected a change to text 0 as it is in version 2, found a change to an earlier text",
     ):
         versions.save(2, second.digest, [change(0, text="Not on what was seen.")])
     assert versions.newest().digest == second.digest
@@ -396,10 +396,10 @@ def test_a_port_that_is_taken_is_one_clear_line(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--host", "0.0.0.0"], "error: expected a token for '0.0.0.0', which others can reach, found none; add --token"),
+        (["--host", "0.0.0.0"], "error: expected a token for '0.0.0.0', which others can reach, found none"),
         (["--port", "70000"], "error: expected a port from 0 to 65535, found 70000"),
         (["--points", "0"], "error: expected --points to be a whole number of at least 1, found 0"),
-        (["--host", "203.0.113.7", "--token", TOKEN], "error: expected to listen at '203.0.113.7', port 8710, could not: "),
+        (["--host", "203.0.113.7", "--token", TOKEN], "error: expected to listen at '203.0.113.7', port"),
         (["--source", "nowhere.csv", "--port", "0"], "error: "),
     ],
 )  # fmt: skip

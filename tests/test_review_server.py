@@ -1,4 +1,4 @@
-"""The review's server: what it answers, and whom."""
+"""The review server: responses, access rules and headers."""
 
 from __future__ import annotations
 
@@ -111,7 +111,8 @@ def test_saving(client: TestClient, guard: Guard, versions: Versions) -> None:
     assert answer.status_code == 201
     newest = versions.newest()
     assert answer.json() == {
-        "version": 2, "digest": newest.digest, "folder": str(newest.folder), "texts": 2, "notes": newest.history[0]["notes"],
+        "version": 2, "digest": newest.digest, "folder": str(newest.folder), "texts": 2,
+        "notes": newest.history[0]["notes"],
     }  # fmt: skip
     assert newest.distilled.texts == (FIRST, THIRD)
 
@@ -128,8 +129,10 @@ def test_a_save_of_a_stale_tab_is_answered_409(client: TestClient, guard: Guard,
 @pytest.mark.parametrize(
     ("host", "status"),
     [
-        ("127.0.0.1:8710", 200), ("localhost:8710", 200), ("LOCALHOST:9000", 200), ("[::1]:8710", 200), ("127.0.0.1", 200),
-        ("evil.example:8710", 421), ("127.0.0.1.evil.example", 421), ("192.168.0.7:8710", 421), ("", 421), ("[::1", 421),
+        ("127.0.0.1:8710", 200), ("localhost:8710", 200), ("LOCALHOST:9000", 200), ("[::1]:8710", 200),
+        ("127.0.0.1", 200),
+        ("evil.example:8710", 421), ("127.0.0.1.evil.example", 421), ("192.168.0.7:8710", 421), ("", 421),
+        ("[::1", 421),
         ("evil.example@127.0.0.1", 200),
     ],
 )  # fmt: skip
@@ -165,7 +168,7 @@ def test_a_save_without_the_secret_is_refused(
     answer = client.post("/save", json=body(versions, DROP), headers=headers)
     assert answer.status_code == 403
     assert answer.json()["error"].startswith(
-        "expected the secret of this server: it was started anew; reload the page"
+        "expected the secret of this server: it was restarted; reload the page"
     )
     assert versions.newest().number == 1
 
@@ -178,10 +181,10 @@ def test_the_secret_is_another_for_every_server() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/../manifest.json", "/manifest.json", "/%2e%2e/manifest.json", "/..%2fmanifest.json", "
-        ""/versions/0001/train.parquet",
-        "//etc/passwd", "/review.js/../../app.py", "/review.js%00", "/static/review.js", "
-        ""/%5c..%5cmanifest.json", "/favicon.ico",
+        "/../manifest.json", "/manifest.json", "/%2e%2e/manifest.json", "/..%2fmanifest.json",
+        "/versions/0001/train.parquet",
+        "//etc/passwd", "/review.js/../../app.py", "/review.js%00", "/static/review.js",
+        "/%5c..%5cmanifest.json", "/favicon.ico",
     ],
 )  # fmt: skip
 def test_no_other_file_is_served(few: Path, path: str) -> None:

@@ -1,4 +1,4 @@
-"""Attacks through the folder in which an overwrite is staged: reading a set of somebody else changes nothing."""
+"""Attacks through the folder in which an overwrite is staged."""
 
 from __future__ import annotations
 
@@ -102,7 +102,9 @@ def _other_types(staged: Path, victim: Path) -> None:
 
 ATTACKS = [
     _outdated_absolute, _outdated_parent, _outdated_of_the_reader, _staged_for_another_place,
-    _staged_over_a_file_of_the_reader, _staged_link, _journal_is_a_link, _list_of_version_0_1, _wrong_checksum, _deep, _huge,
+    _staged_over_a_file_of_the_reader, _staged_link, _journal_is_a_link, _list_of_version_0_1,
+        _wrong_checksum,
+        _deep, _huge,
     _other_types,
 ]  # fmt: skip
 

@@ -185,8 +185,7 @@ class AuditInput:
             raise InputError(
                 f"expected the source that the texts were distilled from, {manifest.source!r}{rows} "
                 f"(SHA-256 {manifest.sha256[:12]}…), found {len(self.source):,} other rows "
-                f"({self.source.source_digest[:12]}…); "
-                "read it with the same column options"
+                f"({self.source.source_digest[:12]}…); read it with the same column options"
             )
 
     @cached_property

@@ -131,7 +131,7 @@ def check(path: Path, *, overwrite: bool, source: Any = None) -> None:
 
 
 def _staged_names(path: Path) -> set[str]:
-    """Returns the names that a killed writer had staged; :func:`_finish` replaces them, whatever the record says."""
+    """Returns the names that a killed writer had staged and :func:`_finish` will replace."""
     try:
         journal = _read_journal(path)
     except (_JournalError, OSError):

@@ -73,23 +73,31 @@ def check_shape(value: Any, shape: Any, name: str) -> None:
         if not any(_is_scalar(value, other) for other in others):
             check_shape(value, last, name)
     elif isinstance(shape, list):
-        if not isinstance(value, (list, tuple)):
-            raise _mismatch(value, name, "a list")
-        kinds = shape[0] if isinstance(shape[0], tuple) else (shape[0],)
-        for index, item in enumerate(value):
-            if not any(_is_scalar(item, kind) for kind in kinds):
-                check_shape(item, shape[0], f"{name}[{index}]")
+        _check_list(value, shape[0], name)
     elif isinstance(shape, dict):
-        if not isinstance(value, Mapping):
-            raise _mismatch(value, name, "an object")
-        for key, inner in shape.items():
-            bare = key.removesuffix("?")
-            if bare in value:
-                check_shape(value[bare], inner, f"{name}.{bare}")
-            elif bare == key:
-                raise ValueError(f"{name} has no {key!r}")
+        _check_object(value, shape, name)
     elif not _is_scalar(value, shape):
         raise _mismatch(value, name, _NAMES[shape])
+
+
+def _check_list(value: Any, shape: Any, name: str) -> None:
+    if not isinstance(value, (list, tuple)):
+        raise _mismatch(value, name, "a list")
+    kinds = shape if isinstance(shape, tuple) else (shape,)
+    for index, item in enumerate(value):
+        if not any(_is_scalar(item, kind) for kind in kinds):
+            check_shape(item, shape, f"{name}[{index}]")
+
+
+def _check_object(value: Any, shape: Mapping[str, Any], name: str) -> None:
+    if not isinstance(value, Mapping):
+        raise _mismatch(value, name, "an object")
+    for key, inner in shape.items():
+        bare = key.removesuffix("?")
+        if bare in value:
+            check_shape(value[bare], inner, f"{name}.{bare}")
+        elif bare == key:
+            raise ValueError(f"{name} has no {key!r}")
 
 
 _NAMES = {
