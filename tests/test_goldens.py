@@ -1,4 +1,4 @@
-"""Goldens: the texts, files and documents that version 0.1 writes, which a refactor must neither change nor fail to read."""
+"""Goldens: texts, files and documents of version 0.1, which a refactor must neither change nor misread."""
 
 from __future__ import annotations
 
@@ -336,7 +336,7 @@ KEYS = {
 
 
 def key_sets(document: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """The path of each object in a document, with its keys in alphabetical order; `[]` stands for all of a list."""
+    """Lists the path of each object in a document with its sorted keys; `[]` stands for all of a list."""
     if isinstance(document, dict) and path not in OPEN:
         yield path, " ".join(sorted(document))
         for name, value in document.items():

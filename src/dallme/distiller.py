@@ -293,7 +293,7 @@ class Distiller:
             self._configuration(embedder), source, context.vectors.fingerprint, seconds, cost
         )
         if result.metadata:
-            manifest["decoding"] = dict(result.metadata)
+            manifest |= {"decoding": dict(result.metadata)}
         return DistilledDataset(
             texts, prototypes.labels, source.label_names, prototypes.weights, lineage, manifest
         )
