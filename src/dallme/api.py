@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from dallme.evaluation.protocol import Protocol
     from dallme.evaluation.results import ResultStore
 
+
 def load(path: str | Path) -> DistilledDataset:
-    """Loads a distilled dataset from the folder that ``dallme distill`` or :meth:`DistilledDataset.save` wrote.
+    """Loads a distilled dataset from its folder.
 
     Raises:
         InputError: If the folder holds no distilled dataset.
@@ -117,7 +118,9 @@ def compare(
     from dallme.evaluation import compare as comparison
 
     models = _classifiers(classifiers, distiller)
-    chosen = comparison.check_methods(methods or ["random", "nearest", *_decoder_names(distiller), "full"], models)
+    chosen = comparison.check_methods(
+        methods or ["random", "nearest", *_decoder_names(distiller), "full"], models
+    )
     texts = source.context.source if isinstance(source, Distillation) else _labelled(source)
     test = _labelled(test, texts)
     ready = {name: _candidate(given, texts) for name, given in (candidates or {}).items()}

@@ -1,4 +1,4 @@
-"""Comparison table: one budget filled by several methods, scored by the same classifiers on the same test set."""
+"""Comparison table: one budget, several methods, the same classifiers and test set."""
 
 from __future__ import annotations
 
@@ -128,7 +128,8 @@ def check_candidates(
             )
         if shared := sum(text in test_texts for texts in sets for text in texts.texts):
             notes.append(
-                f"{shared:,} of {sum(sizes):,} texts of candidate {name!r} are in the test set: its accuracy is inflated"
+                f"{shared:,} of {sum(sizes):,} texts of candidate {name!r} are in the test set: "
+                "its accuracy is inflated"
             )
     return notes
 
@@ -239,9 +240,7 @@ class Comparison:
         rows: list[dict[str, Any]] = []
         for row in self.methods:
             scores = {score.classifier: score for score in row.scores}
-            cells = [
-                _cell(name, scores.get(name), random.get(name), nearest.get(name)) for name in columns
-            ]
+            cells = [_cell(name, scores.get(name), random.get(name), nearest.get(name)) for name in columns]
             rows.append({"method": row.method, "texts": row.texts, "draws": row.draws, "results": cells})
         tested = [cell for row in rows for cell in row["results"] if cell["p_better_than_random"] is not None]
         corrected = holm([cell["p_better_than_random"] for cell in tested])
