@@ -1,11 +1,13 @@
-"""How much faster texts are embedded than by plain sentence-transformers, side by side: its defaults (float32, batches of 32).
+"""Speed of the embedder against plain sentence-transformers with its defaults (float32, batches of 32).
 
-Both read at most 128 tokens. The two take turns, three times each; the median counts. Run: python benchmarks/embedding_speed.py
+Both read at most 128 tokens. They take turns, three times each, and the median counts.
+Run: python benchmarks/embedding_speed.py; `--smoke` embeds a few texts once and writes nothing.
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 
 import numpy as np
@@ -13,26 +15,29 @@ from sentence_transformers import SentenceTransformer
 
 from _common import data_folder, write
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
-from dallme.models.locate import locate
+from dallme.models.locate import SENTENCE_TRANSFORMERS, locate
 from dallme.readers import read
 
 TEXTS = {"ag_news": 1536, "imdb": 768, "sst2": 3072}
 ROUNDS = 3
 
 
-def main() -> None:
-    """Measures each data set and writes the ratios."""
+def main(smoke: bool = False) -> None:
+    """Measures each data set and writes the ratios; a smoke run measures invented texts and writes none."""
     ours = SentenceTransformerEmbedder()
-    plain = SentenceTransformer(str(locate(ours.model)), device="cpu")
+    plain = SentenceTransformer(str(locate(ours.model, SENTENCE_TRANSFORMERS)), device="cpu")
     plain.max_seq_length = ours.max_tokens
     ours.embed(["warm up"] * 64)
     plain.encode(["warm up"] * 64)
     results = {}
-    for name, count in TEXTS.items():
-        source = read(data_folder() / name / "train.parquet")
-        texts = [source.texts[row] for row in np.random.default_rng(0).permutation(len(source))[:count]]
+    for name, count in {"smoke": 8}.items() if smoke else TEXTS.items():
+        if smoke:
+            texts = [f"text number {row} of a few words" for row in range(count)]
+        else:
+            source = read(data_folder() / name / "train.parquet")
+            texts = [source.texts[row] for row in np.random.default_rng(0).permutation(len(source))[:count]]
         seconds: dict[str, list[float]] = {"ours": [], "plain": []}
-        for _ in range(ROUNDS):
+        for _ in range(1 if smoke else ROUNDS):
             started = time.perf_counter()
             vectors = ours.embed(texts)
             seconds["ours"].append(time.perf_counter() - started)
@@ -49,6 +54,8 @@ def main() -> None:
             "least_cosine": round(float(cosine.min()), 5),
         }
         print(name, results[name])
+    if smoke:
+        return
     write(
         "embedding_speed",
         {"precision": ours.fingerprint().precision, "max_tokens": ours.max_tokens, "data": results},
@@ -56,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main("--smoke" in sys.argv[1:])

@@ -73,7 +73,7 @@ def phase_write(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
 
 
 def phase_read(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
-    """Opens, looks 100,000 keys up, reads their vectors, then everything in an order other than that of writing, twice.
+    """Opens, looks up and reads 100,000 keys, then reads everything in another order, twice.
 
     The first time fills memory that is new to the process, and what that costs is the machine's (1 to 4 s for 1.5 GB on
     the one of store.json); the second time, as `fill_such_an_array_s`, has the memory that the first gave back.

@@ -550,3 +550,13 @@ def test_a_broken_model_is_an_error_of_one_line(minilm: SentenceTransformerEmbed
         f"expected a sentence-transformers model in {str(tmp_path)!r}, could not load it: "
     )
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("minilm")
+def test_the_speed_benchmark_finds_its_model(tmp_path: Path) -> None:
+    script = Path(__file__).resolve().parents[1] / "benchmarks" / "embedding_speed.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--smoke"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "'least_cosine': " in done.stdout
