@@ -298,5 +298,5 @@ def test_options_go_only_to_embedders_that_have_them(
 def test_options_become_those_of_the_embedder() -> None:
     assert configure_embedder("no/such-model") == "no/such-model"
     assert configure_embedder(
-        "openai:m", base_url="http://h/v1", dimensions=3, budget_usd=2.0, price=1.0
-    ) == OpenAIEmbedder("m", base_url="http://h/v1", dimensions=3, max_usd=2.0, price=1.0)
+        "openai:m", base_url="https://h/v1", dimensions=3, budget_usd=2.0, price=1.0
+    ) == OpenAIEmbedder("m", base_url="https://h/v1", dimensions=3, max_usd=2.0, price=1.0)
