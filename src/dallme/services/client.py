@@ -46,6 +46,25 @@ def check_address(address: str) -> None:
         )
 
 
+def is_loopback(address: str) -> bool:
+    """Says whether an address names this machine."""
+    return is_private_line(urlsplit(address)._replace(scheme="http").geturl())
+
+
+def check_encrypted(address: str, insecure: bool) -> None:
+    """Checks that texts are sent encrypted, stay on this machine, or may be read on the way.
+
+    Raises:
+        InputError: If the address begins with http:// and names another machine without `insecure`.
+    """
+    if not insecure and not is_private_line(address):
+        raise InputError(
+            "expected base_url to begin with https://, found http:// for "
+            f"{urlsplit(address).hostname!r}, which sends texts unencrypted; give its https address, reach it "
+            "through a tunnel to localhost, or allow it with --insecure (insecure=True)"
+        )
+
+
 def public_name(address: str) -> str:
     """Returns host, port and path of an address."""
     parts = urlsplit(address)
@@ -102,7 +121,30 @@ def make_client(part: str, address: str, timeout: float) -> Any:
         from openai import OpenAI
     except ImportError:
         raise MissingDependencyError(part, "openai", "openai") from None
-    return OpenAI(api_key=read_key(address), base_url=address, timeout=timeout, max_retries=0)
+    import httpx
+
+    # A proxy of the environment would read what goes to a server on this machine.
+    http_client = httpx.Client(
+        trust_env=not is_loopback(address),
+        follow_redirects=True,
+        timeout=timeout,
+        event_hooks={"response": [_refuse_other_origins]},
+    )
+    return OpenAI(
+        api_key=read_key(address), base_url=address, timeout=timeout, max_retries=0, http_client=http_client
+    )
+
+
+def _refuse_other_origins(response: Any) -> None:
+    """Stops a redirect to another scheme, host or port: texts go only to the address that the user named."""
+    if response.has_redirect_location:
+        target = response.url.join(response.headers["location"])
+        if (target.scheme, target.host, target.port) != (
+            response.url.scheme,
+            response.url.host,
+            response.url.port,
+        ):
+            del response.headers["location"]
 
 
 @dataclass(frozen=True)
@@ -242,6 +284,12 @@ class Service:
         if status == 404:
             return _Failure(
                 f"found no model {self.model!r} there: {answer}; check the name and --base-url",
+                retryable=False,
+            )
+        if 300 <= status < 400:
+            return _Failure(
+                f"found a redirect to another address ({status}), which is not followed; "
+                "give the address that answers with --base-url",
                 retryable=False,
             )
         if error.code == "insufficient_quota":
