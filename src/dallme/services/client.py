@@ -131,7 +131,11 @@ def make_client(part: str, address: str, timeout: float) -> Any:
         event_hooks={"response": [_refuse_other_origins]},
     )
     return OpenAI(
-        api_key=read_key(address), base_url=address, timeout=timeout, max_retries=0, http_client=http_client
+        api_key=read_key(address),
+        base_url=address,
+        timeout=timeout,
+        max_retries=0,
+        http_client=http_client,  # type: ignore[arg-type]  # newer clients name another type and take both
     )
 
 
