@@ -86,7 +86,8 @@ class GraphCutBaseline(CoreSet):
     many: the first sum dominates, and the rows crowd around the class mean. A `redundancy` of about rows /
     texts balances the sums.
 
-    Reference: Iyer et al., "Submodular Combinatorial Information Measures with Applications in Machine Learning",
+    Reference: Iyer et al., "Submodular Combinatorial Information Measures with Applications in Machine
+    Learning",
     ALT 2021.
 
     Attributes:

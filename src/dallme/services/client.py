@@ -60,8 +60,8 @@ def check_encrypted(address: str, insecure: bool) -> None:
     if not insecure and not is_private_line(address):
         raise InputError(
             "expected base_url to begin with https://, found http:// for "
-            f"{urlsplit(address).hostname!r}, which sends texts unencrypted; give its https address, reach it "
-            "through a tunnel to localhost, or allow it with --insecure (insecure=True)"
+            f"{urlsplit(address).hostname!r}, which sends texts unencrypted; give its https address, reach "
+            "it through a tunnel to localhost, or allow it with --insecure (insecure=True)"
         )
 
 

@@ -147,7 +147,7 @@ def check_new(path: Path, *, overwrite: bool) -> None:
     """Checks, before any work is done, that an inverter can be written to a folder.
 
     Raises:
-        OutputError: If something is there that may not be replaced. With `overwrite` only files of an inverter
+        OutputError: If something is there that may not be replaced. With `overwrite` only an inverter's files
             may that dallme wrote; other files stay.
     """
     check(path, overwrite=overwrite)
