@@ -12,7 +12,7 @@ from dallme import registry
 from dallme.classifiers.embedding_lr import linear_probe
 from dallme.data import DecodedText, LabelledVectors, Prototypes
 from dallme.decoders.base import Context, SourceCache
-from dallme.errors import InputError
+from dallme.errors import DallmeError, InputError
 
 #: The classifier that reads vectors. Those of the source are known, so that only the few texts are embedded
 #: for it.
@@ -180,8 +180,8 @@ def select_max_tokens(
         rng: Source of randomness.
 
     Returns:
-        The choice. None, which stands for the limit, if rows are not much shorter, if too few can be held
-        out, and without an embedder or with a paid one.
+        The choice among the lengths that a set can be written in. None, which stands for the limit, if rows
+        are not much shorter, if too few can be held out, and without an embedder or with a paid one.
     """
     limit = context.max_tokens
     if context.embedder is None or context.embedder.paid or limit <= LENGTH_RATIO * _median_tokens(context):
@@ -195,8 +195,13 @@ def select_max_tokens(
         length = min(limit, max(limit // divisor, MIN_TOKENS))
         if length not in scores:
             part = replace(split.context, max_tokens=length)
-            texts = write(split.prototypes, part, np.random.default_rng(seed))
+            try:
+                texts = write(split.prototypes, part, np.random.default_rng(seed))
+            except DallmeError:  # no set of this length can be written, as of rows with one opening
+                continue
             scores[length] = split.score(texts, LENGTH_CLASSIFIERS)
+    if limit not in scores:
+        return None
     means = {length: float(np.mean(list(accuracies.values()))) for length, accuracies in scores.items()}
     best = max(means, key=lambda length: (means[length], length))
     choice = LengthChoice(best if means[best] - means[limit] > MIN_GAIN else limit, len(split.texts), scores)
