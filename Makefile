@@ -53,7 +53,7 @@ docs: install  ## the documentation as a site, in site/
 
 bench: install  ## measure what the documentation claims; see benchmarks/README.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	for script in main_job teaching writers store condensers embedding_speed million engines openai_faults honest_table evaluation_speed inversion vec2text_speed inverter_options first_words fuzz_readers poison; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in main_job teaching writers store condensers embedding_speed million engines openai_faults comparison_table evaluation_speed inversion vec2text_speed inverter_options first_words repeated_sets report fuzz_readers interruptions poison code_size; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 	$(BIN)/python benchmarks/render.py
 
 reproduce: install  ## the paper's tables and figures with models that need no Hub; DALLME_DATA names the folder of data sets

@@ -1,4 +1,4 @@
-"""How far one small set goes in every column: the rows of the experiments beside what we set out to reach."""
+"""Tables of one small set per data set: rows of the experiments, compared with our goals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = {
     "text-rnn": "TextRNN",
     "transformer:sentence-transformers/all-MiniLM-L6-v2": "MiniLM, fine-tuned",
 }
-#: What we set out to reach. On SST-2 it is what DiLM's published sets teach.
+#: Accuracies that we aimed at; on SST-2 the aim is the accuracy of DiLM's published sets.
 GOALS = {
     "imdb": (0.81, 0.81, 0.81, 0.72, 0.68, 0.76),
     "ag_news": (0.845, 0.845, 0.85, 0.885, 0.855, 0.88),
@@ -45,7 +45,7 @@ TABLES = {
 
 
 def goals_tables(results: Path = HERE.parent / "results" / "offline") -> str:
-    """One table a data set; what is above the goal, or above DiLM, is in bold."""
+    """Renders one table per data set; accuracies above the goal, or above DiLM, are in bold."""
     parts = []
     for data, (title, experiment, per_class, methods) in TABLES.items():
         found = _accuracies(results / experiment / "rows.jsonl", per_class)
@@ -65,7 +65,7 @@ def goals_tables(results: Path = HERE.parent / "results" / "offline") -> str:
 
 
 def _accuracies(path: Path, per_class: int) -> dict[tuple[str, str], float]:
-    """Mean accuracy by method and classifier, of texts from MiniLM's vectors."""
+    """Returns mean accuracies by method and classifier, of texts from MiniLM's vectors."""
     found = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
@@ -76,7 +76,7 @@ def _accuracies(path: Path, per_class: int) -> dict[tuple[str, str], float]:
 
 
 def _cell(value: float | None, goal: float | None = None) -> str:
-    """A number with three digits, in bold where it reaches the goal."""
+    """Formats a number with three digits, in bold if it reaches the goal."""
     return (
         "" if value is None else f"**{value:.3f}**" if goal is not None and value >= goal else f"{value:.3f}"
     )

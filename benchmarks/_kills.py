@@ -1,4 +1,4 @@
-"""What kills `dallme`: a signal at a random time or at a random change to the file system; and disks that are full."""
+"""Kills of `dallme`: a signal at a random time or file-system change, and full disks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: Imported once for all processes.
+#: Modules that are imported once for all processes.
 MODULES = (
     "dallme.cli.main",
     "dallme.distiller",
@@ -38,7 +38,7 @@ MODULES = (
 
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
 
-#: What a process that is killed may leave for the next one to sweep.
+#: Suffixes of what a killed process may leave for the next one to remove.
 LEFT_OVER = (".tmp", ".partial", ".new", ".old", ".dallme-commit")
 
 
@@ -49,7 +49,7 @@ class Ended:
     Attributes:
         status: Its exit status; negative for the signal that killed it.
         changes: Its changes to the file system.
-        told: What it wrote on standard output and error.
+        told: Its standard output and error.
     """
 
     status: int
@@ -58,7 +58,7 @@ class Ended:
 
     @property
     def refused(self) -> str:
-        """The one line of an error for users; nothing if it ended otherwise."""
+        """The one line of a user error; empty if the process ended otherwise."""
         lines = [line for line in self.told.splitlines() if line.startswith("error: ")]
         return lines[-1] if self.status == 2 and lines and "Traceback" not in self.told else ""
 
@@ -69,8 +69,8 @@ class Running:
 
     Attributes:
         pid: Its id.
-        log: Where it writes what it says.
-        wait: Waits for its end.
+        log: File of its output.
+        wait: Function that waits for its end.
     """
 
     pid: int
@@ -146,7 +146,7 @@ def _kill(pid: int, number: int) -> None:
 
 
 def left_over(work: Path) -> list[str]:
-    """What was left in a folder by processes that were killed."""
+    """Lists what killed processes left in a folder."""
     return sorted(str(path.relative_to(work)) for path in work.rglob("*") if path.name.endswith(LEFT_OVER))
 
 
@@ -160,7 +160,7 @@ class Moment:
 
     @classmethod
     def draw(cls, rng: random.Random, seconds: float, changes: int) -> Moment:
-        """A random one for a process that takes so long and changes the file system so often."""
+        """Draws a moment for a process with this duration and number of file-system changes."""
         name = rng.choice(["SIGKILL", "SIGKILL", "SIGTERM", "Ctrl-C"])
         if rng.random() < 0.5:
             return cls("time", name, {"after": rng.uniform(0.02, 0.9) * seconds, "number": SIGNALS[name]})
@@ -169,7 +169,7 @@ class Moment:
 
 @contextmanager
 def small_disk(place: Path, size: int) -> Iterator[Callable[[str], None]]:
-    """A file system of so many bytes at a folder; gives a function that mounts it anew, as with `size=4096` or `ro`.
+    """Mounts a file system of `size` bytes; yields a function that remounts it, as with `size=4096` or `ro`.
 
     Raises:
         PermissionError: If this process may not mount one.

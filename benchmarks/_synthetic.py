@@ -1,4 +1,4 @@
-"""As many texts as wanted, made of the sentences of real ones."""
+"""Synthetic texts from the sentences of real ones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ def make_texts(rows: int, classes: int | None = None, seed: int = 0) -> tuple[li
 
     Args:
         rows: Number of texts.
-        classes: Classes to divide them into, alike in size: each has its own part of the sentences of a real class, of
-            at least 20, some of which it shares with its neighbours where there are not enough. None keeps the real ones.
+        classes: Classes to divide them into, alike in size: each has its own part of the sentences of a real
+            class, of at least 20, some of which it shares with its neighbours where there are not enough.
+            None keeps the real ones.
         seed: Seed of the draws.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The verbs that are interrupted, each on a small input, and how one sees whether what they leave is right."""
+"""Verbs that are interrupted, each on a small input, with checks of what they leave."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ place = "nowhere"
 kind = "accuracy"
 rows = ["method"]
 columns = ["classifier"]
-[editions.offline]
+[profiles.offline]
 differs = []
 data.toy = { train = "source.csv", test = "test.csv" }
 per_class = [2]
@@ -110,14 +110,14 @@ class Victim:
         return zygote.run(self.argv, work, **job)
 
     def files(self, work: Path) -> Files:
-        """What is written so far, without times; empty if nothing is."""
+        """Returns the written files, without times; empty if there are none."""
         place = work / self.output
         if place.is_file():
             return {place.name: place.read_bytes()}
         return {path.name: path.read_bytes() for path in sorted(place.iterdir())} if place.is_dir() else {}
 
     def problem(self, work: Path) -> str:
-        """What is wrong after a kill; nothing if what is there is as before, or whole."""
+        """Describes what is wrong after a kill; empty if the output is as before, or complete."""
         found = self.files(work)
         return (
             "" if found in (self.before, self.reference) else f"neither as before nor whole: {sorted(found)}"
@@ -194,7 +194,8 @@ class Reproduce(Victim):
 
     def problem(self, work: Path) -> str:
         found = self.files(work)
-        # A page without a row tells of what could not be computed, as on a full disk; it is written anew with the row.
+        # A page without a row tells of what could not be computed, as on a full disk; it is written anew with
+        # the row.
         complete = all(name in found for name in self.reference if "." not in name)
         wrong = [
             name
@@ -264,9 +265,9 @@ class Review(Victim):
         return f"differ: {wrong}" if wrong else ""
 
     def run(self, zygote: Zygote, work: Path, job: dict[str, Any]) -> Ended:
-        """Serves while a client saves until it is through or the server is gone; then stops the server as Ctrl-C does."""
-        given = {name: value for name, value in job.items() if name in ("at", "signal")}
-        running = zygote.start(self.argv, work, **given)
+        """Serves until the client has saved everything or the server is gone; then sends Ctrl-C."""
+        kill = {name: value for name, value in job.items() if name in ("at", "signal")}
+        running = zygote.start(self.argv, work, **kill)
         begun, answered = time.perf_counter(), 0
         timer = None
         if "after" in job:

@@ -1,8 +1,9 @@
-"""Runs `dallme` many times, each in a process of its own, without importing everything anew; and has it killed on the way.
+"""Runs `dallme` in forked processes, which need not import everything again, and kills them on the way.
 
-Reads a JSON object a line: `argv`, `cwd`, `log`, and if wanted `at` and `signal` (which is sent to the process by itself before
-its `at`-th change to the file system below `cwd`). Answers with the process's id at once, and
-with its exit status (negative: the signal that killed it) and its changes to the file system at its end.
+Reads a JSON object a line: `argv`, `cwd`, `log`, and if wanted `at` and `signal` (which is sent to the
+process by itself before its `at`-th change to the file system below `cwd`). Answers with the process's id at
+once, and with its exit status (negative: the signal that killed it) and its changes to the file system at its
+end.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Chooses how KCentroid computes k-means, and what the condensers cost.
+"""Compares ways to compute k-means, and measures the cost of the condensers.
 
-Each measurement runs in a process of its own, so that peak memory is its own; the candidates of a case take turns, seed by seed.
-Run: python benchmarks/condensers.py [--quick] [--vectors DIR with ag_news_train.npy and imdb_train.npy, else they are embedded]
+Each measurement runs in a new process, whose peak memory is measured. The candidates of a case alternate,
+seed by seed.
+Run: python benchmarks/condensers.py [--vectors DIR], where DIR has ag_news_train.npy and imdb_train.npy
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -22,7 +22,7 @@ import faiss
 import numpy as np
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
-from _common import data_folder, peak_memory_gb, write
+from _common import data_folder, make_parser, peak_memory_gb, pick, write
 from dallme.condensers.base import Condenser
 from dallme.condensers.gaussian_mixture import GaussianMixture
 from dallme.condensers.k_centroid import FAISS_ABOVE, KCentroid
@@ -32,7 +32,8 @@ from dallme.condensers.random import RandomRows
 from dallme.data import Fingerprint, LabelledVectors, Prototypes
 from dallme.readers import read
 
-#: Case to data, rows, clusters and seeds. Synthetic rows are rows of AG-News drawn again, with noise, of length 1.
+#: Case to data, rows, clusters and seeds. Synthetic rows are resampled rows of AG-News with noise,
+#: normalized.
 CASES = {
     "imdb, one class": ("imdb", 12_500, 10, 5),
     "ag_news, one class": ("ag_news", 4_500, 30, 5),
@@ -40,15 +41,15 @@ CASES = {
     "synthetic 100,000, k=100": ("synthetic", 100_000, 100, 2),
     "synthetic 100,000, k=1000": ("synthetic", 100_000, 1_000, 2),
 }
-QUICK = {"ag_news, one class": ("ag_news", 2_000, 10, 2), "synthetic 5,000": ("synthetic", 5_000, 50, 2)}
-#: The condensers that are no candidates run where this many rows times clusters are not exceeded.
+SMOKE_CASES = {"ag_news, one class": ("ag_news", 40, 3, 1)}
+#: Upper bound on rows × clusters for the condensers that are not candidates.
 SMALL = 200_000
 REFERENCE = "scikit-learn"
 
 
 @dataclass(frozen=True)
 class AllThreads(KCentroid):
-    """scikit-learn's KMeans as it comes: on all cores, with bytes that depend on them."""
+    """scikit-learn's KMeans with its defaults: on all cores, which change the bytes of the result."""
 
     def _partition(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         seed = int(rng.integers(2**31))
@@ -73,7 +74,7 @@ class MiniBatch(KCentroid):
 
 @dataclass(frozen=True)
 class RandomStart(KCentroid):
-    """faiss as it comes: 25 iterations from rows drawn at random."""
+    """faiss with its defaults: 25 iterations from rows drawn at random."""
 
     def _partition(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         options = {"min_points_per_centroid": 1, "max_points_per_centroid": len(vectors)}
@@ -97,7 +98,7 @@ OTHERS: dict[str, Condenser] = {
 
 
 def embedded(name: str, folder: Path) -> np.ndarray:
-    """Vectors of a data set's training texts, from the folder or made by the default embedder."""
+    """Returns vectors of a data set's training texts, from the folder or from the default embedder."""
     path = folder / f"{name}_train.npy"
     if not path.exists():
         from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
@@ -107,7 +108,7 @@ def embedded(name: str, folder: Path) -> np.ndarray:
 
 
 def rows_of(data: str, rows: int, folder: Path) -> np.ndarray:
-    """The vectors of a case: the first `rows` of the first class, or synthetic ones."""
+    """Returns the vectors of a case: the first `rows` of the first class, or synthetic ones."""
     name = "ag_news" if data == "synthetic" else data
     vectors = embedded(name, folder)
     if data != "synthetic":
@@ -119,13 +120,13 @@ def rows_of(data: str, rows: int, folder: Path) -> np.ndarray:
 
 
 def inertia(vectors: np.ndarray, prototypes: Prototypes) -> float:
-    """Sum of squared distances of the rows to their prototypes."""
+    """Returns the sum of squared distances of the rows to their prototypes."""
     pairs = zip(prototypes.members, prototypes.vectors, strict=True)
     return sum(float(np.square(vectors[members] - vector).sum(dtype=np.float64)) for members, vector in pairs)
 
 
 def measure(path: Path, name: str, count: int, seed: int) -> dict[str, Any]:
-    """Condenses once: wall and processor seconds, inertia, hash of the prototypes, and memory beyond what loading took."""
+    """Condenses once; measures seconds, inertia, memory beyond that of loading, and the hash."""
     vectors = np.load(path)
     labelled = LabelledVectors(
         vectors, np.zeros(len(vectors), dtype=np.int64), Fingerprint("benchmark", "1", vectors.shape[1])
@@ -142,7 +143,7 @@ def measure(path: Path, name: str, count: int, seed: int) -> dict[str, Any]:
 
 
 def in_process(path: Path, name: str, count: int, seed: int, threads: int | None = None) -> dict[str, Any]:
-    """Runs :func:`measure` in a process of its own, with a number of threads if one is given."""
+    """Runs :func:`measure` in a new process, with a number of threads if one is given."""
     command = [sys.executable, __file__, "--measure", str(path), name, str(count), str(seed)]
     environment = os.environ | (
         {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)} if threads else {}
@@ -153,10 +154,11 @@ def in_process(path: Path, name: str, count: int, seed: int, threads: int | None
 
 
 def run_case(path: Path, rows: int, count: int, seeds: int) -> dict[str, Any]:
-    """All figures of one case: means over the seeds, inertia as a ratio to the reference with the same seeds."""
-    names = [*CANDIDATES, *(OTHERS if rows * count <= SMALL else ())]
+    """Measures one case: means over the seeds, and inertia relative to the reference with the same seeds."""
+    others = OTHERS if rows * count <= SMALL else ()
+    names = pick([*CANDIDATES, *others], [REFERENCE, "faiss"])
     if rows * count > FAISS_ABOVE:
-        names.remove("scikit-learn, all threads")  # minutes, to say again what the smaller cases say
+        names.remove("scikit-learn, all threads")  # it takes minutes, and the smaller cases show it
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in range(seeds):
         for name in names:
@@ -171,7 +173,8 @@ def run_case(path: Path, rows: int, count: int, seeds: int) -> dict[str, Any]:
         }
         ratio = round(float(means["inertia"] / reference), 5)
         table[name] = means | {"inertia_ratio": ratio, "memory_gb": max(run["memory_gb"] for run in results)}
-    for name in (REFERENCE, "faiss") if rows * count <= FAISS_ABOVE * 10 else ():
+    compared = pick((REFERENCE, "faiss"), ()) if rows * count <= FAISS_ABOVE * 10 else ()
+    for name in compared:
         hashes = {in_process(path, name, count, 0, threads)["sha256"] for threads in (1, 2, 8)}
         table[name]["same_bytes_with_1_2_8_threads"] = hashes == {runs[name][0]["sha256"]}
     return {
@@ -184,9 +187,8 @@ def run_case(path: Path, rows: int, count: int, seeds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs every case and writes ``benchmarks/condensers.json``; ``--quick`` prints only."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two small cases, printed and not written")
+    """Runs every case and writes ``benchmarks/condensers.json``."""
+    parser = make_parser(__doc__)
     parser.add_argument("--vectors", type=Path, help="folder with ag_news_train.npy and imdb_train.npy")
     parser.add_argument(
         "--measure",
@@ -201,7 +203,7 @@ def main() -> None:
         return
     started, load, results = time.perf_counter(), os.getloadavg()[0], {}
     with tempfile.TemporaryDirectory() as work:
-        for case, (data, rows, count, seeds) in (QUICK if options.quick else CASES).items():
+        for case, (data, rows, count, seeds) in pick(CASES, SMOKE_CASES).items():
             path = Path(work) / "case.npy"
             np.save(path, rows_of(data, rows, options.vectors or Path(work)))
             results[case] = run_case(path, rows, count, seeds)
@@ -210,10 +212,7 @@ def main() -> None:
         "seconds": round(time.perf_counter() - started),
         "load_at_start": round(load, 2),
     }
-    if options.quick:
-        print(json.dumps(payload | {"cases": results}, indent=2))
-    else:
-        write("condensers", payload | {"cases": results})
+    write("condensers", payload | {"cases": results})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""How much faster texts are embedded than by plain sentence-transformers, side by side: its defaults (float32, batches of 32).
+"""Compares the speed of embedding with sentence-transformers and its defaults (float32, batches of 32).
 
-Both read at most 128 tokens. The two take turns, three times each; the median counts. Run: python benchmarks/embedding_speed.py
+Both read at most 128 tokens. They alternate, three times each, and the median counts.
+Run: python benchmarks/embedding_speed.py
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ import time
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from _common import data_folder, write
+from _common import data_folder, make_parser, pick, write
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
-from dallme.models.locate import locate
+from dallme.models.locate import SENTENCE_TRANSFORMERS, locate
 from dallme.readers import read
 
-TEXTS = {"ag_news": 1536, "imdb": 768, "sst2": 3072}
-ROUNDS = 3
+TEXTS = pick({"ag_news": 1536, "imdb": 768, "sst2": 3072}, {"ag_news": 16})
+ROUNDS = pick(3, 1)
 
 
 def main() -> None:
     """Measures each data set and writes the ratios."""
+    make_parser(__doc__).parse_args()
     ours = SentenceTransformerEmbedder()
-    plain = SentenceTransformer(str(locate(ours.model)), device="cpu")
+    plain = SentenceTransformer(str(locate(ours.model, SENTENCE_TRANSFORMERS)), device="cpu")
     plain.max_seq_length = ours.max_tokens
     ours.embed(["warm up"] * 64)
     plain.encode(["warm up"] * 64)
@@ -40,12 +42,12 @@ def main() -> None:
             reference = plain.encode(texts, normalize_embeddings=True)
             seconds["plain"].append(time.perf_counter() - started)
         cosine = (vectors * reference).sum(axis=1)
-        mine, theirs = (statistics.median(seconds[who]) for who in ("ours", "plain"))
+        ours_seconds, plain_seconds = (statistics.median(seconds[name]) for name in ("ours", "plain"))
         results[name] = {
             "texts": count,
-            "ours_texts_per_second": round(count / mine),
-            "plain_texts_per_second": round(count / theirs),
-            "ratio": round(theirs / mine, 2),
+            "ours_texts_per_second": round(count / ours_seconds),
+            "plain_texts_per_second": round(count / plain_seconds),
+            "ratio": round(plain_seconds / ours_seconds, 2),
             "least_cosine": round(float(cosine.min()), 5),
         }
         print(name, results[name])

@@ -1,13 +1,13 @@
-"""What Ray costs and brings on one machine: the same run by the local engine and by one and two workers, stage by stage.
+"""Compares Ray with the local engine on one machine: the same run by the local engine, one and two workers.
 
-CPU seconds are those of all processes, Ray's own among them; wall-clock seconds say little where other work shares the cores.
+CPU seconds are those of all processes, Ray's own included. Wall-clock seconds depend on other work on the
+cores.
 
 Run: python benchmarks/engines.py [--rows 200000]
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import os
@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from _common import write
+from _common import make_parser, pick, write
 from _synthetic import make_texts
 from dallme.data import LabelledTexts
 from dallme.distiller import Distiller
@@ -27,14 +27,14 @@ from dallme.readers import read
 from dallme.scale.base import Engine, LocalEngine
 from dallme.scale.ray_engine import RayEngine
 
-PER_CLASS = 10
+PER_CLASS = pick(10, 2)
 
 
 class Meter:
-    """What this process and all that it starts work, looked at twice a second: an ended worker leaves nothing to look at."""
+    """CPU seconds of this process and its children, sampled because an ended worker reports none."""
 
     def __enter__(self) -> Meter:
-        self._worked: dict[int, float] = {}
+        self._seconds: dict[int, float] = {}
         self._ended = threading.Event()
         self._look()
         self._before = self.seconds
@@ -46,7 +46,7 @@ class Meter:
         self._ended.set()
         self._thread.join()
         self._look()
-        self.seconds = sum(self._worked.values()) - self._before
+        self.seconds = sum(self._seconds.values()) - self._before
 
     def _watch(self) -> None:
         while not self._ended.wait(0.5):
@@ -55,12 +55,12 @@ class Meter:
     def _look(self) -> None:
         for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
             with contextlib.suppress(psutil.Error):
-                self._worked[process.pid] = sum(process.cpu_times()[:2])
-        self.seconds = sum(self._worked.values())
+                self._seconds[process.pid] = sum(process.cpu_times()[:2])
+        self.seconds = sum(self._seconds.values())
 
 
 def measure(texts: LabelledTexts, engine: Engine) -> dict[str, Any]:
-    """One run; seconds by stage and the hash of what it wrote."""
+    """Measures one run: seconds by stage, and the hash of its output."""
     started = time.perf_counter()
     distiller = Distiller(
         per_class=PER_CLASS,
@@ -84,8 +84,8 @@ def measure(texts: LabelledTexts, engine: Engine) -> dict[str, Any]:
 
 def main() -> None:
     """Measures the local engine, then clusters of one and of two workers."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=200_000)
+    parser = make_parser(__doc__)
+    parser.add_argument("--rows", type=int, default=pick(200_000, 400))
     rows = parser.parse_args().rows
     import ray
 
@@ -93,7 +93,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     runs = {"local": measure(texts, LocalEngine())}
     print(runs, flush=True)
-    for workers in (1, 2):
+    for workers in pick((1, 2), (1,)):
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         name = f"ray, {workers} worker{'s' if workers > 1 else ''}"
         runs[name] = measure(texts, RayEngine())

@@ -1,7 +1,7 @@
-"""What 128 words of an IMDB review tell of it: a ceiling for every classifier that reads no more.
+"""Measures the accuracy that 128 words of an IMDB review allow, a ceiling for classifiers that read no more.
 
-Logistic regression over TF-IDF, with a weight of its own for each of the words of 25,000 reviews, from the first 128 words of
-each, the last, 64 of both ends, and all. What reads the same words through fixed vectors of 50 dimensions can hardly do better.
+Logistic regression over TF-IDF reads the first 128 words of each review, the last, 64 of both ends, or all.
+Networks over fixed vectors of 50 dimensions read the same words and can hardly do better.
 
 Run: python benchmarks/first_words.py
 """
@@ -15,7 +15,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from _common import data_folder, write
+from _common import data_folder, make_parser, write
 from dallme.classifiers.words import split_words
 from dallme.readers import read
 
@@ -23,7 +23,7 @@ WORDS = 128
 
 
 def part(text: str, name: str) -> str:
-    """The words of a part of a text."""
+    """Returns the words of a part of a text."""
     words = list(split_words(text, sys.maxsize))
     half = WORDS // 2
     parts = {
@@ -37,6 +37,7 @@ def part(text: str, name: str) -> str:
 
 def main() -> None:
     """Trains on each part and writes the accuracies."""
+    make_parser(__doc__).parse_args()
     source = read(data_folder() / "imdb" / "train.parquet")
     test = read(data_folder() / "imdb" / "test.parquet", like=source)
     accuracy = {}

@@ -1,19 +1,19 @@
-"""Feeds the readers with mutated files for a bounded time: nothing but an `InputError`, no hang, and every row accounted for.
+"""Fuzzes the readers: only `InputError` is allowed, no hang, and every row is accounted for.
 
-Atheris (libFuzzer for Python) mutates the seeds below and keeps what reaches new lines of `dallme.readers`. Each input is one
-byte for the kind of file, one for the options, and the content of the file, which is compressed where the kind is. Three of
-four mutations of a text file put, move or take away a piece that means something there, so that many files are read. After
-each file that is read, rows in = rows used + rows reported is checked against a count that another program makes of it.
+Atheris (libFuzzer for Python) mutates the seeds below and keeps inputs that reach new lines of
+`dallme.readers`. An input is one byte for the kind of file, one for the options, and the content, which is
+compressed if the kind is. Three of four mutations of a text file insert, move or remove a meaningful piece,
+so that many files are readable. For each file that is read, rows in = rows used + rows reported is checked
+against an independent count.
 
     python benchmarks/fuzz_readers.py --seconds 600
 
-Needs `pip install atheris`. Inputs that broke a reader go to ``--found``; those in ``tests/fuzz`` broke one once, and a test
-reads them again.
+Needs `pip install atheris`. Inputs that break a reader go to ``--found``. Those in ``tests/fuzz`` broke one
+earlier, and a test reads them again.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import io
@@ -32,29 +32,32 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from _common import HERE, write
+from _common import HERE, make_parser, pick, write
 
 #: The kinds of files, by the first byte of an input.
 KINDS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".csv.gz", ".jsonl.zst")
 KEPT = HERE.parent / "tests" / "fuzz"
-#: What means something in text files.
+#: Pieces of text files with a meaning.
 PIECES = (
-    '"', '""', ",", "\t", "\n", "\r\n", "\r", "\n\n", "text,label", "a,0\n", "b,1\n", '"a\nb",1\n', "{", "}", "[", "]", ":",
-    "null", "NaN", "1e999", "-0", "0.5", "99999999999999999999", "true", '"text"', '"label"', '{"text": "a", "label": 1}\n',
-    "\\ud800", "\\u0000", "\ufeff", "\0", "\x1b", "\u2028", "\u202e", "\u0301", "\u200d", "很好", "مرحبا", "😀", " ", "#",
+    '"', '""', ",", "\t", "\n", "\r\n", "\r", "\n\n", "text,label", "a,0\n", "b,1\n", '"a\nb",1\n', "{", "}",
+    "[", "]", ":", "null", "NaN", "1e999", "-0", "0.5", "99999999999999999999", "true", '"text"', '"label"',
+    '{"text": "a", "label": 1}\n',
+    "\\ud800", "\\u0000", "\ufeff", "\0", "\x1b", "\u2028", "\u202e", "\u0301", "\u200d", "很好",
+    "مرحبا", "😀", " ", "#",
 )  # fmt: skip
-#: Seconds that one small file may take.
+#: Time limit of one small file in seconds.
 PATIENCE = 10
 
 
 def one_input(data: bytes, folder: Path) -> str:
-    """Reads one input as a file and checks what comes of it.
+    """Reads one input as a file and checks the result.
 
     Returns:
         ``read`` or ``refused``.
 
     Raises:
-        AssertionError: If rows are neither used nor reported. Any other error but an `InputError` is a defect as well.
+        AssertionError: If rows are neither used nor reported. Any other error but an `InputError` is a defect
+            as well.
     """
     from dallme.errors import InputError
     from dallme.readers import read
@@ -192,7 +195,8 @@ def child(found: Path, arguments: list[str]) -> None:
                 frames = [
                     frame for frame in traceback.extract_tb(error.__traceback__) if "dallme" in frame.filename
                 ]
-                where = f"{type(error).__name__} {frames[-1].filename.rpartition('dallme/')[2]}:{frames[-1].lineno}"
+                file = frames[-1].filename.rpartition("dallme/")[2]
+                where = f"{type(error).__name__} {file}:{frames[-1].lineno}"
                 name = hashlib.sha256(where.encode()).hexdigest()[:12]
                 if not (found / name).exists():
                     (found / name).write_bytes(data)
@@ -262,9 +266,9 @@ def fuzz(seconds: int, found: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Fuzzes, reads what broke a reader once, and writes the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=600)
+    """Fuzzes, reads the inputs of earlier defects again, and writes the counts."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--seconds", type=int, default=pick(600, 3))
     parser.add_argument("--found", type=Path, default=None)
     parser.add_argument("--child", action="store_true")
     parser.add_argument("rest", nargs="*")

@@ -1,12 +1,11 @@
-"""Interrupts `dallme` in every way at random points, and looks whether anything is lost, half-written or different afterwards.
+"""Interrupts `dallme` at random points, and checks that nothing is lost, half-written or different.
 
-Without options all verbs are interrupted, and interruptions.json is written. ``--only embed`` measures one verb, in the place
-of what was measured of it before; ``--trials 1`` makes a try, which is only printed.
+Without options all verbs are interrupted, and interruptions.json is written. ``--only embed`` replaces the
+results of one verb. ``--trials 1`` is a short run that only prints.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -18,11 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from _common import HERE, write
+from _common import load, make_parser, pick, write
 from _kills import Ended, Moment, Zygote, left_over, small_disk
 from _victims import Victim, interrupt, victims
 
-#: Trials of each victim: those that take long have fewer.
+#: Trials of each verb; slow verbs have fewer.
 TRIALS = {
     "distill": 20,
     "distill --overwrite": 6,
@@ -32,7 +31,7 @@ TRIALS = {
     "review": 30,
 }
 
-#: Kills of a trial at most.
+#: Upper bound on the kills of a trial.
 KILLS = 3
 
 
@@ -67,7 +66,7 @@ def full_disk(victim: Victim, zygote: Zygote, root: Path, trials: int, rng: rand
             used = sum(-(-path.stat().st_blocks * 512 // 4096) * 4096 for path in work.rglob("*"))
             remount(f"size={used + int(needed * rng.random()) // 4096 * 4096 + 4096}")
             ended = victim.run(zygote, work, {})
-            losses += _judge_refusal(victim, work, ended)
+            losses += _check_refusal(victim, work, ended)
             refused, fitted = refused + bool(ended.status), fitted + (not ended.status)
             messages.add(ended.refused.replace(str(work), "…")[:300])
             remount("size=64m")
@@ -84,9 +83,9 @@ def full_disk(victim: Victim, zygote: Zygote, root: Path, trials: int, rng: rand
     }
 
 
-def _judge_refusal(victim: Victim, work: Path, ended: Ended) -> list[str]:
+def _check_refusal(victim: Victim, work: Path, ended: Ended) -> list[str]:
     if not ended.status:
-        return [] if victim.is_done(work) else ["it said that all went well, and it did not"]
+        return [] if victim.is_done(work) else ["it reported success without the complete result"]
     found = [] if ended.refused else [f"no clear error: {ended.told[-400:]}"]
     found += [f"left {name}" for name in left_over(work) if name != "inverter.partial"]
     return found + [wrong for wrong in [victim.problem(work)] if wrong]
@@ -182,27 +181,26 @@ def at_once(
 
 
 def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a trial gives; where this machine cannot make it, the reason."""
+    """Runs a trial; returns the reason if this machine cannot run it."""
     try:
         return work()
     except PermissionError as error:
         return {"skipped": str(error)}
 
 
-def keep(verb: str, found: dict[str, Any]) -> None:
-    """Writes what was found out about a verb beside the others."""
-    path = HERE / "interruptions.json"
-    known = (json.loads(path.read_text())["verbs"] if path.exists() else {}) | {verb: found}
+def save(verb: str, results: dict[str, Any]) -> None:
+    """Writes the results of a verb; the file keeps the others."""
+    known = load("interruptions").get("verbs", {}) | {verb: results}
     write("interruptions", {"verbs": {name: known[name] for name in TRIALS if name in known}})
 
 
 def main() -> None:
     """Runs everything and writes the results."""
-    parser = argparse.ArgumentParser()
+    parser = make_parser(__doc__)
     parser.add_argument(
-        "--trials", type=int, help="trials of each kind; the results are printed and not written"
+        "--trials", type=int, default=pick(None, 1), help="trials of each kind; the results are only printed"
     )
-    parser.add_argument("--only", nargs="*", help="names of verbs")
+    parser.add_argument("--only", nargs="*", default=pick(None, ["embed"]), help="names of verbs")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     zygotes = [Zygote(), Zygote()]
@@ -233,7 +231,7 @@ def main() -> None:
                 found.setdefault("damaged", {})[what] = damaged(victim, zygote, root, what, 3 * few, rng)
             print(victim.name, json.dumps(found, indent=1), flush=True)
             if options.trials is None:
-                keep(victim.name, found)
+                save(victim.name, found)
     for each in zygotes:
         each.close()
 

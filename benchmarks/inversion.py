@@ -1,21 +1,22 @@
-"""What an inverter reaches on AG-News test texts that it has not seen, cut to 64 tokens.
+"""Measures an inverter on unseen AG-News test texts, cut to 64 tokens.
 
-- texts: BLEU, token F1, exact matches and cosine after 0, 1, 5 and 10 steps with beams of 1 and 4, beside the nearest of the
-  18,060 training texts; and for how many a linear probe of the full data gives what was written the text's class.
-- from nearest: correction that starts at the nearest training text and at texts joined from pieces of the nearest ones; the
-  perplexity of all of them under SmolLM2-135M beside that of the test texts.
-- aligned: GloVe vectors mapped into the inverter's space and decoded there; the cosine of GloVe's vectors of what was written to
-  the vectors decoded, beside chance and, with --glove-inverter, an inverter that was trained for GloVe.
+- texts: BLEU, token F1, exact matches and cosine after 0, 1, 5 and 10 steps with beams of 1 and 4, compared
+  with the nearest of the 18,060 training texts; and the share of texts whose class a linear probe of the full
+  data confirms.
+- from_nearest: correction that starts at the nearest training text, and at texts joined from pieces of the
+  nearest ones; the perplexity of all of them and of the test texts under SmolLM2-135M.
+- aligned: GloVe vectors mapped into the inverter's space and decoded there; the cosine of GloVe's vectors of
+  the decoded texts to the original vectors, compared with chance and, with --glove-inverter, with an inverter
+  trained for GloVe.
 
-Groups that are not run stay in the JSON file as they are.
+The JSON file keeps the groups that are not run.
 
-Run: python benchmarks/inversion.py [INVERTER] [--rows 1000] [--beam-rows 1000] [--glove-inverter FOLDER] [--groups aligned]
+Run: python benchmarks/inversion.py [INVERTER] [--rows 1000] [--beam-rows 1000] [--glove-inverter FOLDER]
+    [--groups aligned]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,13 +25,13 @@ from typing import Any
 
 import numpy as np
 
-from _common import HERE, data_folder, write
+from _common import data_folder, load, make_parser, pick, write
 from dallme.auditing.readability import perplexity_of
 from dallme.cli.options import store_folder
 from dallme.cli.output import make_progress
 from dallme.decoders.vec2text.alignment import fit_alignment
 from dallme.decoders.vec2text.corpus import Corpus, encode
-from dallme.decoders.vec2text.decoder import assemble, pool_of
+from dallme.decoders.vec2text.correction import assemble, make_pool
 from dallme.decoders.vec2text.evaluation import check_nearest, cut_corpus, measure
 from dallme.decoders.vec2text.inverter import Inverter, find_inverter
 from dallme.embedders.cache import EmbeddingStore, embed_with_store
@@ -39,20 +40,21 @@ from dallme.evaluation.results import sample
 from dallme.readers import read
 from dallme.text import sentences
 
-STEPS, BEAMS, TOKENS, GLOVE, ALIGNED_ROWS = (0, 1, 5, 10), (1, 4), 64, "glove:6B.50d", 100
+STEPS, BEAMS = pick((0, 1, 5, 10), (0, 1)), pick((1, 4), (1,))
+TOKENS, GLOVE, ALIGNED_ROWS = pick(64, 16), "glove:6B.50d", pick(100, 2)
 PERPLEXITY_ROWS, GROUPS = 50, ("texts", "from_nearest", "aligned", "own")
 PROGRESS = make_progress()
 
 
 def through_store(embedder: Any) -> Any:
-    """Embeds what the store does not hold."""
+    """Returns a function that embeds texts that the store does not have."""
     return partial(embed_with_store, embedder, store=EmbeddingStore(store_folder(None)), progress=PROGRESS)
 
 
 def decoded_texts(
     inverter: Inverter, test: Corpus, labels: np.ndarray, probe: Any, rows: dict[int, int]
 ) -> list[dict[str, Any]]:
-    """The rows of the first table."""
+    """Measures the decoded texts, by steps and beam."""
     found = []
     for beam in BEAMS:
         count, started = rows[beam], time.perf_counter()
@@ -78,7 +80,7 @@ def decoded_texts(
 def from_nearest(
     inverter: Inverter, source: Sequence[str], known: Corpus, test: Corpus, count: int
 ) -> dict[str, Any]:
-    """Correction that starts at the nearest training text and at texts joined from pieces of the nearest ones."""
+    """Measures correction from the nearest training text, or from texts joined from the nearest ones."""
     targets, started = test.vectors[:count], time.process_time()
     order = np.argsort(-(targets @ known.vectors.T), axis=1, kind="stable")
     starts = [known.texts[row] for row in order[:, 0]]
@@ -86,7 +88,7 @@ def from_nearest(
         inverter,
         targets,
         [sentences(start) for start in starts],
-        [list(pool_of(source, rows)) for rows in order.tolist()],
+        [list(make_pool(source, rows)) for rows in order.tolist()],
         count_tokens=lambda texts: np.array([len(row) for row in encode_all(inverter, texts)]),
         max_tokens=TOKENS,
         beam=4,
@@ -129,12 +131,12 @@ def from_nearest(
 
 
 def encode_all(inverter: Inverter, texts: Sequence[str]) -> list[np.ndarray]:
-    """Tokens of texts by the inverter's tokenizer, their ends included."""
+    """Returns the tokens of texts by the inverter's tokenizer, with end tokens."""
     return encode(texts, inverter.tokenizer, inverter.model.eos_id, 10**6)
 
 
 def aligned(inverter: Inverter, known: Corpus, test: Corpus) -> dict[str, Any]:
-    """GloVe vectors through the inverter of another embedder."""
+    """Decodes GloVe vectors with the inverter of another embedder."""
     glove = resolve(GLOVE, unknown="zero")
     vectors, targets = through_store(glove)(known.texts), through_store(glove)(test.texts[:ALIGNED_ROWS])
     alignment = fit_alignment(vectors, known.vectors, seed=0)
@@ -151,7 +153,7 @@ def aligned(inverter: Inverter, known: Corpus, test: Corpus) -> dict[str, Any]:
 def glove_round_trip(
     used: Inverter, decoded: np.ndarray, targets: np.ndarray, test: Corpus
 ) -> dict[str, Any]:
-    """Decodes vectors and compares GloVe's vectors of what is written with GloVe's vectors of the texts."""
+    """Decodes vectors and compares GloVe's vectors of the result with GloVe's vectors of the texts."""
     texts = [each.text or "." for each in used.decode(decoded, steps=5, beam=4, progress=PROGRESS)]
     made = resolve(GLOVE, unknown="zero").embed(texts)
     found = {
@@ -164,7 +166,7 @@ def glove_round_trip(
 
 
 def own_glove(folder: Path, test: Corpus) -> dict[str, Any]:
-    """The same GloVe vectors through an inverter that was trained for GloVe."""
+    """Decodes the same GloVe vectors with an inverter that was trained for GloVe."""
     own = Inverter.load(folder, embedder=resolve(GLOVE, unknown="zero"))
     targets = through_store(own.embedder)(test.texts[:ALIGNED_ROWS])
     training = {
@@ -176,14 +178,16 @@ def own_glove(folder: Path, test: Corpus) -> dict[str, Any]:
 
 def main() -> None:
     """Measures an inverter."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument(
         "inverter", nargs="?", default="", help="folder; by default the one that comes with dallme"
     )
-    parser.add_argument("--rows", type=int, default=1000, help="test texts, beam 1")
-    parser.add_argument("--beam-rows", type=int, default=1000, help="test texts, beam 4 and from the nearest")
+    parser.add_argument("--rows", type=int, default=pick(1000, 4), help="test texts, beam 1")
+    parser.add_argument(
+        "--beam-rows", type=int, default=pick(1000, 2), help="test texts, beam 4 and from the nearest"
+    )
     parser.add_argument("--glove-inverter", type=Path)
-    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=GROUPS)
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=pick(GROUPS, ("texts",)))
     options = parser.parse_args()
     inverter = Inverter.load(find_inverter(options.inverter))
     source = read(data_folder() / "ag_news" / "train.parquet")
@@ -192,7 +196,7 @@ def main() -> None:
     )
     held_out = held_out.take(
         np.random.default_rng(1).permutation(len(held_out))
-    )  # the first ones are of all classes
+    )  # so that the first ones are of all classes
     embed = through_store(inverter.embedder)
     known = cut_corpus(inverter, source.texts, embed, TOKENS)
     test = cut_corpus(inverter, held_out.texts, embed, TOKENS)
@@ -217,13 +221,12 @@ def main() -> None:
         "aligned": lambda: {"aligned": aligned(inverter, known, test)},
         "own": lambda: {"glove_inverter": own_glove(options.glove_inverter, test)},
     }
-    path = HERE / "inversion.json"
     for group in options.groups:
         if group == "own" and options.glove_inverter is None:
             continue
-        found = groups[group]()
-        before = json.loads(path.read_text()) if path.exists() else {}
-        write("inversion", {name: value for name, value in (before | found).items() if name != "machine"})
+        results = load("inversion") | groups[group]()
+        results.pop("machine", None)
+        write("inversion", results)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,19 @@
-"""Whether noise on the vectors, or targets mixed with their neighbours' mean, help an inverter: four trainings side by side.
+"""Measures whether noise on the vectors, or targets mixed with their neighbours' mean, help an inverter.
 
-Each trains the small preset's hypothesizer on AG-News for the same steps with the same batches, from the language model of the
-inverter that comes with dallme, which writes already: what is learnt is to read the vectors. Then it writes
+Four trainings run the small preset's hypothesizer on AG-News for the same steps and batches. They start from
+the language model of the shipped inverter. The results are
 
-- test texts that it has not seen, cut to the tokens that it writes, from their vectors: BLEU, token F1, cosine;
-- a text for each of the 120 centroids of AG-News (30 a class), the nearest of four: cosine to the centroid, and the mean accuracy
-  of logistic regression, linear SVM and naive Bayes trained on the 120 texts, on the whole test set.
+- for unseen test texts, cut to the inverter's tokens: BLEU, token F1 and cosine;
+- for a text of each of the 120 centroids of AG-News (30 per class), the nearest of four: cosine to the
+  centroid, and the mean test accuracy of logistic regression, linear SVM and naive Bayes.
 
-A run that was interrupted goes on with the trainings that are missing.
+An interrupted run continues with the missing trainings.
 
 Run: python benchmarks/inverter_options.py [--steps 100] [--seeds 2] [--noise 0.2] [--mix 0.5]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import time
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from _common import HERE, data_folder, write
+from _common import data_folder, load, make_parser, pick, write
 from dallme.cli.options import store_folder
 from dallme.cli.output import make_progress
 from dallme.data import LabelledTexts
@@ -39,14 +37,14 @@ from dallme.evaluation.evaluate import LINEAR, evaluate, make_classifiers
 from dallme.evaluation.results import sample
 from dallme.readers import read
 
-EMBEDDER, BASE, LEARNING_RATE, BATCH = "all-MiniLM-L6-v2", "vec2text", 5e-4, 32
-PER_CLASS, BEAM, DRAWS, TEST_ROWS = 30, 4, 2, 300
+EMBEDDER, BASE, LEARNING_RATE, BATCH = "all-MiniLM-L6-v2", "vec2text", 5e-4, pick(32, 2)
+PER_CLASS, BEAM, DRAWS, TEST_ROWS = pick((30, 4, 2, 300), (1, 1, 1, 4))
 PROGRESS = make_progress()
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all trainings share.
+    """Inputs that all trainings share.
 
     Attributes:
         source: The training texts.
@@ -72,7 +70,7 @@ class Setting:
         return cls(source, test, (prototypes.vectors, prototypes.labels), resolve(EMBEDDER), steps)
 
     def embed(self, texts: Any) -> np.ndarray:
-        """Embeds what the store does not hold."""
+        """Embeds texts that the store does not have."""
         return embed_with_store(
             self.embedder, texts, store=EmbeddingStore(store_folder(None)), progress=PROGRESS
         )
@@ -113,7 +111,7 @@ class Setting:
         return {name: scores[name] for name in ("texts", "bleu", "token_f1", "cosine")}
 
     def _on_centroids(self, inverter: Inverter) -> dict[str, float]:
-        """Means over some seeds of the draws."""
+        """Returns means over the seeds of the draws."""
         vectors, labels = self.prototypes
         cosines, accuracies = [], []
         for seed in range(DRAWS):
@@ -132,15 +130,13 @@ class Setting:
 
 
 def main() -> None:
-    """Trains what has not been trained yet."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--noise", type=float, default=0.2, help="length of the noise, where there is some")
-    parser.add_argument(
-        "--mix", type=float, default=0.5, help="share of the batches with mixed targets, where there are some"
-    )
-    parser.add_argument("--again", action="store_true", help="measure again what the file holds already")
+    """Runs the missing trainings."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--steps", type=int, default=pick(100, 1))
+    parser.add_argument("--seeds", type=int, default=pick(2, 1))
+    parser.add_argument("--noise", type=float, default=0.2, help="length of the noise")
+    parser.add_argument("--mix", type=float, default=0.5, help="share of the batches with mixed targets")
+    parser.add_argument("--again", action="store_true", help="repeat all trainings")
     options = parser.parse_args()
     settings = {
         "base": BASE,
@@ -149,18 +145,13 @@ def main() -> None:
         "learning_rate": LEARNING_RATE,
         "draws": DRAWS,
     }
-    path = HERE / "inverter_options.json"
-    known = json.loads(path.read_text()) if path.exists() and not options.again else {}
+    known = {} if options.again else load("inverter_options")
     rows = known.get("rows", []) if all(known.get(name) == value for name, value in settings.items()) else []
     done = {(row["noise"], row["mix"], row["seed"]) for row in rows}
     setting = Setting.make(options.steps)
     for seed in range(options.seeds):
-        for noise, mix in (
-            (0.0, 0.0),
-            (options.noise, 0.0),
-            (0.0, options.mix),
-            (options.noise, options.mix),
-        ):
+        pairs = [(noise, mix) for mix in (0.0, options.mix) for noise in (0.0, options.noise)]
+        for noise, mix in pick(pairs, pairs[-1:]):
             if (noise, mix, seed) in done:
                 continue
             rows.append(setting.measured(noise, mix, seed))

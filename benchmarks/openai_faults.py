@@ -1,6 +1,6 @@
-"""20,000 texts through a server of OpenAI's protocol that fails one request in ten; and the paper's example.
+"""Embeds 20,000 texts with a service that fails one request in ten, and prices the paper's example.
 
-The server is a real one, on this machine, over the embedder `hashing`; it counts how often each text was answered.
+The server runs on this machine with the embedder `hashing`, and counts how often each text was answered.
 Run: python benchmarks/openai_faults.py
 """
 
@@ -15,22 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from _common import HERE, data_folder, write
+from _common import HERE, data_folder, make_parser, pick, write
 
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-ROWS, DIMENSION, INPUTS, CONCURRENCY, RATE, SEED = 20_000, 64, 50, 4, 0.1, 0
-#: The paper's example (section 5.8): rows of AG-News, and what embedding them is said to cost.
+ROWS, DIMENSION, INPUTS, CONCURRENCY, RATE, SEED = pick(20_000, 2_000), 64, 50, 4, 0.1, 0
+#: The paper's example (section 5.8): rows of AG-News, and the price of embedding them.
 AG_NEWS_ROWS, PAPER_USD = 120_000, 1.7
 
 
 def texts() -> list[str]:
-    """Distinct short texts."""
+    """Returns distinct short texts."""
     return [f"report {row} on item {row * 7919 % 100_003} of the list" for row in range(ROWS)]
 
 
 def client(url: str, store: str) -> np.ndarray:
-    """Embeds all texts through the server, keeping the vectors in a store."""
+    """Embeds all texts with the server and stores the vectors."""
     from dallme.embedders.cache import EmbeddingStore, embed_with_store
     from dallme.embedders.openai import OpenAIEmbedder
 
@@ -47,7 +47,7 @@ def faults() -> dict[str, Any]:
     from dallme.embedders.openai import OpenAIEmbedder
     from openai_server import OpenAIServer
 
-    wanted, direct = texts(), HashingEmbedder(DIMENSION)
+    sent, direct = texts(), HashingEmbedder(DIMENSION)
     with tempfile.TemporaryDirectory() as store, OpenAIServer(direct, rate=RATE, seed=SEED) as server:
         started = time.perf_counter()
         running = subprocess.Popen([sys.executable, __file__, "--client", server.url, store])
@@ -57,13 +57,13 @@ def faults() -> dict[str, Any]:
                 sys.exit("the client ended before it was killed")
         running.send_signal(signal.SIGKILL)
         running.wait()
-        time.sleep(0.5)  # what is under way at the server ends
+        time.sleep(0.5)  # the server answers its last requests
         killed_at = {"texts_answered": len(server.paid), "requests": server.requests}
         fingerprint = OpenAIEmbedder("m", base_url=server.url, dimensions=DIMENSION).fingerprint()
-        there = EmbeddingStore(store).table(fingerprint).lookup(text_keys(wanted))
+        in_store = EmbeddingStore(store).table(fingerprint).lookup(text_keys(sent))
         vectors = client(server.url, store)
         seconds = time.perf_counter() - started
-        stored = [text for text, held in zip(wanted, there, strict=True) if held]
+        stored = [text for text, is_stored in zip(sent, in_store, strict=True) if is_stored]
         return {
             "texts": ROWS,
             "texts_a_request": INPUTS,
@@ -72,7 +72,7 @@ def faults() -> dict[str, Any]:
             "faults": dict(sorted(server.faults.items())),
             "killed_at": killed_at | {"texts_in_store": len(stored)},
             "requests": server.requests,
-            "largest_difference_to_direct_vectors": float(np.abs(vectors - direct.embed(wanted)).max()),
+            "largest_difference_to_direct_vectors": float(np.abs(vectors - direct.embed(sent)).max()),
             "texts_in_store_at_the_kill_that_were_paid_again": sum(server.paid[text] > 1 for text in stored),
             "texts_under_way_at_the_kill_that_were_paid_twice": sum(
                 count > 1 for count in server.paid.values()
@@ -84,7 +84,7 @@ def faults() -> dict[str, Any]:
 
 
 def paper_example() -> dict[str, Any]:
-    """What AG-News costs at the prices of the table, with and without a prompt, beside what the paper says."""
+    """Prices AG-News with and without a prompt."""
     from dallme.embedders.cost import make_plan
     from dallme.embedders.openai import OpenAIEmbedder
     from dallme.readers import read
@@ -118,8 +118,11 @@ def paper_example() -> dict[str, Any]:
 
 def main() -> None:
     """Runs both parts and writes the results."""
-    if sys.argv[1:2] == ["--client"]:
-        client(*sys.argv[2:4])
+    parser = make_parser(__doc__)
+    parser.add_argument("--client", nargs=2, metavar=("URL", "STORE"), help="the process that is killed")
+    options = parser.parse_args()
+    if options.client:
+        client(*options.client)
         return
     write("openai_faults", {"faults": faults(), "paper_example": paper_example()})
 

@@ -1,31 +1,31 @@
-"""How often the audit finds rows that were planted in 1% of a source, and how often it cries wolf over one as it was published.
+"""Measures how often the audit finds rows planted in 1% of a source, and its false alarms.
 
-Kinds of words: a rare token (`cf`), a name that stands in the data seldom or never, two words, and a sentence, each put into rows
-of other classes, which then get the target's label (Gu et al. 2017); and the rare token in rows that are of the target class
-anyway ("clean label"), where no label contradicts anything.
+Triggers: a rare token (`cf`), a rare name, two words, and a sentence. Each is put into rows of other classes,
+    which then get
+the target's label (Gu et al. 2017). "Clean label" puts the token into rows of the target class, whose label
+stays.
 
-Kinds of clusters, of rows of one class that get another class's label: those nearest to one row of it, and those nearest to the
-middle of a k-means cluster of it that has as many rows on average.
+Clusters: rows of one class that get another label, either those nearest to one row, or those nearest to the
+    centre of a
+k-means cluster of the same mean size.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from typing import Any
 
 import numpy as np
 from sklearn.cluster import KMeans
 
-from _common import HERE, data_folder, write
+from _common import data_folder, load, make_parser, pick, write
 from dallme.auditing.mislabelled import mislabelled
 from dallme.auditing.poison import suspects
 from dallme.data import LabelledTexts, LabelledVectors
-from dallme.distiller import Distiller
+from dallme.embedders.cache import CachedEmbedder
 from dallme.readers import read
 
-SHARE = 0.01
+SHARE = pick(0.01, 0.05)
 TRIGGERS = {
     "rare token": "cf",
     "rare name": "Zoltán",
@@ -38,10 +38,10 @@ EMBEDDER = "all-MiniLM-L6-v2"
 
 
 def plant(source: LabelledTexts, kind: str, seed: int) -> tuple[LabelledTexts, np.ndarray]:
-    """Plants rows of a kind.
+    """Plants rows with a trigger.
 
     Returns:
-        The poisoned source, and the positions of what was planted.
+        The poisoned source, and the positions of the planted rows.
     """
     rng = np.random.default_rng(seed)
     target = rng.choice(np.unique(source.labels))
@@ -50,14 +50,14 @@ def plant(source: LabelledTexts, kind: str, seed: int) -> tuple[LabelledTexts, n
     texts, labels = list(source.texts), source.labels.copy()
     labels[rows] = target
     for row in rows:
-        told = texts[row].split(" ")
-        place = int(rng.integers(len(told) + 1))
-        texts[row] = " ".join([*told[:place], TRIGGERS.get(kind, "cf"), *told[place:]])
+        words = texts[row].split(" ")
+        index = int(rng.integers(len(words) + 1))
+        texts[row] = " ".join([*words[:index], TRIGGERS.get(kind, "cf"), *words[index:]])
     return LabelledTexts(texts, labels, source.label_names, source.row_ids, source.source), rows
 
 
 def run(name: str, seeds: int) -> dict[str, Any]:
-    """Plants and looks, all kinds and seeds of one data set."""
+    """Plants and audits rows of one data set, with all kinds and seeds."""
     source = read(data_folder() / name)
     started = time.perf_counter()
     clean = [suspect.word for suspect in suspects(source)]
@@ -92,14 +92,14 @@ def run(name: str, seeds: int) -> dict[str, Any]:
 
 
 def mislabel(vectors: np.ndarray, labels: np.ndarray, kind: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gives rows of a class that lie together the label of another.
+    """Gives neighbouring rows of a class the label of another class.
 
     Returns:
-        The labels, and the positions of what was planted.
+        The labels, and the positions of the planted rows.
     """
     rng = np.random.default_rng(seed)
-    given, label = rng.choice(np.unique(labels), 2, replace=False)
-    rows, count = np.flatnonzero(labels == given), round(SHARE * len(labels))
+    own_label, label = rng.choice(np.unique(labels), 2, replace=False)
+    rows, count = np.flatnonzero(labels == own_label), round(SHARE * len(labels))
     middle = vectors[rng.choice(rows)]
     if kind == "k-means cluster":
         means = KMeans(max(2, round(len(rows) / count)), n_init=1, random_state=seed).fit(vectors[rows])
@@ -111,9 +111,9 @@ def mislabel(vectors: np.ndarray, labels: np.ndarray, kind: str, seed: int) -> t
 
 
 def run_clusters(name: str, seeds: int, store: str | None) -> dict[str, Any]:
-    """Mislabels and looks, all kinds and seeds of one data set."""
+    """Mislabels and audits rows of one data set, with all kinds and seeds."""
     source = read(data_folder() / name)
-    embedded = Distiller(per_class=1, embedder=EMBEDDER, store=store).embed(source)
+    embedded = CachedEmbedder(EMBEDDER, store=store).embed_source(source)
     vectors, labels, names = embedded.vectors, embedded.labels, source.label_names
     started = time.process_time()
     clean = [
@@ -154,26 +154,27 @@ def run_clusters(name: str, seeds: int, store: str | None) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures words, clusters or both, and keeps the other as it was measured before."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="trials of each kind of words")
-    parser.add_argument("--cluster-seeds", type=int, default=8, help="trials of each kind of clusters")
+    """Measures words, clusters or both; the file keeps the other."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--seeds", type=int, default=pick(3, 1), help="trials of each kind of words")
+    parser.add_argument(
+        "--cluster-seeds", type=int, default=pick(8, 1), help="trials of each kind of clusters"
+    )
     parser.add_argument("--only", choices=("words", "clusters"))
     parser.add_argument("--store", help="folder that keeps vectors")
     options = parser.parse_args()
-    path = HERE / "poison.json"
-    found = json.loads(path.read_text()) if path.exists() and options.only else {}
-    found.pop("machine", None)
+    results = load("poison") if options.only else {}
+    results.pop("machine", None)
     if options.only != "clusters":
-        found |= {"share": SHARE, "seeds": options.seeds}
-        found["data"] = {name: run(name, options.seeds) for name in ("sst2", "ag_news")}
+        results |= {"share": SHARE, "seeds": options.seeds}
+        results["data"] = {name: run(name, options.seeds) for name in pick(("sst2", "ag_news"), ("sst2",))}
     if options.only != "words":
-        names, seeds = ("sst2", "ag_news", "imdb"), options.cluster_seeds
-        found["clusters"] = {
+        names, seeds = pick(("sst2", "ag_news", "imdb"), ("sst2",)), options.cluster_seeds
+        results["clusters"] = {
             "embedder": EMBEDDER,
             "data": {name: run_clusters(name, seeds, options.store) for name in names},
         }
-    write("poison", found)
+    write("poison", results)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""The report: how large the pages of IMDB, AG-News and SST-2 are, how long they take to make, and to open in a browser.
+"""Measures the report pages of IMDB, AG-News and SST-2: size, and seconds to make and to open in a browser.
 
-Each is made in a process of its own. Run: python benchmarks/report.py [--store FOLDER] [--opens 5]
+Each page is made in a new process. Run: python benchmarks/report.py [--store FOLDER] [--opens 5]
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import os
@@ -18,11 +17,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _common import data_folder, peak_memory_gb, write
+from _common import data_folder, make_parser, peak_memory_gb, pick, write
 
-PER_CLASS = {"imdb": 10, "ag_news": 30, "sst2": 10}
+PER_CLASS = pick({"imdb": 10, "ag_news": 30, "sst2": 10}, {"sst2": 2})
 
-#: Seconds to what a reader waits for, as the browser counts them from the start of loading.
+#: Seconds from the start of loading to the first paint and to the drawn map.
 MARKS = """() => ({
   paint: performance.getEntriesByName("first-contentful-paint")[0]?.startTime / 1000,
   drawn: performance.now() / 1000,
@@ -47,7 +46,7 @@ def make(name: str, store: str, page: Path) -> dict[str, Any]:
     distilled = distillation.distilled.with_comparison(table.as_dict())
     evidence = gather(distilled, source, store=store)
     started = time.perf_counter()
-    evidence.confidence  # noqa: B018 - the probe is trained here, so that it is not counted as the page's time
+    evidence.confidence  # noqa: B018 - trains the probe before the clock of the page starts
     probed = time.perf_counter()
     html = render(distilled, evidence=evidence)
     seconds = time.perf_counter() - probed
@@ -67,14 +66,17 @@ def make(name: str, store: str, page: Path) -> dict[str, Any]:
     }
 
 
+def find_browser() -> str:
+    """Returns the path of the browser; exits if there is none."""
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    return program or sys.exit("no browser: install chromium, or set CHROMIUM to one")
+
+
 def open_page(page: Path, opens: int) -> dict[str, float]:
-    """Medians of the seconds until the browser has painted and until the map is drawn; each time a fresh one, offline."""
+    """Returns median seconds to the first paint and to the drawn map, in new browsers without network."""
     from playwright.sync_api import sync_playwright
 
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if not program:
-        sys.exit("no browser: install chromium, or set CHROMIUM to one")
-    marks = []
+    program, marks = find_browser(), []
     with sync_playwright() as driver:
         for _ in range(opens):
             browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
@@ -91,16 +93,17 @@ def open_page(page: Path, opens: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Makes each page in a process of its own and opens it in this one."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", help="folder that keeps vectors; by default one that is thrown away")
-    parser.add_argument("--opens", type=int, default=5)
+    """Makes each page in a new process and opens it."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--store", help="folder of embeddings; by default a new one")
+    parser.add_argument("--opens", type=int, default=pick(5, 1))
     parser.add_argument("--only", choices=PER_CLASS, help="make this page in this process and print JSON")
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     if options.only:
         print(json.dumps(make(options.only, options.store, options.page)))
         return
+    find_browser()  # before the pages are made
     results = {}
     with tempfile.TemporaryDirectory() as scratch:
         store = options.store or str(Path(scratch) / "store")

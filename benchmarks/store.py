@@ -1,7 +1,7 @@
-"""Chooses the storage of embeddings: 1,000,000 vectors of 384 float32, written batch by batch, four ways.
+"""Compares four ways to store embeddings: 1,000,000 vectors of 384 float32, written batch by batch.
 
-Run ``python benchmarks/store.py``; it writes ``benchmarks/store.json``. Every phase runs in a process of its own, so that
-peak memory is that phase's. ``--rows 50000`` for a small dry run, ``--output -`` to print only.
+Run ``python benchmarks/store.py``, which writes ``benchmarks/store.json``. Each phase runs in a new process,
+whose peak memory is measured. ``--rows 50000`` is a small run, and ``--output -`` prints the results.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from _common import SMOKE, make_parser, pick
 from dallme.embedders.cache import text_keys
 from store_candidates import BATCH, CANDIDATES, DIMENSION
 
 DAMAGE_ROWS = 100 * BATCH
 KILLS = 3
+SELECTED = pick([*CANDIDATES], ["ArrowShards"])
 
 
 def batch_keys(number: int) -> np.ndarray:
@@ -55,7 +57,7 @@ def peak_mb() -> int:
 
 
 def phase_write(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
-    """Writes; says so after each batch, for the one who means to kill this process."""
+    """Writes the batches and reports each one, for the process that kills this one."""
     store = kind(folder)
     seconds = 0.0
     for number in range(batches):
@@ -73,10 +75,10 @@ def phase_write(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
 
 
 def phase_read(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
-    """Opens, looks 100,000 keys up, reads their vectors, then everything in an order other than that of writing, twice.
+    """Looks up 100,000 keys, reads their vectors, then reads everything in another order, twice.
 
-    The first time fills memory that is new to the process, and what that costs is the machine's (1 to 4 s for 1.5 GB on
-    the one of store.json); the second time, as `fill_such_an_array_s`, has the memory that the first gave back.
+    The first read allocates new memory, which takes 1 to 4 s for 1.5 GB on the machine of store.json. The
+    second read, like `fill_such_an_array_s`, reuses it.
     """
     opening, store = timed(kind, folder)
     keys = np.concatenate([batch_keys(number) for number in range(batches)])
@@ -100,7 +102,8 @@ def phase_read(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
     del vectors
     fill, _ = timed(np.ones, (len(keys), DIMENSION), np.float32)
     return {
-        "open_s": opening, "lookup_100k_first_s": first, "lookup_100k_again_s": again, "read_100k_random_s": few,
+        "open_s": opening, "lookup_100k_first_s": first, "lookup_100k_again_s": again,
+        "read_100k_random_s": few,
         "read_all_s": everything, "read_all_vectors_per_s": round(len(keys) / everything),
         "read_all_again_vectors_per_s": round(len(keys) / again_all), "fill_such_an_array_s": fill,
         "peak_mb_100k": few_peak, "peak_mb_read_all": peak, "result_array_mb": size,
@@ -109,7 +112,7 @@ def phase_read(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
 
 
 def phase_compact(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
-    """What the candidate offers against many small pieces."""
+    """Merges small pieces, if the candidate can."""
     store = kind(folder)
     seconds, _ = timed(store.compact)
     store.close()
@@ -118,7 +121,7 @@ def phase_compact(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
 
 
 def phase_check(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
-    """Counts the rows of the first batches that are found, and of those the ones with a wrong vector."""
+    """Counts the missing rows of the first batches, and the rows with a wrong vector."""
     opening, store = timed(kind, folder)
     keys = np.concatenate([batch_keys(number) for number in range(batches)])
     found = np.flatnonzero(store.lookup(keys))
@@ -160,7 +163,7 @@ def in_process(name: str, phase: str, folder: Path, batches: int) -> dict[str, A
 
 
 def kill_while_writing(name: str, folder: Path, after: int, rng: random.Random) -> dict[str, Any]:
-    """Kills a writer once it has reported some batches; looks for what it had reported."""
+    """Kills a writer after it has reported some batches, and counts the reported rows that are missing."""
     writer = subprocess.Popen(
         command(name, "write", folder, 10_000), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
@@ -177,7 +180,7 @@ def kill_while_writing(name: str, folder: Path, after: int, rng: random.Random) 
 
 
 def damage(name: str, whole: Path, folder: Path, at: float, cut: bool) -> dict[str, Any]:
-    """Hurts the largest file at a part of its length; looks whether that is noticed and what is lost."""
+    """Damages the largest file, and checks whether that is noticed and what is lost."""
     shutil.copytree(whole, folder)
     path = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: (p.stat().st_size, p.name))
     content = bytearray(path.read_bytes())
@@ -190,7 +193,7 @@ def damage(name: str, whole: Path, folder: Path, at: float, cut: bool) -> dict[s
 
 
 def syncs_per_batch(name: str, folder: Path) -> float | str:
-    """Calls a batch that make the system write to the disk; without one a power cut loses what was reported."""
+    """Counts the sync calls per batch; without any, a power cut loses reported rows."""
     if not shutil.which("strace"):
         return "strace is not installed"
     counts = []
@@ -213,7 +216,7 @@ def syncs_per_batch(name: str, folder: Path) -> float | str:
 
 
 def measure(name: str, batches: int, work: Path) -> dict[str, Any]:
-    """All figures of one candidate."""
+    """Measures one candidate."""
     print(name, file=sys.stderr, flush=True)
     rng = random.Random(0)
     folder = work / name
@@ -223,6 +226,8 @@ def measure(name: str, batches: int, work: Path) -> dict[str, Any]:
     result |= in_process(name, "read", folder, batches)
     result |= in_process(name, "compact", folder, batches)
     shutil.rmtree(folder)
+    if SMOKE:
+        return result
     result["syncs_per_batch"] = syncs_per_batch(name, work / "sync")
     shutil.rmtree(work / "sync", ignore_errors=True)
     result["kill_9"] = []
@@ -239,8 +244,9 @@ def measure(name: str, batches: int, work: Path) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Where the figures are from."""
-    packages = {name: version(name) for name in ("numpy", "pyarrow", "lancedb")}
+    """Describes the machine."""
+    installed = {each.metadata["Name"] for each in distributions()}
+    packages = {name: version(name) for name in ("numpy", "pyarrow", "lancedb") if name in installed}
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     where = {
         "system": platform.system(),
@@ -258,9 +264,9 @@ def machine() -> dict[str, Any]:
 
 def main() -> None:
     """Runs the comparison, or one phase of it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--output", default=str(Path(__file__).with_suffix(".json")))
+    parser = make_parser(__doc__)
+    parser.add_argument("--rows", type=int, default=pick(1_000_000, 4 * BATCH))
+    parser.add_argument("--output", default=pick(str(Path(__file__).with_suffix(".json")), "-"))
     parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
     parser.add_argument("--candidate", choices=CANDIDATES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -274,9 +280,10 @@ def main() -> None:
     batches = -(-options.rows // BATCH)
     with tempfile.TemporaryDirectory() as work:
         start = time.perf_counter()
-        results = {name: measure(name, batches, Path(work)) for name in CANDIDATES}
+        results = {name: measure(name, batches, Path(work)) for name in SELECTED}
     document = {
-        "benchmark": "store", "rows": batches * BATCH, "dimension": DIMENSION, "rows_a_batch": BATCH, "page_cache": "warm",
+        "benchmark": "store", "rows": batches * BATCH, "dimension": DIMENSION, "rows_a_batch": BATCH,
+        "page_cache": "warm",
         "machine": machine(), "seconds": round(time.perf_counter() - start), "results": results,
     }  # fmt: skip
     text = json.dumps(document, indent=1) + "\n"

@@ -1,4 +1,4 @@
-"""The candidates of ``store.py``: four ways to keep keys and vectors on disk."""
+"""Candidates of ``store.py``: four ways to store keys and vectors on disk."""
 
 # ruff: noqa: D102 - the methods are described once, in Storage
 from __future__ import annotations
@@ -12,14 +12,14 @@ import numpy as np
 
 from dallme.data import Fingerprint
 from dallme.embedders.cache import EmbeddingStore
-from dallme.embedders.cache.keys import KeyIndex
+from dallme.embedders.cache.table import KeyIndex
 
 DIMENSION = 384
 BATCH = 512
 
 
 class Storage(Protocol):
-    """What a candidate does; it opens, or makes, its files in the constructor."""
+    """Interface of a candidate; the constructor opens or creates its files."""
 
     def __init__(self, folder: Path) -> None: ...
 
@@ -64,7 +64,7 @@ class ArrowShards:
 
 
 class LanceDB:
-    """A LanceDB table; its keys are read on open and found in memory, as a scan for each look-up would be slower."""
+    """A LanceDB table; its keys are read on open and looked up in memory, which is faster than scans."""
 
     def __init__(self, folder: Path) -> None:
         import lancedb

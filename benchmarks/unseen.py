@@ -1,22 +1,21 @@
-"""Data sets that no setting of dallme was chosen on: many classes, short texts, long texts; linear classifiers and a TextCNN.
+"""Measures data sets that no setting of dallme was chosen on: many classes, short texts, long texts.
 
-They are read from clones of public repositories, which stand side by side in one folder:
+The data sets are read from clones of public repositories in one folder:
 
-    git clone --depth 1 https://github.com/PolyAI-LDN/task-specific-datasets   # banking77: questions to a bank
-    git clone --depth 1 https://github.com/clinc/oos-eval                      # clinc150: requests to an assistant
-    git clone --depth 1 https://github.com/architrathore/QueClassifier         # trec: questions by what they ask for
-    git clone --depth 1 https://github.com/nltk/nltk_data                      # subjectivity: sentences of plots and of reviews
-    git clone --depth 1 https://github.com/yao8839836/text_gcn                 # newsgroups: 20 of them; ohsumed: 23 diseases
+    git clone --depth 1 https://github.com/PolyAI-LDN/task-specific-datasets  # banking77: questions to a bank
+    git clone --depth 1 https://github.com/clinc/oos-eval               # clinc150: requests to an assistant
+    git clone --depth 1 https://github.com/architrathore/QueClassifier  # trec: kinds of questions
+    git clone --depth 1 https://github.com/nltk/nltk_data               # subjectivity: plots and reviews
+    git clone --depth 1 https://github.com/yao8839836/text_gcn          # newsgroups; ohsumed: 23 diseases
 
-Where a repository has no test rows, a fifth of the rows, drawn at random in each class, is kept for testing. Articles of the
-newsgroups are without their headers. A data set that is not there is left out and named.
+Without test rows, a fifth of each class, drawn at random, is the test set. Articles of the newsgroups have no
+headers. A missing data set is named and left out.
 
 Run: python benchmarks/unseen.py CLONES [--only trec] [--sets 3] [--store FOLDER]
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -28,10 +27,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from _common import HERE, write
+from _common import data_folder, load, make_parser, pick, write
 
-METHODS = ("random", "k-center", "nearest", "extractive", "teaching:longest", "teaching", "full")
-CLASSIFIERS = ("logistic-regression", "linear-svm", "naive-bayes", "embedding-lr", "text-cnn")
+METHODS = pick(
+    ("random", "k-center", "nearest", "extractive", "teaching:longest", "teaching", "full"),
+    ("random", "teaching", "full"),
+)
+CLASSIFIERS = pick(
+    ("logistic-regression", "linear-svm", "naive-bayes", "embedding-lr", "text-cnn"),
+    ("naive-bayes", "embedding-lr"),
+)
 
 #: Texts, each with the name of its class.
 Rows = list[tuple[str, str]]
@@ -73,7 +78,7 @@ def subjectivity(clones: Path) -> tuple[Rows, Rows]:
             .splitlines()
             for label, name in files.items()
         }
-    return split([(line, label) for label, found in lines.items() for line in found])
+    return split([(line, label) for label, own in lines.items() for line in own])
 
 
 def newsgroups(clones: Path) -> tuple[Rows, Rows]:
@@ -90,7 +95,7 @@ def ohsumed(clones: Path) -> tuple[Rows, Rows]:
 
 
 def documents(folder: Path) -> Rows:
-    """A file a text, a folder a class."""
+    """Reads a folder per class with a file per text."""
     files = sorted(path for path in folder.glob("*/*") if path.is_file())
     if not files:
         raise FileNotFoundError(folder)
@@ -98,7 +103,7 @@ def documents(folder: Path) -> Rows:
 
 
 def split(rows: Rows) -> tuple[Rows, Rows]:
-    """Keeps a fifth of each class for testing."""
+    """Splits off a fifth of each class for testing."""
     train, test = [], []
     for label in sorted({label for _, label in rows}):
         own = [row for row in dict.fromkeys(rows) if row[1] == label]
@@ -112,7 +117,7 @@ def split(rows: Rows) -> tuple[Rows, Rows]:
 DATA: dict[str, tuple[Callable[[Path], tuple[Rows, Rows]], int]] = {
     "banking77": (banking, 3),
     "clinc150": (clinc, 2),
-    "trec": (trec, 10),
+    "trec": (trec, pick(10, 2)),
     "subjectivity": (subjectivity, 10),
     "newsgroups": (newsgroups, 5),
     "ohsumed": (ohsumed, 5),
@@ -120,7 +125,7 @@ DATA: dict[str, tuple[Callable[[Path], tuple[Rows, Rows]], int]] = {
 
 
 def run(name: str, clones: Path, sets: int, store: Path) -> dict[str, Any]:
-    """Every method on one data set."""
+    """Measures every method on one data set."""
     from dallme.cli.output import make_progress
     from dallme.distiller import Distiller
     from dallme.evaluation.compare import compare
@@ -135,13 +140,13 @@ def run(name: str, clones: Path, sets: int, store: Path) -> dict[str, Any]:
     test = read(*zip(*test_rows, strict=True), drop_bad_rows=True, like=source)
     distiller = Distiller(per_class=per_class, store=store / "embeddings", progress=make_progress())
     protocol = replace(PAPER, sets=sets, full_steps=2000)
-    judges = make_classifiers(CLASSIFIERS, distiller)
+    classifiers = make_classifiers(CLASSIFIERS, distiller.cached_embedder)
     table = compare(
         distiller,
         distiller.run(source),
         test,
         METHODS,
-        judges,
+        classifiers,
         protocol=protocol,
         results=ResultStore(store / "results"),
     )
@@ -158,24 +163,20 @@ def run(name: str, clones: Path, sets: int, store: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs the data sets asked for; those of earlier runs stay in the file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("clones", type=Path)
+    """Measures the selected data sets; the file keeps the others."""
+    parser = make_parser(__doc__)
+    parser.add_argument("clones", type=Path, nargs="?", default=data_folder())
     parser.add_argument("--only", choices=DATA, action="append")
-    parser.add_argument("--sets", type=int, default=3)
+    parser.add_argument("--sets", type=int, default=pick(3, 1))
     parser.add_argument("--store", type=Path, default=Path.home() / ".cache" / "dallme" / "benchmarks")
     options = parser.parse_args()
-    path = HERE / "unseen.json"
-    for name in options.only or DATA:
+    for name in options.only or pick([*DATA], ["trec"]):
         try:
-            found = run(name, options.clones, options.sets, options.store)
+            results = run(name, options.clones, options.sets, options.store)
         except FileNotFoundError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
             continue
-        data: dict[str, Any] = json.loads(path.read_text())["data"] if path.exists() else {}
-        write("unseen", {"data": data | {name: found}})
+        write("unseen", {"data": load("unseen").get("data", {}) | {name: results}})
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""How much faster 120 prototypes are decoded together than one at a time: 5 correction steps, beam 4.
+"""Compares decoding 120 prototypes together and one at a time: 5 correction steps, beam 4.
 
-The prototypes are the centroids of AG-News, 30 a class, shared out over some rounds at random. A round decodes its own both
-ways, the one that comes first in turn, so that other work on the machine and its clock meet both; what is known
-so far is written after each.
+The prototypes are the centroids of AG-News, 30 per class, split at random over some rounds. A round decodes
+its share both ways, in alternating order, so that other work on the machine affects both. Results are written
+after each round.
 
 Run: python benchmarks/vec2text_speed.py [INVERTER] [--rounds 4] [--single 120]
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Callable
@@ -17,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from _common import data_folder, peak_memory_gb, write
+from _common import data_folder, make_parser, peak_memory_gb, pick, write
 from dallme.cli.options import store_folder
 from dallme.decoders.vec2text.correction import Decoded
 from dallme.decoders.vec2text.inverter import Inverter, check_fit, find_inverter
 from dallme.distiller import Distiller
 from dallme.readers import read
 
-STEPS, BEAM, PER_CLASS = 5, 4, 30
+STEPS, BEAM, PER_CLASS = pick((5, 4, 30), (1, 1, 1))
 TOGETHER, ONE_BY_ONE = WAYS = ("together", "one_by_one")
 
 
@@ -77,11 +76,11 @@ def summary(rounds: list[dict[str, Any]], sizes: list[int]) -> dict[str, Any]:
 
 def main() -> None:
     """Measures both ways and writes their ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument(
         "inverter", nargs="?", default="", help="folder; by default the one that comes with dallme"
     )
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=pick(4, 1))
     parser.add_argument(
         "--single", type=int, default=4 * PER_CLASS, help="prototypes that are decoded one at a time, in all"
     )
@@ -93,7 +92,7 @@ def main() -> None:
     vectors = distiller.embed(texts)
     check_fit(inverter.config, folder, vectors.fingerprint)
     prototypes = distiller.condense(distiller.context(texts, vectors)).vectors
-    inverter.decode(prototypes[:2], steps=1, beam=BEAM)  # weights load on first use
+    inverter.decode(prototypes[:2], steps=1, beam=BEAM)  # loads the weights
 
     load, rounds = round(os.getloadavg()[0], 1), []
     order = np.random.default_rng(0).permutation(len(prototypes))

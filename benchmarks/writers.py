@@ -1,14 +1,12 @@
-"""Decoders that write beside decoders that choose: what classifiers learn from their texts, how near these are, what they copy.
+"""Compares decoders that write with decoders that choose: accuracy, cosine, and copied words.
 
-The model of `llm` and `search` is SmolLM2-135M, for `llm` served on this machine by the server of the tests: a small model, whose
-figures say little of large ones.
+The model of `llm` and `search` is SmolLM2-135M, for `llm` behind the server of the tests. It is small, and
+its numbers say little about large models.
 Run: python benchmarks/writers.py [--store FOLDER]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 import time
@@ -20,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from _common import HERE, data_folder, write
+from _common import HERE, data_folder, load, make_parser, pick, write
 
 sys.path.insert(0, str(HERE.parent / "tests"))
 
 #: Texts per class, and tokens of each at most.
-PER_CLASS, MAX_TOKENS = {"ag_news": 3, "sst2": 4}, 64
-#: Longest copied span of a set whose first texts are shown.
+PER_CLASS, MAX_TOKENS = pick({"ag_news": 3, "sst2": 4}, {"sst2": 2}), 64
+#: Upper bound on the copied span of a set whose first texts are shown.
 SHOWN = 12
 CLASSIFIERS = ("logistic-regression", "linear-svm", "naive-bayes", "embedding-lr")
-METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+ALL_METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "nearest": ("nearest", {}),
     "extractive": ("extractive", {}),
     "teaching": ("teaching", {}),
@@ -40,10 +38,11 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "llm, two rows shown": ("llm:smollm2", {"examples": 2, "drafts": 2, "concurrency": 1, "timeout": 600.0}),
     "search": ("search", {}),
 }
+METHODS = {name: ALL_METHODS[name] for name in pick([*ALL_METHODS], ["nearest", "extractive"])}
 
 
 def measure(name: str, store: str, known: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every method on one data set, with one seed; gives what is known after each. What was measured before is kept."""
+    """Measures every method on one data set, with one seed; yields the results so far after each method."""
     from chat_server import ChatServer, SmolLM2
     from dallme.distiller import Distiller
     from dallme.readers import read
@@ -53,7 +52,7 @@ def measure(name: str, store: str, known: dict[str, Any]) -> Iterator[dict[str, 
     distiller = Distiller(PER_CLASS[name], max_tokens=MAX_TOKENS, store=store)
     vectors = distiller.embed(source)
     prototypes = distiller.condense(distiller.context(source, vectors))
-    found = {
+    sizes = {
         "rows": len(source),
         "test_rows": len(test),
         "texts": len(prototypes),
@@ -65,28 +64,29 @@ def measure(name: str, store: str, known: dict[str, Any]) -> Iterator[dict[str, 
             continue
         with ChatServer(writer=SmolLM2()) if decoder.startswith("llm") else nullcontext() as server:
             own = options | ({"base_url": server.url} if server else {})
-            made = replace(distiller, decoder=decoder, decoder_options=own, store=None)
-            context = replace(distiller.context(source, vectors, test=test), answers=None, findings={})
+            decoding = replace(distiller, decoder=decoder, decoder_options=own, store=None)
+            context = replace(distiller.context(source, vectors, test=test), answers=None)
             started = time.perf_counter()
-            decoded = made.resolved_decoder.decode(prototypes, context, seed=0)
+            result = decoding.resolved_decoder.decode(prototypes, context, seed=0)
             seconds = time.perf_counter() - started
-        table[method] = {"method": method, "seconds": round(seconds, 1)} | judge(
-            decoded, prototypes, context, test, distiller
+        table[method] = {"method": method, "seconds": round(seconds, 1)} | measure_texts(
+            result, prototypes, context, test, distiller
         )
         print(name, table[method], flush=True)
-        yield found | {"table": [table[each] for each in METHODS if each in table]}
+        yield sizes | {"table": [table[each] for each in METHODS if each in table]}
 
 
-def judge(decoded: list[Any], prototypes: Any, context: Any, test: Any, distiller: Any) -> dict[str, Any]:
-    """What a set of texts is worth, how near it is, and what it copies."""
+def measure_texts(result: Any, prototypes: Any, context: Any, test: Any, distiller: Any) -> dict[str, Any]:
+    """Measures the accuracy of a set of texts, its cosine to the prototypes, and what it copies."""
     from dallme.data import LabelledTexts
     from dallme.decoders.postprocess import copied_spans
     from dallme.embedders.base import normalize
     from dallme.evaluation.evaluate import evaluate, make_classifiers
 
+    decoded = result.texts
     texts = [text.text for text in decoded]
     written = LabelledTexts(texts, prototypes.labels, context.source.label_names, np.arange(len(texts)))
-    scores = evaluate(written, test, make_classifiers(CLASSIFIERS, distiller), seed=0)
+    scores = evaluate(written, test, make_classifiers(CLASSIFIERS, distiller.cached_embedder), seed=0)
     cosines = np.einsum("ij,ij->i", context.embed(texts), normalize(prototypes.vectors))
     spans = [text.copied_span or 0 for text in copied_spans(decoded, context)]
     tokens = context.count_tokens(texts)
@@ -97,8 +97,8 @@ def judge(decoded: list[Any], prototypes: Any, context: Any, test: Any, distille
         "mean_copied_span": round(float(np.mean(spans)), 1),
         "real_texts": sum(bool(text.rows) for text in decoded),
         "tokens_a_text": round(float(tokens.mean()), 1),
-        "findings": {key: context.findings[key] for key in ("auto", "drafts") if key in context.findings},
-        # Texts of the data sets are not shown here, nor what copies them.
+        "findings": {key: result.metadata[key] for key in ("auto", "drafts") if key in result.metadata},
+        # Copies of the data sets' texts are not shown.
         "first_texts": {}
         if max(spans) > SHOWN
         else {
@@ -109,17 +109,16 @@ def judge(decoded: list[Any], prototypes: Any, context: Any, test: Any, distille
 
 
 def main() -> None:
-    """Runs the data sets; each result is written as soon as it is there, and a run that was interrupted goes on."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", type=Path, help="folder that keeps embeddings; a new one by default")
-    parser.add_argument("--again", action="store_true", help="measure again what the file holds already")
+    """Measures the data sets and writes after each method; an interrupted run can be continued."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--store", type=Path, help="folder of embeddings; by default a new one")
+    parser.add_argument("--again", action="store_true", help="measure all methods again")
     options = parser.parse_args()
-    path = HERE / "writers.json"
-    known = json.loads(path.read_text())["data"] if path.exists() and not options.again else {}
+    known = {} if options.again else load("writers").get("data", {})
     with tempfile.TemporaryDirectory() as folder:
         for name in PER_CLASS:
-            for found in measure(name, str(options.store or folder), known.get(name, {})):
-                known[name] = found
+            for results in measure(name, str(options.store or folder), known.get(name, {})):
+                known[name] = results
                 write("writers", {"max_tokens": MAX_TOKENS, "data": known})
 
 

@@ -1,4 +1,4 @@
-"""A stand-in of the Hub's HTTP API for datasets, on this machine only, that keeps what it is given and makes faults happen."""
+"""A stand-in for the HTTP API of the Hub: it runs on this machine, records requests and injects faults."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ class HubServer:
     """The server; use it as a context manager.
 
     Attributes:
-        token: The one it knows.
+        token: The valid token.
         namespaces: The users and organisations that the token may write to.
-        faults: Step (create, info, branch, preupload, batch, upload, commit) to what goes wrong: a status, "echo" for a
-            status 400 that repeats the token, or "drop" for a connection that ends without an answer.
+        faults: Step (create, info, branch, preupload, batch, upload, commit) to what goes wrong: a
+            status, "echo" for a status 400 that repeats the token, or "drop" for a connection that ends
+            without an answer.
         repositories: Id to dataset.
         cards: Id of a source to its card.
-        steps: What was asked, in order.
+        steps: The requests, in order.
         authorizations: Step to the Authorization headers seen there.
     """
 
@@ -90,28 +91,30 @@ class HubServer:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Address of the server."""
         return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     def _step(self, step: str, answer: Any) -> Any:
-        """An endpoint that counts, checks the token and makes its fault happen before it answers."""
+        """Wraps an endpoint: it records the request, injects a fault or checks the token, and answers."""
 
         async def endpoint(request: Request) -> Response:
             self.steps.append(step)
-            given = request.headers.get("authorization")
-            self.authorizations.setdefault(step, set()).add(given)
+            authorization = request.headers.get("authorization")
+            self.authorizations.setdefault(step, set()).add(authorization)
             fault = self.faults.get(step)
             if fault == "drop":
                 return _Dropped()
             if fault == "echo":
                 return JSONResponse(
-                    {"error": f"bad request of {given}"}, 400, {"X-Error-Message": f"bad request of {given}"}
+                    {"error": f"bad request of {authorization}"},
+                    400,
+                    {"X-Error-Message": f"bad request of {authorization}"},
                 )
             if isinstance(fault, int):
                 return JSONResponse(
                     {"error": "refused on purpose"}, fault, {"X-Error-Message": "refused on purpose"}
                 )
-            if step not in ("upload", "validate", "card") and given != f"Bearer {self.token}":
+            if step not in ("upload", "validate", "card") and authorization != f"Bearer {self.token}":
                 message = "Invalid credentials in Authorization header"
                 return JSONResponse({"error": message}, 401, {"X-Error-Message": message})
             response: Response = await answer(request)

@@ -1,4 +1,4 @@
-"""A real server that speaks OpenAI's embeddings protocol over any embedder, on this machine only, and makes faults happen.
+"""A local server with OpenAI's embeddings protocol over any embedder; it injects faults.
 
 It answers on 127.0.0.1 at a port of its own and counts what a service would charge for.
 """
@@ -42,7 +42,7 @@ class OpenAIServer:
         embedder: What makes the vectors.
         rate: Share of requests that fail by chance.
         seed: Seed of the chance.
-        script: Faults of the next requests, before any by chance; "ok" is none. What they are: see :meth:`_fault`.
+        script: Faults of the next requests, before any by chance; "ok" is none; see :meth:`_respond`.
         pause: Seconds that each answer takes.
         requests: Requests so far.
         bodies: What was asked, without the texts.
@@ -176,7 +176,7 @@ class OpenAIServer:
 
 
 def _refusal(fault: str, texts: int, authorization: str) -> Response | None:
-    """The answer with an error status that a fault stands for (STATUS, STATUS-MORE, at-most-N), if it does."""
+    """Returns the error answer of a fault STATUS, STATUS-MORE or at-most-N; None for others."""
     if fault.startswith("at-most-"):
         most = int(fault.removeprefix("at-most-"))
         return (

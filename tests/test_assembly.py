@@ -10,9 +10,14 @@ import pytest
 
 from dallme.data import LabelledTexts, LabelledVectors, Prototypes
 from dallme.decoders.base import Context
-from dallme.decoders.vec2text import decoder as assembly
-from dallme.decoders.vec2text.correction import trajectory
-from dallme.decoders.vec2text.decoder import assemble, pieces_of, pool_of, real_starts
+from dallme.decoders.vec2text import correction
+from dallme.decoders.vec2text.correction import (
+    assemble,
+    make_pool,
+    real_starts,
+    split_pieces,
+    trajectory,
+)
 from dallme.embedders.base import TextError, count_words
 from dallme.embedders.hashing import HashingEmbedder
 
@@ -47,28 +52,28 @@ PIECES = [
 
 def test_pieces_are_sentences_and_the_ends_that_begin_like_one() -> None:
     text = "LONDON (Reuters) - Oil prices rose on Monday, as traders feared: the worst was yet to come. It ends here."
-    assert pieces_of(text) == [
+    assert split_pieces(text) == [
         "LONDON (Reuters) - Oil prices rose on Monday, as traders feared: the worst was yet to come.",
         "Oil prices rose on Monday, as traders feared: the worst was yet to come.",
     ]
     # A bracket or a quotation mark that stays open, and ends of too few words, stand for nothing alone.
-    assert pieces_of(
+    assert split_pieces(
         'He said (as ever - The same old thing once again) and "more - There is no end in sight today".'
     ) == ['He said (as ever - The same old thing once again) and "more - There is no end in sight today".']
-    assert pieces_of("Too short: Yes, it is.") == []
-    assert pieces_of("") == []
+    assert split_pieces("Too short: Yes, it is.") == []
+    assert split_pieces("") == []
 
 
 def test_a_pool_names_the_row_of_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"{PIECES[0]} {PIECES[1]}", PIECES[2], f"{PIECES[0]} <br />{PIECES[3]}", PIECES[4]]
-    assert pool_of(texts, [2, 0, 1]) == {PIECES[0]: 2, PIECES[3]: 2, PIECES[1]: 0, PIECES[2]: 1}
-    monkeypatch.setattr(assembly, "OF_ONE", 1)
-    assert pool_of(texts, [2, 0, 1]) == {PIECES[0]: 2, PIECES[2]: 1}
-    monkeypatch.setattr(assembly, "TEXTS", 2)
-    assert pool_of(texts, [2, 0, 1]) == {PIECES[0]: 2}
-    monkeypatch.setattr(assembly, "OF_ONE", 8)
-    monkeypatch.setattr(assembly, "PIECES", 3)
-    assert list(pool_of(texts, [0, 1, 3])) == [PIECES[0], PIECES[1], PIECES[2]]
+    assert make_pool(texts, [2, 0, 1]) == {PIECES[0]: 2, PIECES[3]: 2, PIECES[1]: 0, PIECES[2]: 1}
+    monkeypatch.setattr(correction, "PIECES_PER_TEXT", 1)
+    assert make_pool(texts, [2, 0, 1]) == {PIECES[0]: 2, PIECES[2]: 1}
+    monkeypatch.setattr(correction, "POOL_TEXTS", 2)
+    assert make_pool(texts, [2, 0, 1]) == {PIECES[0]: 2}
+    monkeypatch.setattr(correction, "PIECES_PER_TEXT", 8)
+    monkeypatch.setattr(correction, "POOL_PIECES", 3)
+    assert list(make_pool(texts, [0, 1, 3])) == [PIECES[0], PIECES[1], PIECES[2]]
 
 
 def _assemble(
@@ -94,14 +99,14 @@ def test_the_pieces_of_the_target_are_joined() -> None:
 
 def test_a_joined_text_has_few_enough_tokens_and_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     target, tokens = [" ".join(PIECES)], int(count_words(PIECES).max())
-    assert len(_assemble(target, [[PIECES[0]]])[0][0]) == assembly.JOINED
+    assert len(_assemble(target, [[PIECES[0]]])[0][0]) == correction.JOINED
     assert len(_assemble(target, [[PIECES[0]]], max_tokens=2 * tokens)[0][0]) == 2
-    monkeypatch.setattr(assembly, "JOINED", 1)
+    monkeypatch.setattr(correction, "JOINED", 1)
     assert len(_assemble(target, [[PIECES[0]]])[0][0]) == 1
 
 
 def test_a_piece_more_must_be_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assembly, "WORTH", 2.0)
+    monkeypatch.setattr(correction, "PIECE_COST", 2.0)
     assert [len(found[0]) for found in _assemble([f"{PIECES[1]} {PIECES[3]}"], [[PIECES[0], PIECES[1]]])] == [
         1
     ]
@@ -118,7 +123,7 @@ def test_many_vectors_are_worked_on_some_at_a_time(monkeypatch: pytest.MonkeyPat
     writer = Embeds()
     at_once = _assemble(targets, starts, writer)
     assert len(set(writer.embedded)) == len(writer.embedded)
-    monkeypatch.setattr(assembly, "_ROWS", 3)
+    monkeypatch.setattr(correction, "_ROWS", 3)
     assert _assemble(targets, starts) == at_once
 
 

@@ -1,24 +1,51 @@
-"""What the documentation claims is what the benchmarks' JSON files hold."""
+"""Benchmarks: the pages show the JSON files, and every script still runs."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+
+#: Modules that are no benchmark of their own.
+HELPERS = {"render", "store_candidates"}
+SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("[!_]*.py") if path.stem not in HELPERS)
+
+#: Scripts that `make bench` leaves out: one trains a model on a GPU, one needs clones of other repositories.
+ON_REQUEST = {"shipped_inverter", "unseen"}
+
+#: Scripts that write no JSON file of their own.
+WITHOUT_RESULTS = {"shipped_inverter", "code_size"}
+
+#: Packages that a script needs in addition to those of the tests.
+PACKAGES = {"fuzz_readers": "atheris", "engines": "ray", "report": "umap"}
+
+#: Scripts whose smoke run takes less than ten seconds.
+QUICK = {"code_size", "first_words"}
 
 
-def test_the_pages_show_the_json_files() -> None:
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "render.py"), "--check"],
+def run(script: str, *options: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "DALLME_DATA"}
+    return subprocess.run(
+        [sys.executable, str(BENCHMARKS / f"{script}.py"), *options],
         capture_output=True,
         text=True,
         check=False,
+        env=environment | {"OMP_NUM_THREADS": "1"},
     )
+
+
+def test_the_pages_show_the_json_files() -> None:
+    done = run("render", "--check")
     assert done.returncode == 0, done.stderr
 
 
@@ -28,13 +55,35 @@ def test_every_result_has_its_script_and_machine(path: Path) -> None:
     assert json.loads(path.read_text())["machine"]["python"].startswith("3.")
 
 
-def test_the_table_under_which_parts_to_choose_is_that_of_the_main_job() -> None:
-    page = (BENCHMARKS.parent / "docs" / "choosing.md").read_text(encoding="utf-8")
+def test_make_bench_runs_every_script() -> None:
+    (listed,) = re.findall(r"for script in ([\w ]+); do", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert sorted(listed.split()) == sorted({*SCRIPTS} - ON_REQUEST)
+
+
+@pytest.mark.parametrize(
+    "script", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in SCRIPTS]
+)
+def test_a_smoke_run_ends_well_and_writes_no_results(script: str) -> None:
+    if script in PACKAGES and find_spec(PACKAGES[script]) is None:
+        pytest.skip(f"{PACKAGES[script]} is not installed")
+    if script == "report" and not (os.environ.get("CHROMIUM") or shutil.which("chromium")):
+        pytest.skip("no browser")
+    path = BENCHMARKS / f"{script}.json"
+    before = path.read_bytes() if path.exists() else None
+    done = run(script, "--smoke")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (path.read_bytes() if path.exists() else None) == before
+    if script not in WITHOUT_RESULTS:
+        assert '"machine": {' in done.stdout
+
+
+def test_the_table_of_choosing_is_that_of_the_main_job() -> None:
+    page = (ROOT / "docs" / "choosing.md").read_text(encoding="utf-8")
     names = {"random": "random texts", "full": "full data"}
-    wanted: dict[str, list[str]] = {}
+    rows: dict[str, list[str]] = {}
     for data in json.loads((BENCHMARKS / "main_job.json").read_text())["data"].values():
         for row in data["table"]["methods"]:
             means = [f"{result['accuracy_mean']:.3f}".removeprefix("0") for result in row["results"]]
-            wanted.setdefault(names.get(row["method"], f"`{row['method']}`"), []).append(", ".join(means))
-    for name, cells in wanted.items():
+            rows.setdefault(names.get(row["method"], f"`{row['method']}`"), []).append(", ".join(means))
+    for name, cells in rows.items():
         assert f"| {name} | {' | '.join(cells)} |" in page

@@ -15,29 +15,29 @@ ALLOCATION = st.sampled_from(ALLOCATIONS)
 
 
 @given(counts=COUNTS, allocation=ALLOCATION, data=st.data())
-def test_a_total_is_given_out_in_full_and_within_the_limits(counts, allocation, data):
+def test_a_total_is_allocated_in_full_within_the_limits(counts, allocation, data):
     total = data.draw(st.integers(len(counts), sum(counts.values())))
-    given_out = Budget(total=total, allocation=allocation).allocate(counts)
-    assert list(given_out) == list(counts)
-    assert sum(given_out.values()) == total
-    assert all(1 <= given_out[label] <= counts[label] for label in counts)
+    sizes = Budget(total=total, allocation=allocation).allocate(counts)
+    assert list(sizes) == list(counts)
+    assert sum(sizes.values()) == total
+    assert all(1 <= sizes[label] <= counts[label] for label in counts)
 
 
 @given(counts=COUNTS, data=st.data())
-def test_equal_gives_a_class_less_than_another_only_if_it_has_no_more_rows(counts, data):
+def test_equal_shares_differ_only_for_exhausted_classes(counts, data):
     total = data.draw(st.integers(len(counts), sum(counts.values())))
-    given_out = Budget(total=total).allocate(counts)
-    most = max(given_out.values())
-    assert all(given_out[label] >= min(most - 1, counts[label]) for label in counts)
+    sizes = Budget(total=total).allocate(counts)
+    most = max(sizes.values())
+    assert all(sizes[label] >= min(most - 1, counts[label]) for label in counts)
 
 
 @given(counts=COUNTS, allocation=ALLOCATION, data=st.data())
 def test_a_larger_class_never_receives_less(counts, allocation, data):
     total = data.draw(st.integers(len(counts), sum(counts.values())))
-    given_out = Budget(total=total, allocation=allocation).allocate(counts)
+    sizes = Budget(total=total, allocation=allocation).allocate(counts)
     by_rows = sorted(counts, key=counts.__getitem__)
     for smaller, larger in pairwise(by_rows):
-        assert given_out[smaller] <= given_out[larger] or counts[smaller] == counts[larger]
+        assert sizes[smaller] <= sizes[larger] or counts[smaller] == counts[larger]
 
 
 @given(counts=COUNTS, allocation=ALLOCATION, data=st.data())
@@ -68,7 +68,7 @@ def test_allocations_worked_out_by_hand(allocation, expected):
     assert Budget(total=20, allocation=allocation).allocate({0: 900, 1: 100}) == expected
 
 
-def test_what_a_small_class_cannot_use_goes_to_the_others():
+def test_the_rest_of_a_small_class_goes_to_the_others():
     assert Budget(total=20).allocate({0: 100, 1: 3}) == {0: 17, 1: 3}
 
 

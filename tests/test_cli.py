@@ -83,6 +83,7 @@ def test_distill_writes_a_folder_that_datasets_reads(dallme, reviews: Path, tmp_
     assert status == 0
     assert out == f"80 rows → 6 texts in {output}\n"
     assert sorted(path.name for path in output.iterdir()) == [
+        ".dallme-files.json",
         "README.md",
         "manifest.json",
         "report.html",
@@ -393,7 +394,7 @@ def test_unknown_embedder_offline(
 
 
 def test_unknown_verb_and_role(dallme) -> None:
-    fails(dallme("destill"), "destill", "distill, evaluate", "compare, curve", "list, doctor, demo")
+    fails(dallme("destill"), "destill", "distill, plan, embed", "compare, curve", "doctor, list")
     fails(dallme("list", "decoder"), "unknown role 'decoder'", "decoders")
 
 

@@ -336,7 +336,9 @@ def test_the_gradient_is_the_error_times_the_length_of_the_input() -> None:
 def test_the_error_is_that_of_a_probe_that_learns() -> None:
     texts, vectors = _line(201)
     early, late = (
-        EL2NBaseline(probes=3, epochs=epochs)._features(vectors.vectors, texts.labels, np.random.default_rng(0))
+        EL2NBaseline(probes=3, epochs=epochs)._features(
+            vectors.vectors, texts.labels, np.random.default_rng(0)
+        )
         for epochs in (1, 20)
     )
     assert (

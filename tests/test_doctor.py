@@ -213,7 +213,7 @@ def _complete(*words: str) -> list[str]:
 
 def test_the_shell_completes_verbs_and_options() -> None:
     assert {"distill", "demo", "decode", "doctor"} <= set(_complete("d"))
-    assert _complete("distill", "--deco") == ["--decoder", "--decoder-steps"]
+    assert _complete("distill", "--deco") == ["--decoder"]
 
 
 def test_the_shell_completes_names_of_parts() -> None:

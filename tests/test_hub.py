@@ -1,4 +1,4 @@
-"""Sharing on the Hub: what arrives at a server that speaks its protocol, what the card says, and what never leaves."""
+"""Sharing on the Hub: the uploaded files, the card, and the files that are never sent."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def of_hub(distilled: DistilledDataset, source: str = "owner/reviews:plain@train
 
 
 @pytest.fixture(autouse=True)
-def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No token but the planted one, a cache of its own, no waiting between retries, the plain protocol for large files."""
+def planted_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plants a token and sets an empty cache, no pause between retries and the plain upload protocol."""
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
@@ -126,7 +126,7 @@ def folder(distilled: DistilledDataset, tmp_path: Path) -> Path:
     return distilled.save(tmp_path / "out", audit=audit(), beside={"report.html": SECRET.encode()})
 
 
-# What arrives
+# Requests
 
 
 def test_what_was_pushed_is_what_is_loaded(
@@ -158,7 +158,8 @@ def test_only_four_files_leave_the_folder(folder: Path, server: HubServer, dallm
     status, out, err = dallme("push", folder, "me/reviews", "--public", "--commit-message", "First")
     assert (status, err) == (
         0,
-        "note: no licence was found (the source is no dataset of the Hub); that of the source applies to the texts: name it with "
+        "note: no licence was found (the source is no dataset of the Hub); that of the source applies "
+        "to the texts: name it with "
         "--license\n",
     )
     arrived = server.repositories["me/reviews"]
@@ -210,7 +211,7 @@ def test_a_dry_run_sends_nothing(folder: Path, server: HubServer, dallme: Any) -
     assert printed["card"].startswith("---\npretty_name: Distilled reviews.csv\n")
 
 
-# What is refused
+# Refusals
 
 
 def test_a_public_repository_needs_a_word(distilled: DistilledDataset, server: HubServer) -> None:
@@ -218,7 +219,8 @@ def test_a_public_repository_needs_a_word(distilled: DistilledDataset, server: H
     with pytest.raises(InputError) as caught:
         distilled.push_to_hub("me/reviews")
     assert str(caught.value) == (
-        "expected a private repository, found that 'me/reviews' is public already; say --public (private=False), or choose "
+        "expected a private repository, found that 'me/reviews' is public already; say --public "
+        "(private=False), or choose "
         "another name"
     )
     assert server.repositories["me/reviews"].commits == []
@@ -235,7 +237,8 @@ def test_an_id_without_a_namespace_is_an_error(
     with pytest.raises(InputError) as caught:
         distilled.push_to_hub(name)
     assert str(caught.value) == (
-        f"expected the id of a dataset as user/name or organisation/name, of letters, digits, '-', '_' and '.', found {name!r}"
+        f"expected the id of a dataset as user/name or organisation/name, of letters, digits, '-', "
+        f"'_' and '.', found {name!r}"
     )
     assert server.steps == []
 
@@ -245,8 +248,10 @@ def test_a_refused_token_is_an_error_of_one_line(folder: Path, server: HubServer
     status, out, err = dallme("push", folder, "me/reviews", "--license", "mit")
     assert (status, out) == (2, "")
     assert err == (
-        "error: expected to upload to 'me/reviews' on the Hub, could not: 401 Invalid credentials in Authorization header; "
-        "the Hub does not know the token: log in with `hf auth login`, or set HF_TOKEN; a commit is made whole or not at all\n"
+        "error: expected to upload to 'me/reviews' on the Hub, could not: 401 Invalid credentials in "
+        "Authorization header; "
+        "the Hub does not know the token: log in with `hf auth login`, or set HF_TOKEN; a commit is "
+        "made whole or not at all\n"
     )
     assert server.repositories == {}
 
@@ -254,7 +259,7 @@ def test_a_refused_token_is_an_error_of_one_line(folder: Path, server: HubServer
 def test_a_namespace_of_others_is_an_error(distilled: DistilledDataset, server: HubServer) -> None:
     with pytest.raises(
         DallmeError,
-        match="403 You don't have the rights .* under the namespace 'them'; the token may not write there: take one",
+        match="403 You don't have the rights .* under the namespace 'them'; the token may not write there",
     ):
         distilled.push_to_hub("them/reviews")
     assert server.repositories == {}
@@ -266,23 +271,27 @@ def test_a_namespace_of_others_is_an_error(distilled: DistilledDataset, server: 
         (
             "create",
             "drop",
-            "Server disconnected without sending a response.; check the name, the network and `hf auth login`; ",
+            "Server disconnected without sending a response.; check the name, the network and `hf "
+            "auth login`; ",
         ),
         (
             "upload",
             "drop",
-            "Error while uploading 'train.parquet' to the Hub.; check the name, the network and `hf auth login`; ",
+            "Error while uploading 'train.parquet' to the Hub.; check the name, the network and `hf "
+            "auth login`; ",
         ),
         ("upload", 503, "503 refused on purpose; check the name, the network and `hf auth login`; "),
         (
             "commit",
             "drop",
-            "Server disconnected without sending a response.; check the name, the network and `hf auth login`; ",
+            "Server disconnected without sending a response.; check the name, the network and `hf "
+            "auth login`; ",
         ),
         (
             "commit",
             404,
-            "404 refused on purpose; there is no such repository, user or branch, or the token may not see it: ",
+            "404 refused on purpose; there is no such repository, user or branch, or the token may "
+            "not see it: ",
         ),
         ("preupload", 429, "429 refused on purpose; too many requests: wait and try again; "),
         ("batch", 401, "401 refused on purpose; the Hub does not know the token: "),
@@ -332,12 +341,12 @@ def test_a_planted_key_is_nowhere(
     outputs.append(dallme("push", folder, "me/reviews"))
     assert [status for status, _, _ in outputs] == [0, 2]
     assert "Bearer ***" in outputs[1][2]
-    heard = [text for _, *texts in outputs for text in texts]
-    kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    printed = [text for _, *texts in outputs for text in texts]
+    stored = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     sent = list(server.repositories["me/reviews"].branches["main"].values())
-    assert len(kept) > 4
-    assert TOKEN not in "".join([*heard, caplog.text])
-    assert TOKEN.encode() not in b"".join([*kept, *sent])
+    assert len(stored) > 4
+    assert TOKEN not in "".join([*printed, caplog.text])
+    assert TOKEN.encode() not in b"".join([*stored, *sent])
 
 
 # The audit
@@ -384,7 +393,8 @@ def test_an_audit_quotes_nothing_but_the_texts(distilled: DistilledDataset) -> N
         with pytest.raises(InputError) as caught:
             check_audit(audit(span), distilled)
         assert str(caught.value) == (
-            "expected audit.json to quote nothing but the distilled texts, found words in text 0 that it does not hold; "
+            "expected audit.json to quote nothing but the distilled texts, found words in text 0 that "
+            "it does not hold; "
             "run dallme audit again"
         )
     with pytest.raises(
@@ -397,7 +407,7 @@ def test_an_audit_quotes_nothing_but_the_texts(distilled: DistilledDataset) -> N
 def test_an_audit_that_cannot_be_read_is_an_error(content: bytes) -> None:
     with pytest.raises(
         InputError,
-        match="expected the document of an audit in audit.json, found what cannot be read: .*; run dal",
+        match="expected the document of an audit in audit.json, found that .*; run dal",
     ):
         parse_audit(content)
 
@@ -407,9 +417,7 @@ def test_an_audit_that_lacks_what_is_shown_is_an_error(key: str) -> None:
     document = audit()
     for place in (document, document["summary"], document["texts"][1]):
         place.pop(key, None)
-    with pytest.raises(
-        InputError, match=f"found what cannot be read: KeyError: '{key}'; run dallme audit again"
-    ):
+    with pytest.raises(InputError, match=f"found that audit.json.* has no '{key}'; run dallme audit again"):
         parse_audit(json.dumps(document).encode())
     assert parse_audit(json.dumps(audit()).encode()) == audit()
 
@@ -466,8 +474,8 @@ def test_the_terms_of_the_source_are_carried_over(distilled: DistilledDataset, s
     }
     assert DatasetCardData(**card.data.to_dict()).to_yaml() == card.data.to_yaml()
     assert (
-        "## Licence\n\n**cc-by-sa-4.0** (the card of the source says so). These texts are made of texts of owner/reviews:"
-        in (card.text)
+        "## Licence\n\n**cc-by-sa-4.0** (the card of the source says so). These texts are made of "
+        "texts of owner/reviews:" in (card.text)
     )
     own = hub.prepare(of_hub(distilled), "me/reviews", license="MIT", languages=["fr"])
     assert DatasetCard(own.files["README.md"].decode()).data.license == "mit"
@@ -513,8 +521,8 @@ def test_a_licence_that_is_not_found_is_a_warning(
     text = upload.files["README.md"].decode()
     assert "license" not in DatasetCard(text).data.to_dict()
     assert (
-        "> **Warning.** The licence of the source was not found. These texts are made of texts of owner/reviews:plain@train"
-        in text
+        "> **Warning.** The licence of the source was not found. These texts are made of texts of "
+        "owner/reviews:plain@train" in text
     )
 
 

@@ -59,7 +59,7 @@ def client(server: OpenAIServer, **options: object) -> OpenAIEmbedder:
     return OpenAIEmbedder("m", **given)  # type: ignore[arg-type]
 
 
-def test_vectors_are_those_of_the_model_in_the_order_of_the_texts(server: OpenAIServer) -> None:
+def test_vectors_equal_those_of_the_model_in_order(server: OpenAIServer) -> None:
     embedder = client(server)
     np.testing.assert_allclose(embedder.embed(TEXTS), HASHING.embed(TEXTS), atol=1e-6)
     assert server.requests == 3
@@ -135,7 +135,8 @@ def test_a_service_that_keeps_failing_is_given_up(server: OpenAIServer) -> None:
         client(server, max_retries=2).embed(TEXTS[:5])
     address = server.url.removeprefix("http://").removesuffix("/v1")
     assert str(caught.value) == (
-        f"expected embeddings from {address}, found 3 failures in a row, the last: status 503 (refused on purpose, Bearer none); "
+        f"expected embeddings from {address}, found 3 failures in a row, the last: status 503 "
+        f"(refused on purpose, Bearer none); "
         "what is answered is kept where a store is used: run the same again to continue"
     )
     assert server.requests == 3
@@ -148,7 +149,8 @@ def test_a_service_that_keeps_failing_is_given_up(server: OpenAIServer) -> None:
         ("403", "found status 403 (refused on purpose, Bearer none); check that the account may use 'm'"),
         (
             "404",
-            "found no model 'm' there: status 404 (refused on purpose, Bearer none); check the name and --base-url",
+            "found no model 'm' there: status 404 (refused on purpose, Bearer none); check the name "
+            "and --base-url",
         ),
         (
             "400",
@@ -162,7 +164,10 @@ def test_a_service_that_keeps_failing_is_given_up(server: OpenAIServer) -> None:
             "429-insufficient_quota",
             "found that the account has no credit left: status 429 (refused on purpose, Bearer none)",
         ),
-        ("429-ages", "and the wish to be left alone for 86400 seconds; what is answered is kept"),
+        (
+            "429-ages",
+            "and a request to retry after 86400 seconds; the limit is 900; what is answered is kept",
+        ),
     ],
 )
 def test_a_refusal_ends_it_at_once(server: OpenAIServer, status: str, message: str) -> None:
@@ -273,11 +278,11 @@ class FakeTime:
 @pytest.mark.parametrize(("requests", "tokens"), [(5, None), (None, 1000), (7, 900), (None, None)])
 def test_no_minute_sees_more_than_the_caps(requests: int | None, tokens: int | None) -> None:
     clock, random = FakeTime(), np.random.default_rng(0)
-    pacer = RateLimiter(requests, tokens, clock)
+    rate_limiter = RateLimiter(requests, tokens, clock)
     sent = []
     for size in random.integers(1, 500, 60).tolist():
         clock.now += float(random.exponential(2))
-        pacer.wait(size, clock.sleep)
+        rate_limiter.wait(size, clock.sleep)
         sent.append((clock.now, size))
     for start, _ in sent:
         minute = [size for moment, size in sent if start <= moment < start + WINDOW]
@@ -289,9 +294,9 @@ def test_no_minute_sees_more_than_the_caps(requests: int | None, tokens: int | N
 
 def test_a_request_above_the_cap_takes_a_minute_of_its_own() -> None:
     clock = FakeTime()
-    pacer = RateLimiter(None, 100, clock)
+    rate_limiter = RateLimiter(None, 100, clock)
     for _ in range(3):
-        pacer.wait(1000, clock.sleep)
+        rate_limiter.wait(1000, clock.sleep)
     assert clock.now == 2 * WINDOW
 
 
@@ -306,7 +311,7 @@ def test_caps_are_those_of_openai_only_there(monkeypatch: pytest.MonkeyPatch) ->
 def test_caps_hold_back_the_embedder(server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeTime()
     embedder = client(server, requests_per_minute=1, concurrency=1)
-    embedder.service.pacer = RateLimiter(1, None, clock)
+    embedder.service.rate_limiter = RateLimiter(1, None, clock)
 
     class Paused(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
@@ -322,7 +327,7 @@ def test_caps_hold_back_the_embedder(server: OpenAIServer, monkeypatch: pytest.M
     assert clock.now == 2 * WINDOW
 
 
-def test_pauses_double_with_full_jitter_and_keep_to_what_the_service_asks() -> None:
+def test_backoff_doubles_with_jitter_and_respects_retry_after() -> None:
     drawn: list[tuple[float, float]] = []
 
     def highest(low: float, high: float) -> float:
@@ -429,16 +434,16 @@ def test_a_prompt_must_leave_room() -> None:
 # --- money
 
 
-def test_the_budget_stops_before_the_limit_and_a_larger_one_goes_on(
-    server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_the_budget_stops_a_run_and_a_larger_one_continues(server: OpenAIServer, tmp_path: Path) -> None:
     store = EmbeddingStore(tmp_path)
     first = client(server, price=1000, max_usd=0.3)  # 20 texts have 140 tokens
     with pytest.raises(BudgetError) as caught:
         embed_with_store(first, TEXTS, store=store)
     assert str(caught.value) == (
-        "expected to stay within the budget of $0.3, stopped before a request of about $0.1400: $0.2800 is spent; "
-        "what is answered is kept where a store is used; raise --budget-usd (max_usd) and run the same again to continue"
+        "expected to stay within the budget of $0.3, stopped before a request of about $0.1400: "
+        "$0.2800 is spent; "
+        "what is answered is kept where a store is used; raise --budget-usd (max_usd) and run the "
+        "same again to continue"
     )
     assert first.spent_usd == pytest.approx(0.28)
     assert len(store.table(first.fingerprint())) == len(server.paid) == 40
@@ -463,9 +468,7 @@ def test_a_budget_of_nothing_sends_nothing(server: OpenAIServer) -> None:
     assert server.requests == 0
 
 
-def test_prices_come_from_the_option_the_users_file_or_the_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prices_come_from_option_user_file_or_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def price(model: str, **options: float) -> float | None:
         return OpenAIEmbedder(model, base_url="http://localhost/v1", **options).resolved_price.usd_per_million  # type: ignore[arg-type]
 
@@ -505,9 +508,7 @@ def test_a_file_of_prices_that_cannot_be_used(
         OpenAIEmbedder().resolved_price  # noqa: B018
 
 
-def test_the_manifest_holds_what_was_spent_and_a_second_run_spends_nothing(
-    server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_the_manifest_records_cost_and_a_rerun_is_free(server: OpenAIServer, tmp_path: Path) -> None:
     labels = ["a", "b"] * 30
     for spends in (True, False):
         embedder = client(server)
@@ -667,7 +668,7 @@ embed_with_store(embedder, [f"text number {row} of some words" for row in range(
 """
 
 
-def test_a_killed_run_goes_on_without_paying_twice_for_what_was_stored(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_without_paying_twice(tmp_path: Path) -> None:
     texts = [f"text number {row} of some words" for row in range(400)]
     with OpenAIServer(HASHING, rate=0.1, seed=3, pause=0.03) as server:
         running = subprocess.Popen([sys.executable, "-c", CLIENT, server.url, str(tmp_path)])

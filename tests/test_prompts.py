@@ -37,7 +37,7 @@ def test_families(model: str, family: str, without: str, instructed: str) -> Non
     assert prefix_for(model, "sentiment") == instructed
 
 
-def test_a_model_without_instructions_sees_the_users_words_as_they_are() -> None:
+def test_a_model_without_instructions_sees_the_raw_prompt() -> None:
     assert prefix_for("all-MiniLM-L6-v2", "What is felt here? ") == "What is felt here? "
     assert prefix_for("Qwen/Qwen3-Embedding-8B", "Name the genre: ") == "Instruct: Name the genre\nQuery:"
 

@@ -23,6 +23,7 @@ from dallme.cli.main import _status
 from dallme.cli.options import make_protocol
 from dallme.data import LabelledTexts
 from dallme.dataset.tables import comparison_cells, comparison_table, star_note
+from dallme.embedders.cache import CachedEmbedder
 from dallme.errors import InputError, MissingDependencyError, UnknownNameError
 from dallme.evaluation.compare import Comparison, MethodResult, check_methods, compare
 from dallme.evaluation.evaluate import Score, check_classifiers, evaluate, make_classifiers, score
@@ -218,7 +219,7 @@ def test_what_an_unknown_embedder_gives_is_not_kept(tmp_path: Path) -> None:
             return np.array([[len(text), 1.0] for text in texts])
 
     def probe(embedder: Any) -> Classifier:
-        return make_classifiers(["elr"], Distiller(per_class=1, embedder=embedder))["embedding-lr"]
+        return make_classifiers(["elr"], CachedEmbedder(embedder))["embedding-lr"]
 
     assert result_key(probe(Encoder()), rows(4), rows(4), 0) is None
     known = result_key(probe("hashing"), rows(4), rows(4), 0)
@@ -353,7 +354,9 @@ def test_texts_of_a_candidate_that_are_tested_on_are_counted() -> None:
     found = compare(
         distiller, run, test, [], {"spy": Plain()}, candidates={"theirs": theirs, "clean": [rows(4, "b")]}
     )
-    assert found.notes == ("2 of 8 texts of candidate 'theirs' are in the test set: its accuracy is inflated",)
+    assert found.notes == (
+        "2 of 8 texts of candidate 'theirs' are in the test set: its accuracy is inflated",
+    )
 
 
 def test_the_steps_on_the_full_data_can_be_capped() -> None:
@@ -582,7 +585,7 @@ def test_the_table_marks_what_is_better_than_random() -> None:
         "0.820 ± 0.020*",
         "0.900",
     ]
-    note = "* better than random at p < .05 (one-sided t-test, Holm's correction over the table)"
+    note = "* better than random at p < 0.05 (one-sided t-test, Holm's correction over the table)"
     assert star_note(table) == note
     assert comparison_table(table).endswith(f"|\n\n\\{note}\n")
     bare = Comparison((row("x", 0.8, 0.82, 0.84),), 100).as_dict()

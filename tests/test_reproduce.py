@@ -1,4 +1,4 @@
-"""`dallme reproduce`: every experiment in both editions at toy size, with a server and tiny models in the place of the Hub."""
+"""`dallme reproduce`: each experiment in both profiles at toy size, with a server and tiny models."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 from dallme.cli.main import app
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError
-from dallme.experiments.kinds import run_cell
+from dallme.experiments.kinds import compute
 from dallme.experiments.page import write_results
-from dallme.experiments.plan import plan_experiment, trainings
+from dallme.experiments.plan import count_trainings, plan_experiment
 from dallme.experiments.rows import RowFile
 from dallme.experiments.running import run_experiment
-from dallme.experiments.runs import make_cells
+from dallme.experiments.runs import make_runs
 from dallme.experiments.spec import experiment_names, load_experiment, parse_experiment
 from dallme.experiments.workspace import Workspace
 from openai_server import OpenAIServer
@@ -34,7 +34,7 @@ place = "nowhere"
 kind = "accuracy"
 rows = ["method"]
 columns = ["classifier"]
-[editions.offline]
+[profiles.offline]
 differs = []
 data.toy = { train = "imdb/train.csv", test = "imdb/test.csv" }
 per_class = [2]
@@ -62,7 +62,7 @@ def write_rows(path: Path, texts: Any, labels: Any, columns: tuple[str, str] = (
 
 @pytest.fixture(scope="module")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Toy data sets and ready sets, tiny models of each kind, word vectors, and a server of embeddings."""
+    """Toy data sets and published sets, tiny models of each kind, and word vectors."""
     folder = tmp_path_factory.mktemp("toys")
     for name in DATA_SETS:
         write_rows(folder / name / "train.csv", TEXTS, LABELS)
@@ -73,28 +73,28 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         )
     words = sorted({word for text in [*TEXTS, *TEST] for word in text.split()})
     (folder / "words.txt").write_text(
-        "".join(f"{word} {place} 0.5 {-place}\n" for place, word in enumerate(words))
+        "".join(f"{word} {index} 0.5 {-index}\n" for index, word in enumerate(words))
     )
     kinds = {kind: save_tiny_model(kind, folder / kind) for kind in ("transformer", "text-to-text")}
     return {"folder": folder, "text-cnn": str(folder / "words.txt"), **kinds}
 
 
-def at_hand(name: str, edition: str) -> list[str]:
-    """What puts toy data in the place of an edition's."""
+def toy_data(name: str, profile: str) -> list[str]:
+    """Returns overrides that replace the data sets of a profile by toy data."""
     return [
         f"data.{each}.{part}={each}/{part}.csv"
-        for each in load_experiment(name).edition(edition).data
+        for each in load_experiment(name).profile(profile).data
         for part in ("train", "test")
     ]
 
 
-def shrink(name: str, edition: str, toys: dict[str, Any]) -> list[str]:
-    """What makes an experiment small; nothing but sizes, models and places is changed."""
+def shrink(name: str, profile: str, toys: dict[str, Any]) -> list[str]:
+    """Returns overrides that make an experiment small; they change sizes, models and paths only."""
     experiment = load_experiment(name)
-    grids = experiment.edition(edition).grid
+    grids = experiment.profile(profile).grid
     kind = {"table1": "text-cnn", "table4": "transformer", "dpc": "transformer"}.get(name.partition("-")[0])
-    kind = kind or ("text-to-text" if edition == "paper" else None)
-    embedder = "openai:hashing" if edition == "paper" else "hashing"
+    kind = kind or ("text-to-text" if profile == "paper" else None)
+    embedder = "openai:hashing" if profile == "paper" else "hashing"
     found = [
         "test_rows=16",
         "sets=1",
@@ -105,7 +105,7 @@ def shrink(name: str, edition: str, toys: dict[str, Any]) -> list[str]:
         "max_tokens=16",
     ]
     found += ["training.steps=2", "training.learning_rate=0.01"]
-    found += at_hand(name, edition)
+    found += toy_data(name, profile)
     if any("vec2text" in grid.method for grid in grids):
         found += ["inverter_steps=[1, 2]" if experiment.kind == "inverter" else "inverter_steps=[2]"]
         found += ["decoder_options.steps=1", "decoder_options.beam=1", "decoder_options.self_test=false"]
@@ -121,28 +121,28 @@ def shrink(name: str, edition: str, toys: dict[str, Any]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("edition", ["offline", "paper"])
+@pytest.mark.parametrize("profile", ["offline", "paper"])
 @pytest.mark.parametrize("name", experiment_names())
-def test_an_edition_runs_from_end_to_end(
-    name: str, edition: str, toys: dict[str, Any], tmp_path: Path
+def test_a_profile_runs_from_end_to_end(
+    name: str, profile: str, toys: dict[str, Any], tmp_path: Path
 ) -> None:
-    experiment = load_experiment(name, shrink(name, edition, toys))
-    chosen = experiment.edition(edition)
+    experiment = load_experiment(name, shrink(name, profile, toys))
+    chosen = experiment.profile(profile)
     methods = {method for grid in chosen.grid for method in grid.method} - {"eda"}  # which needs WordNet
     only = [f"method={','.join(sorted(methods))}"] if methods else []
     with OpenAIServer(HashingEmbedder()) as server:
         services = {"base_url": server.url} if experiment.kind != "cost" else {}
         workspace = Workspace(chosen, tmp_path / "results", toys["folder"], tmp_path / "store", services)
-        outcome = run_experiment(experiment, edition, tmp_path / "results", workspace, only=only)
+        outcome = run_experiment(experiment, profile, tmp_path / "results", workspace, only=only)
         asked = server.requests
     assert [message for _, message in outcome.failures] == []
-    assert len(outcome.computed) == len({json.dumps(cell.config(), sort_keys=True) for cell in outcome.cells})
-    assert (asked > 0) == (edition == "paper" and experiment.kind != "cost")
+    assert len(outcome.computed) == len({json.dumps(run.config(), sort_keys=True) for run in outcome.runs})
+    assert (asked > 0) == (profile == "paper" and experiment.kind != "cost")
     rows = RowFile(tmp_path / "results" / "rows.jsonl").load()
     for row in rows:
         for measure in set(experiment.measures) - {"recovered"}:  # which the table adds
             assert row.result[measure] is not None, (row.config, measure)
-    write_results(experiment, edition, rows, tmp_path / "results")
+    write_results(experiment, profile, rows, tmp_path / "results")
     page = (tmp_path / "results" / "page.md").read_text()
     assert experiment.title in page
     assert all(sentence in page for sentence in chosen.differs)
@@ -151,11 +151,11 @@ def test_an_edition_runs_from_end_to_end(
 def toy_workspace(toys: dict[str, Any], tmp_path: Path, *changes: str) -> tuple[Any, Workspace]:
     experiment = parse_experiment(TOY, "toy", changes)
     return experiment, Workspace(
-        experiment.edition("offline"), tmp_path / "toy", toys["folder"], tmp_path / "store"
+        experiment.profile("offline"), tmp_path / "toy", toys["folder"], tmp_path / "store"
     )
 
 
-def test_a_cell_says_what_compare_says(toys: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_agrees_with_compare(toys: dict[str, Any], tmp_path: Path) -> None:
     from dallme import Distiller
     from dallme.evaluation.compare import compare
     from dallme.evaluation.evaluate import make_classifiers
@@ -163,42 +163,42 @@ def test_a_cell_says_what_compare_says(toys: dict[str, Any], tmp_path: Path) -> 
     from dallme.readers import read
 
     experiment, workspace = toy_workspace(toys, tmp_path)
-    cells = make_cells(experiment, experiment.edition("offline"))
+    runs = make_runs(experiment, experiment.profile("offline"))
     source = read(toys["folder"] / "imdb" / "train.csv")
     test = read(toys["folder"] / "imdb" / "test.csv", like=source)
     distiller = Distiller(per_class=2, embedder="hashing")
     judges = make_classifiers(["naive-bayes"])
     table = compare(distiller, distiller.run(source), test, ["random", "nearest"], judges, protocol=DEFAULT)
-    for cell, row in zip(cells, table.methods, strict=True):
-        found = run_cell(cell, workspace)
+    for run, row in zip(runs, table.methods, strict=True):
+        found = compute(run, workspace)
         assert found["accuracies"] == list(row.scores[0].accuracies)
         assert (found["texts"], found["runs"]) == (4, row.draws)
     assert -1 <= found["prototype_cosine"] <= 1
 
 
-def test_what_a_cell_reads_is_in_its_key(toys: dict[str, Any], tmp_path: Path) -> None:
+def test_the_key_hashes_the_inputs(toys: dict[str, Any], tmp_path: Path) -> None:
     experiment, workspace = toy_workspace(toys, tmp_path)
-    cell = make_cells(experiment, experiment.edition("offline"))[0]
-    fewer = replace(cell, grid=replace(cell.grid, train_rows=20))
-    assert workspace.inputs(cell)["source"] != workspace.inputs(fewer)["source"]
-    assert workspace.inputs(cell)["test"] == workspace.inputs(fewer)["test"]
-    keys = {each.key(workspace.inputs(each)) for each in (cell, fewer)}
+    run = make_runs(experiment, experiment.profile("offline"))[0]
+    fewer = replace(run, grid=replace(run.grid, train_rows=20))
+    assert workspace.inputs(run)["source"] != workspace.inputs(fewer)["source"]
+    assert workspace.inputs(run)["test"] == workspace.inputs(fewer)["test"]
+    keys = {each.key(workspace.inputs(each)) for each in (run, fewer)}
     assert len(keys) == 2
-    other = {**workspace.inputs(cell), "test": "0"}
-    assert cell.key(other) not in keys
-    assert cell.key(workspace.inputs(cell)) in keys
+    other = {**workspace.inputs(run), "test": "0"}
+    assert run.key(other) not in keys
+    assert run.key(workspace.inputs(run)) in keys
 
 
-def test_a_data_set_that_is_not_there_says_where_to_put_it(toys: dict[str, Any], tmp_path: Path) -> None:
+def test_a_missing_data_set_names_the_option(toys: dict[str, Any], tmp_path: Path) -> None:
     experiment, workspace = toy_workspace(toys, tmp_path, "data.toy.train=imdb/none.csv")
-    cell = make_cells(experiment, experiment.edition("offline"))[0]
+    run = make_runs(experiment, experiment.profile("offline"))[0]
     with pytest.raises(
         InputError,
         match=r"expected the data set 'imdb/none.csv', found none in .*; name the folder .* --data",
     ):
-        workspace.texts(cell)
+        workspace.texts(run)
     with pytest.raises(InputError, match="and no folder of data is given"):
-        replace(workspace, data=None).texts(cell)
+        replace(workspace, data=None).texts(run)
 
 
 def test_a_plan_counts_the_trainings_that_a_run_makes(
@@ -214,20 +214,20 @@ def test_a_plan_counts_the_trainings_that_a_run_makes(
     experiment, workspace = toy_workspace(
         toys, tmp_path, "sets=3", 'method=["random", "nearest", "full", "herding"]'
     )
-    cells = make_cells(experiment, experiment.edition("offline"))
-    plan = plan_experiment(cells, [], workspace)
+    runs = make_runs(experiment, experiment.profile("offline"))
+    plan = plan_experiment(runs, [], workspace)
     outcome = run_experiment(experiment, "offline", tmp_path / "results", workspace)
     assert [message for _, message in outcome.failures] == []
-    assert sum(trainings(cell) for cell in cells) == plan.cells[0].trainings == len(made) == 3 + 3 + 1 + 1
-    after = plan_experiment(cells, RowFile(tmp_path / "results" / "rows.jsonl").load(), workspace)
-    assert (after.cells[0].done, after.cells[0].trainings) == (4, 0)
+    assert sum(count_trainings(run) for run in runs) == plan.runs[0].trainings == len(made) == 3 + 3 + 1 + 1
+    after = plan_experiment(runs, RowFile(tmp_path / "results" / "rows.jsonl").load(), workspace)
+    assert (after.runs[0].done, after.runs[0].trainings) == (4, 0)
 
 
 @pytest.mark.parametrize("name", experiment_names())
-def test_the_plan_of_every_paper_edition(name: str, toys: dict[str, Any]) -> None:
-    """The models are not at hand, and there is no key; it says all the same what it would take."""
-    command = ["reproduce", name, "--edition", "paper", "--plan", "--json", "--data", str(toys["folder"])]
-    found = CliRunner().invoke(app, [*command, *(f"--set={each}" for each in at_hand(name, "paper"))])
+def test_the_plan_of_every_paper_profile(name: str, toys: dict[str, Any]) -> None:
+    """A plan needs neither the models nor a key."""
+    command = ["reproduce", name, "--profile", "paper", "--plan", "--json", "--data", str(toys["folder"])]
+    found = CliRunner().invoke(app, [*command, *(f"--set={each}" for each in toy_data(name, "paper"))])
     assert found.exit_code == 0, found.output
     plan = json.loads(found.stdout)["experiments"][0]["plan"]
     assert sum(group["cells"] for group in plan["cells"]) > 0
@@ -237,13 +237,13 @@ def test_the_plan_of_every_paper_edition(name: str, toys: dict[str, Any]) -> Non
         assert 0 < prices["text-embedding-ada-002"] < prices["text-embedding-3-large"]
 
 
-def test_a_plan_says_whose_price_is_not_known(toys: dict[str, Any], tmp_path: Path) -> None:
+def test_a_plan_notes_unknown_prices(toys: dict[str, Any], tmp_path: Path) -> None:
     changes = ['embedder=["openai:text-embedding-3-large"]', "data.toy.train=none.csv"]
     experiment, workspace = toy_workspace(toys, tmp_path, *changes)
-    plan = plan_experiment(make_cells(experiment, experiment.edition("offline")), [], workspace)
+    plan = plan_experiment(make_runs(experiment, experiment.profile("offline")), [], workspace)
     assert plan.vectors[0].price_usd is None
     assert (
-        "price of embedding toy with openai:text-embedding-3-large is not known: expected the data set"
+        "price of embedding toy with openai:text-embedding-3-large is unknown: expected the data set"
         in plan.notes[0]
     )
 
@@ -261,7 +261,7 @@ def test_the_verb_runs_shows_and_resumes(toys: dict[str, Any], tmp_path: Path) -
     command = ["reproduce", str(tmp_path / "toy.toml"), *folders]
     found = CliRunner().invoke(app, [*command, "--page", str(tmp_path / "page.md")])
     assert found.exit_code == 0, found.output
-    assert "toy: 2 cells computed, 0 found" in found.stdout
+    assert "toy: 2 runs computed, 0 stored before" in found.stdout
     assert {"rows.jsonl", "table.md", "table.html", "page.md"} <= {
         path.name for path in (tmp_path / "out/offline/toy").iterdir()
     }
@@ -271,7 +271,34 @@ def test_the_verb_runs_shows_and_resumes(toys: dict[str, Any], tmp_path: Path) -
     assert changed["experiments"][0]["computed"] == 2
 
 
-def test_failing_cells_are_told_of_at_the_end(toys: dict[str, Any], tmp_path: Path) -> None:
+def test_the_old_spelling_of_profile_is_noted(toys: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "toy.toml").write_text(TOY.replace("profiles", "editions"))
+    command = ["reproduce", str(tmp_path / "toy.toml"), "--plan", "--json", "--data", str(toys["folder"])]
+    found = CliRunner().invoke(app, [*command, "--edition", "offline"])
+    assert found.exit_code == 0, found.output
+    assert "note: --edition is deprecated; write --profile" in found.stderr
+    assert "note: toy: the key 'editions' is deprecated; write 'profiles'" in found.stderr
+    assert json.loads(found.stdout)["edition"] == "offline"
+    assert "edition" not in CliRunner().invoke(app, command).stderr.replace("'editions'", "")
+
+
+def test_pages_are_written_from_rows_alone(toys: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "toy.toml").write_text(TOY)
+    command = ["reproduce", str(tmp_path / "toy.toml"), "--output", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, [*command, "--rows-only"]).exit_code == 0
+    assert not (tmp_path / "out").exists()
+    stored = ["--data", str(toys["folder"]), "--store", str(tmp_path / "store")]
+    assert CliRunner().invoke(app, [*command, *stored, "--only", "method=random"]).exit_code == 0
+    table = tmp_path / "out/offline/toy/table.md"
+    before = table.read_text()
+    table.unlink()
+    found = CliRunner().invoke(app, [*command, "--rows-only", "--json"])  # without the data
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["experiments"][0]["rows"] == 1
+    assert table.read_text() == before
+
+
+def test_failed_runs_are_reported_at_the_end(toys: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "toy.toml").write_text(TOY)
     folders = [
         "--data",
@@ -284,11 +311,11 @@ def test_failing_cells_are_told_of_at_the_end(toys: dict[str, Any], tmp_path: Pa
     command = ["reproduce", str(tmp_path / "toy.toml"), *folders, "--set", 'method=["lora", "random"]']
     found = CliRunner().invoke(app, command)
     assert found.exit_code != 0
-    assert "toy: 1 cells computed" in found.stdout
+    assert "toy: 1 runs computed" in found.stdout
     assert (
         "failed: data toy, per_class 2, embedder hashing, condenser k-centroid, method lora" in found.stderr
     )
-    assert "1 cells failed" in str(found.exception)
+    assert "1 runs failed" in str(found.exception)
 
 
 def test_experiments_are_listed() -> None:

@@ -1,4 +1,4 @@
-"""The engines: a run on the nodes of a Ray cluster gives the bytes of a local one, whatever dies or joins meanwhile."""
+"""Engines: a run on a Ray cluster gives the bytes of a local run, whatever dies or joins meanwhile."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def make_texts(rows: int) -> tuple[list[str], list[str]]:
 
 TEXTS, LABELS = make_texts(1400)
 
-#: Ray's settings that tests of it want, unless one has others: it reports to nobody, and listens on this machine alone.
+#: Settings of Ray for tests: no usage reports, and no port beyond this machine.
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 #: A node of the tests' cluster.
@@ -110,11 +110,13 @@ class Travelling:
             "ray.cloudpickle", reason="no Ray to pack with; pip install 'dallme[ray]'"
         )
 
-        def travel(thing: Any) -> Any:
+        def through_pickle(thing: Any) -> Any:
             return cloudpickle.loads(cloudpickle.dumps(thing))
 
-        there = travel(work)
-        yield from reversed([(place, travel(there(travel(piece)))) for place, piece in enumerate(pieces)])
+        there = through_pickle(work)
+        yield from reversed(
+            [(place, through_pickle(there(through_pickle(piece)))) for place, piece in enumerate(pieces)]
+        )
 
     def close(self) -> None:
         pass
@@ -194,7 +196,7 @@ def test_a_cluster_that_is_not_there() -> None:
         list(RayEngine("127.0.0.1:1").map(str, range(2)))
 
 
-def test_a_cluster_of_its_own_is_for_this_machine_and_a_users_settings_stay(
+def test_a_private_cluster_is_local_and_keeps_user_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ray = pytest.importorskip("ray", reason="no Ray to look at the settings of; pip install 'dallme[ray]'")
@@ -220,7 +222,7 @@ def test_nothing_of_ray_is_loaded_before_it_is_asked_for() -> None:
     )
 
 
-def test_an_embedder_travels_without_its_weights() -> None:
+def test_an_embedder_through_pickles_without_its_weights() -> None:
     import copy
 
     embedder = GloVeEmbedder()
@@ -247,7 +249,7 @@ def test_an_error_crosses_to_another_process_whole(error: DallmeError) -> None:
 @pytest.mark.parametrize(
     ("decoder", "condenser"), [("extractive", "gmm"), ("nearest", "medoid"), ("teaching", "random")]
 )
-def test_all_that_is_sent_is_fit_to_travel(tmp_path: Path, decoder: str, condenser: str) -> None:
+def test_all_that_is_sent_is_fit_to_through_pickle(tmp_path: Path, decoder: str, condenser: str) -> None:
     options = {"decoder": decoder, "condenser": condenser}
     assert distilled(tmp_path, Travelling(), **options) == distilled(tmp_path, "local", **options)
 
@@ -263,7 +265,7 @@ def test_an_inverter_decodes_elsewhere_what_it_decodes_here(monkeypatch: pytest.
 
 
 def test_a_service_is_asked_from_one_process_alone() -> None:
-    assert not OpenAIEmbedder.travels
+    assert not OpenAIEmbedder.picklable
     with pytest.raises(
         ServiceError, match="OPENAI_API_KEY|could not be reached|refused"
     ):  # here: nothing was sent elsewhere
@@ -293,7 +295,7 @@ def test_a_set_is_the_same_on_two_nodes(cluster: Any, tmp_path: Path) -> None:
     assert distilled(tmp_path, "ray") == distilled(tmp_path, "local")
 
 
-def test_the_store_is_filled_by_the_workers_and_is_that_of_a_local_run(cluster: Any, tmp_path: Path) -> None:
+def test_workers_fill_the_same_store_as_a_local_run(cluster: Any, tmp_path: Path) -> None:
     embedder = HashingEmbedder()
     made = embed_with_store(
         embedder, TEXTS, store=EmbeddingStore(tmp_path / "a"), engine=RayEngine(), chunk=100
@@ -339,7 +341,7 @@ def test_the_command_line_joins_a_cluster(cluster: Any, tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
-def test_a_worker_that_is_killed_and_a_node_that_joins_change_nothing(cluster: Any, tmp_path: Path) -> None:
+def test_a_killed_worker_and_a_new_node_change_nothing(cluster: Any, tmp_path: Path) -> None:
     encoder = SlowEmbedder(str(tmp_path / "log"))
     disturbance = Disturbance(cluster, encoder)
     made = embed_with_store(
@@ -361,7 +363,7 @@ def die(piece: int) -> int:
 
 def test_work_that_kills_every_worker_is_given_up(cluster: Any) -> None:
     with pytest.raises(
-        ServiceError, match="found one whose worker died 4 times: .*; a worker may want more memory"
+        ServiceError, match="found one chunk whose worker died 4 times: .*; a worker may need more memory"
     ):
         list(RayEngine().map(die, range(4)))
 
@@ -383,7 +385,7 @@ def test_what_the_work_has_to_say_arrives(cluster: Any) -> None:
         embed_with_store(GloVeEmbedder(), texts, engine=RayEngine(), chunk=10)
 
 
-def test_what_cannot_travel_is_named(cluster: Any) -> None:
+def test_what_cannot_be_pickled_is_named(cluster: Any) -> None:
     lock = threading.Lock()
     with pytest.raises(
         InputError, match="expected parts that can be sent to the workers of a Ray .*, found function: .*lock"

@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import load_file
 
 from dallme.decoders.vec2text.model import InverterConfig
-from dallme.decoders.vec2text.stages import Processes
+from dallme.decoders.vec2text.stages import ProcessGroup
 from dallme.errors import InputError
 
 pytest.importorskip(
@@ -45,20 +45,20 @@ train("plain")
 if len(sys.argv) > 2:
     class Killed(Exception):
         pass
-    step = stages.Stages._step
+    step = stages.Trainer._step
     def kill(at):
         def dying(self, model, batch, optimizer, parameters, state, share):
             if (state.stage, state.step) == at:
                 raise Killed
             return step(self, model, batch, optimizer, parameters, state, share)
-        stages.Stages._step = dying
+        stages.Trainer._step = dying
         try:
             train("resumed", resume=True)
         except Killed:
             print("killed", at)
     kill((1, 5))
     kill((2, 3))
-    stages.Stages._step = step
+    stages.Trainer._step = step
     train("resumed", resume=True)
     try:
         train("resumed")
@@ -86,9 +86,9 @@ def start(folder: Path, rank: int, count: int, port: int, *arguments: str) -> su
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The folders of one process and of two."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("one", "two")}
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     running = [start(folders["two"], rank, 2, port, "resume") for rank in (0, 1)] + [
         start(folders["one"], 0, 1, port)
     ]
@@ -132,7 +132,7 @@ class Second:
 def test_a_process_takes_its_rows_and_counts_their_tokens(rows: int, expected: float) -> None:
     mask = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 1, 1], [1, 1, 0]])[:rows]
     batch = {"target": torch.arange(rows)[:, None], "text_mask": mask}
-    part, counts = Processes(Second(), torch.device("cpu")).part_of(batch)
+    part, counts = ProcessGroup(Second(), torch.device("cpu")).part_of(batch)
     assert part["target"].tolist() == ([[1]] if rows > 1 else [[0]])
     assert counts == pytest.approx(expected)
 
@@ -143,9 +143,9 @@ def refuse() -> None:
 
 def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    file_lock = Processes.join("cpu")
+    group = ProcessGroup.join("cpu")
     batch = {"target": torch.zeros(2, 1)}
-    assert file_lock.part_of(batch) == (batch, 1.0)
-    assert (file_lock.count, file_lock.first, file_lock.shared(lambda: "made")) == (1, True, "made")
+    assert group.part_of(batch) == (batch, 1.0)
+    assert (group.count, group.first, group.shared(lambda: "made")) == (1, True, "made")
     with pytest.raises(InputError, match="expected a folder"):
-        file_lock.shared(refuse)
+        group.shared(refuse)

@@ -54,9 +54,7 @@ def test_a_text_is_read_up_to_the_limit(embedder: StaticEmbedder) -> None:
     ]  # all of them, unknown ones as well
 
 
-def test_special_tokens_are_not_counted_as_the_model_does_not_see_them(
-    static_folder: Path, tmp_path: Path
-) -> None:
+def test_special_tokens_are_not_counted(static_folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(static_folder, tmp_path / "special")
     tokenizer = Tokenizer.from_file(str(copy / "tokenizer.json"))
     tokenizer.post_processor = TemplateProcessing(
@@ -138,7 +136,8 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingDependencyError) as caught:
         resolve("model2vec:anything")
     assert str(caught.value) == (
-        "embedder 'model2vec' needs the package 'model2vec', which is not installed; run: pip install 'dallme[model2vec]'"
+        "embedder 'model2vec' needs the package 'model2vec', which is not installed; run: pip "
+        "install 'dallme[model2vec]'"
     )
 
 

@@ -129,7 +129,7 @@ def test_reading_what_is_not_there_is_an_error(tmp_path):
         table.read(all_keys([0, 1]))
 
 
-def test_the_fingerprint_is_written_beside_the_shards_and_keeps_tables_apart(tmp_path):
+def test_each_fingerprint_has_its_own_described_table(tmp_path):
     filled(tmp_path, batches=1)
     description = json.loads((tmp_path / FINGERPRINT.digest / "fingerprint.json").read_text())
     assert description["model"] == "fake"
@@ -270,7 +270,7 @@ def test_a_store_for_another_dimension_is_damaged(tmp_path):
 
 @contextmanager
 def largest_file(size):
-    """The system refuses to write more than `size` bytes to a file, in the midst of a write, as on a full disk."""
+    """Limits files to `size` bytes: a write fails in the middle, as on a full disk."""
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
     try:
@@ -316,7 +316,7 @@ def test_a_file_in_the_place_of_the_folder_is_a_clear_error(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
-def test_temporary_files_of_killed_processes_are_cleared_and_those_of_running_ones_kept(tmp_path):
+def test_only_temporary_files_of_killed_processes_are_removed(tmp_path):
     import fcntl
 
     table = filled(tmp_path, batches=1)
@@ -402,7 +402,7 @@ def test_a_table_opened_before_a_compaction_reads_on(tmp_path):
     assert early.notes == []
 
 
-def test_a_compaction_killed_before_it_removed_the_old_shards_does_no_harm(tmp_path, monkeypatch):
+def test_compaction_killed_before_the_removal_is_harmless(tmp_path, monkeypatch):
     table = filled(tmp_path)
     unlink = Path.unlink
 
@@ -423,10 +423,10 @@ def test_a_compaction_killed_before_it_removed_the_old_shards_does_no_harm(tmp_p
     assert np.array_equal(table.read(all_keys(range(3))), vectors_of(all_keys(range(3))))
 
 
-def test_compaction_makes_shards_of_the_size_wanted_and_leaves_large_ones(tmp_path, monkeypatch):
+def test_compaction_makes_shards_of_the_right_size(tmp_path, monkeypatch):
     table = filled(tmp_path, batches=9)
     size = shards(tmp_path)[0].stat().st_size
-    monkeypatch.setattr("dallme.embedders.cache.store.COMPACT_BYTES", int(2.5 * size))
+    monkeypatch.setattr("dallme.embedders.cache.table.COMPACT_BYTES", int(2.5 * size))
     table.compact()
     assert len(shards(tmp_path)) == 3
     before = shards(tmp_path)
@@ -449,7 +449,7 @@ def test_compaction_sets_a_damaged_shard_aside(tmp_path):
 
 
 class Counting(Embedder):
-    """Vector of a text: its characters, its a's, and 1 plus the characters of the prompt; it keeps what it is given."""
+    """Vector of a text: its length, its a's, and 1 plus the length of the prompt; records its calls."""
 
     name = "counting"
 
@@ -498,7 +498,7 @@ TEXTS = [f"{'a' * (i % 5)} text {i}" for i in range(20)]
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_each_different_text_is_embedded_once_and_rows_keep_their_order(tmp_path, stored):
+def test_each_distinct_text_is_embedded_once_in_row_order(tmp_path, stored):
     embedder, progress = Counting(), Recorder()
     store = EmbeddingStore(tmp_path) if stored else None
     vectors = embed_with_store(
@@ -512,7 +512,7 @@ def test_each_different_text_is_embedded_once_and_rows_keep_their_order(tmp_path
     assert bool(shards(tmp_path)) == stored
 
 
-def test_a_second_run_embeds_nothing_and_another_prompt_everything(tmp_path):
+def test_a_second_run_embeds_nothing_a_new_prompt_all(tmp_path):
     store, embedder, again, progress = EmbeddingStore(tmp_path), Batched(), Batched(), Recorder()
     first = embed_with_store(embedder, TEXTS, store=store, chunk=4)
     assert np.array_equal(

@@ -26,20 +26,18 @@ from transformers import (
 
 from dallme import registry
 from dallme.cli.main import _status
-from dallme.cli.options import configure_decoder
+from dallme.cli.settings import typed_options
 from dallme.data import DecodedText, Fingerprint, LabelledTexts, LabelledVectors, Prototypes
 from dallme.dataset import DistilledDataset
 from dallme.decoders.base import Context
-from dallme.decoders.vec2text import alignment, inverter
-from dallme.decoders.vec2text import correction as search
-from dallme.decoders.vec2text import generation as cache
-from dallme.decoders.vec2text import inverter as fit
+from dallme.decoders.vec2text import alignment, correction, generation, inverter
+from dallme.decoders.vec2text.alignment import self_test
 from dallme.decoders.vec2text.corpus import Corpus, pad
 from dallme.decoders.vec2text.correction import Candidate, trajectory
 from dallme.decoders.vec2text.decoder import Vec2TextDecoder
 from dallme.decoders.vec2text.evaluation import bleu, check_nearest, measure, token_f1
-from dallme.decoders.vec2text.generation import Draw
-from dallme.decoders.vec2text.inverter import Inverter, self_test
+from dallme.decoders.vec2text.generation import TokenSampler
+from dallme.decoders.vec2text.inverter import Inverter
 from dallme.decoders.vec2text.model import FILE, InverterConfig, InverterModel
 from dallme.decoders.vec2text.training import train_inverter
 from dallme.distiller import Distiller
@@ -151,7 +149,7 @@ def test_the_best_never_gets_worse_and_two_idle_steps_are_enough() -> None:
     for row in range(len(TARGETS)):
         texts = [state[row].text for state in states]
         last = max(step for step in range(31) if step == 0 or texts[step] != texts[step - 1])
-        assert states[-1][row].steps == last + search.PATIENCE
+        assert states[-1][row].steps == last + correction.PATIENCE
     assert any(before[0] != after[0] for before, after in pairwise(states))
 
 
@@ -167,12 +165,12 @@ def test_a_text_is_embedded_once_a_step_and_not_again_while_it_is_held() -> None
 
 
 def test_equal_texts_keep_the_one_that_was_held() -> None:
-    row = search._Row(np.ones(1), np.random.default_rng(0), held=[Candidate("first", 0.5, np.ones(1))])
-    row.hold([Candidate("second", 0.5, np.ones(1)), Candidate("worse", 0.4, np.ones(1))], beam=2)
-    assert [each.text for each in row.held] == ["first", "second"]
+    row = correction._Row(np.ones(1), np.random.default_rng(0), beam=[Candidate("first", 0.5, np.ones(1))])
+    row.add([Candidate("second", 0.5, np.ones(1)), Candidate("worse", 0.4, np.ones(1))], width=2)
+    assert [each.text for each in row.beam] == ["first", "second"]
     assert row.stale == 1
-    row.hold([Candidate("best", 0.6, np.ones(1))], beam=2)
-    assert [each.text for each in row.held] == ["best", "first"]
+    row.add([Candidate("best", 0.6, np.ones(1))], width=2)
+    assert [each.text for each in row.beam] == ["best", "first"]
     assert row.stale == 0
 
 
@@ -197,7 +195,7 @@ def test_a_row_without_any_text_is_blank() -> None:
             return [[""] for _ in targets]
 
     (*_, last) = trajectory(Silent(), TARGETS, steps=2, beam=1)
-    assert last[0] == search.Decoded("", 0.0, 0, ())
+    assert last[0] == correction.Decoded("", 0.0, 0, ())
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -297,7 +295,7 @@ def test_another_embedder_is_an_error() -> None:
 class EchoModel:
     """In place of the weights: writes the number of the target's largest entry, the current text's first token and a draw."""
 
-    device, eos_id, pad_id, bytes_a_token = torch.device("cpu"), 99, 98, 1
+    device, eos_id, pad_id, bytes_per_token = torch.device("cpu"), 99, 98, 1
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, int]] = []
@@ -362,19 +360,22 @@ def test_batches_are_of_like_size_and_a_large_model_gets_small_ones(monkeypatch:
     model = EchoModel()
     reader = Inverter(CONFIG, model, NumberTokenizer(), HASHING)  # type: ignore[arg-type]
     monkeypatch.setattr(inverter, "BATCH_TOKENS_ELSEWHERE", 4 * (128 + 24))
-    assert [len(rows) for rows in reader._batches(None, np.ones(9, dtype=np.int64))] == [3, 3, 3]
-    assert [rows.tolist() for rows in reader._batches(None, np.array([2, 2, 0, 1, 2]))] == [[0, 1], [3, 4]]
-    assert reader._batches(None, np.zeros(3, dtype=np.int64)) == []
+    assert [len(rows) for rows in reader.split_batches(None, np.ones(9, dtype=np.int64))] == [3, 3, 3]
+    assert [rows.tolist() for rows in reader.split_batches(None, np.array([2, 2, 0, 1, 2]))] == [
+        [0, 1],
+        [3, 4],
+    ]
+    assert reader.split_batches(None, np.zeros(3, dtype=np.int64)) == []
     monkeypatch.setattr(inverter, "BATCH_BYTES_ELSEWHERE", 10 * (128 + 24))
-    model.bytes_a_token = 10
-    assert [len(rows) for rows in reader._batches(None, np.ones(3, dtype=np.int64))] == [1, 1, 1]
-    assert _model("causal").bytes_a_token == 2 * 2 * 16 * 4
-    assert _model("seq2seq").bytes_a_token == 2 * 2 * 2 * 16 * 4
+    model.bytes_per_token = 10
+    assert [len(rows) for rows in reader.split_batches(None, np.ones(3, dtype=np.int64))] == [1, 1, 1]
+    assert _model("causal").bytes_per_token == 2 * 2 * 16 * 4
+    assert _model("seq2seq").bytes_per_token == 2 * 2 * 2 * 16 * 4
 
 
 def _draw(scores: Sequence[Sequence[float]], seeds: Sequence[Any], temperature: float = 1.0) -> list[int]:
-    draw = Draw.of(seeds, 1, temperature, torch.device("cpu"))
-    return draw.choose(torch.tensor(scores), torch.arange(len(seeds)), 0).tolist()
+    sampler = TokenSampler.from_seeds(seeds, 1, temperature, torch.device("cpu"))
+    return sampler.sample(torch.tensor(scores), torch.arange(len(seeds)), 0).tolist()
 
 
 def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
@@ -429,7 +430,7 @@ def _model(kind: str) -> InverterModel:
 
 @pytest.mark.parametrize("kind", ["causal", "seq2seq"])
 def test_the_likeliest_text_is_that_of_transformers(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "ROOM", 3)  # room is made several times
+    monkeypatch.setattr(generation, "ROOM", 3)  # room is made several times
     model = _model(kind)
     targets = torch.from_numpy(HASHING.embed(TEXTS[:20]))
     ids, mask = (torch.from_numpy(array) for array in pad([np.arange(1, 3 + row) for row in range(20)], 0))
@@ -440,24 +441,24 @@ def test_the_likeliest_text_is_that_of_transformers(kind: str, monkeypatch: pyte
             targets, *(given.get(name) for name in ("current", "current_ids", "current_mask"))
         )
         with torch.no_grad():
-            assert found.tolist() == model._search(prefix, reads, 12, 1).tolist()
+            assert found.tolist() == model.beam_search(prefix, reads, 12, 1).tolist()
         lengths = (found != 0).sum(dim=1).tolist()
         assert len(set(lengths)) > 2  # texts left the batch at several steps
 
 
 @pytest.mark.parametrize("kind", ["causal", "seq2seq"])
 def test_a_text_is_written_alike_alone_and_in_a_batch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "ROOM", 3)
+    monkeypatch.setattr(generation, "ROOM", 3)
     model = _model(kind)
     targets = torch.from_numpy(HASHING.embed(TEXTS[:8]))
     together = model.generate(targets, max_new_tokens=12, samples=3, seeds=list(range(8)))
     assert len({tuple(row) for row in together.tolist()}) > 8
     likeliest = model.generate(targets, max_new_tokens=12)
     for row in range(8):
-        file_lock = model.generate(targets[row : row + 1], max_new_tokens=12, samples=3, seeds=[row])
-        assert together[3 * row : 3 * row + 3, : file_lock.shape[1]].tolist() == file_lock.tolist()
-        assert not together[3 * row : 3 * row + 3, file_lock.shape[1] :].any()
-        assert likeliest[row, : file_lock.shape[1]].tolist() == file_lock[0, : likeliest.shape[1]].tolist()
+        single = model.generate(targets[row : row + 1], max_new_tokens=12, samples=3, seeds=[row])
+        assert together[3 * row : 3 * row + 3, : single.shape[1]].tolist() == single.tolist()
+        assert not together[3 * row : 3 * row + 3, single.shape[1] :].any()
+        assert likeliest[row, : single.shape[1]].tolist() == single[0, : likeliest.shape[1]].tolist()
     again = [row % 3 == 0 for row in range(8)]
     others = model.generate(targets, max_new_tokens=12, samples=3, seeds=list(range(8)), again=again)
     kept = [row for row in range(24) if row % 3 or not again[row // 3]]
@@ -465,17 +466,17 @@ def test_a_text_is_written_alike_alone_and_in_a_batch(kind: str, monkeypatch: py
 
 
 def test_a_cache_makes_room_for_words_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "ROOM", 4)
+    monkeypatch.setattr(generation, "ROOM", 4)
     plain, roomy = DynamicCache(), DynamicCache()
     words = torch.arange(40.0).reshape(2, 1, 10, 2)
     for each in (plain, roomy):
         each.update(words[:, :, :3], -words[:, :, :3], 0)
-    assert cache.preallocate_cache(roomy)
+    assert generation.preallocate_cache(roomy)
     sizes = []
     for word in range(3, 10):
         sizes.append(roomy.get_mask_sizes(1, 0)[0])
         assert (
-            cache.with_preallocated_cache(torch.ones(2, word + 1), roomy).tolist()
+            generation.extend_mask(torch.ones(2, word + 1), roomy).tolist()
             == [[1] * (word + 1) + [0] * (sizes[-1] - word - 1)] * 2
         )
         ours, theirs = (
@@ -493,7 +494,7 @@ def test_a_cache_makes_room_for_words_to_come(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("places", [[0, 4, 2], [4, 3], [0, 1], [1, 0, 2], [2, 2, 0, 1, 4, 3], [1]])
 def test_a_cache_goes_on_with_some_texts(places: list[int]) -> None:
     words = torch.arange(40.0).reshape(5, 1, 4, 2)
-    layer = cache.PreallocatedCache(words.clone(), -words)
+    layer = generation.PreallocatedCache(words.clone(), -words)
     layer.update(words[:, :, :1], -words[:, :, :1])
     layer.batch_select_indices(torch.tensor(places))
     keys, values = layer.update(words[places, :, :1], -words[places, :, :1])
@@ -505,7 +506,7 @@ def test_a_cache_goes_on_with_some_texts(places: list[int]) -> None:
 def test_a_cache_of_another_kind_is_left_alone() -> None:
     other = DynamicCache(config=MistralConfig(num_hidden_layers=2, sliding_window=4))
     layers = list(other.layers)
-    assert not cache.preallocate_cache(other)
+    assert not generation.preallocate_cache(other)
     assert other.layers == layers
 
 
@@ -647,33 +648,33 @@ def test_an_inverter_of_another_embedder_names_what_differs_and_what_fits(tmp_pa
     other = replace(CONFIG, fingerprint=replace(CONFIG.fingerprint, dimension=8, pooling="mean"))
     mine = _write_config(tmp_path / "mine", other)
     with pytest.raises(InputError) as caught:
-        fit.check_fit(other, mine, CONFIG.fingerprint)
+        inverter.check_fit(other, mine, CONFIG.fingerprint)
     start = (
         f"expected an inverter for the embedder of these vectors, found {str(mine)!r}, trained for 'hashing': "
         "dimension 8 against 256; pooling 'mean' against 'sum'; "
     )
     end = "; or map the vectors into its space with --align"
-    assert str(caught.value) == f"{start}train one for this embedder with: dallme train-inverter{end}"
+    assert str(caught.value) == f"{start}train one for it with: dallme train-inverter{end}"
     fitting = _write_config(tmp_path / "fitting", CONFIG)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / FILE).write_text("{")
     with pytest.raises(InputError) as caught:
-        fit.check_fit(other, mine, CONFIG.fingerprint)
+        inverter.check_fit(other, mine, CONFIG.fingerprint)
     assert str(caught.value) == f"{start}use vec2text:{fitting}{end}"
-    fit.check_fit(CONFIG, fitting, CONFIG.fingerprint)
+    inverter.check_fit(CONFIG, fitting, CONFIG.fingerprint)
 
 
 def test_no_inverter_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(fit, "SHIPPED", tmp_path / "none")
+    monkeypatch.setattr(inverter, "SHIPPED", tmp_path / "none")
     with pytest.raises(InputError) as caught:
-        fit.find_inverter("")
+        inverter.find_inverter("")
     assert str(caught.value) == (
         "expected the folder of an inverter, as in vec2text:FOLDER, found none named and none in this installation; "
         "train one with: dallme train-inverter"
     )
-    monkeypatch.setattr(fit, "SHIPPED", _write_config(tmp_path / "shipped", CONFIG))
-    assert fit.find_inverter("") == tmp_path / "shipped"
-    assert fit.find_inverter("mine") == Path("mine")
+    monkeypatch.setattr(inverter, "SHIPPED", _write_config(tmp_path / "shipped", CONFIG))
+    assert inverter.find_inverter("") == tmp_path / "shipped"
+    assert inverter.find_inverter("mine") == Path("mine")
 
 
 # The decoder
@@ -739,21 +740,21 @@ def test_the_contract_of_decoders(loaded: str) -> None:
     for start in ("nearest", "hypothesis"):
         decoder = Vec2TextDecoder(loaded, start=start)
         before = prototypes.vectors.copy()
-        decoded = decoder.decode(prototypes, context, seed=3)
+        decoded = decoder.decode(prototypes, context, seed=3).texts
         texts = [text.text for text in decoded]
         assert len(texts) == 6
         assert all(text.strip() for text in texts)
         assert (count_words(texts) <= 3).all()
         assert len(set(zip(texts, prototypes.labels.tolist(), strict=True))) == 6
         assert all(" ".join(text.sentences) == text.text for text in decoded)
-        assert decoded == decoder.decode(prototypes, context, seed=3)
+        assert decoded == decoder.decode(prototypes, context, seed=3).texts
         np.testing.assert_array_equal(before, prototypes.vectors)
 
 
 def test_prototypes_are_reached_from_hypotheses_and_no_row_is_named(loaded: str) -> None:
     context = _context()
     prototypes = _prototypes(context, [[0], [5]])
-    decoded = Vec2TextDecoder(loaded, start="hypothesis").decode(prototypes, context, seed=0)
+    decoded = Vec2TextDecoder(loaded, start="hypothesis").decode(prototypes, context, seed=0).texts
     assert [set(text.text.split()) for text in decoded] == [{"warm", "fun", "film"}, {"dull", "sad", "play"}]
     assert [text.rows for text in decoded] == [(), ()]
     assert [text.label_agrees for text in decoded] == [True, True]
@@ -771,13 +772,13 @@ def test_prototypes_are_reached_from_hypotheses_and_no_row_is_named(loaded: str)
 def test_a_real_text_that_nothing_beats_is_the_result_with_its_row(loaded: str) -> None:
     context = _context()
     prototypes = _prototypes(context, [[0], [9], [5, 7]])
-    decoded = Vec2TextDecoder(loaded, start="nearest").decode(prototypes, context, seed=0)
+    decoded = Vec2TextDecoder(loaded, start="nearest").decode(prototypes, context, seed=0).texts
     assert decoded[0] == DecodedText(GOOD[0], (GOOD[0],), (0,), label_agrees=True)
     assert decoded[1] == DecodedText(BAD[4], (BAD[4],), (9,), label_agrees=True)
     assert decoded[2].rows == ()  # the mean of two texts is written better than either
     assert isinstance(context.progress, Notes)
     assert context.progress.said[-1].endswith(
-        "; 2 are real texts, or joined from pieces of them, to which nothing better was written"
+        "; 2 are real texts, or joined from pieces of them; no written text was nearer"
     )
     cosines = HASHING.embed([decoded[2].text, BAD[0], BAD[2]]) @ prototypes.vectors[2]
     assert cosines[0] > cosines[1:].max()
@@ -788,7 +789,7 @@ def test_a_text_of_the_right_class_comes_before_a_nearer_one(loaded: str) -> Non
     prototypes = replace(
         _prototypes(context, [[0], [5]]), labels=np.array([0, 1])
     )  # the classes are exchanged
-    decoded = Vec2TextDecoder(loaded, start="nearest").decode(prototypes, context, seed=0)
+    decoded = Vec2TextDecoder(loaded, start="nearest").decode(prototypes, context, seed=0).texts
     assert [text.label_agrees for text in decoded] == [True, True]
     assert decoded[0].rows[0] >= len(GOOD)
 
@@ -797,11 +798,11 @@ def test_no_text_comes_twice_in_a_class(loaded: str, monkeypatch: pytest.MonkeyP
     context = _context()
     prototypes = _prototypes(context, [[0], [0], [0], [0]])
     decoder = Vec2TextDecoder(loaded, start="hypothesis", steps=0, beam=1)
-    texts = [text.text for text in decoder.decode(prototypes, context, seed=0)]
+    texts = [text.text for text in decoder.decode(prototypes, context, seed=0).texts]
     assert len(set(texts)) == 4  # the likeliest word for the first; the others are drawn
     assert set(texts) <= set(WORDS)
     monkeypatch.setattr("dallme.decoders.vec2text.decoder.MORE_SAMPLES", 1)
-    decoded = decoder.decode(prototypes, context, seed=0)
+    decoded = decoder.decode(prototypes, context, seed=0).texts
     assert decoded[0].rows == ()
     assert [text.rows[0] for text in decoded[1:]] == [
         0,
@@ -819,7 +820,7 @@ def test_one_class_has_no_probe(loaded: str) -> None:
         source=source,
         vectors=LabelledVectors(context.vectors.vectors[only], source.labels, CONFIG.fingerprint),
     )
-    decoded = Vec2TextDecoder(loaded).decode(_prototypes(context, [[0, 1]]), context, seed=0)
+    decoded = Vec2TextDecoder(loaded).decode(_prototypes(context, [[0, 1]]), context, seed=0).texts
     assert decoded[0].label_agrees is None
 
 
@@ -831,7 +832,7 @@ def test_one_class_has_no_probe(loaded: str) -> None:
         ({"beam": 0}, "expected beam to be a whole number of at least 1, found 0"),
         (
             {"steps": 0},
-            "expected at least 1 step to correct the nearest text, found 0; start from hypothesis, or use nearest",
+            "expected at least 1 step to correct the nearest text, found 0; start from hypothesis, or use the decoder nearest",
         ),
     ],
 )
@@ -849,9 +850,9 @@ def test_other_vectors_are_refused_and_can_be_aligned(loaded: str) -> None:
     context = _context(HashingEmbedder(64), repeat=8)
     prototypes = _prototypes(context, [[0], [5]])
     with pytest.raises(InputError, match="dimension 256 against 64; train one .* with --align"):
-        Vec2TextDecoder(loaded).decode(prototypes, context, seed=0)
+        Vec2TextDecoder(loaded).decode(prototypes, context, seed=0).texts
     decoder = Vec2TextDecoder(loaded, start="hypothesis", align=True)
-    decoded = decoder.decode(prototypes, context, seed=0)
+    decoded = decoder.decode(prototypes, context, seed=0).texts
     assert [set(text.text.split()) for text in decoded] == [{"warm", "fun", "film"}, {"dull", "sad", "play"}]
     assert [text.label_agrees for text in decoded] == [True, True]
     assert isinstance(context.progress, Notes)
@@ -860,7 +861,7 @@ def test_other_vectors_are_refused_and_can_be_aligned(loaded: str) -> None:
         r"own vectors there \(chance: 0\.\d{3}\)",
         context.progress.said[-3],
     )
-    near = Vec2TextDecoder(loaded, start="nearest", align=True).decode(prototypes, context, seed=0)
+    near = Vec2TextDecoder(loaded, start="nearest", align=True).decode(prototypes, context, seed=0).texts
     assert near[0].rows == (0,)
 
 
@@ -869,7 +870,7 @@ def test_vectors_that_were_handed_over_are_refused(loaded: str) -> None:
     given = Fingerprint("given", "unknown", 256, normalized=False)
     context = replace(context, vectors=replace(context.vectors, fingerprint=given), embedder=None)
     with pytest.raises(InputError, match="model 'hashing' against 'given'; weights"):
-        Vec2TextDecoder(loaded).decode(_prototypes(context, [[0]]), context, seed=0)
+        Vec2TextDecoder(loaded).decode(_prototypes(context, [[0]]), context, seed=0).texts
 
 
 def test_the_distilled_set_says_whether_the_labels_agree(loaded: str, tmp_path: Path) -> None:
@@ -1028,11 +1029,12 @@ def test_distill_and_compare_take_the_decoder_with_its_options(
 
 
 def test_options_of_another_decoder_are_errors() -> None:
-    assert configure_decoder("nearest") == {}
-    assert configure_decoder("vec2text:a", steps=2, align=True) == {"steps": 2, "align": True}
+    assert typed_options("decoder", "nearest", {}) == {}
+    given = {"steps": "2", "align": "true"}
+    assert typed_options("decoder", "vec2text:a", given) == {"steps": 2, "align": True}
     with pytest.raises(InputError) as caught:
-        configure_decoder("nearest", beam=2)
-    assert str(caught.value) == "expected no --beam with the decoder 'nearest', which has no such option"
+        typed_options("decoder", "nearest", {"beam": "2"})
+    assert str(caught.value) == "Decoder 'nearest' has no option 'beam'. Options: language."
 
 
 def test_vectors_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -1057,9 +1059,8 @@ def test_vectors_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_texts_that_cannot_be_written_are_one_error(tmp_path: Path) -> None:
-    from dallme.cli.inverters import _write
+    from dallme.cli.paths import write_file
 
-    with pytest.raises(
-        OutputError, match="expected to write texts to .*, could not: No such file or directory"
-    ):
-        _write(tmp_path / "no" / "texts.jsonl", [])
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="expected to write .*, could not: .*; nothing was written"):
+        write_file(tmp_path / "file" / "texts.jsonl", b"")

@@ -259,7 +259,8 @@ def _classifiers(
 
     if isinstance(classifiers, Mapping):
         return classifiers
-    return make_classifiers(LINEAR if classifiers is None else classifiers, distiller)
+    embedder = distiller.cached_embedder if distiller else None
+    return make_classifiers(LINEAR if classifiers is None else classifiers, embedder)
 
 
 def _decoder_names(distiller: Distiller) -> list[str]:

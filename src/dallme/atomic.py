@@ -1,37 +1,47 @@
-"""Writing to disk so that it is still there after a power cut, and so that two processes do not write at once."""
+"""Crash-safe writes, and locks between processes."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import os
 import re
+import socket
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from filelock import FileLock, Timeout, lock_descriptor
+
 #: Ending of a file that is being written.
 TEMPORARY = ".tmp"
 
-#: Seconds after which a temporary file is taken for the remains of a killed process, where nothing tells whether one has it open.
+#: Age in seconds at which a temporary file counts as abandoned where the file system has no locks.
 STALE_SECONDS = 3600
 
+#: Seconds after which a waiting process names the holder of a lock, and after which it gives up on a folder.
+NOTICE_SECONDS, FOLDER_SECONDS = 2.0, 60.0
+
 _TEMPORARY_NAME = re.compile(r"(.+)\.[0-9a-f]{8}\.tmp")
+#: Content of a lock file: the process that holds the lock and its machine.
+_HOLDER = re.compile(rb"dallme process (\d{1,10}) on ([\w.-]{1,64})\n?")
 
 
 def write_new(path: Path, content: Any) -> None:
     """Writes a new file and waits until it is on the disk.
 
     Args:
-        path: Where; nothing may be there.
-        content: Bytes, or anything with their buffer.
+        path: The file, which must not exist.
+        content: Bytes, or an object with the buffer protocol.
 
     Raises:
-        OSError: If it cannot be written; what was written of it is left.
+        OSError: If it cannot be written; a partly written file stays.
     """
     with path.open("xb") as file:
         file.write(content)
@@ -40,15 +50,15 @@ def write_new(path: Path, content: Any) -> None:
 
 
 def atomic_write(path: Path, content: Any, *, tidy: bool = True) -> None:
-    """Writes a file that is there whole, or not at all, in place of one of that name.
+    """Creates or replaces a file in one step: it has its old content or the new, never a part of it.
 
     Args:
-        path: Where.
-        content: Bytes, or anything with their buffer.
-        tidy: Whether to look for what killed processes have left of a file of that name, and to remove it.
+        path: The file.
+        content: Bytes, or an object with the buffer protocol.
+        tidy: Whether to remove what killed processes left of a file of this name.
 
     Raises:
-        OSError: If it cannot be written; nothing of it is left, and what was there stays.
+        OSError: If it cannot be written; the old content stays.
     """
     if tidy:
         remove_stale(path.parent, path.name)
@@ -56,7 +66,7 @@ def atomic_write(path: Path, content: Any, *, tidy: bool = True) -> None:
         temporary = path.with_name(f"{path.name}.{uuid4().hex[:8]}{TEMPORARY}")
         try:
             with temporary.open("xb") as file:
-                _lock(file.fileno())  # as long as it is held, the file is not taken for remains
+                _try_lock(file.fileno())  # marks the file as in use
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -66,117 +76,219 @@ def atomic_write(path: Path, content: Any, *, tidy: bool = True) -> None:
             sync_folder(path.parent)
             return
         except FileNotFoundError:
+            # Another process can remove the file between its creation and its lock.
             if attempt == 2 or not path.parent.is_dir():
-                raise  # else it was swept away in the moment between its making and its lock
+                raise
         finally:
-            with contextlib.suppress(OSError):  # it is there only if something went wrong
+            with contextlib.suppress(OSError):
                 temporary.unlink()
 
 
 def remove_stale(folder: Path, name: str | None = None) -> None:
-    """Removes the temporary files of killed processes; those of running ones, and what cannot be removed, stay.
+    """Removes the temporary files of killed processes; files in use, and those that resist, stay.
 
     Args:
-        folder: Where to look; nothing happens if there is no such folder.
-        name: The file that was to be written; None stands for any.
+        folder: The folder to search; it need not exist.
+        name: The file that was to be written, or None for any.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             match = _TEMPORARY_NAME.fullmatch(entry.name)
             if match and name in (None, match[1]):
-                _remove_if_dead(Path(entry.path))
+                with contextlib.suppress(OSError), open(entry.path, "r+b") as file:
+                    locked = _try_lock(file.fileno())
+                    if locked or (locked is None and time.time() - entry.stat().st_mtime >= STALE_SECONDS):
+                        os.unlink(entry.path)
 
 
-def _remove_if_dead(path: Path) -> None:
-    """Removes a temporary file that no process holds; where locks are not to be had, one that is old."""
-    with contextlib.suppress(OSError), path.open("r+b") as file:
-        if _lock(file.fileno()) is None and time.time() - path.stat().st_mtime < STALE_SECONDS:
-            return
-        path.unlink()
+def _try_lock(descriptor: int) -> bool | None:
+    """Locks an open file until it is closed.
+
+    Returns:
+        Whether it is locked; None where the file system has no locks.
+    """
+    if sys.platform == "win32":  # a locked file cannot be renamed there
+        return None
+    try:
+        return lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        return None
 
 
 @contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Waits until no other process is in a block with the same path, and keeps others waiting while this one runs.
+def file_lock(path: Path, *, wait: bool = True, limit: float = float("inf")) -> Iterator[None]:
+    """Holds a lock file while the block runs; other processes wait.
 
-    The system holds the lock on the file, which is made if need be, and drops it when the process ends, however it ends.
-    Windows has no such locks, and nothing is locked there.
+    The operating system releases the lock when the process ends, also when it is killed. A process that
+    waits for more than :data:`NOTICE_SECONDS` writes one line to standard error that names the holder.
+
+    Args:
+        path: The lock file; it is created if necessary and stays.
+        wait: Whether to wait for another holder.
+        limit: Seconds to wait at most.
 
     Raises:
+        BlockingIOError: If another process holds the lock and `wait` is False.
+        TimeoutError: If another process holds the lock after `limit` seconds.
         OSError: If the file cannot be opened for writing.
     """
-    with path.open("ab") as file:
-        if sys.platform != "win32":
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
+    lock = FileLock(path)
+    _acquire(lock, path, limit if wait else 0)
+    try:
+        _write_holder(path)
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager
 def folder_lock(folder: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Keeps a folder for this process while the block runs; no file is made for it. Others wait, or are told.
+    """Keeps a folder for this process while the block runs; others wait up to :data:`FOLDER_SECONDS`.
 
-    The system drops the lock when the process ends, however it ends.
+    The lock is a file beside the folder, ``.NAME.lock``. Locks of other programs on the folder or its
+    parent do not matter. The file is removed at the end; one that a killed process leaves is harmless.
 
     Args:
-        folder: The folder, which is there.
-        wait: Whether to wait for a process that has it.
+        folder: The folder; it need not exist yet.
+        wait: Whether to wait for another holder.
 
     Yields:
-        Whether it is locked; Windows, and some file systems of networks, have no locks on folders.
-
-    Raises:
-        BlockingIOError: If another process has it and `wait` is False.
-    """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows cannot open a folder
-        yield False
-        return
-    try:
-        yield _lock(descriptor, wait=wait) is not None
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, *, wait: bool = False) -> int | None:
-    """Locks an open file or folder until it is closed; None where there are no such locks.
+        Whether it is locked; some network file systems have no locks.
 
     Raises:
         BlockingIOError: If another process holds the lock and `wait` is False.
+        TimeoutError: If another process holds the lock for too long.
     """
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
+    path = _lock_path(folder)
+    lock = FileLock(path)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
+        if not path.parent.is_dir():  # FileLock would create it
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+        _acquire(lock, path, FOLDER_SECONDS if wait else 0)
+    except (BlockingIOError, TimeoutError):
         raise
     except OSError:
-        return None
-    return descriptor
+        yield False
+        return
+    owned = _write_holder(path)
+    try:
+        yield True
+    finally:
+        if owned:
+            with contextlib.suppress(OSError):
+                path.unlink()  # while it is locked: a waiting process notices, and opens a new file
+        lock.release()
+
+
+def _lock_path(folder: Path) -> Path:
+    """The lock file of a folder: beside it, or inside it where its parent cannot be written to."""
+    folder = folder.resolve()
+    if folder.name and os.access(folder.parent, os.W_OK | os.X_OK):
+        return folder.with_name(f".{folder.name}.lock")
+    return folder / f".{folder.name}.lock.partial"  # of that ending, it does not count as content
+
+
+def _acquire(lock: FileLock, path: Path, limit: float) -> None:
+    """Acquires a lock within `limit` seconds; a long wait is announced on standard error."""
+    with contextlib.suppress(Timeout):
+        lock.acquire(timeout=min(limit, NOTICE_SECONDS))
+        return
+    if limit == 0:
+        raise BlockingIOError(errno.EAGAIN, f"{_holder(path)} holds the lock", str(path))
+    if limit > NOTICE_SECONDS:
+        until = "" if limit == float("inf") else f", for {limit:g} seconds at most"
+        sys.stderr.write(f"note: waiting for {_holder(path)}, which holds {str(path)!r}{until}\n")
+        with contextlib.suppress(Timeout):
+            lock.acquire(timeout=limit - NOTICE_SECONDS)
+            return
+    raise TimeoutError(
+        errno.ETIMEDOUT,
+        f"{_holder(path)} has held the lock for {limit:g} seconds; wait for it to end, or end it",
+        str(path),
+    )
+
+
+def _write_holder(path: Path) -> bool:
+    """Writes into a lock file who holds it; False if the file belongs to another program."""
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+    with contextlib.suppress(OSError), os.fdopen(os.open(path, flags), "r+b", buffering=0) as file:
+        content = file.read(200)
+        if os.fstat(file.fileno()).st_nlink != 1 or (content and not _HOLDER.fullmatch(content)):
+            return False
+        file.seek(0)
+        file.truncate()
+        host = re.sub(r"[^\w.-]", "-", socket.gethostname())[:64] or "localhost"
+        file.write(f"dallme process {os.getpid()} on {host}\n".encode())
+        return True
+    return False
+
+
+def _holder(path: Path) -> str:
+    """Name of the process that holds a lock, as far as its file tells."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if match := _HOLDER.fullmatch(file.read(200)):
+            return f"process {match[1].decode()} on {match[2].decode()}"
+    return "another process"
 
 
 def checksum(*parts: Any) -> str:
-    """The CRC-32 of several buffers after each other, as hexadecimal: it tells of every flipped byte."""
-    found = 0
+    """CRC-32 of several buffers one after the other, as hexadecimal; detects damage, not forgery."""
+    crc = 0
     for part in parts:
-        found = zlib.crc32(part, found)
-    return f"{found:08x}"
+        crc = zlib.crc32(part, crc)
+    return f"{crc:08x}"
+
+
+def sha256_of(parts: Iterable[bytes | str | Path]) -> str:
+    """SHA-256 of several parts one after the other, as hexadecimal.
+
+    Args:
+        parts: Bytes, strings (hashed as UTF-8) and files (their contents, read in blocks).
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            with part.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        else:
+            digest.update(part.encode() if isinstance(part, str) else part)
+    return digest.hexdigest()
 
 
 def sync_folder(path: Path) -> None:
-    """Waits until the names in a folder are on the disk, as after a rename in it.
+    """Waits until the names in a folder are on the disk, as after a rename.
 
     Raises:
         OSError: If the folder cannot be opened.
     """
-    if os.name != "posix":  # such systems cannot open a folder, and see to it themselves
+    if os.name != "posix":  # other systems cannot open a folder
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_output(path: Path, content: Any) -> None:
+    """Writes a file that the user named, atomically where it is a regular file.
+
+    A link is followed to the file it names, so the link stays. A device or a named pipe is written to as it stands.
+
+    Args:
+        path: The file; its folder exists.
+        content: Bytes, or anything with their buffer.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    target = path.resolve() if path.is_symlink() else path
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:  # a folder raises IsADirectoryError
+            file.write(content)
+    else:
+        atomic_write(target, content)

@@ -1,4 +1,4 @@
-"""The data that flows through dallme: frozen records with checks and derived values, and no other behaviour.
+"""Frozen records that the stages pass on, the budget of a distillation, and the canonical order of rows.
 
 Texts become vectors, vectors become prototypes, prototypes become texts again::
 
@@ -12,28 +12,33 @@ import heapq
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
+from dallme.atomic import sha256_of
 from dallme.errors import InputError, UnknownNameError
 from dallme.text import text_keys
 from dallme.validation import check_positive, check_vectors
 
+# Records
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledTexts:
-    """Texts with a class each.
+    """Labelled texts: one class per text.
 
     Attributes:
         texts: n texts.
-        labels: Class ids as the source gives them, int64 of shape (n,).
+        labels: Class ids of the source, int64 of shape (n,).
         label_names: Class id to name, in the order of the ids.
-        row_ids: What the source calls each row, of shape (n,): its number from 0, or the value of its id column.
-        source: Where the texts are from, for messages and the manifest.
-        notes: What the reader wants the user to know, such as duplicate or skipped rows.
-        given: The digest of the order in which the source gives the rows, if this is another one; else blank.
+        row_ids: Id of each row in the source, of shape (n,): its number from 0, or the value of an id column.
+        source: Name of the source, for messages and the manifest.
+        notes: Remarks of the reader for the user, such as skipped rows.
+        original_digest: :attr:`digest` before the rows were reordered; blank if they were not.
+        own_ids: Whether the class ids come from the source; else dallme numbered its sorted class names.
     """
 
     texts: Sequence[str]
@@ -42,10 +47,11 @@ class LabelledTexts:
     row_ids: np.ndarray
     source: str = "memory"
     notes: tuple[str, ...] = ()
-    given: str = ""
+    original_digest: str = ""
+    own_ids: bool = True
 
     def __post_init__(self) -> None:
-        """Checks that all columns have the same length and that every label has a name."""
+        """Checks that the columns have one length and every label has a name."""
         if not len(self.texts) == len(self.labels) == len(self.row_ids):
             raise InputError(
                 f"expected as many labels and row ids as texts, found {len(self.texts)} texts, "
@@ -68,40 +74,38 @@ class LabelledTexts:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the texts and labels in their order, as hexadecimal."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
-        for text in self.texts:
-            encoded = text.encode()
-            digest.update(len(encoded).to_bytes(8, "little"))
-            digest.update(encoded)
-        return digest.hexdigest()
+        encoded = (text.encode() for text in self.texts)
+        framed = (len(text).to_bytes(8, "little") + text for text in encoded)
+        return sha256_of(chain([np.ascontiguousarray(self.labels, dtype="<i8").tobytes()], framed))
 
     @property
     def source_digest(self) -> str:
-        """The digest of the texts and labels in the order in which the source gives them, by which it is known again."""
-        return self.given or self.digest
+        """The digest of the rows in the order of the source, which identifies the source."""
+        return self.original_digest or self.digest
 
     def take(self, rows: Sequence[int] | np.ndarray) -> LabelledTexts:
-        """The texts at the given positions, in that order."""
+        """Returns the texts at the given positions, in that order, without the notes."""
         rows = np.asarray(rows, dtype=np.int64)
-        return LabelledTexts(
-            [self.texts[row] for row in rows],
-            self.labels[rows],
-            self.label_names,
-            self.row_ids[rows],
-            self.source,
+        return replace(
+            self,
+            texts=[self.texts[row] for row in rows],
+            labels=self.labels[rows],
+            row_ids=self.row_ids[rows],
+            notes=(),
+            original_digest="",
         )
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Everything that changes the vectors of an embedder; two equal fingerprints give the same vectors.
+    """Everything that changes the vectors of an embedder: equal fingerprints give equal vectors.
 
     Attributes:
         model: Name of the model.
         weights: Hash or revision of its weights.
         dimension: Length of a vector.
-        prompt: What is put before each text, or None.
-        pooling: How token vectors become one.
+        prompt: Prefix of each text, or None.
+        pooling: Method that makes one vector of the token vectors.
         max_tokens: Tokens read of each text, or None for all.
         precision: Number format of the computation.
         normalized: Whether vectors have length 1.
@@ -119,17 +123,17 @@ class Fingerprint:
     @cached_property
     def digest(self) -> str:
         """Short hash of all fields, as hexadecimal."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+        return sha256_of([json.dumps(asdict(self), sort_keys=True)])[:32]
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledVectors:
-    """Vectors with a class each.
+    """Labelled vectors: one class per vector.
 
     Attributes:
         vectors: float32 of shape (n, d).
         labels: Class ids, int64 of shape (n,).
-        fingerprint: What made the vectors.
+        fingerprint: Settings of the embedder that computed the vectors.
     """
 
     vectors: np.ndarray
@@ -158,17 +162,25 @@ class LabelledVectors:
         return rows_of_classes(self.labels)
 
 
+def rows_of_classes(labels: np.ndarray) -> dict[int, np.ndarray]:
+    """Returns class id to the positions of its rows, ascending, for labels of shape (n,)."""
+    order = np.argsort(labels, kind="stable")
+    ids, starts = np.unique(labels[order], return_index=True)
+    return dict(zip(ids.tolist(), np.split(order, starts[1:]), strict=True))
+
+
 @dataclass(frozen=True, eq=False)
 class Prototypes:
-    """A few vectors that stand for many, grouped by class, the heaviest of a class first.
+    """Vectors that represent clusters of rows, grouped by class, by descending weight within a class.
 
     Attributes:
         vectors: float32 of shape (m, d).
         labels: Class ids, int64 of shape (m,).
-        weights: How many source rows stand behind each, float64 of shape (m,); they add up to the number of rows.
+        weights: Rows that each represents, float64 of shape (m,); their sum is the number of rows.
         members: For each prototype the positions of the rows of its cluster, nearest first.
         spread: Mean Euclidean distance of the members to the prototype, float64 of shape (m,).
-        responsibilities: For soft clusterings, the share of each member that belongs to the prototype; else None.
+        responsibilities: Of soft clusterings, the share of each member that belongs to the prototype;
+            else None.
     """
 
     vectors: np.ndarray
@@ -200,10 +212,11 @@ class DecodedText:
     Attributes:
         text: The text.
         sentences: Its sentences, in order.
-        rows: For each sentence the position of the source row it was taken from; empty if no row was copied.
-        label_agrees: Whether a linear probe of the full data gives the text the prototype's label; None if none was asked.
-        copied_span: Words of the longest run that it shares with any one source row; None if nobody looked.
-        copied_row: Position of a row that holds that run; None if nobody looked, or no word is shared.
+        rows: For each sentence the position of its source row; empty if no row was copied.
+        label_agrees: Whether a linear probe of the full data predicts the prototype's label; None if not
+            tested.
+        copied_span: Words of the longest run shared with one source row; None if not searched.
+        copied_row: Position of a row that holds that run; None if not searched or no word is shared.
     """
 
     text: str
@@ -214,12 +227,7 @@ class DecodedText:
     copied_row: int | None = None
 
 
-def rows_of_classes(labels: np.ndarray) -> dict[int, np.ndarray]:
-    """The positions of the rows of each class, ascending, by the class's id, from the labels of shape (n,)."""
-    order = np.argsort(labels, kind="stable")
-    ids, starts = np.unique(labels[order], return_index=True)
-    return dict(zip(ids.tolist(), np.split(order, starts[1:]), strict=True))
-
+# Budget
 
 _SHARES: dict[str, Callable[[int], float]] = {
     "equal": lambda rows: 1.0,
@@ -233,13 +241,14 @@ ALLOCATIONS = tuple(_SHARES)
 
 @dataclass(frozen=True)
 class Budget:
-    """How many texts are wanted: exactly one of `per_class`, `ratio` and `total`.
+    """Number of texts to distil: exactly one of `per_class`, `ratio` and `total`.
 
     Attributes:
         per_class: Texts per class (on average, if `allocation` is not ``equal``).
         ratio: Share of the rows of the source, in (0, 1]; the paper's distillation ratio (section 5.2).
         total: Texts in all.
-        allocation: ``equal``: the same for each class; ``proportional``: by its rows; ``sqrt``: by the root of its rows.
+        allocation: ``equal``: the same for each class; ``proportional``: by its rows; ``sqrt``: by their
+            square root.
     """
 
     per_class: int | None = None
@@ -248,17 +257,15 @@ class Budget:
     allocation: str = "equal"
 
     def __post_init__(self) -> None:
-        """Checks that exactly one size is given and that it makes sense."""
-        given = [name for name in ("per_class", "ratio", "total") if getattr(self, name) is not None]
-        if len(given) != 1:
+        """Checks that there is exactly one size, and its value."""
+        sizes = [name for name in ("per_class", "ratio", "total") if getattr(self, name) is not None]
+        if len(sizes) != 1:
             raise InputError(
-                f"expected exactly one of per_class, ratio and total, found {', '.join(given) or 'none'}"
+                f"expected exactly one of per_class, ratio and total, found {', '.join(sizes) or 'none'}"
             )
-        if self.per_class is not None:
-            check_positive(self.per_class, "per_class")
-        if self.total is not None:
-            check_positive(self.total, "total")
-        if self.ratio is not None and (isinstance(self.ratio, bool) or not 0 < self.ratio <= 1):
+        if self.ratio is None:
+            check_positive(getattr(self, sizes[0]), sizes[0])
+        elif isinstance(self.ratio, bool) or not 0 < self.ratio <= 1:
             raise InputError(f"expected ratio in (0, 1], found {self.ratio!r}")
         if self.allocation not in _SHARES:
             raise UnknownNameError("allocation", self.allocation, ALLOCATIONS)
@@ -272,125 +279,107 @@ class Budget:
     ) -> dict[int, int]:
         """Divides the budget among the classes.
 
-        Every class receives at least one text and at most as many as it has rows; what a small class cannot use goes
-        to the others. Where shares are equal, the larger class comes first.
+        Every class receives at least one text and at most as many as it has rows. The remainder of a
+        small class goes to the others. Of classes with equal shares, the larger comes first.
 
         Args:
-            class_counts: Class id to number of rows (of different texts, where that is known).
+            class_counts: Class id to number of rows (of distinct texts, where that is known).
             class_names: Class id to name, for messages.
-            rows: Rows that a ratio is a share of; by default the sum of `class_counts`.
+            rows: Rows that a ratio refers to; by default the sum of `class_counts`.
 
         Returns:
             Class id to number of texts, in the order of the ids.
 
         Raises:
-            InputError: If more is asked than the classes hold, or less than one text a class.
+            InputError: If the budget is larger than the classes, or less than one text a class.
         """
-        classes = list(class_counts)
         most = sum(class_counts.values())
         if self.per_class is not None:
-            wanted = self.per_class * len(classes)
-            if self.allocation == "equal":
-                for label, count in class_counts.items():
-                    if count < self.per_class:
-                        name = (class_names or {}).get(label, str(label))
-                        raise InputError(
-                            f"expected at least {self.per_class} rows in each class, class {name!r} has {count} different texts; "
-                            "ask for fewer per class, or use --total or --ratio, which give small classes fewer"
-                        )
+            total = self.per_class * len(class_counts)
+            small = [label for label, count in class_counts.items() if count < self.per_class]
+            if small and self.allocation == "equal":
+                name = (class_names or {}).get(small[0], str(small[0]))
+                raise InputError(
+                    f"expected at least {self.per_class} rows in each class, class {name!r} has "
+                    f"{class_counts[small[0]]} different texts; ask for fewer per class, or use --total or "
+                    "--ratio, which give small classes fewer"
+                )
         elif self.total is not None:
-            wanted = self.total
+            total = self.total
         else:
             assert self.ratio is not None
-            wanted = min(most, max(len(classes), round(self.ratio * (most if rows is None else rows))))
-        if wanted < len(classes):
+            total = min(most, max(len(class_counts), round(self.ratio * (most if rows is None else rows))))
+        if total < len(class_counts):
             raise InputError(
-                f"expected at least one text a class, found {wanted} texts for {len(classes)} classes; ask for more"
+                f"expected at least one text a class, found {total} texts for {len(class_counts)} classes; "
+                "ask for more"
             )
-        if wanted > most:
+        if total > most:
             raise InputError(
-                f"expected at most as many texts as there are different ones ({most:,}), found {wanted:,}; ask for fewer"
+                f"expected at most as many texts as there are different ones ({most:,}), found {total:,}; "
+                "ask for fewer"
             )
-        return _divide(
-            wanted, {label: _SHARES[self.allocation](class_counts[label]) for label in classes}, class_counts
-        )
+        share = _SHARES[self.allocation]
+        return _divide(total, {label: share(count) for label, count in class_counts.items()}, class_counts)
 
 
 def _divide(total: int, shares: Mapping[int, float], limits: Mapping[int, int]) -> dict[int, int]:
-    """Divides `total` by `shares`, at least 1 and at most `limits` each (Sainte-Laguë's method, seat by seat)."""
-    given = dict.fromkeys(shares, 1)
+    """Divides `total` by `shares`, at least 1 and at most `limits` each, by the Sainte-Laguë method."""
+    seats = dict.fromkeys(shares, 1)
 
-    def need(label: int) -> tuple[float, int, int]:
-        return (-shares[label] / (given[label] + 0.5), -limits[label], label)
+    def priority(label: int) -> tuple[float, int, int]:
+        return (-shares[label] / (seats[label] + 0.5), -limits[label], label)
 
-    queue = [need(label) for label in shares if limits[label] > 1]
+    queue = [priority(label) for label in shares if limits[label] > 1]
     heapq.heapify(queue)
-    for _ in range(total - len(given)):
+    for _ in range(total - len(seats)):
         label = queue[0][2]
-        given[label] += 1
-        if given[label] < limits[label]:
-            heapq.heapreplace(queue, need(label))
+        seats[label] += 1
+        if seats[label] < limits[label]:
+            heapq.heapreplace(queue, priority(label))
         else:
             heapq.heappop(queue)
-    return given
+    return seats
+
+
+# Canonical order
 
 
 def canonical_order(texts: LabelledTexts, vectors: np.ndarray | None = None) -> np.ndarray:
-    """Orders rows by the hash of their text, then by class, then by vector, then by row id.
+    """Sorts rows by the hash of their text, then by class, vector and row id.
 
-    A shuffled source comes out in one order, so that what is drawn, added up or cut from its rows is the same. The order says
-    nothing about the rows: neighbours in it are as good as drawn at random. Rows of the same text, class and vector differ
-    in their row id alone; where that is their number in the source, a shuffle swaps them, and nothing else.
+    All permutations of a source have the same canonical order, so that samples and sums over its rows are
+    equal. The order is independent of the meaning of the texts. Rows of the same text, class and vector
+    differ in their row id alone; if that is their number in the source, a permutation exchanges them.
 
     Args:
         texts: n texts.
         vectors: Their vectors of shape (n, d), where rows of one text may have different ones.
 
     Returns:
-        Positions in the order, int64 of shape (n,).
+        Positions in the canonical order, int64 of shape (n,).
     """
     keys = text_keys(texts.texts)
-    columns = [texts.labels, keys[:, 1], keys[:, 0]]  # the last counts first
+    columns = [texts.labels, keys[:, 1], keys[:, 0]]  # lexsort: the last is the primary key
     order = np.lexsort(columns)
-    twins = np.flatnonzero(np.all([column[order[1:]] == column[order[:-1]] for column in columns], axis=0))
-    if twins.size:
-        rows = np.union1d(order[twins], order[twins + 1])
+    ties = np.flatnonzero(np.all([column[order[1:]] == column[order[:-1]] for column in columns], axis=0))
+    if ties.size:
+        rows = np.union1d(order[ties], order[ties + 1])
         order = np.lexsort(
             [_row_ranks(texts.row_ids, rows), _vector_ranks(vectors, rows, len(texts)), *columns]
         )
     return order
 
 
-def in_order(texts: LabelledTexts, order: np.ndarray) -> LabelledTexts:
-    """The same texts in another order, which know the digest of the order that they had; themselves if it is theirs."""
-    if is_identity(order):
-        return texts
-    taken = texts.take(order)
-    return LabelledTexts(
-        taken.texts,
-        taken.labels,
-        taken.label_names,
-        taken.row_ids,
-        taken.source,
-        texts.notes,
-        texts.source_digest,
-    )
-
-
-def is_identity(order: np.ndarray) -> bool:
-    """Whether an order leaves everything where it is."""
-    return bool((order == np.arange(len(order))).all())
-
-
 def _row_ranks(row_ids: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The rank of the row ids at `rows` among themselves, 0 elsewhere; int64 of shape (n,)."""
+    """The ranks of the row ids at `rows` among themselves, 0 elsewhere; int64 of shape (n,)."""
     ranks = np.zeros(len(row_ids), dtype=np.int64)
     ranks[rows] = np.unique(row_ids[rows], return_inverse=True)[1]
     return ranks
 
 
 def _vector_ranks(vectors: np.ndarray | None, rows: np.ndarray, count: int) -> np.ndarray:
-    """The rank of the hashes of the vectors at `rows` among themselves, 0 elsewhere; int64 of shape (n,)."""
+    """The ranks of the hashes of the vectors at `rows` among themselves, 0 elsewhere; int64 of shape (n,)."""
     ranks = np.zeros(count, dtype=np.int64)
     if vectors is not None:
         hashes = [
@@ -399,3 +388,15 @@ def _vector_ranks(vectors: np.ndarray | None, rows: np.ndarray, count: int) -> n
         ]
         ranks[rows] = np.unique(np.frombuffer(b"".join(hashes), dtype="<u8"), return_inverse=True)[1]
     return ranks
+
+
+def reorder(texts: LabelledTexts, order: np.ndarray) -> LabelledTexts:
+    """Returns the texts in another order, with the same notes and the same `source_digest`."""
+    if is_identity(order):
+        return texts
+    return replace(texts.take(order), notes=texts.notes, original_digest=texts.source_digest)
+
+
+def is_identity(order: np.ndarray) -> bool:
+    """Whether an order leaves all rows in place."""
+    return bool((order == np.arange(len(order))).all())

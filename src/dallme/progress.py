@@ -1,4 +1,4 @@
-"""How long work reports how far it is. The library is silent; the command line passes a reporter that shows bars."""
+"""Progress reports of long tasks: the library is silent, the command line shows bars."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Protocol
 
 
 class Task(Protocol):
-    """One piece of work that is under way."""
+    """One running task."""
 
     def advance(self, steps: int = 1) -> None:
-        """Says that `steps` more are done."""
+        """Records that `steps` more are done."""
 
 
 class Progress(Protocol):
-    """Shows tasks to a person."""
+    """Receiver of progress reports."""
 
     def task(self, description: str, total: int) -> AbstractContextManager[Task]:
-        """Opens a task of `total` steps; leaving the block ends it."""
+        """Starts a task of `total` steps; leaving the block ends it."""
 
     def note(self, message: str) -> None:
         """Shows one line."""
@@ -30,11 +30,11 @@ class _SilentTask:
 
 
 class SilentProgress:
-    """Shows nothing."""
+    """Progress that shows nothing."""
 
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Task]:
-        """Opens a task that nobody sees."""
+        """Starts a task that is not shown."""
         yield _SilentTask()
 
     def note(self, message: str) -> None:

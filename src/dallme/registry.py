@@ -1,4 +1,4 @@
-"""The one table of parts: role and name to the class that does it. Nothing here imports a part until it is asked for."""
+"""Registry of parts: role and name to the class that implements it. A part is imported on first use."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Part:
 
     Attributes:
         role: One of :data:`ROLES`.
-        name: What the user calls it.
-        module: Module that holds it, below ``dallme``.
+        name: The name that users write.
+        module: Module that holds it, below ``dallme.ROLE``.
         attribute: Class in that module.
         summary: One line for ``dallme list``.
         aliases: Other names for it.
@@ -57,58 +57,58 @@ class Part:
 PARTS = (
     Part("embedders", "sentence-transformer", "sentence_transformer", "SentenceTransformerEmbedder",
          "any sentence-transformers model, by Hub id or folder; all-MiniLM-L6-v2 is the default", ("st",)),
-    Part("embedders", "glove", "glove", "GloVeEmbedder", "mean of word vectors; glove:SOURCE, a file, folder or Hub id, 6B.50d is the default"),
-    Part("embedders", "model2vec", "static", "StaticEmbedder", "static models of model2vec; model2vec:MODEL, a folder or Hub id",
+    Part("embedders", "glove", "glove", "GloVeEmbedder", "mean of word vectors; glove:SOURCE is a file, folder or Hub id, by default 6B.50d"),
+    Part("embedders", "model2vec", "static", "StaticEmbedder", "static models of model2vec; model2vec:MODEL is a folder or Hub id",
          packages=("model2vec",), extra="model2vec"),
     Part("embedders", "openai", "openai", "OpenAIEmbedder",
-         "OpenAI's models, openai:MODEL, and with --base-url any server of that protocol", packages=("openai", "toktok"), extra="openai"),
-    Part("embedders", "hashing", "hashing", "HashingEmbedder", "hashed words, numpy only: for tests and as a floor"),
+         "models of OpenAI, or with --base-url of any server that speaks its protocol; openai:MODEL", packages=("openai", "toktok"), extra="openai"),
+    Part("embedders", "hashing", "hashing", "HashingEmbedder", "hashed words with numpy alone, for tests and as a lower bound"),
     Part("condensers", "k-centroid", "k_centroid", "KCentroid", "k-means centroids per class (the paper's generator)", ("k-means",)),
     Part("condensers", "gaussian-mixture", "gaussian_mixture", "GaussianMixture", "component means of a mixture per class", ("gmm",)),
     Part("condensers", "medoid", "medoid", "Medoid", "the real row nearest to each k-means centroid"),
     Part("condensers", "random", "random", "RandomRows", "rows drawn at random per class"),
-    Part("decoders", "extractive", "extractive.decoder", "ExtractiveDecoder", "sentences of the cluster that cover the words of its class"),
-    Part("decoders", "teaching", "extractive.decoder", "TeachingDecoder", "sentences of the cluster, each for what classifiers trained on the others get wrong"),
+    Part("decoders", "extractive", "extractive.decoder", "ExtractiveDecoder", "whole sentences of the cluster, chosen to cover the words of its class"),
+    Part("decoders", "teaching", "extractive.decoder", "TeachingDecoder", "whole sentences of the cluster; each next one reduces the errors of proxy classifiers most"),
     Part("decoders", "nearest", "nearest", "NearestDecoder", "the real text nearest to the prototype"),
     Part("decoders", "vec2text", "vec2text.decoder", "Vec2TextDecoder",
-         "a model that writes texts from vectors and corrects them; vec2text:FOLDER of an inverter that train-inverter made"),
-    Part("decoders", "auto", "auto", "AutoDecoder", "the one of several decoders whose texts teach most about held-out rows; auto:NAME,NAME,..."),
+         "model that writes texts from vectors and corrects them; vec2text:FOLDER is an inverter of train-inverter"),
+    Part("decoders", "auto", "auto", "AutoDecoder", "the decoder of several that is most accurate on held-out rows; auto:NAME,NAME,..."),
     Part("decoders", "llm", "llm", "LLMDecoder",
-         "a language model behind OpenAI's chat protocol, llm:MODEL, with --base-url any server of it; probes choose among its drafts",
+         "language model of a service; llm:MODEL, with --base-url any server that speaks OpenAI's chat protocol",
          packages=("openai", "toktok"), extra="openai"),
     Part("decoders", "search", "search", "SearchDecoder",
-         "a language model proposes, the embedder chooses what is near the prototype; search:MODEL, nothing of the source is copied"),
+         "beam search of a local language model towards the prototype; search:MODEL, copies no source text"),
     Part("classifiers", "logistic-regression", "linear", "LogisticRegressionClassifier", "logistic regression over TF-IDF", ("lr",)),
     Part("classifiers", "linear-svm", "linear", "LinearSVMClassifier", "linear support vector machine over TF-IDF", ("svm",)),
     Part("classifiers", "naive-bayes", "linear", "NaiveBayesClassifier", "multinomial naive Bayes over TF-IDF", ("nb",)),
     Part("classifiers", "embedding-lr", "embedding_lr", "EmbeddingLogisticRegression", "logistic regression over the embedder's vectors", ("elr",)),
-    Part("classifiers", "text-cnn", "text_cnn", "TextCNNClassifier", "convolutions over word vectors; text-cnn:SOURCE, as glove:SOURCE, 6B.50d is the default"),
-    Part("classifiers", "text-rnn", "text_rnn", "TextRNNClassifier", "LSTM over word vectors; text-rnn:SOURCE, as glove:SOURCE, 6B.50d is the default"),
+    Part("classifiers", "text-cnn", "text_cnn", "TextCNNClassifier", "convolutions over word vectors; text-cnn:SOURCE, as in glove:SOURCE, by default 6B.50d"),
+    Part("classifiers", "text-rnn", "text_rnn", "TextRNNClassifier", "LSTM over word vectors; text-rnn:SOURCE, as in glove:SOURCE, by default 6B.50d"),
     Part("classifiers", "transformer", "transformer", "TransformerClassifier",
-         "fine-tuned encoder; transformer:MODEL, a folder or Hub id, DistilBERT is the default"),
+         "fine-tuned encoder; transformer:MODEL is a folder or Hub id, by default DistilBERT"),
     Part("classifiers", "text-to-text", "generative", "TextToTextClassifier",
-         "model that turns a text into the name of its class; text-to-text:MODEL, T5-Base is the default"),
+         "sequence-to-sequence model that writes the class name; text-to-text:MODEL, by default T5-Base"),
     Part("classifiers", "causal", "generative", "CausalClassifier",
-         "model that writes the name of the class after the text; causal:MODEL, SmolLM2-135M is the default"),
+         "causal model that writes the class name after the text; causal:MODEL, by default SmolLM2-135M"),
     Part("baselines", "random", "random", "RandomBaseline", "real texts drawn at random per class"),
-    Part("baselines", "full", "full", "FullBaseline", "every text: what the others are measured against"),
-    Part("baselines", "herding", "coreset", "HerdingBaseline", "real texts whose mean vector is that of the class"),
-    Part("baselines", "k-center", "coreset", "KCenterBaseline", "real texts such that no other is far from all of them"),
-    Part("baselines", "facility-location", "submodular", "FacilityLocationBaseline", "real texts that every other is similar to one of"),
-    Part("baselines", "graph-cut", "submodular", "GraphCutBaseline", "real texts that are similar to the class and not to each other"),
-    Part("baselines", "least-confidence", "training_scores", "LeastConfidenceBaseline", "real texts that a linear probe is least sure of"),
-    Part("baselines", "margin", "training_scores", "MarginBaseline", "real texts between the two classes that a linear probe finds likeliest"),
-    Part("baselines", "el2n", "training_scores", "EL2NBaseline", "real texts with the largest error early in the training of a probe"),
-    Part("baselines", "grand", "training_scores", "GraNdBaseline", "real texts with the largest gradient early in the training of a probe"),
-    Part("baselines", "eda", "eda", "EDABaseline", "random texts and nine versions of each with words changed (EDA)", packages=("nltk",), extra="eda"),
-    Part("baselines", "tdd", "tdd", "TDDBaseline", "matrices in place of texts, learned through text-cnn, which alone can read them"),
+    Part("baselines", "full", "full", "FullBaseline", "the full data, the upper reference"),
+    Part("baselines", "herding", "coreset", "HerdingBaseline", "core-set whose mean vector is nearest to the mean of the class (herding)"),
+    Part("baselines", "k-center", "coreset", "KCenterBaseline", "core-set that minimises the largest distance to a chosen text (k-center greedy)"),
+    Part("baselines", "facility-location", "submodular", "FacilityLocationBaseline", "core-set that maximises facility-location coverage"),
+    Part("baselines", "graph-cut", "submodular", "GraphCutBaseline", "core-set that maximises the graph-cut function: similar to the class, not to each other"),
+    Part("baselines", "least-confidence", "training_scores", "LeastConfidenceBaseline", "real texts for which a linear probe is least confident"),
+    Part("baselines", "margin", "training_scores", "MarginBaseline", "real texts with the smallest margin between the two likeliest classes of a linear probe"),
+    Part("baselines", "el2n", "training_scores", "EL2NBaseline", "real texts with the largest error norm (EL2N) early in the training of a probe"),
+    Part("baselines", "grand", "training_scores", "GraNdBaseline", "real texts with the largest gradient norm (GraNd) early in the training of a probe"),
+    Part("baselines", "eda", "eda", "EDABaseline", "random texts with nine augmented versions of each (EDA)", packages=("nltk",), extra="eda"),
+    Part("baselines", "tdd", "tdd", "TDDBaseline", "learned embedding matrices in place of texts, for text-cnn only (TDD)"),
     Part("baselines", "lora", "lora", "LoRABaseline",
-         "low-rank adapters on the full data, for transformers; lora:RANK or lora:SHARE%, 0.8% is the default", packages=("peft",), extra="lora"),
+         "low-rank adapters on the full data, for transformers; lora:RANK or lora:SHARE%, by default 0.8%", packages=("peft",), extra="lora"),
 )  # fmt: skip
 
 
 def names(role: str) -> list[str]:
-    """The names of the parts of a role."""
+    """Returns the names of the parts of a role."""
     return [part.name for part in PARTS if part.role == role]
 
 
@@ -116,7 +116,7 @@ def find(role: str, name: str) -> Part:
     """Looks a part up by its name or one of its aliases.
 
     Raises:
-        UnknownNameError: If there is none of that name; it lists the known ones.
+        UnknownNameError: If no part has that name; the message lists the known ones.
     """
     for part in PARTS:
         if part.role == role and name in (part.name, *part.aliases):
@@ -125,10 +125,10 @@ def find(role: str, name: str) -> Part:
 
 
 def split(role: str, name: str) -> tuple[Part, str | None]:
-    """The part and the argument of ``NAME`` or ``NAME:ARGUMENT``.
+    """Splits ``NAME`` or ``NAME:ARGUMENT`` into the part and its argument.
 
     Raises:
-        UnknownNameError: If there is no part of that name; it lists the known ones.
+        UnknownNameError: If no part has that name; the message lists the known ones.
     """
     before, colon, after = name.partition(":")
     return find(role, before), after if colon else None
@@ -139,12 +139,12 @@ def make(role: str, name: str, **options: Any) -> Any:
 
     Args:
         role: One of :data:`ROLES`.
-        name: ``NAME``, or ``NAME:ARGUMENT`` for parts with one option that is given so often that it stands in the name.
+        name: ``NAME``, or ``NAME:ARGUMENT`` for parts whose most used option is given with the name.
         options: Other options of the part.
 
     Raises:
-        UnknownNameError: If there is no part of that name.
-        InputError: If the part takes no argument and one is given, or a blank one.
+        UnknownNameError: If no part has that name.
+        InputError: If the argument is blank, or the part takes none.
         MissingDependencyError: If it needs a package that is not installed.
     """
     part, argument = split(role, name)

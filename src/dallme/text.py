@@ -1,16 +1,19 @@
-"""Texts as people read them: without markup, in whole sentences, in words."""
+"""Preparation of texts: removal of markup, sentences, words, hashes."""
 
 from __future__ import annotations
 
 import hashlib
 import html
 import re
+import sys
+import unicodedata
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import sentencex
 
-# None holds the start of another of its kind, so that time grows with the length of the text, whatever is left open.
+# No alternative may contain its own opening, so that time is linear in the length, whatever is left open.
 _COMMENT_OR_BLOCK = re.compile(
     r"<!--(?:(?!<!--).)*?-->|<(script|style)\b[^<>]*>(?:(?!<\1\b).)*?</\1\s*>", re.DOTALL | re.IGNORECASE
 )
@@ -21,32 +24,48 @@ _INLINE = re.compile(
 # A tag starts with a letter or a slash, so that "a < b" and "<3" stay.
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<![a-zA-Z][^<>]*>")
 
-#: Words of spaced languages, as scikit-learn's vectorizers read them: two letters or more.
-WORD = r"(?u)\b\w\w+\b"
-_WORD = re.compile(WORD)
+# Characters without a visible sign: white space, controls, joiners, directional marks, fillers, selectors.
+_INVISIBLE = re.compile(
+    "[\\s\\x00-\\x1f\\x7f-\\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]*"
+)
+
+# Words of spaced languages as scikit-learn's vectorizers define them: two letters or more.
+_WORD = re.compile(r"(?u)\b\w\w+\b")
 # Scripts written without spaces: Thai, Lao, Tibetan, Myanmar, Khmer, kana, Han.
 _UNSPACED = (
-    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003ffff"
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_RUN = re.compile(f"([{_UNSPACED}]+)|[^\\W{_UNSPACED}]{{2,}}")
-# Indic scripts: their vowel signs are marks, no letters to `\\w`, which would cut words in pieces. The danda ends a sentence.
+# Indic scripts: `\\w` does not match their vowel signs. The danda, which ends a sentence, is left out.
 _INDIC = "\u0900-\u0963\u0966-\u0dff"
 _INDIC_WORD = re.compile(f"[\\w\u200c\u200d{_INDIC}]{{2,}}")
 _KINDS = re.compile(f"([{_UNSPACED}])|([{_INDIC}])|\\w")
-# Signs that stand for a thing or a feeling, with what changes their colour or joins them to one.
+# Emoji with their modifiers (skin tone, keycap) and joiners.
 _SIGN = "[\u2190-\u2bff\u3030\u303d\U0001f000-\U0001faff]"
-_CHANGES = "[\ufe0f\u20e3\U0001f3fb-\U0001f3ff]*"
-_EMOJI = re.compile(f"[\U0001f1e6-\U0001f1ff]{{2}}|{_SIGN}{_CHANGES}(?:\u200d{_SIGN}{_CHANGES})*")
+_MODIFIERS = "[\ufe0f\u20e3\U0001f3fb-\U0001f3ff]*"
+_EMOJI = re.compile(f"[\U0001f1e6-\U0001f1ff]{{2}}|{_SIGN}{_MODIFIERS}(?:\u200d{_SIGN}{_MODIFIERS})*")
 
-#: How often a text may have been escaped: "&amp;lt;br&amp;gt;" hides a tag behind two layers.
+# Layers of escaping that are removed: "&amp;lt;br&amp;gt;" is a tag behind two.
 _LAYERS = 5
 
 
-def clean(text: str) -> str:
-    """Takes HTML out of a text and folds white space.
+def is_blank(text: str) -> bool:
+    """Whether a text has no visible character."""
+    return _INVISIBLE.fullmatch(text) is not None
 
-    Tags become spaces, those of letters within a line (``<b>``) become nothing, entities the characters they stand for.
+
+def nfc(text: str) -> str:
+    """Composes a text (Unicode normalization form C): ``e`` and a combining accent become ``é``."""
+    if text.isascii() or unicodedata.is_normalized("NFC", text):
+        return text
+    return unicodedata.normalize("NFC", text)
+
+
+def clean(text: str) -> str:
+    """Removes HTML from a text and folds white space.
+
+    Inline tags such as ``<b>`` are removed, other tags become spaces, and entities are decoded.
     """
     if "<" in text or "&" in text:
         for _ in range(_LAYERS):
@@ -61,7 +80,7 @@ def sentences(text: str, language: str = "en") -> list[str]:
     """Splits a clean text into sentences.
 
     Args:
-        text: A text that went through :func:`clean`.
+        text: A text returned by :func:`clean`.
         language: ISO 639-1 code of the language.
 
     Returns:
@@ -71,14 +90,17 @@ def sentences(text: str, language: str = "en") -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, for those who count them.
+    """Splits a text into words for counting.
 
-    They are scikit-learn's, runs of two letters or more, but where a quarter of the letters are of a script without spaces (Han,
-    kana, Thai, Lao, Khmer, Myanmar, Tibetan): its runs become overlapping pairs of characters, as
-    Lucene's CJKBigramFilter makes them. Indic words keep their vowel signs. A text without any letter has its emoji as words.
+    Words are those of scikit-learn: runs of two letters or more. Where over a quarter of the letters
+    belong to a script without spaces (Han, kana, Thai, Lao, Khmer, Myanmar, Tibetan), its runs become
+    overlapping character bigrams, as in Lucene's CJKBigramFilter. Combining marks, such as Arabic vowels,
+    Hebrew points and Indic vowel signs, belong to the word of their letter. In a text without letters,
+    emoji are the words.
     """
     if text.isascii():
         return _WORD.findall(text)
+    text = nfc(text)
     letters = unspaced = indic = 0
     for kind in _KINDS.finditer(text):
         letters += 1
@@ -87,15 +109,35 @@ def words(text: str) -> list[str]:
     if not letters:
         return _EMOJI.findall(text)
     if unspaced * 4 > letters:
-        return [word for run in _RUN.finditer(text) for word in (_pairs(run[0]) if run[1] else [run[0]])]
-    return (_INDIC_WORD if indic * 2 > letters else _WORD).findall(text)
+        runs = _mixed_runs().finditer(text)
+        return [word for run in runs for word in (_bigrams(run[0]) if run[1] else [run[0]])]
+    return (_INDIC_WORD if indic * 2 > letters else _marked_word()).findall(text)
 
 
-def _pairs(run: str) -> list[str]:
-    return [run[at : at + 2] for at in range(len(run) - 1)] or [run]
+@cache
+def _marks() -> str:
+    """All combining marks, as a range expression of `re`."""
+    codes = [code for code in range(0x300, sys.maxunicode + 1) if unicodedata.category(chr(code))[0] == "M"]
+    starts = [code for code, before in zip(codes, [0, *codes], strict=False) if code != before + 1]
+    ends = [code for code, after in zip(codes, [*codes[1:], 0], strict=True) if after != code + 1]
+    return "".join(f"{chr(start)}-{chr(end)}" for start, end in zip(starts, ends, strict=True))
 
 
-#: Bytes of a key; at this length two different texts never share one.
+@cache
+def _marked_word() -> re.Pattern[str]:
+    return re.compile(f"(?:\\w[{_marks()}]*){{2,}}")
+
+
+@cache
+def _mixed_runs() -> re.Pattern[str]:
+    return re.compile(f"([{_UNSPACED}]+)|(?:[^\\W{_UNSPACED}][{_marks()}]*){{2,}}")
+
+
+def _bigrams(run: str) -> list[str]:
+    return [run[start : start + 2] for start in range(len(run) - 1)] or [run]
+
+
+#: Bytes of a text's hash; collisions are not to be expected at this length.
 KEY_BYTES = 16
 
 

@@ -1,4 +1,4 @@
-"""Checks of what a user hands over. Each returns the checked value or raises :class:`~dallme.errors.InputError`."""
+"""Checks of user input. Each returns the checked value or raises :class:`~dallme.errors.InputError`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,39 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from dallme.errors import InputError
+from dallme.text import is_blank
 
-#: A text of this many characters or more is taken for a broken file (a quote that is never closed).
+#: Characters from which on a text counts as a broken file (a quote that is never closed).
 MAX_CHARACTERS = 1_000_000
 
 #: Rows of a matrix that are checked at once.
 _BLOCK = 65_536
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for none: None, NaN, and the NA and NaT of pandas."""
+    return (
+        value is None
+        or (isinstance(value, (float, np.floating)) and value != value)
+        or type(value).__name__ in ("NAType", "NaTType")
+    )
+
+
+def plain(value: Any) -> Any:
+    """Converts scalars and tensors of other libraries: to Python scalars, numpy arrays, or None if missing.
+
+    Arrays of torch are detached from their graph and copied to the CPU.
+    """
+    if type(value) in (str, int, float, bool, type(None)):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if is_missing(value):
+        return None
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        value = value.detach().cpu()
+        value = (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
+    return value.item() if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0 else value
 
 
 def check_vectors(
@@ -25,10 +52,10 @@ def check_vectors(
     """Checks a matrix of vectors.
 
     Args:
-        vectors: Anything numpy turns into an array of shape (n, d).
-        rows: The n that is expected, if known.
-        dimension: The d that is expected, if known.
-        what: What the matrix is called in an error.
+        vectors: An array-like of shape (n, d).
+        rows: The expected n, if known.
+        dimension: The expected d, if known.
+        what: Name of the matrix in an error.
 
     Returns:
         The vectors as float32, C-contiguous, of shape (n, d); not copied if they already are.
@@ -37,8 +64,9 @@ def check_vectors(
         InputError: If the shape is wrong or a value is NaN or infinite.
     """
     try:
+        vectors = plain(vectors)
         array = np.ascontiguousarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"expected {what} as a matrix of numbers, found {type(vectors).__name__}: {error}"
         ) from None
@@ -48,13 +76,12 @@ def check_vectors(
         raise InputError(f"expected {what} with {rows} rows, one a text, found {array.shape[0]}")
     if dimension is not None and array.shape[1] != dimension:
         raise InputError(
-            f"expected {what} with {dimension} dimensions, found {array.shape[1]}; were they made by another embedder?"
+            f"expected {what} with {dimension} dimensions, found {array.shape[1]}; "
+            "were they made by another embedder?"
         )
-    # Block by block, so that no second matrix of the same size is made.
-    blocks = range(0, len(array), _BLOCK)
     bad = [
         row
-        for start in blocks
+        for start in range(0, len(array), _BLOCK)  # in blocks, as the test takes as much memory as its input
         for row in start + np.flatnonzero(~np.isfinite(array[start : start + _BLOCK]).all(axis=1))
     ]
     if bad:
@@ -65,7 +92,7 @@ def check_vectors(
 
 
 def check_positive(value: int, name: str, *, least: int = 1) -> int:
-    """Returns `value` if it is a whole number of at least `least`.
+    """Checks that `value` is a whole number of at least `least`.
 
     Raises:
         InputError: If it is not.
@@ -76,7 +103,7 @@ def check_positive(value: int, name: str, *, least: int = 1) -> int:
 
 
 def check_seed(seed: int) -> int:
-    """Returns `seed` if it is a whole number of at least 0.
+    """Checks that `seed` is a whole number that fits in 32 bits.
 
     Raises:
         InputError: If it is not.
@@ -87,37 +114,29 @@ def check_seed(seed: int) -> int:
 
 
 def text_problem(text: Any) -> str | None:
-    """Says what makes a text unusable, or None.
+    """Returns the reason why a text is unusable, or None.
 
-    Blank texts, NUL bytes, lone surrogates and texts of :data:`MAX_CHARACTERS` or more are not usable.
+    Texts without a visible character, NUL bytes, lone surrogates and texts of :data:`MAX_CHARACTERS` or
+    more are not usable.
     """
     if not isinstance(text, str):
-        return (
-            "has no text"
-            if text is None or text != text
-            else f"holds {type(text).__name__} in place of a text"
-        )
-    if not text.strip():
-        return "has a blank text"
+        return "has no text" if is_missing(text) else f"holds {type(text).__name__} in place of a text"
     if "\0" in text:
         return "holds a NUL byte (is the file binary or UTF-16?)"
+    if is_blank(text):
+        return "has a blank text"
     if len(text) >= MAX_CHARACTERS:
-        return f"has a text of {len(text):,} characters, the limit is {MAX_CHARACTERS - 1:,} (is a quote never closed?)"
-    if not text.isascii() and _has_surrogate(text):
+        limit = f"{MAX_CHARACTERS - 1:,}"
+        return f"has a text of {len(text):,} characters, the limit is {limit} (is a quote never closed?)"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return "holds a lone surrogate, which is not valid Unicode"
     return None
 
 
-def _has_surrogate(text: str) -> bool:
-    try:
-        text.encode()  # many times faster than to look at each character
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
 def check_texts(texts: Sequence[Any], *, what: str = "texts") -> list[str]:
-    """Checks texts that are about to be embedded or classified.
+    """Checks texts before they are embedded or classified.
 
     Raises:
         InputError: If there is none, or one of them is unusable (see :func:`text_problem`).
@@ -136,9 +155,9 @@ def check_texts(texts: Sequence[Any], *, what: str = "texts") -> list[str]:
 
 
 def is_private_line(address: str) -> bool:
-    """Whether nobody on the way can read or change what goes to an address: ``https``, or a server on this machine.
+    """Whether a connection to a URL is encrypted or stays on this machine.
 
-    A name is not looked up: ``localhost`` alone is taken for this machine.
+    Host names are not resolved: of names, only ``localhost`` counts as this machine.
     """
     try:
         parts = urlsplit(address)
@@ -154,17 +173,18 @@ def is_private_line(address: str) -> bool:
 
 
 def check_hub_address() -> None:
-    """Checks that models and data come from the Hugging Face Hub, or from a mirror of it, over TLS.
+    """Checks that the Hugging Face Hub, or its mirror, is reached over TLS.
 
     Raises:
-        InputError: If ``HF_ENDPOINT`` names another machine without ``https``: whoever stands between could change the
-            weights and read the token.
+        InputError: If ``HF_ENDPOINT`` names another machine without ``https``, where the network could
+            change weights and read the token.
     """
     address = os.environ.get("HF_ENDPOINT", "").strip()
     if address and not is_private_line(address):
-        host = address.partition("@")[2] or address.partition("://")[2] or address  # without a password
+        authority = (address.partition("://")[2] or address).partition("/")[0]
+        host = authority.rpartition("@")[2]  # without a password
         raise InputError(
             "expected an address that begins with https:// in HF_ENDPOINT, found another for "
-            f"{host.partition('/')[0]!r}; models, data and your token must not travel unencrypted: give its https address, "
-            "or reach it through a tunnel to localhost"
+            f"{host!r}; models, data and your token must not travel unencrypted: "
+            "give its https address, or reach it through a tunnel to localhost"
         )

@@ -1,4 +1,4 @@
-"""``dallme curve``: how accuracy grows with the budget."""
+"""``dallme curve``: measures how accuracy grows with the budget."""
 
 from __future__ import annotations
 
@@ -6,67 +6,67 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from dallme.cli import options
-from dallme.cli import options as completion
-from dallme.cli.distill import DEFAULT_CLASSIFIERS
-from dallme.cli.output import make_progress, print_json, print_notes, print_table
-from dallme.errors import InputError, OutputError
+from dallme.cli.groups import BudgetOptions, DataOptions, PipelineOptions, grouped
+from dallme.cli.output import make_progress, print_json, print_notes, print_table, show
+from dallme.cli.paths import check_file, write_file
+from dallme.errors import InputError
 
 if TYPE_CHECKING:
     from dallme.data import Budget
     from dallme.evaluation.curve import Curve
 
 
+@grouped
 def curve(
     source: options.Source,
     test: options.Test,
+    data: DataOptions,
+    parts: PipelineOptions,
     budgets: Annotated[
         str | None,
-        typer.Option(
-            "--budgets", help="Comma-separated texts per class; by default a series that fits SOURCE."
+        options.option(
+            "--budgets",
+            "Comma-separated texts per class; by default a series that fits SOURCE.",
+            options.BUDGET,
         ),
     ] = None,
     ratios: Annotated[
         str | None,
-        typer.Option(
-            "--ratios", help="Comma-separated shares of the rows, in (0, 1], in place of --budgets."
+        options.option(
+            "--ratios",
+            "Comma-separated shares of the rows, in (0, 1], in place of --budgets.",
+            options.BUDGET,
         ),
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(
+        options.option(
             "--methods",
-            help="Comma-separated baselines and decoders; by default DECODER,nearest,random.",
-            autocompletion=completion.parts("baselines", "decoders", several=True),
+            "Comma-separated baselines and decoders; by default DECODER,nearest,random.",
+            options.DECODER,
+            autocompletion=options.parts("baselines", "decoders", several=True),
         ),
     ] = None,
-    classifiers: options.Classifiers = DEFAULT_CLASSIFIERS,
-    runs: options.Runs = 1,
+    classifiers: options.Classifiers = options.DEFAULT_CLASSIFIERS,
+    runs: Annotated[
+        int,
+        options.option(
+            "--runs", "Runs with different seeds; mean and deviation are reported.", options.TRAINING
+        ),
+    ] = 1,
     target_recovered: Annotated[
         float | None,
-        typer.Option("--target-recovered", help="Say the smallest budget that recovers this share, as 0.9."),
+        options.option(
+            "--target-recovered", "Say the smallest budget that recovers this share, as 0.9.", options.OUTPUT
+        ),
     ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Picture to write: .png, .svg or .pdf.")] = None,
+    plot: Annotated[
+        Path | None, options.option("--plot", "Picture to write: .png, .svg or .pdf.", options.OUTPUT)
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="File to write the JSON document to.")
+        Path | None, options.option("--output", "File to write the JSON document to.", options.OUTPUT)
     ] = None,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
-    drop_bad_rows: options.DropBadRows = False,
-    embedder: options.Embedder = "all-MiniLM-L6-v2",
-    base_url: options.BaseUrl = None,
-    dimensions: options.Dimensions = None,
-    budget_usd: options.BudgetUsd = None,
-    price: options.PriceUsd = None,
-    unknown_words: options.UnknownWords = None,
-    prompt: options.Prompt = None,
-    condenser: options.Condenser = "k-centroid",
-    decoder: options.Decoder = "teaching",
-    max_tokens: options.MaxTokens = 128,
-    seed: options.Seed = 0,
-    store: options.Store = None,
     no_cache: options.NoCache = False,
     json: options.Json = False,
 ) -> None:
@@ -74,55 +74,40 @@ def curve(
 
     Example: dallme curve reviews.csv --test reviews-test.csv --budgets 1,2,5,10 --plot curve.png
     """
-    from dallme.distiller import Distiller
     from dallme.evaluation.compare import check_methods
+    from dallme.evaluation.curve import check_share, default_budgets
     from dallme.evaluation.curve import curve as measure
-    from dallme.evaluation.curve import default_budgets
     from dallme.evaluation.evaluate import make_classifiers
-    from dallme.readers import read
+    from dallme.evaluation.plots import check_plot
 
-    wanted = _wanted(budgets, ratios)
-    _check(target_recovered, plot, output)
-    names = check_methods(options.split_names(methods) if methods else [decoder, "nearest", "random"])
-    model = options.configure_embedder(
-        embedder,
-        base_url=base_url,
-        dimensions=dimensions,
-        budget_usd=budget_usd,
-        price=price,
-        unknown_words=unknown_words,
-    )
-    progress = make_progress()
-    distiller = Distiller(
-        per_class=1,  # each budget takes its place
-        embedder=model,
-        condenser=condenser,
-        decoder=decoder,
-        prompt=prompt,
-        max_tokens=max_tokens,
-        seed=seed,
-        store=options.store_folder(store),
-        progress=progress,
-    )
-    judges = make_classifiers(options.split_names(classifiers), distiller)
-    columns: dict[str, Any] = {
-        "text_column": text_column,
-        "label_column": label_column,
-        "drop_bad_rows": drop_bad_rows,
-    }
-    texts = read(source, **columns)
-    held_out = read(test, **columns, like=texts)
+    named = _named_budgets(budgets, ratios)
+    if target_recovered is not None:
+        check_share(target_recovered)
+    if plot is not None:
+        check_plot(plot)
+    for file in (plot, output):
+        if file is not None:
+            check_file(file, source, test)
+    names = check_methods(options.split_names(methods) if methods else [parts.decoder, "nearest", "random"])
+    # The budgets of the curve take the place of this one.
+    distiller = parts.distiller(BudgetOptions(per_class=1), make_progress())
+    if distiller.decoder_options and parts.decoder not in names:
+        raise InputError(
+            f"expected options of a decoder that is measured, found some of {parts.decoder!r}; "
+            "add it to --methods"
+        )
+    trained = make_classifiers(options.split_names(classifiers), distiller.cached_embedder)
+    texts = data.read(source)
+    held_out = data.read(test, like=texts)
     print_notes([*texts.notes, *held_out.notes])
-    steps, results = (
-        wanted or default_budgets(texts),
-        options.result_store(store, progress, no_cache=no_cache),
-    )
-    found = measure(distiller, texts, held_out, steps, names, judges, runs=runs, results=results)
-    _finish(found, target_recovered, plot, output, json)
+    results = options.result_store(parts.store, distiller.progress, no_cache=no_cache)
+    steps = named or default_budgets(texts)
+    measured = measure(distiller, texts, held_out, steps, names, trained, runs=runs, results=results)
+    _finish(measured, target_recovered, plot, output, json=json)
 
 
-def _wanted(budgets: str | None, ratios: str | None) -> list[Budget]:
-    """The budgets that were named; none if neither option is given."""
+def _named_budgets(budgets: str | None, ratios: str | None) -> list[Budget]:
+    """Returns the budgets that were named; none if neither option is given."""
     from dallme.data import Budget
 
     if budgets is not None and ratios is not None:
@@ -136,79 +121,61 @@ def _wanted(budgets: str | None, ratios: str | None) -> list[Budget]:
     )
 
 
-def _numbers(option: str, given: str, kind: Callable[[str], Any], what: str) -> list[Any]:
+def _numbers(flag: str, value: str, kind: Callable[[str], Any], words: str) -> list[Any]:
     try:
-        return [kind(number) for number in options.split_names(given)]
+        return [kind(number) for number in options.split_names(value)]
     except ValueError:
-        raise InputError(f"expected {option} as {what} separated by commas, found {given!r}") from None
+        raise InputError(f"expected {flag} as {words} separated by commas, found {value!r}") from None
 
 
-def _check(target: float | None, plot: Path | None, output: Path | None) -> None:
-    """Finds what is wrong with where and what to report, before any work."""
-    from dallme.evaluation.curve import check_share
-    from dallme.evaluation.plots import check_plot
-
-    if target is not None:
-        check_share(target)
-    if plot is not None:
-        check_plot(plot)
-    if output is not None and (output.is_dir() or not output.parent.is_dir()):
-        found = "a folder" if output.is_dir() else f"no folder at {str(output.parent)!r}"
-        raise OutputError(
-            f"expected a file to write to in a folder that is there, found {found}; choose another --output"
-        )
-
-
-def _finish(found: Curve, target: float | None, plot: Path | None, output: Path | None, json: bool) -> None:
-    """Writes and prints what was measured."""
+def _finish(
+    measured: Curve, target: float | None, plot: Path | None, output: Path | None, *, json: bool
+) -> None:
+    """Writes and prints the curve."""
     import json as encoder
 
-    from dallme.atomic import atomic_write
     from dallme.evaluation.plots import plot_curve
 
-    knees = [found.knee(method) for method in found.methods]
+    knees = [measured.knee(method) for method in measured.methods]
     targets = (
-        [] if target is None else [found.smallest_recovering(method, target) for method in found.methods]
+        []
+        if target is None
+        else [measured.smallest_recovering(method, target) for method in measured.methods]
     )
-    document = found.as_dict() | {
+    document = measured.as_dict() | {
         "knees": [finding.as_dict() for finding in knees],
         "target_recovered": target,
         "targets": [finding.as_dict() for finding in targets],
     }
     if output is not None:
-        atomic_write(output, (encoder.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+        write_file(output, (encoder.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
     if plot is not None:
-        plot_curve(found, plot)
+        plot_curve(measured, plot)
     if json:
         print_json(document)
         return
-    _show(found)
-    print()
+    _show_table(measured)
+    show()
     for finding in (*knees, *targets):
-        print(finding.words)
-    print(f"embedding {found.seconds['embed']:.1f} s, everything after it {found.seconds['rest']:.1f} s")
+        show(finding.words)
+    seconds = measured.seconds
+    show(f"embedding {seconds['embed']:.1f} s, everything after it {seconds['rest']:.1f} s")
 
 
-def _show(found: Curve) -> None:
-    """Prints the table, a row a budget and method."""
-    print_notes(found.notes)
-    print(f"accuracy on {found.test_rows:,} test rows (in brackets: share of the full data's accuracy)")
+def _show_table(measured: Curve) -> None:
+    """Prints the table, a row for each budget and method."""
+    print_notes(measured.notes)
+    show(f"accuracy on {measured.test_rows:,} test rows (in brackets: share of the full data's accuracy)")
     body = []
-    for place, step in enumerate(found.steps):
-        for method in found.methods:
+    for index, step in enumerate(measured.steps):
+        for method in measured.methods:
             cells = []
-            for classifier in found.full:
-                row = found.scores[method, classifier][place].as_dict()
+            for classifier in measured.full:
+                row = measured.scores[method, classifier][index].as_dict()
                 spread = f" ± {row['accuracy_std']:.3f}" if row["runs"] > 1 else ""
                 share = "" if row["recovered"] is None else f" ({row['recovered']:.0%})"
                 cells.append(f"{row['accuracy_mean']:.3f}{spread}{share}")
             body.append([step.words, f"{step.texts:,}", method, *cells])
-    body.append(
-        [
-            "full data",
-            f"{found.train_rows:,}",
-            "",
-            *(f"{score.accuracy:.3f}" for score in found.full.values()),
-        ]
-    )
-    print_table(["budget", "texts", "method", *found.full], body)
+    full = [f"{score.accuracy:.3f}" for score in measured.full.values()]
+    body.append(["full data", f"{measured.train_rows:,}", "", *full])
+    print_table(["budget", "texts", "method", *measured.full], body)

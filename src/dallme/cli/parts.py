@@ -1,4 +1,4 @@
-"""``dallme list``: what there is, what is installed, what each needs."""
+"""``dallme list``: lists the parts, whether they are installed, and what they need."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import typer
 
 from dallme import registry
 from dallme.cli import options
-from dallme.cli import options as completion
 from dallme.cli.output import print_json, print_table
 from dallme.errors import UnknownNameError
 
-#: What can be listed: the roles of parts, and the experiments that ``dallme reproduce`` knows.
+#: The roles of parts, and the experiments of ``dallme reproduce``.
 KINDS = (*registry.ROLES, "experiments")
 
 
@@ -20,7 +19,7 @@ def list_parts(
     role: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ROLE]", help=f"One of: {', '.join(KINDS)}.", autocompletion=completion.words(*KINDS)
+            metavar="[ROLE]", help=f"One of: {', '.join(KINDS)}.", autocompletion=options.words(*KINDS)
         ),
     ] = None,
     json: options.Json = False,
@@ -54,17 +53,22 @@ def list_parts(
 
 
 def _list_experiments(*, json: bool) -> None:
-    """Lists the tables and figures of the paper that can be reproduced."""
+    """Prints the tables and figures of the paper that can be reproduced."""
     from dallme.experiments.spec import experiment_names, load_experiment
 
-    found = [load_experiment(name) for name in experiment_names()]
+    experiments = [load_experiment(name) for name in experiment_names()]
     if json:
         print_json(
-            {"experiments": [{"name": each.name, "title": each.title, "place": each.place} for each in found]}
+            {
+                "experiments": [
+                    {"name": each.name, "title": each.title, "place": each.place} for each in experiments
+                ]
+            }
         )
         return
     print_table(
-        ["name", "in the paper", "what it shows"], [[each.name, each.place, each.title] for each in found]
+        ["name", "in the paper", "what it shows"],
+        [[each.name, each.place, each.title] for each in experiments],
     )
 
 

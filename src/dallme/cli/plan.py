@@ -1,49 +1,43 @@
-"""``dallme plan``: what embedding a source would take, before anything is paid for."""
+"""``dallme plan``: says what embedding a source would take, before anything is paid for."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from dallme.cli import options
-from dallme.cli import options as decoders
-from dallme.cli.output import print_json, print_notes
+from dallme.cli.groups import BudgetOptions, DataOptions, EmbedderOptions, grouped
+from dallme.cli.output import print_json, print_notes, show
+from dallme.cli.settings import parse_settings
+from dallme.errors import InputError
 
 if TYPE_CHECKING:
     from dallme.data import LabelledTexts
     from dallme.decoders.llm import WritingPlan
     from dallme.embedders.cost import Plan
 
-Decoder = Annotated[
-    str | None, typer.Option("--decoder", help="llm:MODEL: say what it would take to write the texts, too.")
-]
+
+@dataclass(frozen=True)
+class _PlannedParts(EmbedderOptions):
+    decoder: Annotated[
+        str | None,
+        options.option(
+            "--decoder", "llm:MODEL: say what it would take to write the texts, too.", options.DECODER
+        ),
+    ] = None
+    max_tokens: Annotated[int, options.option("--max-tokens", "Most tokens of a text.", options.BUDGET)] = 128
 
 
+@grouped
 def plan(
     source: options.Source,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
-    drop_bad_rows: options.DropBadRows = False,
-    embedder: options.Embedder = "all-MiniLM-L6-v2",
-    base_url: options.BaseUrl = None,
-    dimensions: options.Dimensions = None,
-    price: options.PriceUsd = None,
-    unknown_words: options.UnknownWords = None,
-    prompt: options.Prompt = None,
-    decoder: Decoder = None,
-    per_class: options.PerClass = None,
-    ratio: options.Ratio = None,
-    total: options.Total = None,
-    allocation: options.Allocation = "equal",
-    drafts: decoders.Drafts = None,
-    examples: decoders.Examples = None,
-    output_price: decoders.OutputPrice = None,
-    max_tokens: options.MaxTokens = 128,
+    data: DataOptions,
+    budget: BudgetOptions,
+    parts: _PlannedParts,
     rows: Annotated[
-        int | None, typer.Option("--rows", help="Plan for so many rows like those of SOURCE.")
+        int | None,
+        options.option("--rows", "Plan for so many rows like those of SOURCE.", options.DATA),
     ] = None,
-    store: options.Store = None,
     json: options.Json = False,
 ) -> None:
     """Say what embedding SOURCE would take: texts, tokens, requests, price, time, disk. No service is called.
@@ -52,47 +46,42 @@ def plan(
 
     Example: dallme plan reviews.csv --embedder openai:text-embedding-3-large
     """
-    from dallme.embedders.cache import EmbeddingStore
     from dallme.embedders.cost import make_plan
     from dallme.embedders.resolve import resolve
-    from dallme.readers import read
 
-    services = {
-        "base_url": base_url,
-        "dimensions": dimensions,
-        "budget_usd": None,
-        "price": price,
-        "unknown_words": unknown_words,
-    }
-    writing_options = {"drafts": drafts, "examples": examples, "output_price": output_price}
-    named, own = decoders.configure(embedder, decoder or "nearest", writing_options, services)
-    model = resolve(named)
-    columns: dict[str, Any] = {
-        "text_column": text_column,
-        "label_column": label_column,
-        "drop_bad_rows": drop_bad_rows,
-    }
-    texts = read(source, **columns, labelled=decoder is not None)
+    settings = parse_settings(parts.settings or (), ("embedder", "decoder"))
+    if settings["decoder"] and parts.decoder is None:
+        raise InputError(
+            "expected --decoder with options of a decoder, found none; name one, such as llm:MODEL"
+        )
+    embedder, decoder_options = options.configure(
+        parts.embedder, parts.decoder or "nearest", settings, parts.service
+    )
+    model = resolve(embedder)
+    texts = data.read(source, labelled=parts.decoder is not None)
     writing = None
-    if decoder is not None:
-        budget = {"per_class": per_class, "ratio": ratio, "total": total, "allocation": allocation}
-        writing = _plan_writing(decoder, own, texts, budget, max_tokens)
-    found = make_plan(model, texts.texts, prompt=prompt, store=EmbeddingStore(options.store_folder(store)))
+    if parts.decoder is not None:
+        writing = _plan_writing(parts.decoder, decoder_options, texts, budget, parts.max_tokens)
+    embedding = make_plan(model, texts.texts, prompt=parts.prompt, store=parts.open_store())
     if rows is not None:
-        found = found.for_rows(rows)
-    print_notes([*texts.notes, *found.notes])
+        embedding = embedding.for_rows(rows)
+    print_notes([*texts.notes, *embedding.notes])
     if json:
-        print_json(found.as_dict() | ({"writing": writing.as_dict()} if writing else {}))
-    else:
-        _show(found)
-        if writing:
-            _show_writing(writing)
+        print_json(embedding.as_dict() | ({"writing": writing.as_dict()} if writing else {}))
+        return
+    _show_embedding(embedding)
+    if writing:
+        _show_writing(writing)
 
 
 def _plan_writing(
-    decoder: str, own: dict[str, Any], texts: LabelledTexts, budget: dict[str, Any], max_tokens: int
+    decoder: str,
+    decoder_options: dict[str, Any],
+    texts: LabelledTexts,
+    budget: BudgetOptions,
+    max_tokens: int,
 ) -> WritingPlan:
-    """What writing would take.
+    """Returns what writing the texts would take.
 
     Raises:
         InputError: If the decoder calls no service.
@@ -100,66 +89,60 @@ def _plan_writing(
     from dallme import registry
     from dallme.decoders.llm import LLMDecoder, plan_writing
     from dallme.distiller import Distiller
-    from dallme.errors import InputError
 
-    made = registry.make("decoders", decoder, **own)
-    if not isinstance(made, LLMDecoder):
+    part = registry.make("decoders", decoder, **decoder_options)
+    if not isinstance(part, LLMDecoder):
         raise InputError(
-            f"expected a decoder that calls a service, such as llm:MODEL, found {decoder!r}; leave --decoder out"
+            f"expected a decoder that calls a service, such as llm:MODEL, found {decoder!r}; "
+            "leave --decoder out"
         )
-    return plan_writing(
-        made, texts, Distiller(**budget, embedder="hashing", decoder=made).allocate(texts), max_tokens
-    )
+    allocation = Distiller(**asdict(budget), embedder="hashing", decoder=part).allocate(texts)
+    return plan_writing(part, texts, allocation, max_tokens)
 
 
 def _show_writing(plan: WritingPlan) -> None:
-    print()
-    lines = [
-        ("decoder", plan.decoder, ""),
-        ("texts", f"{plan.texts:,}", ""),
-        (
-            "requests",
-            f"{plan.requests:,}",
-            "one a draft; answers that are kept already are not asked for again",
-        ),
-        ("tokens read", f"{plan.read:,}", "estimated from randomly drawn rows"),
-        ("tokens written", f"{plan.written:,}", "at most"),
-        (
-            "price",
-            _money(plan.price_usd),
-            plan.price_is if plan.price_usd is None else f"at most; {plan.price_is}",
-        ),
-        (
-            "time",
-            "not known" if plan.seconds is None else f"about {_duration(plan.seconds)}",
-            plan.seconds_are,
-        ),
-    ]
-    for name, value, how in lines:
-        print(f"{name:<15} {value}{f' ({how})' if how else ''}")
+    show()
+    price = plan.price_is if plan.price_usd is None else f"at most; {plan.price_is}"
+    _show_lines(
+        [
+            ("decoder", plan.decoder, ""),
+            ("texts", f"{plan.texts:,}", ""),
+            (
+                "requests",
+                f"{plan.requests:,}",
+                "one a draft; answers that are stored are not asked for again",
+            ),
+            ("tokens read", f"{plan.read:,}", "estimated from randomly drawn rows"),
+            ("tokens written", f"{plan.written:,}", "at most"),
+            ("price", _money(plan.price_usd), price),
+            ("time", _duration(plan.seconds), plan.seconds_are),
+        ]
+    )
 
 
-def _show(plan: Plan) -> None:
+def _show_embedding(plan: Plan) -> None:
     limit = "all tokens are read" if plan.token_limit is None else f"longer than {plan.token_limit:,} tokens"
-    lines = [
-        ("embedder", plan.embedder, ""),
-        ("rows", f"{plan.rows:,}", ""),
-        ("distinct texts", f"{plan.distinct:,}", ""),
-        ("in the store", f"{plan.stored:,}", ""),
-        ("to embed", f"{plan.to_embed:,}", ""),
-        ("tokens", f"{plan.tokens:,}", plan.tokens_are),
-        ("texts cut", f"{plan.cut:,}", limit),
-        *([("requests", f"{plan.requests:,}", "")] if plan.requests is not None else []),
-        ("price", _money(plan.price_usd), plan.price_is),
-        (
-            "time",
-            "not known" if plan.seconds is None else f"about {_duration(plan.seconds)}",
-            plan.seconds_are,
-        ),
-        ("disk", "not known" if plan.disk_bytes is None else f"{plan.disk_bytes / 1e6:,.1f} MB", ""),
-    ]
-    for name, value, how in lines:
-        print(f"{name:<15} {value}{f' ({how})' if how else ''}")
+    disk = "not known" if plan.disk_bytes is None else f"{plan.disk_bytes / 1e6:,.1f} MB"
+    _show_lines(
+        [
+            ("embedder", plan.embedder, ""),
+            ("rows", f"{plan.rows:,}", ""),
+            ("distinct texts", f"{plan.distinct:,}", ""),
+            ("in the store", f"{plan.stored:,}", ""),
+            ("to embed", f"{plan.to_embed:,}", ""),
+            ("tokens", f"{plan.tokens:,}", plan.tokens_are),
+            ("texts cut", f"{plan.cut:,}", limit),
+            *([("requests", f"{plan.requests:,}", "")] if plan.requests is not None else []),
+            ("price", _money(plan.price_usd), plan.price_is),
+            ("time", _duration(plan.seconds), plan.seconds_are),
+            ("disk", disk, ""),
+        ]
+    )
+
+
+def _show_lines(lines: list[tuple[str, str, str]]) -> None:
+    for name, value, remark in lines:
+        show(f"{name:<15} {value}{f' ({remark})' if remark else ''}")
 
 
 def _money(usd: float | None) -> str:
@@ -168,7 +151,9 @@ def _money(usd: float | None) -> str:
     return f"${usd:,.2f}" if usd >= 0.1 or usd == 0 else f"${usd:.4f}"
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "not known"
     if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 7200 else f"about {seconds / 3600:.1f} h"

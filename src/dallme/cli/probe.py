@@ -1,78 +1,67 @@
-"""``dallme probe``: how much of the classes each embedder's vectors hold."""
+"""``dallme probe``: compares embedders by what a linear classifier learns from their vectors."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
-
-import typer
+from typing import Annotated
 
 from dallme.cli import options
-from dallme.cli import options as completion
+from dallme.cli.groups import DataOptions, EmbedderOptions, grouped
 from dallme.cli.output import make_progress, print_json, print_notes, print_table
+from dallme.cli.settings import parse_settings
 
 
+@dataclass(frozen=True)
+class _SeveralEmbedders(EmbedderOptions):
+    embedder: Annotated[
+        str,
+        options.option(
+            "--embedder",
+            "Comma-separated embedders to compare.",
+            options.EMBEDDER,
+            autocompletion=options.parts("embedders", several=True),
+        ),
+    ] = "all-MiniLM-L6-v2"
+
+
+@grouped
 def probe(
     source: options.Source,
     test: options.Test,
-    embedder: Annotated[
-        str,
-        typer.Option(
-            "--embedder",
-            help="Comma-separated embedders to compare.",
-            autocompletion=completion.parts("embedders", several=True),
-        ),
-    ] = "all-MiniLM-L6-v2",
-    base_url: options.BaseUrl = None,
-    budget_usd: options.BudgetUsd = None,
-    unknown_words: options.UnknownWords = None,
-    prompt: options.Prompt = None,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
-    drop_bad_rows: options.DropBadRows = False,
+    data: DataOptions,
+    parts: _SeveralEmbedders,
     seed: options.Seed = 0,
-    store: options.Store = None,
     json: options.Json = False,
 ) -> None:
-    """Train a linear classifier on the vectors of SOURCE and test it: a better embedder gives better distilled texts.
+    """Train a linear classifier on the vectors of SOURCE: better vectors give better distilled texts.
 
     Example: dallme probe reviews.csv --test reviews-test.csv --embedder all-MiniLM-L6-v2,hashing
     """
-    from dallme.embedders.cache import EmbeddingStore, embed_with_store
+    from dallme.embedders.cache import embed_with_store
     from dallme.embedders.resolve import resolve
     from dallme.evaluation.probe import probe as probe_vectors
-    from dallme.readers import read
 
-    models = {}
-    for name in options.split_names(embedder):
-        # An option is for those of several embedders that have it.
-        configured = options.configure_embedder(
-            name,
-            base_url=base_url,
-            budget_usd=budget_usd,
-            unknown_words=unknown_words,
-            lenient="," in embedder,
-        )
-        models[name] = resolve(configured)
-    columns: dict[str, Any] = {
-        "text_column": text_column,
-        "label_column": label_column,
-        "drop_bad_rows": drop_bad_rows,
+    names = options.split_names(parts.embedder)
+    values = parse_settings(parts.settings or (), ("embedder",))["embedder"]
+    # An option is for those of several embedders that have it.
+    models = {
+        name: resolve(options.configure_embedder(name, values, parts.service, lenient=len(names) > 1))
+        for name in names
     }
-    texts = read(source, **columns)
-    held_out = read(test, **columns, like=texts)
+    texts = data.read(source)
+    held_out = data.read(test, like=texts)
     print_notes([*texts.notes, *held_out.notes])
-    table, progress = EmbeddingStore(options.store_folder(store)), make_progress()
+    store, progress = parts.open_store(), make_progress()
     results = []
     for name, model in models.items():
-        embed = partial(embed_with_store, model, prompt=prompt, store=table, progress=progress)
+        embed = partial(embed_with_store, model, prompt=parts.prompt, store=store, progress=progress)
         results.append(probe_vectors(name, embed, texts, held_out, seed=seed).as_dict())
     if json:
         print_json({"results": results, "train_rows": len(texts), "test_rows": len(held_out)})
         return
-    head = ["embedder", "dimension", "accuracy", "macro-F1"]
     body = [
         [row["embedder"], str(row["dimension"]), f"{row['accuracy']:.3f}", f"{row['macro_f1']:.3f}"]
         for row in results
     ]
-    print_table(head, body)
+    print_table(["embedder", "dimension", "accuracy", "macro-F1"], body)

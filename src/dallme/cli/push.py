@@ -1,18 +1,17 @@
-"""``dallme push``: a distilled set on the Hugging Face Hub."""
+"""``dallme push``: uploads a distilled set to the Hugging Face Hub."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dallme.cli import options
-from dallme.cli.output import print_json, print_notes
+from dallme.cli.output import print_json, print_notes, show
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that distill wrote.")],
+    folder: options.Folder,
     repo_id: Annotated[str, typer.Argument(metavar="ID", help="user/name or organisation/name on the Hub.")],
     private: Annotated[
         bool,
@@ -46,8 +45,8 @@ def push(
 ) -> None:
     """Upload a distilled set and its card to the Hugging Face Hub, in one commit.
 
-    Sent are train.parquet, README.md, manifest.json and audit.json, and nothing else: no report, no source texts, no vectors. The
-    token is the one of `hf auth login`, or HF_TOKEN.
+    It sends train.parquet, README.md, manifest.json and audit.json, and nothing else: no report, no source
+    texts, no vectors. The token is that of `hf auth login`, or HF_TOKEN.
 
     Example: dallme push distilled user/reviews-distilled --license cc-by-4.0 --dry-run
     """
@@ -74,5 +73,5 @@ def push(
         print_json(sent | ({"card": readme} if dry_run else {}))
         return
     for name, size in sizes.items():
-        print(f"{name}  {size:,} bytes")
-    print(f"\n{readme}" if dry_run else f"{len(sizes)} files in {address}")
+        show(f"{name}  {size:,} bytes")
+    show(f"\n{readme}" if dry_run else f"{len(sizes)} files in {address}")

@@ -1,4 +1,4 @@
-"""``dallme reproduce``: a table or figure of the paper, from one command."""
+"""``dallme reproduce``: runs an experiment of the paper with one command."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from dallme.experiments.plan import ExperimentPlan
     from dallme.experiments.running import Outcome
     from dallme.experiments.spec import Experiment
-    from dallme.experiments.workspace import Workspace
 
-#: Stands for every experiment that comes with dallme.
+#: Name that selects every experiment that comes with dallme.
 ALL = "all"
 
 
@@ -29,42 +28,45 @@ def reproduce(
             metavar="NAME", help="An experiment (see: dallme list experiments), a TOML file, or all."
         ),
     ],
-    edition: Annotated[
+    profile: Annotated[
         str,
         typer.Option(
-            "--edition", help="offline: models that need no Hub and no key; paper: the paper's own models."
+            "--profile", help="offline: models that need no Hub and no key; paper: the paper's own models."
         ),
     ] = "offline",
+    edition: Annotated[str | None, typer.Option("--edition", hidden=True)] = None,
     output: Annotated[
         Path,
         typer.Option(
-            "--output", help="Folder of results: rows, table, figure and page stand in OUTPUT/EDITION/NAME."
+            "--output", help="Folder of results; rows, table, figure and page go to OUTPUT/PROFILE/NAME."
         ),
     ] = Path("results"),
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data",
-            envvar="DALLME_DATA",
-            help="Folder that holds the data sets, such as imdb/train.parquet.",
+            "--data", envvar="DALLME_DATA", help="Folder of the data sets, such as imdb/train.parquet."
         ),
     ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what it would take, and do nothing.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print the cost estimate and compute nothing.")
+    ] = False,
+    rows_only: Annotated[
+        bool,
+        typer.Option(
+            "--rows-only", help="Write tables, figures and pages from stored rows; compute nothing."
+        ),
+    ] = False,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE: another value for a key of the experiment's grids."),
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="AXIS=VALUE[,VALUE]: only these cells, as classifier=naive-bayes."),
+        typer.Option("--only", help="AXIS=VALUE[,VALUE]: only these runs, such as classifier=naive-bayes."),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", help="Processes that compute cells.")] = 1,
-    track: Annotated[
-        list[str] | None,
-        typer.Option("--track", help="Send each row to trackio, mlflow, wandb or tensorboard as well."),
-    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", help="Processes that compute runs.")] = 1,
     page: Annotated[
-        Path | None, typer.Option("--page", help="Write one page with all results of the edition there.")
+        Path | None, typer.Option("--page", help="Write one page with all results of the profile.")
     ] = None,
     base_url: options.BaseUrl = None,
     budget_usd: options.BudgetUsd = None,
@@ -72,112 +74,106 @@ def reproduce(
     store: options.Store = None,
     json: options.Json = False,
 ) -> None:
-    """Run an experiment of the paper and set ours beside it: results, table, figure and page. What is there stays.
+    """Run an experiment and compare it with the paper. Runs that have a stored row are not computed again.
 
     Example: dallme reproduce table2 --data data
     """
     from dallme.evaluation.plots import find_matplotlib
     from dallme.experiments.page import write_results
-    from dallme.experiments.rows import RowFile
+    from dallme.experiments.plan import plan_experiment
+    from dallme.experiments.rows import ROWS, RowFile
     from dallme.experiments.running import run_experiment
-    from dallme.experiments.runs import make_cells
+    from dallme.experiments.runs import make_runs
     from dallme.experiments.spec import experiment_names, load_experiment
-    from dallme.experiments.tracking import make_trackers
     from dallme.experiments.workspace import Workspace
 
-    loaded = [
-        load_experiment(each, changes or ()) for each in (experiment_names() if name == ALL else [name])
-    ]
+    if edition is not None:
+        print_notes(["--edition is deprecated; write --profile"])
+        profile = edition
+    names = experiment_names() if name == ALL else [name]
+    experiments = [load_experiment(each, changes or ()) for each in names]
     if budget_usd is not None and jobs > 1:
         raise InputError(
             "expected --budget-usd with one job, found several, which do not know what the others spend"
         )
-    given = {"base_url": base_url, "max_usd": budget_usd, "price": price}
-    services = {option: value for option, value in given.items() if value is not None}
-    kept, progress, documents, failed = options.store_folder(store), make_progress(), [], 0
-    if not plan and any(experiment.figure for experiment in loaded):
+    values = {"base_url": base_url, "max_usd": budget_usd, "price": price}
+    services = {option: value for option, value in values.items() if value is not None}
+    store_folder, progress = options.store_folder(store), make_progress()
+    documents: list[dict[str, Any]] = []
+    failed = 0
+    if not plan and any(experiment.figure for experiment in experiments):
         find_matplotlib()
-    for experiment in loaded:
-        chosen, folder = experiment.edition(edition), output / edition / experiment.name
-        workspace = Workspace(chosen, folder, data, kept, services, progress)
-        cells, rows = make_cells(experiment, chosen, only or ()), RowFile(folder / "rows.jsonl")
+    for experiment in experiments:
+        print_notes(experiment.notes)
+        selected, folder = experiment.profile(profile), output / profile / experiment.name
+        runs, rows = make_runs(experiment, selected, only or ()), RowFile(folder / ROWS)
+        workspace = Workspace(selected, folder, data, store_folder, services, progress)
         if plan:
-            documents.append(_show_plan(experiment, cells, rows.load(), workspace, json=json))
+            estimate = plan_experiment(runs, rows.load(), workspace)
+            if not json:
+                _print_plan(experiment, estimate)
+            documents.append({"name": experiment.name, "plan": estimate.as_dict()})
             continue
-        trackers = make_trackers(track or (), f"dallme-{experiment.name}")
-        outcome = run_experiment(
-            experiment, edition, folder, workspace, only=only or (), jobs=jobs, trackers=trackers
-        )
-        write_results(experiment, edition, rows.load(), folder)
+        if rows_only:
+            if stored := rows.load():
+                write_results(experiment, profile, stored, folder)
+                documents.append({"name": experiment.name, "folder": str(folder), "rows": len(stored)})
+            continue
+        outcome = run_experiment(experiment, profile, folder, workspace, only=only or (), jobs=jobs)
+        write_results(experiment, profile, rows.load(), folder)
         failed += len(outcome.failures)
         documents.append(_show_outcome(experiment, outcome, folder, json=json))
     if page is not None and not plan:
-        _write_page(page, output / edition, edition)
+        _write_page(page, output / profile, profile)
     if json:
-        print_json({"edition": edition, "experiments": documents})
+        print_json({"edition": profile, "experiments": documents})
     if failed:
         raise DallmeError(
-            f"{failed} cells failed, see above; the others are kept, and the same command tries these again"
+            f"{failed} runs failed, see above; the others are stored, and the same command tries these again"
         )
 
 
-def _show_plan(
-    experiment: Experiment, cells: Any, rows: Any, workspace: Workspace, *, json: bool
-) -> dict[str, Any]:
-    """Prints the plan of one experiment; the same as a document."""
-    from dallme.experiments.plan import plan_experiment
-
-    found: ExperimentPlan = plan_experiment(cells, rows, workspace)
-    if not json:
-        print(f"{experiment.name}: {experiment.title}")
-        body = [
-            [
-                each.data,
-                each.what,
-                f"{each.cells}",
-                f"{each.done}",
-                f"{each.trainings:,}",
-                _time(each.seconds),
-            ]
-            for each in found.cells
-        ]
-        print_table(["data", "what", "cells", "done", "trainings left", "time left"], body)
-        for each in found.vectors:
-            cost = "not known" if each.price_usd is None else f"{each.price_usd:.2f} USD"
-            print(f"embedding {each.data} with {each.embedder}: {cost}")
-        print_notes(found.notes)
-    return {"name": experiment.name, "plan": found.as_dict()}
+def _print_plan(experiment: Experiment, plan: ExperimentPlan) -> None:
+    print(f"{experiment.name}: {experiment.title}")
+    body = [
+        [each.data, each.what, f"{each.runs}", f"{each.done}", f"{each.trainings:,}", _time(each.seconds)]
+        for each in plan.runs
+    ]
+    print_table(["data", "what", "runs", "done", "trainings left", "time left"], body)
+    for each in plan.vectors:
+        cost = "unknown" if each.price_usd is None else f"{each.price_usd:.2f} USD"
+        print(f"embedding {each.data} with {each.embedder}: {cost}")
+    print_notes(plan.notes)
 
 
 def _show_outcome(experiment: Experiment, outcome: Outcome, folder: Path, *, json: bool) -> dict[str, Any]:
-    """Prints the table of one experiment and the cells that failed; the same as a document."""
-    failures = [{"cell": str(cell), "error": message} for cell, message in outcome.failures]
+    """Prints the table of an experiment and its failed runs; returns the same as a document."""
+    failures = [{"cell": str(run), "error": message} for run, message in outcome.failures]
     if not json:
         print((folder / "table.md").read_text(encoding="utf-8"))
-        print(
-            f"{experiment.name}: {len(outcome.computed)} cells computed, {len(outcome.found)} found; see {folder / 'page.md'}"
-        )
+        counts = f"{len(outcome.computed)} runs computed, {len(outcome.existing)} stored before"
+        print(f"{experiment.name}: {counts}; see {folder / 'page.md'}")
     print_notes([f"failed: {each['cell']}: {each['error']}" for each in failures])
     return {
         "name": experiment.name,
         "folder": str(folder),
-        "cells": len(outcome.cells),
+        "cells": len(outcome.runs),
         "computed": len(outcome.computed),
-        "found": len(outcome.found),
+        "found": len(outcome.existing),
         "failures": failures,
     }
 
 
-def _write_page(page: Path, root: Path, edition: str) -> None:
+def _write_page(page: Path, root: Path, profile: str) -> None:
     """Writes one page about all experiments that have results."""
     from dallme.atomic import atomic_write
     from dallme.experiments.page import results_page
 
     prefix = Path(os.path.relpath(root.resolve(), page.resolve().parent)).as_posix()
-    atomic_write(page, results_page(root, edition, f"{prefix}/").encode())
+    atomic_write(page, results_page(root, profile, f"{prefix}/").encode())
 
 
 def _time(seconds: float | None) -> str:
-    return (
-        "not known" if seconds is None else f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-    )
+    if seconds is None:
+        return "unknown"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

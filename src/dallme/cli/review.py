@@ -1,4 +1,4 @@
-"""``dallme review``: a distilled set in the browser, to accept, edit, relabel and drop texts."""
+"""``dallme review``: opens a distilled set in the browser, to accept, edit, relabel and drop texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dallme.cli import options
-from dallme.cli.output import make_progress, print_json, print_notes, print_table
+from dallme.cli.groups import DataWithIds, grouped
+from dallme.cli.output import make_progress, print_json, print_notes, print_table, show
+from dallme.errors import InputError
 
 if TYPE_CHECKING:
     from dallme.auditing.inputs import AuditInput
@@ -20,45 +22,38 @@ if TYPE_CHECKING:
     from dallme.review.versions import Versions
 
 
+@grouped
 def review(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that distill wrote.")],
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--source", help="The data that it was distilled from: adds the map and the nearest real texts."
-        ),
-    ] = None,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
-    id_column: options.IdColumn = None,
-    drop_bad_rows: options.DropBadRows = False,
-    embedder: Annotated[
-        str | None, typer.Option("--embedder", help="In place of the one that the set was made with.")
-    ] = None,
+    folder: options.Folder,
+    data: DataWithIds,
+    source: options.SetSource = None,
+    embedder: options.SetEmbedder = None,
     store: options.Store = None,
-    points: Annotated[int, typer.Option("--points", help="Most source rows that the map shows.")] = 25_000,
+    points: options.Points = 25_000,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Folder for the versions; by default DIR/versions.")
+        Path | None,
+        options.option("--output", "Folder for the versions; by default DIR/versions.", options.OUTPUT),
     ] = None,
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen at; others than loopback need --token.")
+        str, typer.Option("--host", help="Address to listen at; any other than loopback needs a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen at; 0 takes a free one.")] = 8710,
-    token: Annotated[
-        str | None,
+    token_file: Annotated[
+        Path | None,
         typer.Option(
-            "--token",
-            envvar="DALLME_REVIEW_TOKEN",
-            help="What a browser has to bring, 16 characters or more.",
+            "--token-file",
+            help="File with a token that the browser must send, 16 characters or more; "
+            "by default the variable DALLME_REVIEW_TOKEN.",
         ),
     ] = None,
+    token: Annotated[str | None, typer.Option("--token", hidden=True)] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Whether to open the page.")] = True,
     history: Annotated[
         bool, typer.Option("--history", help="Print what was changed so far, and serve nothing.")
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Accept, edit, relabel and drop the texts of a distilled set in the browser; each save makes a new version.
+    """Accept, edit, relabel and drop the texts of a distilled set in the browser; a save makes a new version.
 
     Example: dallme review distilled --source reviews.csv
     """
@@ -66,7 +61,7 @@ def review(
     from dallme.validation import check_positive
 
     check_positive(points, "--points")
-    versions = open_versions(folder, output)
+    versions = open_versions(folder, output, writable=not history)
     if history:
         _print_history(versions, json=json)
         return
@@ -75,27 +70,17 @@ def review(
     from dallme.review.app import Guard, Session, check_token, is_loopback
 
     server.check_packages()
-    check_token(host, token)
+    secret = _read_token(token, token_file)
+    check_token(host, secret)
     with server.listen(host, port) as taken:
-        guard = Guard(host, taken.getsockname()[1], token)
+        guard = Guard(host, taken.getsockname()[1], secret)
         progress = make_progress()
-        columns: dict[str, Any] = {
-            "text_column": text_column,
-            "label_column": label_column,
-            "id_column": id_column,
-        }
-        look = (
-            None
-            if source is None
-            else _look(source, columns | {"drop_bad_rows": drop_bad_rows}, embedder, store, progress)
-        )
+        look = None if source is None else _look(source, data, embedder, store, progress)
         session = Session(versions, look, points, progress)
-        session.page(guard.secret)  # what is wrong with it is said here, not in the browser
+        session.page(guard.secret)  # errors of the page are shown here, not in the browser
         if not is_loopback(host):
             print_notes(
-                [
-                    f"others can reach {host}: texts and token go over the network as they are, so use one that you trust"
-                ]
+                [f"others can reach {host}, and texts and token go unencrypted; use a network you trust"]
             )
         _announce(versions, server.address(guard), json=json)
         if browser:
@@ -106,22 +91,40 @@ def review(
             return  # Ctrl-C is how a review ends
 
 
-def _look(
-    source: str, columns: dict[str, Any], embedder: str | None, store: Path | None, progress: Progress
-) -> Callable[[DistilledDataset], AuditInput]:
-    """Reads the source, and gives what sets a version beside it; the embedder is loaded once."""
-    from dallme.auditing.inputs import gather, restore_embedder
-    from dallme.readers import read
+def _read_token(token: str | None, file: Path | None) -> str | None:
+    """Reads the token from a file, else from the environment.
 
-    texts = read(source, **columns)
+    Raises:
+        InputError: If it was given on the command line, or the file cannot be read.
+    """
+    if token is not None:
+        raise InputError(
+            "expected the token in DALLME_REVIEW_TOKEN or in a file named with --token-file, found it on the "
+            "command line, which every user of this machine can read"
+        )
+    if file is None:
+        return os.environ.get("DALLME_REVIEW_TOKEN")
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected a token in {str(file)!r}, could not read it: {error}") from None
+
+
+def _look(
+    source: str, data: DataWithIds, embedder: str | None, store: Path | None, progress: Progress
+) -> Callable[[DistilledDataset], AuditInput]:
+    """Reads the source and returns a function that adds it to a version; the embedder is loaded once."""
+    from dallme.auditing.inputs import gather, restore_embedder
+
+    texts = data.read(source)
     print_notes(texts.notes)
-    made: list[Any] = []
+    loaded: list[Any] = []
 
     def look(distilled: DistilledDataset) -> AuditInput:
-        vectors = options.store_folder(store)
-        if not made:
-            made.append(restore_embedder(distilled.manifest, embedder, vectors))
-        return gather(distilled, texts, embedder=made[0], store=vectors, progress=progress)
+        vectors = options.writable_store(store)
+        if not loaded:
+            loaded.append(restore_embedder(distilled.manifest, embedder, vectors))
+        return gather(distilled, texts, embedder=loaded[0], store=vectors, progress=progress)
 
     return look
 
@@ -136,16 +139,17 @@ def _announce(versions: Versions, address: str, *, json: bool) -> None:
                 "version": newest.number,
                 "texts": len(newest.distilled),
                 "versions": str(versions.place),
-            }
+            },
+            secret=True,
         )
     else:
-        print(f"version {newest.number}, {len(newest.distilled):,} texts: {address}")
-        print(f"each save makes a new folder in {versions.place}; Ctrl-C ends")
+        show(f"version {newest.number}, {len(newest.distilled):,} texts: {address}", secret=True)
+        show(f"each save makes a new folder in {versions.place}; Ctrl-C ends")
     sys.stdout.flush()
 
 
 def _open(address: str) -> None:
-    """Opens the page where there is a screen; a browser of the terminal would take the terminal."""
+    """Opens the page where there is a screen; a text browser would take over the terminal."""
     import webbrowser
 
     if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
@@ -160,7 +164,7 @@ def _print_history(versions: Versions, *, json: bool) -> None:
     if json:
         print_json({"version": newest.number, "folder": str(newest.folder), "history": newest.history})
         return
-    print(f"version {newest.number}, {len(newest.distilled):,} texts, in {newest.folder}")
+    show(f"version {newest.number}, {len(newest.distilled):,} texts, in {newest.folder}")
     if newest.history:
         head = [
             "version",
@@ -173,9 +177,8 @@ def _print_history(versions: Versions, *, json: bool) -> None:
             "accepted",
             "no longer accepted",
         ]
-        told = [(entry, count_actions(entry).values()) for entry in newest.history]
         rows = [
-            [entry["version"], entry["parent"], entry["when"], entry["texts"], *counts]
-            for entry, counts in told
+            [entry["version"], entry["parent"], entry["when"], entry["texts"], *count_actions(entry).values()]
+            for entry in newest.history
         ]
         print_table(head, [[str(cell) for cell in row] for row in rows])

@@ -1,17 +1,17 @@
 """Output folders that are whole or absent.
 
-A folder that exists is overwritten in two steps. The new files are staged in :data:`COMMITTED` with a journal that names
-them; then each is moved into its place. A process killed between the two leaves the staged folder behind. Readers see the
-new files through it and change nothing (:func:`read_files`); the next writer completes the move (:func:`finish`).
+A folder that exists is overwritten in two steps. The new files are staged in :data:`COMMITTED` with a journal
+that names them; then each is moved into its place. A process killed between the two leaves the staged folder
+behind. Readers see the new files through it and change nothing (:func:`read_files`); the next writer
+completes the move (:func:`finish`).
 
-The folder may come from somebody else, so the journal is input as well: names must be among :data:`SET_FILES`, sums must
-match, and links are never followed.
+The folder may come from somebody else, so the journal is input as well: names must be among
+:data:`SET_FILES`, sums must match, and links are never followed.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -21,8 +21,9 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dallme.atomic import folder_lock, sync_folder, write_new
+from dallme.atomic import atomic_write, folder_lock, sha256_of, sync_folder, write_new
 from dallme.errors import InputError, OutputError
 
 #: Ending of a folder whose files are still being written.
@@ -36,7 +37,26 @@ SET_FILES = frozenset(
     {"README.md", "audit.json", "changes.json", "manifest.json", "report.html", "train.parquet"}
 )
 
-#: Reads of a folder before its writer is taken for dead, the seconds between two, and the largest journal in bytes.
+#: The same for the folder of an inverter.
+INVERTER_FILES = frozenset(
+    {
+        "README.md",
+        "config.json",
+        "inverter.json",
+        "model.safetensors",
+        "special_tokens.json",
+        "tokenizer.json",
+    }
+)
+
+#: Names of all files that dallme writes into a folder.
+_KNOWN_FILES = SET_FILES | INVERTER_FILES
+
+#: Record of the files that dallme wrote into a folder: name to SHA-256 of the content.
+RECORD = ".dallme-files.json"
+
+#: Reads of a folder before its writer is taken for dead, the seconds between two, and the largest journal in
+#: bytes.
 _READS, _PAUSE, _MAX_JOURNAL = 20, 0.05, 65_536
 
 
@@ -57,7 +77,7 @@ class _Journal:
     outdated: tuple[str, ...]
 
     def encode(self) -> bytes:
-        """The journal as bytes, with a checksum over its content."""
+        """Encodes the journal with a checksum over its content."""
         body = {"files": dict(sorted(self.files.items())), "outdated": sorted(self.outdated), "version": 1}
         return json.dumps(body | {"sha256": _digest(json.dumps(body).encode())}).encode()
 
@@ -76,31 +96,41 @@ class _Journal:
             raise _JournalError(f"its journal is damaged ({type(error).__name__})") from None
         if not intact:
             raise _JournalError("its journal is damaged (checksum)")
-        foreign = sorted({*journal.files, *journal.outdated} - SET_FILES)
+        foreign = sorted({*journal.files, *journal.outdated} - _KNOWN_FILES - {RECORD})
         if foreign:
             raise _JournalError(f"its journal names {foreign[0]!r}, which is no file of a distilled set")
         return journal
 
 
-def check(path: Path, *, overwrite: bool) -> None:
+def check(path: Path, *, overwrite: bool, source: Any = None) -> None:
     """Checks, before any work is done, that a folder can be written to; nothing is changed.
 
     Unfinished folders that a killed process left behind do not count as content.
 
+    Args:
+        path: The folder.
+        overwrite: Whether files of a distilled set in it may be replaced.
+        source: Path of the data that is read, if any; the output must not touch it.
+
     Raises:
-        OutputError: If it holds something and `overwrite` is not given, or it cannot be written to.
+        OutputError: If it holds something and `overwrite` is not given, if a file would be replaced that
+            dallme did not write, or if it cannot be written to.
     """
     if path.exists() and not path.is_dir():
         raise OutputError(
             f"expected a folder to write to, found a file at {str(path)!r}; choose another --output"
         )
-    held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
-    held = [name for name in held if not _is_left_over(name, path.resolve().name)]
-    if held and not overwrite:
-        shown = ", ".join(held[:3]) + (" …" if len(held) > 3 else "")
+    if source is not None:
+        _check_apart(path, Path(source))
+    entries = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    entries = [name for name in entries if name != RECORD and not _is_left_over(name, path.resolve().name)]
+    if entries and not overwrite:
+        shown = ", ".join(entries[:3]) + (" …" if len(entries) > 3 else "")
         raise OutputError(
-            f"expected an empty or missing folder, found {str(path)!r} with {shown}; choose another, or --overwrite"
+            f"expected an empty or missing folder, found {str(path)!r} with {shown}; choose another, or "
+            "--overwrite"
         )
+    check_own(path, sorted(SET_FILES.intersection(entries) - _staged_names(path)))
     parent = path.resolve()
     while not parent.exists():
         parent = parent.parent
@@ -114,28 +144,83 @@ def check(path: Path, *, overwrite: bool) -> None:
         )
 
 
+def _staged_names(path: Path) -> set[str]:
+    """Returns the names that a killed writer had staged and :func:`_finish` will replace."""
+    try:
+        journal = _read_journal(path)
+    except (_JournalError, OSError):
+        return set()  # _finish reports it
+    return set() if journal is None else {*journal.files, *journal.outdated}
+
+
+def check_own(path: Path, names: Iterable[str]) -> None:
+    """Checks that dallme wrote the files of these names in a folder and nobody changed them since.
+
+    Raises:
+        OutputError: If one is somebody else's; it names the file.
+    """
+    record = _read_record(path)
+    try:
+        journal = _read_journal(path)
+    except _JournalError:
+        journal = None  # the write itself reports it
+    committed = journal.files if journal else {}  # checked by the writer that was killed
+    for name in names:
+        exists = name not in committed and os.path.lexists(path / name)
+        if exists and not _is_own(path / name, record):
+            raise OutputError(
+                f"expected to replace only files that dallme wrote, found {str(path / name)!r}, which is "
+                "another or was "
+                "changed since; nothing was written; move it away, or choose another --output"
+            )
+
+
+def add(path: Path, name: str, content: bytes) -> None:
+    """Writes or replaces one more file in the folder of a set, such as its audit or its page.
+
+    Raises:
+        OutputError: If a file of that name stands there that dallme did not write.
+        OSError: If it cannot be written; what was there stays.
+    """
+    finish(path)
+    check_own(path, [name])
+    record, digest = _read_record(path) or {}, _digest(content)
+    if not record:  # a folder of version 0.1
+        record = {
+            other: _digest(_read_regular(path / other))
+            for other in sorted(SET_FILES)
+            if _is_regular(path / other)
+        }
+    # Both sums are on record while the file is replaced, so that a kill between the writes does no harm.
+    atomic_write(path / RECORD, _encode_record(record | {name: f"{record.get(name, '')} {digest}".strip()}))
+    atomic_write(path / name, content)
+    atomic_write(path / RECORD, _encode_record(record | {name: digest}))
+
+
 def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: Collection[str] = ()) -> Path:
     """Writes files into a folder, all or nothing; other processes that write there wait meanwhile.
 
-    The files are written and synchronised in a folder of their own first. A target that is missing comes to be in one
-    step. In a target that is there, be it a link or a mount point, other files stay; the new ones are put beside them in one
-    step, and take their places one by one: should the process be killed then, the next writer does the rest.
+    The files are written and synchronised in a folder of their own first. A target that is missing comes to
+    be in one step. In a target that is there, be it a link or a mount point, other files stay; the new ones
+    are put beside them in one step, and take their places one by one: should the process be killed then, the
+    next writer does the rest.
 
     Args:
         path: The folder.
-        files: Name to content; names are among :data:`SET_FILES`.
+        files: Name to content; names are among :data:`SET_FILES` or :data:`INVERTER_FILES`.
         overwrite: Whether files that stand there may be replaced.
-        outdated: Names of files that are removed if they are not among `files`: they tell of what stood there before.
+        outdated: Names of files that are removed if they are not among `files`: they tell of what stood there
+            before.
 
     Returns:
         The folder.
 
     Raises:
         OutputError: As :func:`check`, or if the disk is full.
-        ValueError: If a name is not among :data:`SET_FILES`.
+        ValueError: If a name is not among those.
     """
-    if foreign := sorted({*files, *outdated} - SET_FILES):
-        raise ValueError(f"expected names among {sorted(SET_FILES)}, found {foreign[0]!r}")
+    if foreign := sorted({*files, *outdated} - _KNOWN_FILES):
+        raise ValueError(f"expected names among {sorted(_KNOWN_FILES)}, found {foreign[0]!r}")
     check(path, overwrite=overwrite)
     target = path.resolve()
     staged: Path | None = None
@@ -144,15 +229,17 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
         with folder_lock(target.parent) as locked:
             _finish(target)
             check(path, overwrite=overwrite)  # another process may have written it since
+            check_own(path, files)
             exists = target.is_dir()
             place = target if exists else target.parent
             if locked:
                 _sweep(target)
             staged = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=PARTIAL, dir=place))
-            for name, content in files.items():
+            recorded = dict(files) | {RECORD: _new_record(target, files, outdated)}
+            for name, content in recorded.items():
                 write_new(staged / name, content)
             if exists:
-                sums = {name: _digest(content) for name, content in files.items()}
+                sums = {name: _digest(content) for name, content in recorded.items()}
                 write_new(staged / JOURNAL, _Journal(sums, tuple(set(outdated) - set(files))).encode())
                 sync_folder(staged)
                 try:
@@ -160,7 +247,7 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
                     sync_folder(target)
                     _finish(target)
                 except BaseException:
-                    _finish(target)  # whoever interrupts: what is committed is put in its place
+                    _finish(target)  # interrupted: the commit is completed all the same
                     raise
             else:
                 staged.chmod(0o777 & ~_umask())
@@ -174,13 +261,68 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
             else error.strerror or str(error)
         )
         raise OutputError(
-            f"expected to write {len(files)} files to {str(path)!r}, could not: {reason}; nothing was written; "
+            f"expected to write {len(files)} files to {str(path)!r}, could not: {reason}; nothing was "
+            "written; "
             "make room or choose another folder"
         ) from error
     finally:
         if staged is not None:
             shutil.rmtree(staged, ignore_errors=True)
     return path
+
+
+def _check_apart(path: Path, source: Path) -> None:
+    """Checks that a write cannot touch the source of the run."""
+    if not source.exists():
+        return  # a Hub id
+    output, origin = path.resolve(), source.resolve()
+    inside = origin.is_dir() and (output == origin or origin in output.parents)
+    over = origin.is_file() and origin.parent == output and origin.name in SET_FILES
+    if inside or over:
+        raise OutputError(
+            f"expected an output apart from the source {str(source)!r}, found {str(path)!r}; nothing was "
+            "written; "
+            "choose another --output"
+        )
+
+
+def _read_record(path: Path) -> dict[str, str] | None:
+    """Reads the record of a folder; None for a folder of version 0.1, which has none."""
+    try:
+        document = json.loads(_read_regular(path / RECORD, _MAX_JOURNAL))
+        return {str(name): str(digest) for name, digest in document["files"].items() if name in _KNOWN_FILES}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None  # missing, or not ours
+
+
+def _encode_record(record: Mapping[str, str]) -> bytes:
+    return (json.dumps({"files": dict(sorted(record.items()))}, indent=2) + "\n").encode()
+
+
+def _new_record(target: Path, files: Mapping[str, bytes], outdated: Collection[str]) -> bytes:
+    """Makes the record of a folder after a write: the new files, and earlier ones that stay."""
+    earlier = {name: digest for name, digest in (_read_record(target) or {}).items() if name not in outdated}
+    return _encode_record(earlier | {name: _digest(content) for name, content in files.items()})
+
+
+def _is_own(path: Path, record: Mapping[str, str] | None) -> bool:
+    """Whether dallme wrote a file, by the record or, without one, by its content."""
+    if not _is_regular(path):
+        return False
+    content = path.read_bytes()
+    if record is not None:
+        return _digest(content) in record.get(path.name, "").split()
+    if path.name in INVERTER_FILES and (path.parent / "inverter.json").is_file():
+        return path.name != "README.md" or content.startswith(b"# Inverter for ")
+    marks = {
+        "README.md": (b"dallme",),
+        "audit.json": (b'"thresholds"', b'"failures"'),
+        "changes.json": (b'"parent_sha256"',),
+        "manifest.json": (b'"configuration"', b'"dallme"'),
+        "report.html": (b"<html", b"dallme"),
+        "train.parquet": (b"PAR1", b"label_text", b"member_rows"),
+    }
+    return path.name in marks and all(mark in content for mark in marks[path.name])
 
 
 def is_distilled(path: Path) -> bool:
@@ -221,9 +363,37 @@ def read_files(path: Path, names: Iterable[str]) -> dict[str, bytes]:
             problem = str(error)
         time.sleep(_PAUSE)
     raise InputError(
-        f"expected a whole distilled set in {str(path)!r}, found an unfinished write in {COMMITTED}: {problem}; "
+        f"expected a whole distilled set in {str(path)!r}, found an unfinished write in {COMMITTED}: "
+        f"{problem}; "
         "nothing was changed; write the set again, or remove that folder if you do not need it"
     )
+
+
+def locate_files(path: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Finds files of a folder, staged or in place, as a finished write would leave them; nothing is changed.
+
+    For files that are too large to be read as a whole; see :func:`read_files`.
+
+    Args:
+        path: The folder.
+        names: Names of files, which need not exist.
+
+    Raises:
+        InputError: If a staged write in the folder is damaged.
+    """
+    try:
+        journal = _read_journal(path)
+        sums = journal.files if journal else {}
+        staged = [name for name in sums if _is_regular(path / COMMITTED / name)]
+        for name in staged:
+            if _digest(_read_regular(path / COMMITTED / name)) != sums[name]:
+                raise _JournalError(f"{name!r} is damaged (checksum)")
+    except (_JournalError, OSError) as error:
+        raise InputError(
+            f"expected a whole folder at {str(path)!r}, found an unfinished write in {COMMITTED}: {error}; "
+            "nothing was changed; write it again, or remove that folder if you do not need it"
+        ) from None
+    return {name: path / COMMITTED / name if name in staged else path / name for name in names}
 
 
 def finish(path: Path) -> None:
@@ -240,7 +410,8 @@ def finish(path: Path) -> None:
             _finish(target)
     except OSError as error:
         raise OutputError(
-            f"expected a whole folder, found {str(path)!r}, which was being overwritten when the process was killed; "
+            f"expected a whole folder, found {str(path)!r}, which was being overwritten when the process "
+            "was killed; "
             f"could not do the rest: {error.strerror or error}; make it writable"
         ) from error
 
@@ -293,7 +464,7 @@ def _read_journal(target: Path) -> _Journal | None:
 
 
 def _content(path: Path, name: str, journal: _Journal | None) -> bytes | None:
-    """The content of a file as a finished write would leave it; None if there is none."""
+    """Reads a file as a finished write would leave it; None if there is none."""
     if journal is None or name not in {*journal.files, *journal.outdated}:
         return (path / name).read_bytes() if (path / name).is_file() else None
     if name in journal.outdated:
@@ -309,7 +480,7 @@ def _is_regular(path: Path) -> bool:
     """Whether a path is a regular file and no link to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -333,24 +504,24 @@ def _read_regular(path: Path, limit: int | None = None) -> bytes:
 
 
 def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return sha256_of([content])
 
 
 def _sweep(target: Path) -> None:
-    """Removes what killed processes left in a folder and beside it; for one that nobody else writes to now."""
-    for place in (target.parent, target):
-        for left in place.iterdir() if place.is_dir() else ():
-            if _is_left_over(left.name, target.name):
-                shutil.rmtree(left, ignore_errors=True)
+    """Removes the remains of killed processes in a folder and its parent, under the lock."""
+    for folder in (target.parent, target):
+        for entry in folder.iterdir() if folder.is_dir() else ():
+            if _is_left_over(entry.name, target.name):
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _is_left_over(name: str, target: str) -> bool:
-    """Whether a name in a folder is one that a process gave that was killed while it wrote."""
+    """Whether a name is that of an unfinished folder of a killed process."""
     return name.startswith(f".{target}.") and name.endswith(PARTIAL)
 
 
 def _umask() -> int:
-    """The process's file mode mask; it can be read only by setting it."""
+    """Reads the process's file mode mask, which is possible only by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

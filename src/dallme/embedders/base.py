@@ -12,36 +12,39 @@ import numpy as np
 
 from dallme.data import Fingerprint
 from dallme.embedders.prompts import prefix_for
-from dallme.errors import InputError
+from dallme.errors import InputError, UnknownNameError
 from dallme.validation import check_texts, check_vectors
 
 _WORD_OR_SIGN = re.compile(r"\w+|[^\w\s]")
 
+#: Treatment of a text without any known word: an error, or a vector of zeros.
+UNKNOWN_WORDS = ("error", "zero")
+
 
 def count_words(texts: Sequence[str]) -> np.ndarray:
-    """Counts words and punctuation marks, for embedders without a tokenizer; int64 of shape (n,)."""
+    """Counts words and punctuation marks, in place of tokens; int64 of shape (n,)."""
     return np.array([len(_WORD_OR_SIGN.findall(text)) for text in texts], dtype=np.int64)
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """What a user may hand over as an embedder: any object that encodes strings."""
+    """Any object that encodes strings; users pass one as an embedder."""
 
     def encode(self, texts: list[str]) -> Any:
         """Turns n strings into an array of shape (n, d)."""
 
 
 class TextError(InputError):
-    """An embedder can make nothing of a text.
+    """A text that an embedder cannot embed.
 
     Attributes:
-        row: Position of the text among those that were handed over, or what the source calls its row.
+        row: Position of the text in the call, or the row identifier of the source.
         text: The text.
-        problem: What is the matter with it and what to do.
+        problem: The problem, and what to do about it.
     """
 
     def __init__(self, row: Any, text: str, problem: str) -> None:
-        """Names the row and the first 60 characters of the text."""
+        """Stores the parts; the message shows the first 60 characters of the text."""
         start = text if len(text) <= 60 else f"{text[:60]}..."
         super().__init__(f"texts: row {row} ({start!r}) {problem}")
         self.row = row
@@ -49,40 +52,45 @@ class TextError(InputError):
         self.problem = problem
 
     def at(self, row: Any) -> TextError:
-        """The same, naming the row of the source that the caller took the text from."""
+        """Returns the same error with the row of the source."""
         return TextError(row, self.text, self.problem)
 
 
 class Embedder(ABC):
     """Turns texts into vectors of length 1 (section 3.2, "Text-to-Embedding Conversion").
 
-    Subclasses write :meth:`_embed` and the properties; constructors only store, weights load on first use. One whose batches
-    are worth keeping one by one, since each costs money, writes :meth:`_embed_batches` as well.
+    Subclasses implement :meth:`_embed` and the properties. Constructors only store options; weights load on
+    first use. An embedder that pays for each batch implements :meth:`_embed_batches` as well.
 
     Attributes:
-        chunk: Texts that are handed over at once where a store keeps the vectors.
-        spent_usd: What the calls so far have cost, in US dollars.
-        argument: The option that ``NAME:ARGUMENT`` gives, or None if the name takes no argument.
-        travels: Whether other processes may embed as well; not where one process counts what is spent.
-        paid: Whether texts may cost money, so that none is embedded that nobody asked for.
+        chunk: Texts per call when vectors go to a store.
+        spent_usd: Cost of the calls so far, in US dollars.
+        argument: Option that ``NAME:ARGUMENT`` sets; None if the name takes no argument.
+        picklable: Whether other processes may embed too; False where one process counts the cost.
+        paid: Whether texts may cost money; such an embedder is never used unless the user names it.
     """
 
     chunk: ClassVar[int] = 512
-    travels: ClassVar[bool] = True
+    picklable: ClassVar[bool] = True
     paid: ClassVar[bool] = False
     spent_usd: float = 0.0
     argument: ClassVar[str | None] = None
 
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Name of the model, as the user would write it."""
+
     @abstractmethod
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
-        """Says everything that changes the vectors."""
+        """Describes everything that changes the vectors."""
 
     @abstractmethod
     def _embed(self, texts: list[str], prompt: str | None) -> Any:
-        """Embeds checked texts; anything numpy turns into floats of shape (n, d), of any length."""
+        """Embeds checked texts; returns floats of shape (n, d), normalised or not."""
 
     def _embed_batches(self, texts: list[str], prompt: str | None) -> Iterator[tuple[np.ndarray, Any]]:
-        """Embeds checked texts, giving positions and vectors of each batch as soon as it is done, in any order."""
+        """Embeds checked texts; yields positions and vectors of each finished batch, in any order."""
         yield np.arange(len(texts)), self._embed(texts, prompt)
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None) -> np.ndarray:
@@ -90,14 +98,14 @@ class Embedder(ABC):
 
         Args:
             texts: n strings, none of them blank.
-            prompt: Task-specific prompt (section 3.2, 5.4): a text, or the name of a template of
-                :mod:`dallme.embedders.prompts`. The embedder puts it where its model was trained to see one.
+            prompt: Task-specific prompt (sections 3.2 and 5.4): a text, or the name of a template of
+                :mod:`dallme.embedders.prompts`. The embedder puts it where the model was trained to see it.
 
         Returns:
             L2-normalised vectors, float32 of shape (n, d), in the order of the texts.
 
         Raises:
-            InputError: If there is no text or one is unusable, or if the model gives no finite vectors.
+            InputError: If there is no text, a text is unusable, or a vector is not finite.
         """
         checked = check_texts(texts)
         return self._finish(self._embed(checked, prompt), len(checked))
@@ -105,14 +113,15 @@ class Embedder(ABC):
     def embed_batches(
         self, texts: Sequence[str], *, prompt: str | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Embeds texts batch by batch, for callers who keep each batch as soon as it is done.
+        """Embeds texts and yields each batch as soon as it is finished.
 
         Args:
             texts: n strings, none of them blank.
             prompt: As in :meth:`embed`.
 
         Yields:
-            Positions, int64 of shape (b,), and their vectors, float32 of shape (b, d), in any order; each position once.
+            Positions, int64 of shape (b,), and vectors, float32 of shape (b, d). Each position occurs once;
+            batches come in any order.
 
         Raises:
             InputError: As :meth:`embed`.
@@ -121,55 +130,56 @@ class Embedder(ABC):
             yield rows, self._finish(vectors, len(rows))
 
     def _finish(self, vectors: Any, rows: int) -> np.ndarray:
-        """Checks what the model gave and scales it to length 1."""
+        """Checks the model's output and scales each vector to length 1."""
         return normalize(check_vectors(vectors, rows=rows, what=f"vectors of {self.name}"))
 
     def prefix(self, prompt: str | None = None) -> str:
-        """What is put before each text for a prompt; ``explain`` shows it."""
+        """Returns the string that precedes each text."""
         return prefix_for(self.name, prompt)
 
     @property
-    @abstractmethod
-    def name(self) -> str:
-        """Name of the model, as the user would write it."""
-
-    @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know about the texts embedded so far, a line each."""
+        """Remarks for the user about the texts embedded so far, one line each."""
         return ()
 
     @property
     def tally(self) -> np.ndarray:
-        """What :attr:`notes` are made of, to be added to where other processes embed; int64 of shape (k,), often empty."""
+        """Mutable counts behind :attr:`notes`, int64 of shape (k,); workers return theirs to be added."""
         return np.empty(0, dtype=np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What goes to another process: the options alone, since weights load on first use."""
+        """Returns the options alone: weights load again in the other process."""
         return {
             name: value
             for name, value in self.__dict__.items()
             if not isinstance(getattr(type(self), name, None), cached_property)
         }
 
-    def find(self) -> None:  # noqa: B027 - most have nothing to look for
-        """Looks for the model without loading it, so that one that is nowhere is noticed early.
+    def find(self) -> None:  # noqa: B027 - most embedders have no files
+        """Locates the model without loading it.
 
         Raises:
-            DallmeError: If it is nowhere.
+            DallmeError: If it is not found.
         """
 
     @property
     def token_limit(self) -> int | None:
-        """Tokens that are read of a text, special tokens included; None if all are."""
+        """Tokens read per text, special tokens included; None if there is no limit."""
         return None
 
     def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
-        """Counts the tokens of each text with the model's own tokenizer, special tokens included.
-
-        Returns:
-            int64 of shape (n,).
-        """
+        """Counts the tokens of each text, special tokens included; int64 of shape (n,)."""
         return count_words(texts)
+
+
+def check_unknown(unknown: str) -> None:
+    """Checks the option `unknown` of embedders that average known words.
+
+    Raises:
+        UnknownNameError: If it is none of :data:`UNKNOWN_WORDS`.
+    """
+    if unknown not in UNKNOWN_WORDS:
+        raise UnknownNameError("value of unknown", unknown, UNKNOWN_WORDS)
 
 
 def normalize(vectors: np.ndarray) -> np.ndarray:
@@ -184,13 +194,14 @@ def normalize(vectors: np.ndarray) -> np.ndarray:
 
 
 class EncoderEmbedder(Embedder):
-    """An object of the user's that has `encode`."""
+    """Wraps a user's object with an `encode` method."""
 
     def __init__(self, encoder: Encoder, name: str | None = None) -> None:
-        """Keeps the encoder; `name` must change whenever its vectors would."""
+        """Stores the encoder; `name` must change whenever the encoder's vectors would."""
         if not isinstance(encoder, Encoder):
             raise InputError(
-                f"expected an embedder: a name or an object with encode(list of strings), found {type(encoder).__name__}"
+                "expected an embedder: a name or an object with encode(list of strings), "
+                f"found {type(encoder).__name__}"
             )
         self.encoder = encoder
         self._name = name or f"{type(encoder).__module__}.{type(encoder).__qualname__}"
@@ -198,11 +209,11 @@ class EncoderEmbedder(Embedder):
 
     @property
     def name(self) -> str:
-        """The name given, or that of the encoder's class."""
+        """The given name, or that of the encoder's class."""
         return self._name
 
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
-        """Name and dimension; the weights of a user's object are not known, so its vectors are never stored."""
+        """Returns name and dimension; vectors are never stored, because the weights are unknown."""
         if self._dimension is None:
             self._dimension = self.embed(["dimension"]).shape[1]
         return Fingerprint(

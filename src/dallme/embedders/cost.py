@@ -1,9 +1,7 @@
-"""What embedding a source would take, before it is done: texts, tokens, requests, money, time, disk."""
+"""Cost of embedding a source, before it is embedded: texts, tokens, requests, money, time and disk."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,18 +17,21 @@ from dallme.services.pricing import Usage
 from dallme.text import KEY_BYTES, text_keys
 from dallme.validation import check_positive, check_texts
 
+#: Texts on which the speed of a local model is measured.
+SAMPLE = 64
+
 
 @dataclass(frozen=True)
 class Explanation:
-    """How an embedder sees some texts.
+    """Input of an embedder for some texts.
 
     Attributes:
-        embedder: Its name.
-        prefix: What stands before each text.
-        strings: The strings that are embedded, prefix and text, uncut.
-        tokens: Tokens of each, special tokens included.
-        token_limit: Tokens that are read of a string; None if all are.
-        share_cut: Share of the strings, in [0, 1], that have more.
+        embedder: Name of the embedder.
+        prefix: String that precedes each text.
+        strings: Strings that are embedded, prefix and text, before they are cut.
+        tokens: Tokens of each string, special tokens included.
+        token_limit: Tokens read per string; None if there is no limit.
+        share_cut: Share of the strings, in [0, 1], above the limit.
     """
 
     embedder: str
@@ -42,7 +43,7 @@ class Explanation:
 
 
 def explain(embedder: Embedder, texts: Sequence[str], *, prompt: str | None = None) -> Explanation:
-    """Says what an embedder is given for each text, without embedding any.
+    """Describes the input of an embedder for each text; nothing is embedded.
 
     Args:
         embedder: The embedder.
@@ -60,31 +61,27 @@ def explain(embedder: Embedder, texts: Sequence[str], *, prompt: str | None = No
     return Explanation(embedder.name, prefix, strings, tuple(tokens.tolist()), limit, share_cut)
 
 
-#: Texts that a model on this machine embeds to see how long it takes.
-SAMPLE = 64
-
-
 @dataclass(frozen=True)
 class Plan:
-    """What embedding some texts would take.
+    """Cost of embedding some texts.
 
     Attributes:
         embedder: Name of the embedder.
-        rows: Texts.
-        distinct: Different texts; each is embedded once.
-        stored: How many of these the store holds.
-        to_embed: How many are left.
-        tokens: Tokens of those that are left, prefix included, cut where they are too long.
-        tokens_are: How they were counted.
-        cut: How many of those that are left are longer than the limit.
-        token_limit: Tokens that are read of a text, None for all.
-        requests: Requests to a service, None for a model on this machine.
-        price_usd: What the service charges, 0 for a model on this machine, None if the price is not known.
-        price_is: Where the price is from.
-        seconds: How long it takes, None if that is not known.
-        seconds_are: How that was found.
-        disk_bytes: What the store grows by, None if the length of the vectors is not known.
-        notes: What else the user should know.
+        rows: Number of texts.
+        distinct: Number of distinct texts; each is embedded once.
+        stored: Number of distinct texts in the store.
+        to_embed: Number of distinct texts to embed.
+        tokens: Tokens of the texts to embed, with the prefix, cut at the limit.
+        tokens_are: How the tokens were counted.
+        cut: Number of texts to embed above the limit.
+        token_limit: Tokens read per text; None if there is no limit.
+        requests: Requests to a service; None for a local model.
+        price_usd: Price of the service; 0 for a local model, None if unknown.
+        price_is: Source of the price.
+        seconds: Duration; None if unknown.
+        seconds_are: How the duration was found.
+        disk_bytes: Growth of the store; None if the dimension is unknown.
+        notes: Further remarks for the user.
     """
 
     embedder: str
@@ -105,30 +102,20 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Returns all fields, for JSON."""
         return asdict(self) | {"notes": list(self.notes)}
 
     def for_rows(self, rows: int) -> Plan:
-        """The plan for another number of rows like these: every count grows in proportion."""
+        """Scales every count in proportion to another number of rows."""
         factor = check_positive(rows, "rows") / self.rows
-
-        def grow(count: int | None) -> Any:
-            return None if count is None else round(count * factor)
-
-        return replace(
-            self,
-            rows=rows,
-            distinct=grow(self.distinct),
-            stored=grow(self.stored),
-            to_embed=grow(self.to_embed),
-            tokens=grow(self.tokens),
-            cut=grow(self.cut),
-            requests=grow(self.requests),
-            price_usd=None if self.price_usd is None else self.price_usd * factor,
-            seconds=None if self.seconds is None else self.seconds * factor,
-            disk_bytes=grow(self.disk_bytes),
-            notes=(*self.notes, f"scaled from {self.rows:,} rows to {rows:,}"),
-        )
+        counts = ("distinct", "stored", "to_embed", "tokens", "cut", "requests", "disk_bytes")
+        values = {name: getattr(self, name) for name in (*counts, "price_usd", "seconds")}
+        scaled: dict[str, Any] = {
+            name: value if value is None else round(value * factor) if name in counts else value * factor
+            for name, value in values.items()
+        }
+        notes = (*self.notes, f"scaled from {self.rows:,} rows to {rows:,}")
+        return replace(self, rows=rows, notes=notes, **scaled)
 
 
 def make_plan(
@@ -138,13 +125,13 @@ def make_plan(
     prompt: str | None = None,
     store: EmbeddingStore | None = None,
 ) -> Plan:
-    """Says what embedding texts would take. No service is called; a model on this machine embeds a few texts to be timed.
+    """Estimates the cost of embedding texts. No service is asked; a local model embeds a sample to be timed.
 
     Args:
-        embedder: What would embed.
+        embedder: The embedder.
         texts: n texts.
         prompt: Task prompt, or the name of a template.
-        store: Where vectors are kept.
+        store: Store of the vectors.
 
     Raises:
         InputError: If a text is unusable.
@@ -154,63 +141,62 @@ def make_plan(
     distinct = list(dict.fromkeys(texts))
     service = embedder if isinstance(embedder, OpenAIEmbedder) else None
     fingerprint = _stored_fingerprint(service, prompt, store) if service else embedder.fingerprint(prompt)
-    table = store.table(fingerprint) if store and fingerprint and fingerprint.weights != "unknown" else None
-    held = table.lookup(text_keys(distinct)) if table is not None else np.zeros(len(distinct), dtype=bool)
-    left = [text for text, there in zip(distinct, held, strict=True) if not there]
-    found = _plan_service(service, left, prompt) if service else _plan_local(embedder, left, prompt)
+    stored = np.zeros(len(distinct), dtype=bool)
+    if store and fingerprint and fingerprint.weights != "unknown":
+        stored = store.table(fingerprint).lookup(text_keys(distinct))
+    missing = [text for text, known in zip(distinct, stored, strict=True) if not known]
+    cost = _plan_service(service, missing, prompt) if service else _plan_local(embedder, missing, prompt)
+    unknown = ("the length of the vectors is known after the first request; --dimensions tells it now",)
     return Plan(
         embedder=embedder.name,
         rows=len(texts),
         distinct=len(distinct),
-        stored=int(held.sum()),
-        to_embed=len(left),
-        disk_bytes=len(left) * (KEY_BYTES + 4 * fingerprint.dimension) if fingerprint else None,
-        notes=()
-        if fingerprint
-        else ("the length of the vectors is known after the first request; --dimensions tells it now",),
-        **found,
+        stored=int(stored.sum()),
+        to_embed=len(missing),
+        disk_bytes=len(missing) * (KEY_BYTES + 4 * fingerprint.dimension) if fingerprint else None,
+        notes=() if fingerprint else unknown,
+        **cost,
     )
 
 
 def _plan_service(embedder: OpenAIEmbedder, texts: list[str], prompt: str | None) -> dict[str, Any]:
-    """Tokens, requests, price and time of texts that a service would embed."""
+    """Returns tokens, requests, price and duration for texts that a service embeds."""
     prepared = embedder.prepare(texts, prompt)
     tokens, requests = int(prepared.tokens.sum()), len(embedder.pack(prepared.tokens)) if texts else 0
-    most_requests, most_tokens = embedder.caps
-    minutes = max(
-        requests / most_requests if most_requests else 0, tokens / most_tokens if most_tokens else 0
-    )
-    caps = [f"{cap:,} {what}" for cap, what in ((most_requests, "requests"), (most_tokens, "tokens")) if cap]
-    price = embedder.resolved_price
+    caps = [
+        (cap, count, unit)
+        for cap, count, unit in zip(embedder.caps, (requests, tokens), ("requests", "tokens"), strict=True)
+        if cap
+    ]
+    rates = " and ".join(f"{cap:,} {unit}" for cap, _, unit in caps)
+    price, exact = embedder.resolved_price, embedder.counts_exactly
     return {
         "tokens": tokens,
-        "tokens_are": "exact"
-        if embedder.counts_exactly
-        else "estimated with the tokenizer of OpenAI's models",
+        "tokens_are": "exact" if exact else "estimated with the tokenizer of OpenAI's models",
         "cut": prepared.cut,
         "token_limit": embedder.token_limit,
         "requests": requests,
         "price_usd": None if price.usd_per_million is None else price.usd(Usage(tokens)),
         "price_is": str(price),
-        "seconds": minutes * 60 if caps else None,
-        "seconds_are": f"at {' and '.join(caps)} a minute"
-        if caps
-        else "the speed of the service is not known",
+        "seconds": max(count / cap for cap, count, _ in caps) * 60 if caps else None,
+        "seconds_are": f"at {rates} a minute" if caps else "the speed of the service is not known",
     }
 
 
 def _plan_local(embedder: Embedder, texts: list[str], prompt: str | None) -> dict[str, Any]:
-    """Tokens and time of texts that a model on this machine would embed."""
+    """Returns tokens and duration for texts that a local model embeds."""
     prefix, limit = embedder.prefix(prompt), embedder.token_limit
-    tokens = (
-        embedder.count_tokens([prefix + text for text in texts]) if texts else np.zeros(0, dtype=np.int64)
-    )
-    own = type(embedder).count_tokens is not Embedder.count_tokens
+    tokens = np.zeros(0, dtype=np.int64)
+    seconds, sample = 0.0, 0
+    if texts:
+        tokens = embedder.count_tokens([prefix + text for text in texts])
     read = tokens if limit is None else np.minimum(tokens, limit)
-    seconds, sample = _measure(embedder, texts, read, prompt) if texts else (0.0, 0)
+    if texts:
+        seconds, sample = _measure(embedder, texts, read, prompt)
+    has_tokenizer = type(embedder).count_tokens is not Embedder.count_tokens
     return {
         "tokens": int(read.sum()),
-        "tokens_are": "exact" if own else "words and punctuation marks",
+        "tokens_are": "exact" if has_tokenizer else "words and punctuation marks",
         "cut": 0 if limit is None else int((tokens > limit).sum()),
         "token_limit": limit,
         "requests": None,
@@ -224,15 +210,14 @@ def _plan_local(embedder: Embedder, texts: list[str], prompt: str | None) -> dic
 def _measure(
     embedder: Embedder, texts: list[str], tokens: np.ndarray, prompt: str | None
 ) -> tuple[float, int]:
-    """Seconds that all texts take, and the number of texts this was measured on.
+    """Returns the seconds that all texts take, scaled by tokens, and the size of the sample.
 
-    The texts are of middling length and next to each other in the order of lengths, as in the batches of a real run; what they
-    take is scaled by tokens.
+    The sample has texts of medium, similar length, like a batch of a real run.
     """
     middle = max(0, len(texts) // 2 - SAMPLE // 2)
     rows = np.argsort(tokens, kind="stable")[middle : middle + SAMPLE]
     sample = [texts[row] for row in rows]
-    embedder.embed(sample, prompt=prompt)  # weights load, and shapes are compiled, on first use
+    embedder.embed(sample, prompt=prompt)  # weights load, and shapes compile, on first use
     started = time.perf_counter()
     embedder.embed(sample, prompt=prompt)
     return (time.perf_counter() - started) * float(tokens.sum() / tokens[rows].sum()), len(sample)
@@ -241,13 +226,12 @@ def _measure(
 def _stored_fingerprint(
     embedder: OpenAIEmbedder, prompt: str | None, store: EmbeddingStore | None
 ) -> Fingerprint | None:
-    """The fingerprint, if the length of the vectors is known: from the model, or from the only table of it in the store."""
+    """Returns the fingerprint if the model, or its only table in the store, gives the dimension."""
     if embedder.known_dimension:
         return embedder.fingerprint_of(embedder.known_dimension, prompt)
-    fitting = []
-    for path in store.folder.glob("*/fingerprint.json") if store else ():
-        with contextlib.suppress(OSError, ValueError, TypeError):  # no table of ours
-            found = Fingerprint(**json.loads(path.read_text(encoding="utf-8")))
-            if found == embedder.fingerprint_of(found.dimension, prompt):
-                fitting.append(found)
-    return fitting[0] if len(fitting) == 1 else None
+    matching = [
+        fingerprint
+        for fingerprint in (store.fingerprints() if store else ())
+        if fingerprint == embedder.fingerprint_of(fingerprint.dimension, prompt)
+    ]
+    return matching[0] if len(matching) == 1 else None

@@ -1,4 +1,4 @@
-"""A floor that needs no model: hashed words, turned into a dense vector by a fixed random projection."""
+"""A baseline without a model: hashed words under a fixed random projection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORD = re.compile(r"\w+|[^\w\s]+")
 
 @lru_cache(maxsize=100_000)
 def _signs(word: str, dimension: int) -> np.ndarray:
-    """The word's own direction: `dimension` signs out of its hash, int8."""
+    """Returns the random direction of a word: `dimension` signs from its hash, int8."""
     bits = b"".join(
         blake2b(word.encode(), digest_size=64, salt=block.to_bytes(8, "little")).digest()
         for block in range(-(-dimension // 512))
@@ -29,10 +29,10 @@ def _signs(word: str, dimension: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class HashingEmbedder(Embedder):
-    """Adds up one random direction per word (random indexing), damped by the root of how often the word occurs.
+    """Sums one random direction per word (random indexing), damped by the square root of its count.
 
-    Texts that share words are near each other and nothing else is known about them. Needs numpy alone; the vectors are the
-    same on every machine. For tests, and as a floor that a real model must beat.
+    Texts that share words are near each other; nothing else is known about them. The embedder needs numpy
+    alone and gives the same vectors on every machine. Use it in tests, and as a floor that a model must beat.
 
     Attributes:
         dimension: Length of a vector.
@@ -50,7 +50,7 @@ class HashingEmbedder(Embedder):
         return "hashing"
 
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
-        """Name, dimension and prompt say it all."""
+        """Returns name, dimension and prompt."""
         return Fingerprint(
             self.name,
             weights="blake2b-signs-1",

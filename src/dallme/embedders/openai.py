@@ -15,17 +15,21 @@ from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder
 from dallme.embedders.prompts import prefix_for
 from dallme.errors import InputError, ServiceError
-from dallme.services import pricing as tokens
 from dallme.services.client import Request, public_name
 from dallme.services.concurrency import gather
 from dallme.services.options import ServiceOptions
-from dallme.services.pricing import Price, Usage, price_of
+from dallme.services.pricing import Price, Usage, count_tokens, cut, price_of
 from dallme.validation import check_positive, is_private_line
 
-#: What the service takes: tokens of a text, texts of a request, tokens of a request.
+#: Limits of the service: tokens of a text, texts of a request, tokens of a request.
 MAX_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS = 8192, 2048, 300_000
-#: Numbers of an answer, at most: as JSON text they take some 25 MB, and several answers are under way at a time.
+#: Numbers per answer: about 25 MB as JSON text, of which several are in memory at a time.
 MAX_NUMBERS = 2**20
+
+#: Dimensions of OpenAI's models.
+DIMENSIONS = {"text-embedding-3-large": 3072, "text-embedding-3-small": 1536, "text-embedding-ada-002": 1536}
+#: The model that accepts no `dimensions`.
+_FIXED_DIMENSIONS = "text-embedding-ada-002"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +37,9 @@ class Prepared:
     """Texts as they are sent.
 
     Attributes:
-        texts: With the prefix, cut where they are too long.
+        texts: Texts with the prefix, cut at the token limit.
         tokens: Tokens of each, int64 of shape (n,).
-        cut: How many were cut.
+        cut: Number of texts that were cut.
     """
 
     texts: list[str]
@@ -44,36 +48,36 @@ class Prepared:
 
 
 def prepare(texts: Sequence[str], prefix: str, limit: int | None) -> Prepared:
-    """Puts the prefix before each text, counts tokens and cuts what is longer than the limit.
+    """Adds the prefix to each text, counts tokens and cuts texts at the limit.
 
     Raises:
-        InputError: If the prefix alone fills the limit.
+        InputError: If the prefix alone reaches the limit.
     """
-    sent = [prefix + text for text in texts]
-    counts = tokens.count_tokens(sent)
+    prefixed = [prefix + text for text in texts]
+    counts = count_tokens(prefixed)
     if limit is None:
-        return Prepared(sent, counts, 0)
-    if prefix and (used := int(tokens.count_tokens([prefix])[0])) >= limit:
+        return Prepared(prefixed, counts, 0)
+    if prefix and (used := int(count_tokens([prefix])[0])) >= limit:
         raise InputError(
             f"expected a prompt of fewer than {limit:,} tokens, which leaves room for a text, found {used:,}"
         )
     long = np.flatnonzero(counts > limit)
     for row in long:
-        sent[row] = tokens.cut(sent[row], limit)
+        prefixed[row] = cut(prefixed[row], limit)
     counts[long] = limit
-    return Prepared(sent, counts, len(long))
+    return Prepared(prefixed, counts, len(long))
 
 
 def pack(
     counts: np.ndarray, max_inputs: int, dimension: int | None, max_tokens: int | None
 ) -> list[np.ndarray]:
-    """Divides texts, in their order, into requests that keep to the limits of the service and of this machine's memory.
+    """Divides texts, in their order, into requests within the limits of the service and of memory.
 
     Args:
         counts: Tokens of each text, of shape (n,).
-        max_inputs: Texts in a request, at most.
-        dimension: Length of a vector, None if it is not known yet.
-        max_tokens: Tokens in a request, at most, None for as many as the service takes.
+        max_inputs: Most texts in a request.
+        dimension: Length of a vector; None if unknown.
+        max_tokens: Most tokens in a request; None for the limit of the service.
 
     Returns:
         Positions of the texts of each request.
@@ -90,65 +94,56 @@ def pack(
 
 
 def parse(body: bytes, rows: int) -> tuple[np.ndarray, Usage | None]:
-    """Reads an answer.
+    """Parses an answer.
 
     Args:
         body: The answer, as JSON.
-        rows: Texts that were sent.
+        rows: Number of texts in the request.
 
     Returns:
-        float32 of shape (rows, d) in the order of the texts, and the tokens that the service charges, None if it does not say.
+        float32 of shape (rows, d) in the order of the texts, and the tokens charged; None if not reported.
 
     Raises:
-        ValueError: If it is not one finite vector a text; so are KeyError, TypeError, IndexError and AttributeError, for
-            answers of another form.
+        ValueError: If it is not one finite vector per text. KeyError, TypeError, IndexError and
+            AttributeError stand for answers of another form.
     """
     answer = json.loads(body)
     items = answer["data"]
     if len(items) != rows:
         raise ValueError(f"{len(items)} vectors for {rows} texts")
-    places = [item.get("index", row) for row, item in enumerate(items)]
-    if sorted(places) != list(range(rows)):
+    indexes = [item.get("index", row) for row, item in enumerate(items)]
+    if sorted(indexes) != list(range(rows)):
         raise ValueError("indexes that are not those of the texts")
     vectors = np.empty((rows, len(items[0]["embedding"])), dtype=np.float32)
-    for place, item in zip(places, items, strict=True):
+    for index, item in zip(indexes, items, strict=True):
         if len(item["embedding"]) != vectors.shape[1]:
             raise ValueError("vectors of different lengths")
-        vectors[place] = item["embedding"]
+        vectors[index] = item["embedding"]
     if not vectors.size or not np.isfinite(vectors).all():
         raise ValueError("vectors with NaN or infinity" if vectors.size else "empty vectors")
     charged = (answer.get("usage") or {}).get("prompt_tokens")
     return vectors, Usage(int(charged)) if charged else None
 
 
-def note_of_cut(count: int, limit: int | None) -> str:
-    """Says how many texts are longer than the limit."""
-    return f"{count:,} {'text is' if count == 1 else 'texts are'} cut at {limit:,} tokens"
-
-
-#: Dimensions of OpenAI's models.
-DIMENSIONS = {"text-embedding-3-large": 3072, "text-embedding-3-small": 1536, "text-embedding-ada-002": 1536}
-
-
 @dataclass(frozen=True)
 class OpenAIEmbedder(ServiceOptions, Embedder):
-    """A model behind OpenAI's embeddings protocol: at OpenAI, or at any server that speaks it.
+    """Asks a model behind OpenAI's embeddings protocol, at OpenAI or any compatible server.
 
-    Several requests are under way at a time. One that fails in passing (429, 5xx, a time-out, a broken connection, half an
-    answer) is sent again after a growing pause with jitter, or after the one that the service asks for. Each answer is handed
-    over before the next request is sent, so that a store keeps what was paid for. The key comes from the environment variable
-    OPENAI_API_KEY and is kept nowhere.
+    Several requests run at a time. A request that fails temporarily (429, 5xx, a time-out, a broken
+    connection, half an answer) is retried with exponential backoff, or after the pause that the service asks
+    for. Each answer is handed over before the next request is sent: a store keeps everything that was paid
+    for. The key comes from the environment variable OPENAI_API_KEY and is stored nowhere.
 
-    The options of the service itself are those of :class:`~dallme.services.options.ServiceOptions`.
+    The options of the service are those of :class:`~dallme.services.options.ServiceOptions`.
 
     Attributes:
-        dimensions: Length of the vectors that is asked for; by default the model's own.
-        max_tokens: Tokens read of a text, the rest is cut; by default 8,192 for OpenAI's models and no limit for others.
-        max_inputs: Texts in one request, at most.
+        dimensions: Length of the vectors; by default the model's own.
+        max_tokens: Tokens read per text; the rest is cut. Default: 8,192 for OpenAI's models, else no limit.
+        max_inputs: Most texts in one request.
     """
 
     chunk: ClassVar[int] = 16_384
-    travels: ClassVar[bool] = False
+    picklable: ClassVar[bool] = False
     paid: ClassVar[bool] = True
     argument: ClassVar[str | None] = "model"
 
@@ -156,7 +151,8 @@ class OpenAIEmbedder(ServiceOptions, Embedder):
     example: ClassVar[str] = "openai:text-embedding-3-large"
     wanted: ClassVar[str] = "embeddings"
     hint: ClassVar[str] = (
-        "the server may take fewer or shorter texts than it was sent (max_inputs, max_tokens), or no dimensions"
+        "the server may take fewer or shorter texts than it was sent (max_inputs, max_tokens), "
+        "or no dimensions"
     )
 
     model: str = "text-embedding-3-large"
@@ -165,23 +161,15 @@ class OpenAIEmbedder(ServiceOptions, Embedder):
     max_inputs: int = MAX_INPUTS
 
     def __post_init__(self) -> None:
-        """Checks the options; nothing is sent, and no key is looked for."""
+        """Checks the options; nothing is sent, and the key is not read."""
         super().__post_init__()
         for name in ("dimensions", "max_tokens"):
             if getattr(self, name) is not None:
                 check_positive(getattr(self, name), name)
         check_positive(self.max_inputs, "max_inputs")
-        native = DIMENSIONS.get(self.model)
-        if (
-            self.dimensions
-            and native
-            and (self.dimensions > native or self.model == "text-embedding-ada-002")
-        ):
-            choice = (
-                f"from 1 to {native}"
-                if self.model != "text-embedding-ada-002"
-                else f"of {native} only, and not asked for"
-            )
+        native, fixed = DIMENSIONS.get(self.model), self.model == _FIXED_DIMENSIONS
+        if self.dimensions and native and (self.dimensions > native or fixed):
+            choice = f"of {native} only, and not asked for" if fixed else f"from 1 to {native}"
             raise InputError(f"expected dimensions of {self.model} {choice}, found {self.dimensions}")
 
     @property
@@ -190,14 +178,11 @@ class OpenAIEmbedder(ServiceOptions, Embedder):
         return f"openai:{self.model}"
 
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
-        """Model, address, dimension, prefix and tokens read.
-
-        A dimension that nobody told is asked for once, with one tiny request.
-        """
+        """Returns model, address, dimension, prefix and limit; may ask for the dimension once."""
         return self.fingerprint_of(self.known_dimension or self._learned_dimension, prompt)
 
     def fingerprint_of(self, dimension: int, prompt: str | None = None) -> Fingerprint:
-        """The fingerprint of vectors of a given dimension, without asking the service."""
+        """Returns the fingerprint of vectors of a given dimension; the service is not asked."""
         return Fingerprint(
             model=self.name,
             weights=f"{public_name(self.address)}/{self.model}",
@@ -208,12 +193,12 @@ class OpenAIEmbedder(ServiceOptions, Embedder):
         )
 
     def prefix(self, prompt: str | None = None) -> str:
-        """What is put before each text: as the model's family wants it."""
+        """Returns the prefix of the model's family."""
         return prefix_for(self.model, prompt)
 
     def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
-        """Counts tokens; exact for OpenAI's models, an estimate for others (see :attr:`counts_exactly`); int64 of shape (n,)."""
-        return tokens.count_tokens(texts)
+        """Counts tokens; an estimate unless :attr:`counts_exactly`; int64 of shape (n,)."""
+        return count_tokens(texts)
 
     @property
     def counts_exactly(self) -> bool:
@@ -222,54 +207,56 @@ class OpenAIEmbedder(ServiceOptions, Embedder):
 
     @property
     def token_limit(self) -> int | None:
-        """Tokens that are read of a text, None for all."""
-        model_limit = MAX_TOKENS if self.model in DIMENSIONS else None
-        return (
-            min(self.max_tokens, model_limit)
-            if self.max_tokens and model_limit
-            else self.max_tokens or model_limit
-        )
+        """Tokens read per text; None if there is no limit."""
+        limits = [limit for limit in (self.max_tokens, MAX_TOKENS if self.counts_exactly else None) if limit]
+        return min(limits, default=None)
 
     @property
     def known_dimension(self) -> int | None:
-        """Length of the vectors, None where only the service knows."""
+        """Length of the vectors; None if only the service knows it."""
         return self.dimensions or DIMENSIONS.get(self.model)
 
     @cached_property
     def resolved_price(self) -> Price:
-        """What a token costs, and who says so."""
+        """Price of a token, with its source."""
         return price_of(self.model, self.price)
 
     @property
     def spent_usd(self) -> float:  # type: ignore[override]
-        """What this embedder's answered requests have cost, by the tokens that the service reports."""
-        return self.ledger.spent_usd
+        """Cost of the answered requests, by the tokens that the service reports."""
+        return self.costs.spent_usd
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know about the texts embedded so far."""
-        cut = (f"{self.name}: {note_of_cut(self._cut[0], self.token_limit)}",) if self._cut[0] else ()
-        open_line = f"{self.name}: texts went unencrypted to {public_name(self.address).partition('/')[0]}"
-        return cut if is_private_line(self.address) else (*cut, open_line)
+        """Remarks on texts that were cut or sent unencrypted."""
+        count = self._cut[0]
+        lines = []
+        if count:
+            subject = "text is" if count == 1 else "texts are"
+            lines.append(f"{self.name}: {count:,} {subject} cut at {self.token_limit:,} tokens")
+        if not is_private_line(self.address):
+            lines.append(
+                f"{self.name}: texts went unencrypted to {public_name(self.address).partition('/')[0]}"
+            )
+        return tuple(lines)
 
     def prepare(self, texts: Sequence[str], prompt: str | None = None) -> Prepared:
-        """What would be sent for texts.
+        """Returns texts as they would be sent.
 
         Raises:
-            InputError: If the prompt alone fills the limit.
+            InputError: If the prompt alone reaches the token limit.
         """
         return prepare(texts, self.prefix(prompt), self.token_limit)
 
     def pack(self, counts: np.ndarray) -> list[np.ndarray]:
-        """Divides texts into requests by their tokens, of shape (n,); positions of each request."""
+        """Divides texts into requests by their tokens, of shape (n,); returns positions."""
         return pack(counts, self.max_inputs, self.known_dimension, self.caps[1])
 
     def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
-        vectors: np.ndarray | None = None
-        for rows, made in self._embed_batches(texts, prompt):
-            vectors = np.empty((len(texts), made.shape[1]), dtype=np.float32) if vectors is None else vectors
-            vectors[rows] = made
-        assert vectors is not None
+        batches = list(self._embed_batches(texts, prompt))
+        vectors = np.empty((len(texts), batches[0][1].shape[1]), dtype=np.float32)
+        for rows, batch in batches:
+            vectors[rows] = batch
         return vectors
 
     def _embed_batches(self, texts: list[str], prompt: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -283,10 +270,10 @@ class OpenAIEmbedder(ServiceOptions, Embedder):
 
     def _ask(self, texts: list[str], counts: np.ndarray, sleep: Any) -> np.ndarray:
         create = self.service.client.embeddings.with_raw_response.create
-        request = {"model": self.model} | ({"dimensions": self.dimensions} if self.dimensions else {})
+        options = {"model": self.model} | ({"dimensions": self.dimensions} if self.dimensions else {})
         vectors = self.service.ask(
             Request(
-                lambda: create(input=texts, encoding_format="float", **request),
+                lambda: create(input=texts, encoding_format="float", **options),
                 lambda body: parse(body, len(texts)),
                 Usage(int(counts.sum())),
                 several=len(texts) > 1,
@@ -296,8 +283,9 @@ class OpenAIEmbedder(ServiceOptions, Embedder):
         expected = self.known_dimension
         if expected and vectors.shape[1] != expected:
             raise ServiceError(
-                f"expected vectors of {expected} dimensions from {self.name}, found {vectors.shape[1]}; "
-                "the server does not know `dimensions`, or another model answers: give --dimensions as it is, or leave it out"
+                f"expected vectors of {expected} dimensions from {self.name}, found {vectors.shape[1]}; the "
+                "server does not know `dimensions`, or another model answers: give --dimensions as it is, or "
+                "leave it out"
             )
         return vectors
 
@@ -308,5 +296,5 @@ class OpenAIEmbedder(ServiceOptions, Embedder):
 
     @cached_property
     def _cut(self) -> list[int]:
-        """How many texts were cut so far: one number that can grow."""
+        """Number of texts cut so far, in a list of one because the dataclass is frozen."""
         return [0]

@@ -1,4 +1,4 @@
-"""Task prompts, and how the known families of models were trained to see them (sections 3.2 and 5.4)."""
+"""Task prompts, and where each family of models was trained to see them (sections 3.2 and 5.4)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ TEMPLATES = {
 
 @dataclass(frozen=True)
 class Family:
-    """How a family of models wants its input.
+    """Input format of a family of models.
 
     Attributes:
-        name: What it is called.
-        pattern: Regular expression found in the names of its models, in lower case.
-        default: What stands before a text that is to be classified, without a task prompt.
-        instructed: The same with a task prompt, which takes the place of ``{task}``.
+        name: Name of the family.
+        pattern: Regular expression that matches the names of its models, in lower case.
+        default: Prefix of a text to be classified, without a task prompt.
+        instructed: Prefix with a task prompt, which replaces ``{task}``.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Family:
     instructed: str = "{task}: "
 
 
-#: The first that fits counts. Prefixes are those of the model cards, for classification where a card tells tasks apart.
+#: The first match counts. Prefixes are those of the model cards, for classification where a card has several.
 FAMILIES = (
     Family("e5-instruct", r"e5-.*instruct", instructed="Instruct: {task}\nQuery: "),
     Family("e5", r"(^|/)(multilingual-)?e5-", default="query: ", instructed="query: {task}: "),
@@ -46,7 +46,7 @@ FAMILIES = (
     ),
     Family("bge-icl", r"bge-.*icl", instructed="<instruct>{task}\n<query>"),
     Family("instructor", r"instructor-", default="Represent the text for classification: "),
-    # The prefixes of these are for search queries alone: a text that is to be classified has none.
+    # The prefixes of these are for search queries alone; a text to be classified has none.
     Family("bge", r"(^|/)bge-"),
     Family("gte", r"(^|/)gte-"),
     Family("mxbai", r"mxbai-embed"),
@@ -56,32 +56,28 @@ _UNKNOWN = Family("unknown", "")
 
 
 def task_prompt(prompt: str | None) -> str | None:
-    """The text of a prompt: that of the template if it is the name of one, else itself; None stays None."""
+    """Returns the text of a prompt: the template of that name, or else the prompt itself."""
     return TEMPLATES.get(prompt, prompt) if prompt is not None else None
 
 
 def family_of(model: str) -> Family:
-    """The family of a model by its name; an unknown one has no prefix of its own."""
+    """Returns the family of a model by its name; an unknown one has no prefix."""
     return next((family for family in FAMILIES if re.search(family.pattern, model.lower())), _UNKNOWN)
 
 
 def prefix_for(model: str, prompt: str | None, own: Mapping[str, str | None] | None = None) -> str:
-    """What stands before each text.
+    """Returns the string that precedes each text; empty if there is none.
 
     Args:
         model: Name of the model.
         prompt: Task prompt, or None.
-        own: The prompts in the model's own configuration, by name; without a task prompt one that is named
-            ``classification`` comes before the table of families.
-
-    Returns:
-        The prefix, empty if there is none.
+        own: Prompts of the model's own configuration, by name. Without a task prompt, the one named
+            ``classification`` has precedence over the table of families.
     """
-    task = task_prompt(prompt)
+    task, family = task_prompt(prompt), family_of(model)
     if task is None:
         configured = {name.lower(): text for name, text in (own or {}).items()}
-        return configured.get("classification") or family_of(model).default
-    if prompt not in TEMPLATES and family_of(model) is _UNKNOWN:
-        # A model that was not trained on instructions sees the user's words as they are.
-        return task
-    return family_of(model).instructed.format(task=task.rstrip(": "))
+        return configured.get("classification") or family.default
+    if prompt not in TEMPLATES and family is _UNKNOWN:
+        return task  # a model without instructions sees the user's words as they are
+    return family.instructed.format(task=task.rstrip(": "))

@@ -1,4 +1,4 @@
-"""Any sentence-transformers model, run as fast as the processor at hand allows."""
+"""Any sentence-transformers model, with batches and a number format that suit the processor."""
 
 from __future__ import annotations
 
@@ -10,40 +10,64 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from dallme.atomic import sha256_of
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder
 from dallme.embedders.prompts import prefix_for
 from dallme.errors import DallmeError
 from dallme.models.checking import check_sentence_transformer
 from dallme.models.devices import check_device, find_device, find_precision, quiet_loading
-from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, canonical_name, locate, sha256_of
+from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, canonical_name, locate
 from dallme.validation import check_positive
 
 if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
-#: Lengths are padded to a multiple of this, so that few shapes occur and each is compiled once.
+#: Lengths are padded to a multiple of this: few shapes occur, and each is compiled once.
 PAD_MULTIPLE = 8
 
-#: Tokens that go through the model at once, padding included: what fits the caches of a processor, or fills a GPU
+#: Tokens per batch, padding included: as many as fit a processor's caches, or fill a GPU
 #: (benchmarks/embedding_speed.json).
 BATCH_TOKENS = {"cpu": 4096}
 BATCH_TOKENS_ELSEWHERE = 65_536
 
 
+#: Files, besides the weights, that can change a vector: module settings, tokenizers and vocabularies.
+_SETTINGS = (".json", ".txt", ".model", ".tiktoken", ".jinja")
+#: Names of files and folders that no vector depends on.
+_IGNORED = {"data_config.json", "requirements.txt", "onnx", "openvino"}
+#: Hash of weights to that of their published settings; the weights alone identify these models.
+_PUBLISHED_SETTINGS = {
+    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": (
+        "43519147602be223cf100b33e1cf275a2c44209fb0a356d6c31bc7b5bc8e941a"
+    )
+}
+
+
+def _settings_hash(folder: Path) -> str:
+    """SHA-256 of names, sizes and contents of the files in :data:`_SETTINGS`."""
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix in _SETTINGS)
+    parts: list[str | Path] = []
+    for file in files:
+        if not _IGNORED.intersection(file.parts) and not any(part.startswith(".") for part in file.parts):
+            path = folder / file
+            parts += [f"{file.as_posix()}\0{path.stat().st_size}\0", path]
+    return sha256_of(parts)
+
+
 @dataclass(frozen=True)
 class SentenceTransformerEmbedder(Embedder):
-    """A sentence-transformers model: its own tokenizer, pooling and normalisation.
+    """Runs a sentence-transformers model with its own tokenizer, pooling and normalisation.
 
-    The transformer runs in bfloat16 where the processor computes that in hardware, everything after it (pooling, projection,
-    normalisation) in float32; the vectors stay within cosine 0.999 of those in float32.
+    The transformer runs in bfloat16 where the processor computes it in hardware. Pooling, projection and
+    normalisation run in float32. The vectors stay within cosine 0.999 of those in float32.
 
     Attributes:
         model: Folder or Hub id.
-        max_tokens: Tokens that are read of a text, special tokens included; 128 is the paper's limit (Appendix B.1). A model
-            that can read less reads less.
-        batch_tokens: Tokens that go through the model at once, padding included; by default what suits the device.
+        max_tokens: Tokens read per text, special tokens included; 128 is the paper's limit (Appendix B.1).
+            A model with a lower limit reads fewer.
+        batch_tokens: Tokens per batch, padding included; the default depends on the device.
         precision: ``auto``, ``bfloat16`` or ``float32``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
     """
@@ -70,11 +94,11 @@ class SentenceTransformerEmbedder(Embedder):
         return folder.resolve().name if folder else canonical_name(self.model)
 
     def find(self) -> None:
-        """Looks for the model's folder, and fetches it from the Hub if it is nowhere nearer."""
+        """Locates the model's folder; fetches it from the Hub if this machine has none."""
         _ = self._folder
 
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
-        """Model, hash of its weights, pooling, tokens read, number format and prompt."""
+        """Returns model, hash of its weights, pooling, limit, number format and prompt."""
         return Fingerprint(
             model=self.name,
             weights=self._weights_hash,
@@ -86,18 +110,16 @@ class SentenceTransformerEmbedder(Embedder):
         )
 
     def prefix(self, prompt: str | None = None) -> str:
-        """What is put before each text: as the model's own configuration or its family wants it."""
+        """Returns the prefix of the model's own configuration, or else of its family."""
         return prefix_for(self.name, prompt, self._loaded.prompts)
 
     def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
-        """Counts the tokens of each text with the model's own tokenizer, special tokens included; int64 of shape (n,)."""
+        """Counts the tokens of each text, special tokens included; int64 of shape (n,)."""
         tokenizer = self._tokenizer
         if tokenizer is None:
             return super().count_tokens(texts)
-        return np.array(
-            [len(ids) for ids in tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]],
-            dtype=np.int64,
-        )
+        token_ids = tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+        return np.array([len(ids) for ids in token_ids], dtype=np.int64)
 
     def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
         import torch
@@ -106,15 +128,14 @@ class SentenceTransformerEmbedder(Embedder):
         with torch.inference_mode():
             for rows in self._batches(texts):
                 batch = self._embed_batch([texts[row] for row in rows], prompt)
-                vectors = (
-                    np.empty((len(texts), batch.shape[1]), dtype=np.float32) if vectors is None else vectors
-                )
+                if vectors is None:
+                    vectors = np.empty((len(texts), batch.shape[1]), dtype=np.float32)
                 vectors[rows] = batch
         assert vectors is not None
         return vectors
 
     def _batches(self, texts: list[str]) -> Iterator[list[int]]:
-        """Puts texts of like length together, as many as fit the tokens of a batch."""
+        """Yields the positions of texts of similar length, as many as fit the tokens of a batch."""
         budget = self.batch_tokens or BATCH_TOKENS.get(self._torch_device.type, BATCH_TOKENS_ELSEWHERE)
         lengths = np.minimum(self.count_tokens(texts), self.token_limit)
         batch: list[int] = []
@@ -127,7 +148,7 @@ class SentenceTransformerEmbedder(Embedder):
         yield batch
 
     def _embed_batch(self, texts: list[str], prompt: str | None) -> np.ndarray:
-        """One pass through the model's modules; the first in the fast number format, the others in float32."""
+        """Runs one batch through the modules: the first in the fast number format, the others in float32."""
         import torch
 
         limit = self.token_limit
@@ -164,8 +185,8 @@ class SentenceTransformerEmbedder(Embedder):
         check_sentence_transformer(self._folder)
         if not any(self._folder.rglob("*.safetensors")):
             raise DallmeError(
-                f"expected weights as .safetensors in the model {self.name!r}, found none; choose a revision that has them, "
-                "or convert the model: other formats can run code when they are read"
+                f"expected weights as .safetensors in the model {self.name!r}, found none; choose a revision "
+                "that has them, or convert the model: other formats can run code when they are read"
             )
         try:
             with quiet_loading():
@@ -178,7 +199,7 @@ class SentenceTransformerEmbedder(Embedder):
                 )
         except (
             Exception
-        ) as error:  # the libraries below raise many kinds: no configuration, damaged weights, no such device
+        ) as error:  # the libraries raise many kinds: a missing file, damaged weights, no device
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DallmeError(
                 f"expected a sentence-transformers model in {self.model!r}, could not load it: {reason}"
@@ -190,13 +211,13 @@ class SentenceTransformerEmbedder(Embedder):
 
     @property
     def _tokenizer(self) -> Any:
-        """The tokenizer of a transformer, or None for models that have none of that kind."""
+        """The tokenizer of a transformer; None for models of other kinds."""
         tokenizer = getattr(self._loaded, "tokenizer", None)
         return tokenizer if callable(tokenizer) else None
 
     @property
     def token_limit(self) -> int:
-        """Tokens that are read of a text: `max_tokens`, or what the model can read if that is less."""
+        """Tokens read per text: `max_tokens`, or the model's own limit if that is lower."""
         limit = self._loaded.max_seq_length
         return min(self.max_tokens, limit) if limit else self.max_tokens
 
@@ -207,7 +228,10 @@ class SentenceTransformerEmbedder(Embedder):
 
     @cached_property
     def _weights_hash(self) -> str:
-        return sha256_of(sorted(self._folder.rglob("*.safetensors")))
+        """SHA-256 of the weights, and of tokenizer and module settings unless they are the published ones."""
+        weights = sha256_of(sorted(self._folder.rglob("*.safetensors")))
+        settings = _settings_hash(self._folder)
+        return weights if _PUBLISHED_SETTINGS.get(weights) == settings else sha256_of([weights, settings])
 
     @cached_property
     def _torch_device(self) -> torch.device:

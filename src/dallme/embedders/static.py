@@ -1,4 +1,4 @@
-"""Static models of model2vec: a vector a token, and their mean; hundreds of times faster than a transformer."""
+"""Static models of model2vec: the mean of one vector per token, much faster than a transformer."""
 
 from __future__ import annotations
 
@@ -10,33 +10,31 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from dallme.atomic import sha256_of
 from dallme.data import Fingerprint
-from dallme.embedders.base import Embedder, TextError
-from dallme.errors import DallmeError, UnknownNameError
-from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, locate, sha256_of
+from dallme.embedders.base import Embedder, TextError, check_unknown
+from dallme.errors import DallmeError
+from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, locate
 from dallme.validation import check_positive
 
 if TYPE_CHECKING:
     from model2vec import StaticModel
     from tokenizers import Tokenizer
 
-#: What to do with a text of which no token is known.
-UNKNOWN = ("error", "zero")
-
 
 @dataclass(frozen=True)
 class StaticEmbedder(Embedder):
-    """A model2vec model: the mean of the vectors of a text's tokens, distilled from a sentence transformer.
+    """Averages the token vectors of a model2vec model, which was distilled from a sentence transformer.
 
-    As with all means of token vectors a prompt moves all vectors the same way and tells the model nothing.
+    A prompt moves all vectors alike and tells the model nothing, as with every mean of token vectors.
 
     Reference: Tulkens and van Dongen, "Model2Vec: Fast State-of-the-Art Static Embeddings", 2024.
 
     Attributes:
         model: Folder or Hub id.
-        max_tokens: Tokens that are read of a text; 512 is the library's own limit. The library also cuts a text at as many
-            characters as that many tokens of median length have.
-        unknown: What becomes of a text of which no token is known: an ``error``, or a vector of ``zero``.
+        max_tokens: Tokens read per text; 512 is the library's own limit. The library also cuts a text at the
+            characters of that many tokens of median length.
+        unknown: Treatment of a text without known tokens: ``error``, or ``zero`` for a vector of zeros.
     """
 
     argument: ClassVar[str] = "model"
@@ -49,8 +47,7 @@ class StaticEmbedder(Embedder):
     def __post_init__(self) -> None:
         """Checks the options; nothing is loaded."""
         check_positive(self.max_tokens, "max_tokens")
-        if self.unknown not in UNKNOWN:
-            raise UnknownNameError("value of unknown", self.unknown, UNKNOWN)
+        check_unknown(self.unknown)
 
     @property
     def name(self) -> str:
@@ -59,14 +56,14 @@ class StaticEmbedder(Embedder):
         return f"model2vec:{folder.resolve().name if folder else self.model}"
 
     def find(self) -> None:
-        """Looks for the model's folder, and fetches it from the Hub if it is nowhere nearer."""
+        """Locates the model's folder; fetches it from the Hub if this machine has none."""
         _ = self._folder
 
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
-        """Model, hash of its weights and tokenizer, dimension, tokens read, number format and prompt."""
+        """Returns model, hash of weights and tokenizer, dimension, limit, number format and prompt."""
         return Fingerprint(
             model=self.name,
-            weights=sha256_of(self._files),
+            weights=self._weights_hash,
             dimension=int(self._loaded.dim),
             prompt=self.prefix(prompt) or None,
             pooling="mean" if self.unknown == "error" else "mean, or zero",
@@ -76,12 +73,12 @@ class StaticEmbedder(Embedder):
 
     @property
     def token_limit(self) -> int:
-        """Tokens that are read of a text."""
+        """Tokens read per text."""
         return self.max_tokens
 
     def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
         """Counts the tokens of each text, unknown ones included; int64 of shape (n,)."""
-        encoded = self._counter.encode_batch(list(texts), add_special_tokens=False)
+        encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return np.array([len(encoding.ids) for encoding in encoded], dtype=np.int64)
 
     def _embed(self, texts: list[str], prompt: str | None) -> np.ndarray:
@@ -93,11 +90,10 @@ class StaticEmbedder(Embedder):
         empty = np.flatnonzero(~vectors.any(axis=1))
         if empty.size and self.unknown == "error":
             row = int(empty[0])
-            raise TextError(
-                row,
-                texts[row],
-                f"has no token that {self.name} knows; drop it, or ask for zeros with --unknown-words zero",
+            problem = (
+                f"has no token that {self.name} knows; drop it, or ask for zeros with --unknown-words zero"
             )
+            raise TextError(row, texts[row], problem)
         return vectors
 
     @cached_property
@@ -105,12 +101,10 @@ class StaticEmbedder(Embedder):
         return locate(self.model, SENTENCE_TRANSFORMERS)
 
     @cached_property
-    def _files(self) -> list[Path]:
-        """The files that say what the vectors are."""
-        return sorted(
-            path
-            for path in self._folder.rglob("*")
-            if path.name == "tokenizer.json" or path.suffix == ".safetensors"
+    def _weights_hash(self) -> str:
+        files = self._folder.rglob("*")
+        return sha256_of(
+            sorted(path for path in files if path.name == "tokenizer.json" or path.suffix == ".safetensors")
         )
 
     @cached_property
@@ -119,17 +113,15 @@ class StaticEmbedder(Embedder):
 
         try:
             return StaticModel.from_pretrained(str(self._folder))
-        except (
-            Exception
-        ) as error:  # the library raises many kinds: no such file, damaged weights, another kind of model
+        except Exception as error:  # the library raises many kinds for a missing or damaged file
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DallmeError(
                 f"expected a model2vec model in {self.model!r}, could not load it: {reason}"
             ) from error
 
     @cached_property
-    def _counter(self) -> Tokenizer:
-        """The tokenizer, without the limit that the library gives it."""
+    def _tokenizer(self) -> Tokenizer:
+        """The model's tokenizer without the library's truncation."""
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_str(self._loaded.tokenizer.to_str())

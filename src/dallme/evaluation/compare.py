@@ -171,7 +171,7 @@ def make_sets(
         decoder: Decoder = (
             distiller.resolved_decoder if method == distiller.decoder else registry.make("decoders", method)
         )
-        decoded = decoder.decode(prototypes, context, seed=seed)
+        decoded = decoder.decode(prototypes, context, seed=seed).texts
         sets.append(replace(template(), texts=[text.text for text in decoded], labels=prototypes.labels))
     return sets
 

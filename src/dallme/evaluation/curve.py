@@ -407,7 +407,7 @@ def _distil(distiller: Distiller, context: Context, methods: Sequence[str]) -> t
     if distiller.decoder not in decoders:
         distiller = replace(distiller, decoder=decoders[0] if decoders else "nearest")
     prototypes = distiller.condense(context)
-    decoded = distiller.resolved_decoder.decode(prototypes, context, seed=distiller.seed)
+    decoded = distiller.decode(prototypes, context).texts
     source, texts = context.source, tuple(text.text for text in decoded)
     lineage = trace(prototypes, decoded, source.row_ids, None, str(distiller.decoder))
     distilled = DistilledDataset(texts, prototypes.labels, source.label_names, prototypes.weights, lineage)

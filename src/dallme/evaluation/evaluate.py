@@ -19,7 +19,7 @@ from dallme.progress import Progress, SilentProgress, Task
 from dallme.validation import check_positive
 
 if TYPE_CHECKING:
-    from dallme.distiller import Distiller
+    from dallme.embedders.cache import CachedEmbedder
 
 #: The classifiers of Appendix A.1; they need neither an accelerator nor an embedder.
 LINEAR = ("logistic-regression", "linear-svm", "naive-bayes")
@@ -70,7 +70,7 @@ class Score:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the fields for JSON."""
-        tuned = self.tuned and {f"{rate:g}": accuracy for rate, accuracy in self.tuned.items()}
+        tuned = {f"{rate:g}": accuracy for rate, accuracy in self.tuned.items()} if self.tuned else self.tuned
         return {
             "classifier": self.classifier,
             "accuracy_mean": self.accuracy,
@@ -100,12 +100,12 @@ def check_classifiers(names: Sequence[str]) -> list[str]:
     )
 
 
-def make_classifiers(names: Sequence[str], distiller: Distiller | None = None) -> dict[str, Classifier]:
+def make_classifiers(names: Sequence[str], embedder: CachedEmbedder | None = None) -> dict[str, Classifier]:
     """Makes classifiers by name and looks for the models that they need.
 
     Args:
         names: Names or aliases: ``NAME`` or ``NAME:ARGUMENT``.
-        distiller: Its embedder and prompt serve classifiers that read vectors.
+        embedder: The embedder of classifiers that read vectors.
 
     Returns:
         Registry name, with the argument if there is one, to classifier, in the order of `names`.
@@ -121,21 +121,15 @@ def make_classifiers(names: Sequence[str], distiller: Distiller | None = None) -
     for name in check_classifiers(names):
         options: dict[str, Any] = {}
         if registry.split("classifiers", name)[0].name == "embedding-lr":
-            if distiller is None:
+            if embedder is None:
                 raise InputError(
                     "expected an embedder for the classifier embedding-lr, found none; "
                     "name one with --embedder"
                 )
-            options = {"embed": distiller.embed_texts, "fingerprint": lambda: _fingerprint(distiller)}
+            options = {"embed": embedder.embed, "fingerprint": embedder.cache_key}
         classifiers[name] = registry.make("classifiers", name, **options)
         classifiers[name].find()
     return classifiers
-
-
-def _fingerprint(distiller: Distiller) -> str | None:
-    """Returns the hash of the embedder's fingerprint; None for a user's object, whose weights are unknown."""
-    fingerprint = distiller.resolved_embedder.fingerprint(distiller.prompt)
-    return None if fingerprint.weights == "unknown" else fingerprint.digest
 
 
 def overlap_note(source: LabelledTexts, test: LabelledTexts) -> tuple[str, ...]:

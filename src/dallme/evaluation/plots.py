@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dallme.atomic import atomic_write
+from dallme.atomic import write_output
 from dallme.errors import InputError, MissingDependencyError, OutputError
 from dallme.evaluation.curve import Curve
 
@@ -104,7 +104,7 @@ def write_picture(path: Path, make: Callable[[], Figure]) -> None:
         kind = path.suffix.lower()
         make().savefig(buffer, format=kind[1:], dpi=200, metadata=FORMATS[kind])
     try:
-        atomic_write(path, buffer.getvalue())
+        write_output(path, buffer.getvalue())
     except OSError as error:
         raise OutputError(
             f"expected to write the picture to {str(path)!r}, could not: {error.strerror or error}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import f1_score
 
-from dallme.atomic import atomic_write, checksum
+from dallme.atomic import atomic_write, checksum, sha256_of
 from dallme.classifiers.base import Classifier
 from dallme.classifiers.training import NeuralClassifier
 from dallme.data import Budget, LabelledTexts
@@ -221,7 +220,7 @@ def result_key(classifier: Classifier, train: LabelledTexts, test: LabelledTexts
         "seed": seed,
         "versions": {package: _version(package) for package in packages},
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return sha256_of([json.dumps(parts, sort_keys=True)])
 
 
 def train_and_test(

@@ -1,1 +1,1 @@
-"""Experiments: a TOML file becomes a grid of cells, each cell one row of results, the rows a page beside the paper's."""
+"""Experiments: TOML files define grids of runs; the rows of their results give tables and figures."""

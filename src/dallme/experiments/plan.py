@@ -1,4 +1,4 @@
-"""What running an edition would take: cells, trainings, time, money. Nothing is trained, and no service is asked."""
+"""Cost estimate of a profile: runs, trainings, time and money. Nothing is trained or sent."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from dallme import registry
+from dallme.baselines.base import Baseline
 from dallme.embedders.cache import EmbeddingStore
 from dallme.embedders.cost import make_plan
 from dallme.errors import DallmeError
@@ -20,21 +21,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PlannedCells:
-    """The cells of one data set and one classifier.
+class PlannedRuns:
+    """Runs of one data set and one classifier.
 
     Attributes:
-        data: The data set.
-        what: The classifier, or the embedder where nothing is classified.
-        cells: Their number.
-        done: How many have a row.
+        data: Name of the data set.
+        what: Name of the classifier, or of the embedder if nothing is classified.
+        runs: Number of runs.
+        done: Number of runs that have a row.
         trainings: Trainings that are left, those for the choice of learning rates included.
-        seconds: Time that is left, by the mean of the rows that are done; None if none is.
+        seconds: Estimate of the time left from the mean of the stored rows; None without such rows.
     """
 
     data: str
     what: str
-    cells: int
+    runs: int
     done: int
     trainings: int
     seconds: float | None
@@ -42,13 +43,13 @@ class PlannedCells:
 
 @dataclass(frozen=True)
 class PlannedVectors:
-    """What it costs to embed one data set with one service.
+    """Cost of embedding one data set with one service.
 
     Attributes:
-        data: The data set.
-        embedder: The service's model.
-        tokens: Tokens to send, or None if the data are not at hand.
-        price_usd: What they cost, or None if that is not known.
+        data: Name of the data set.
+        embedder: Name of the service's model.
+        tokens: Tokens to send; None if the data set cannot be read.
+        price_usd: Price of the tokens; None if unknown.
     """
 
     data: str
@@ -59,113 +60,112 @@ class PlannedVectors:
 
 @dataclass(frozen=True)
 class ExperimentPlan:
-    """What running an edition would take.
+    """Cost estimate of the runs of a profile.
 
     Attributes:
-        cells: By data set and classifier.
-        vectors: By data set and service.
-        notes: What could not be found out, and why.
+        runs: Runs by data set and classifier.
+        vectors: Embeddings by data set and service.
+        notes: Values that are unknown, with the reason.
     """
 
-    cells: tuple[PlannedCells, ...]
+    runs: tuple[PlannedRuns, ...]
     vectors: tuple[PlannedVectors, ...]
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields of the command line's JSON."""
-        return asdict(self)
+        """Returns the JSON of the command line, which calls runs ``cells``."""
+        groups = [asdict(group) for group in self.runs]
+        return {
+            "cells": [
+                {("cells" if key == "runs" else key): value for key, value in group.items()}
+                for group in groups
+            ],
+            "vectors": [asdict(each) for each in self.vectors],
+            "notes": list(self.notes),
+        }
 
 
-def plan_experiment(cells: Sequence[Run], rows: Sequence[Row], workspace: Workspace) -> ExperimentPlan:
-    """Plans cells.
+def plan_experiment(runs: Sequence[Run], rows: Sequence[Row], workspace: Workspace) -> ExperimentPlan:
+    """Estimates the cost of runs.
 
     Args:
-        cells: The cells.
-        rows: The rows that are there; a row counts as a cell's if the configurations agree.
-        workspace: Where they would be run.
+        runs: The runs.
+        rows: Stored rows; a row belongs to the run with the same configuration.
+        workspace: Data and store of the runs.
     """
     notes: list[str] = []
-    planned = []
     groups: dict[tuple[str, str], list[Run]] = {}
-    for cell in cells:
-        groups.setdefault((cell["data"], str(cell["classifier"] or cell["embedder"])), []).append(cell)
-    known = {_text(row.config): row.seconds for row in rows}
-    for (data, what), members in groups.items():
-        done = [known[_text(cell.config())] for cell in members if _text(cell.config()) in known]
-        left = [cell for cell in members if _text(cell.config()) not in known]
-        seconds = sum(done) / len(done) * len(left) if done else None
-        planned.append(PlannedCells(data, what, len(members), len(done), sum(map(trainings, left)), seconds))
-    return ExperimentPlan(
-        tuple(planned), tuple(_vectors(cells, workspace, notes)), tuple(dict.fromkeys(notes))
-    )
+    for run in runs:
+        groups.setdefault((run["data"], str(run["classifier"] or run["embedder"])), []).append(run)
+    seconds = {_as_text(row.config): row.seconds for row in rows}
+    planned = []
+    for (data, what), group in groups.items():
+        done = [seconds[text] for run in group if (text := _as_text(run.config())) in seconds]
+        left = [run for run in group if _as_text(run.config()) not in seconds]
+        estimate = sum(done) / len(done) * len(left) if done else None
+        trainings = sum(map(count_trainings, left))
+        planned.append(PlannedRuns(data, what, len(group), len(done), trainings, estimate))
+    vectors = _plan_vectors(runs, workspace, notes)
+    return ExperimentPlan(tuple(planned), tuple(vectors), tuple(dict.fromkeys(notes)))
 
 
-def trainings(cell: Run) -> int:
-    """Models that a cell trains, those for the choice of a learning rate included; inverters do not count."""
-    method = str(cell["method"]).partition(":")[0]
-    if cell["classifier"] is None:
+def count_trainings(run: Run) -> int:
+    """Counts the models that a run trains, those for the choice of a learning rate included."""
+    if run["classifier"] is None:
         return 0
-    if cell.kind == "training":
+    if run.kind == "training":
         return 1
-    plan, kind = cell.grid.plan(), registry.split("classifiers", cell["classifier"])[0].load()
-    baselines = {part.name: part for part in registry.PARTS if part.role == "baselines"}
-    sets, full = plan.sets, method in ("full", "lora", "tdd")
-    if method in baselines and method not in cell.grid.candidates:
-        varies = getattr(baselines[method].load(), "varies", False) and not full
-        sets = max(plan.sets, plan.draws) if varies else 1
-    return plan.trainings(
-        cast("Classifier", kind), sets, full=full
-    )  # only what stands in the class is looked at
+    protocol, classifier = run.grid.plan(), registry.split("classifiers", run["classifier"])[0].load()
+    sets, full = protocol.sets, run.part in ("full", "lora", "tdd")
+    if run.part in registry.names("baselines") and run.part not in run.grid.candidates:
+        baseline: type[Baseline] = registry.find("baselines", run.part).load()
+        sets = max(protocol.sets, protocol.draws) if baseline.varies and not full else 1
+    # The protocol reads class attributes only.
+    return protocol.trainings(cast("Classifier", classifier), sets, full=full)
 
 
-def _vectors(cells: Sequence[Run], workspace: Workspace, notes: list[str]) -> list[PlannedVectors]:
-    """The services that texts are sent to, and what they charge; what the store holds is not sent again."""
-    wanted = {
-        (cell["data"], cell["embedder"], cell["prompt"]): cell
-        for cell in cells
-        if _is_service(cell["embedder"])
-    }
-    if any(cell.kind == "cost" for cell in cells):  # which sends nothing
+def _plan_vectors(runs: Sequence[Run], workspace: Workspace, notes: list[str]) -> list[PlannedVectors]:
+    """Estimates what services charge for vectors that the store does not hold."""
+    if any(run.kind == "cost" for run in runs):  # such runs send nothing
         return []
-    found: dict[tuple[str, str], PlannedVectors] = {}
-    missing: dict[str, DallmeError] = {}  # what cannot be reached takes long to fail
-    for (data, embedder, prompt), cell in wanted.items():
-        before = found.get((data, embedder), PlannedVectors(data, embedder, 0, 0.0))
+    needed = {
+        (run["data"], run["embedder"], run["prompt"]): run
+        for run in runs
+        if run["embedder"].partition(":")[0] == "openai"
+    }
+    totals: dict[tuple[str, str], PlannedVectors] = {}
+    unreadable: dict[str, DallmeError] = {}  # a failed read can be slow, so it is not repeated
+    for (data, embedder, prompt), run in needed.items():
+        total = totals.get((data, embedder), PlannedVectors(data, embedder, 0, 0.0))
         try:
-            if data in missing:
-                raise missing[data]
-            texts = _source_texts(workspace, cell, missing)
             plan = make_plan(
                 workspace.embedder(embedder),
-                texts,
+                _source_texts(workspace, run, unreadable),
                 prompt=prompt or None,
                 store=EmbeddingStore(workspace.store),
             )
         except DallmeError as error:
-            notes.append(f"the price of embedding {data} with {embedder} is not known: {error}")
-            found[data, embedder] = PlannedVectors(data, embedder, None, None)
+            notes.append(f"the price of embedding {data} with {embedder} is unknown: {error}")
+            totals[data, embedder] = PlannedVectors(data, embedder, None, None)
             continue
-        tokens = None if before.tokens is None else before.tokens + plan.tokens
-        price = (
-            None if before.price_usd is None or plan.price_usd is None else before.price_usd + plan.price_usd
-        )
-        found[data, embedder] = PlannedVectors(data, embedder, tokens, price)
-    return list(found.values())
+        tokens = None if total.tokens is None else total.tokens + plan.tokens
+        unknown = total.price_usd is None or plan.price_usd is None
+        price = None if unknown else cast(float, total.price_usd) + cast(float, plan.price_usd)
+        totals[data, embedder] = PlannedVectors(data, embedder, tokens, price)
+    return list(totals.values())
 
 
-def _source_texts(workspace: Workspace, cell: Run, missing: dict[str, DallmeError]) -> Sequence[str]:
-    """The texts of a cell's source; if it cannot be read, that is remembered."""
+def _source_texts(workspace: Workspace, run: Run, unreadable: dict[str, DallmeError]) -> Sequence[str]:
+    """Returns the texts of a run's source; raises the error of an earlier read of the same data set again."""
+    if run["data"] in unreadable:
+        raise unreadable[run["data"]]
     try:
-        return workspace.texts(cell)[0].texts
+        return workspace.texts(run)[0].texts
     except DallmeError as error:
-        missing[cell["data"]] = error
+        unreadable[run["data"]] = error
         raise
 
 
-def _is_service(embedder: str) -> bool:
-    return embedder.partition(":")[0] == "openai"
-
-
-def _text(config: Mapping[str, Any]) -> str:
-    """A configuration as text, the same for the same configuration, read from a file or not."""
+def _as_text(config: Mapping[str, Any]) -> str:
+    """Returns a configuration as text that does not depend on the order of keys, nor on list or tuple."""
     return json.dumps(config, sort_keys=True)

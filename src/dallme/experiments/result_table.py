@@ -1,4 +1,4 @@
-"""The numbers of a table: the results behind each place of it, and what the paper has there."""
+"""Numbers of an experiment's table: the results of each place of the table, and the paper's number for it."""
 
 from __future__ import annotations
 
@@ -10,43 +10,57 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dallme.errors import UnknownNameError
-from dallme.experiments.runs import Run, make_cells, name_value
-from dallme.experiments.spec import Edition, Experiment
+from dallme.experiments.runs import Run, make_runs, name_value
+from dallme.experiments.spec import Experiment, Profile
 
 if TYPE_CHECKING:
     from dallme.experiments.rows import Row
 
-#: What stands between the values of a name; as :meth:`~dallme.experiments.runs.Run.label` puts it.
+#: Separator of the values in a name, as in :meth:`~dallme.experiments.runs.Run.label`.
 DOT = " · "
 
+#: Name of the column with the means over the columns, in our tables and in the paper's numbers.
+AVERAGE = "average"
 
-def row_names(experiment: Experiment, cells: Sequence[Run], without: Sequence[str] = ()) -> list[str]:
-    """What the rows of some cells are called: the label of the grid, or the values of the axes that have several in the edition.
+
+def row_names(experiment: Experiment, runs: Sequence[Run], without: Sequence[str] = ()) -> list[str]:
+    """Returns the name of each run's row: the label of its grid, or its values along the axes that vary.
 
     Args:
         experiment: The experiment.
-        cells: All cells of the edition.
+        runs: All runs of the profile.
         without: Axes that the names leave out.
     """
     axes = [axis for axis in experiment.rows if axis not in without]
-    named = zip(cells, _names(cells, axes), _names(cells, axes, constant=True), strict=True)
-    return [
-        _labelled(cell, axes, experiment.x) or name or full or experiment.name for cell, name, full in named
-    ]
+    names = zip(runs, _short_names(runs, _varying(runs, axes)), _short_names(runs, axes), strict=True)
+    return [_label(run, axes, experiment.x) or name or full or experiment.name for run, name, full in names]
 
 
-def column_names(experiment: Experiment, cells: Sequence[Run]) -> list[str]:
-    """What the columns of some cells are called, from the axes that have several values; empty if none has."""
-    return _names(cells, experiment.columns)
+def _label(run: Run, axes: Sequence[str], x: str) -> str:
+    """Returns the label of the run's grid, with the run's value along `x` if each value has a row."""
+    if run.grid.label and x in axes and x in run.values:
+        return f"{run.grid.label}{DOT}{name_value(x, run[x])}"
+    return run.grid.label
 
 
-def row_head(experiment: Experiment, cells: Sequence[Run]) -> str:
-    """What the column of the rows' names is called: the axes in them."""
-    return DOT.join(_varying(cells, experiment.rows) or experiment.rows)
+def _varying(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
+    """Returns the axes along which the runs have several values."""
+    return [axis for axis in axes if len({run[axis] for run in runs if axis in run.values}) > 1]
+
+
+def _short_names(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
+    """Returns a name per run from its values, short unless two names have the same short form."""
+    names = [run.label(axes) for run in runs]
+    short = {name: shorten(name) for name in names}
+    uses = Counter(short.values())
+    return [short[name] if uses[short[name]] == 1 else name for name in names]
 
 
 def shorten(name: str) -> str:
-    """``transformer:sentence-transformers/all-MiniLM-L6-v2`` as ``transformer (all-MiniLM-L6-v2)``, in any of a name's values."""
+    """Shortens each value of a name.
+
+    ``transformer:sentence-transformers/all-MiniLM-L6-v2`` becomes ``transformer (all-MiniLM-L6-v2)``.
+    """
     return DOT.join(map(_shorten_value, name.split(DOT)))
 
 
@@ -57,32 +71,9 @@ def _shorten_value(value: str) -> str:
     return (f"{part} ({last})" if last else value) + sign + measure
 
 
-def _labelled(cell: Run, axes: Sequence[str], x: str) -> str:
-    """The label of the cell's grid, with its place in the figure where that is a row of its own; empty if it has none."""
-    if cell.grid.label and x in axes and x in cell.values:
-        return f"{cell.grid.label}{DOT}{name_value(x, cell[x])}"
-    return cell.grid.label
-
-
-def _varying(cells: Sequence[Run], axes: Sequence[str]) -> list[str]:
-    return [axis for axis in axes if len({cell[axis] for cell in cells if axis in cell.values}) > 1]
-
-
-def _names(cells: Sequence[Run], axes: Sequence[str], *, constant: bool = False) -> list[str]:
-    """A name for each cell from its values, as short as it can be while different values have different names."""
-    long = [cell.label(axes if constant else _varying(cells, axes)) for cell in cells]
-    short = {name: shorten(name) for name in long}
-    taken = Counter(short.values())
-    return [short[name] if taken[short[name]] == 1 else name for name in long]
-
-
-#: What the mean over the columns is called, in our tables and among what the paper reports.
-AVERAGE = "average"
-
-
 @dataclass(frozen=True)
 class Number:
-    """A mean, and its standard deviation where there is one."""
+    """A mean, with its standard deviation if there is one."""
 
     mean: float
     deviation: float | None = None
@@ -90,13 +81,13 @@ class Number:
 
 @dataclass(frozen=True)
 class Measured:
-    """A cell and its result, or None where it has not been run."""
+    """A run with its result; None if it has not been computed."""
 
-    cell: Run
+    run: Run
     result: Mapping[str, Any] | None
 
     def number(self, measure: str) -> Number | None:
-        """A measure of the result, or None where there is none; a deviation needs several runs."""
+        """Returns a measure, or None if it is missing; the deviation needs several repetitions."""
         mean = None if self.result is None else self.result.get(measure)
         if self.result is None or mean is None:
             return None
@@ -108,10 +99,10 @@ class Column:
     """One column of numbers.
 
     Attributes:
-        name: What its head says.
-        values: What the cells in it have in common.
-        measure: The measure that it shows.
-        paper: The paper's column of the same, or None.
+        name: Heading.
+        values: Values that the runs of the column share, as text.
+        measure: Measure that the column shows.
+        paper: Name of the paper's column that it is compared with, or None.
     """
 
     name: str
@@ -122,14 +113,14 @@ class Column:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table in numbers.
+    """The numbers of a table.
 
     Attributes:
-        head: What the rows are.
-        rows: Name of each row to the paper's row that stands beside it, or None.
+        head: Heading of the row names.
+        rows: Names of our rows, each with the paper's row that it is compared with, or None.
         columns: The columns, without averages.
-        places: Row and values of a column to the cells that are there; several where other axes have several values.
-        reported: What the paper reports, by its row and column.
+        places: Row and values of a column to the runs there; several if they differ along other axes.
+        reported: Numbers of the paper, by its row and column.
     """
 
     head: str
@@ -139,61 +130,57 @@ class ResultTable:
     reported: Mapping[str, Mapping[str, Sequence[float]]]
 
     def methods(self, row: str) -> set[str]:
-        """The methods of the cells of a row, without their arguments."""
-        cells = [found.cell for (name, _), place in self.places.items() if name == row for found in place]
-        return {str(cell["method"]).partition(":")[0] for cell in cells}
+        """Returns the methods of a row's runs, without their arguments."""
+        return {each.run.part for (name, _), place in self.places.items() if name == row for each in place}
 
     def ours(self, row: str, column: Column) -> Number | None:
-        """Our number: the mean over the cells of a place; None unless all of them have it."""
+        """Returns the mean over the runs of a place; None unless all of them have the measure."""
         return mean_of(self.places.get((row, column.values), ()), column.measure)
 
-    def paper(self, name: str | None, column: Column | str) -> Number | None:
-        """The number in a row and a column of the paper's, or None."""
-        place = column.paper if isinstance(column, Column) else column
-        values = self.reported.get(name or "", {}).get(place or "")
+    def paper(self, row: str | None, column: Column | str) -> Number | None:
+        """Returns the number in a row and a column of the paper, or None."""
+        name = column.paper if isinstance(column, Column) else column
+        values = self.reported.get(row or "", {}).get(name or "")
         return Number(*values[:2]) if values else None
 
     def average_name(self, measure: str) -> str:
-        """What the column of the means over the columns of a measure is called."""
+        """Returns the heading of the column with the means of a measure."""
         return AVERAGE if len({column.measure for column in self.columns}) == 1 else f"{AVERAGE}: {measure}"
 
     def averaged(self, measure: str) -> list[Column]:
-        """The columns of a measure that averages are over: those that at least half of the rows have, run or not."""
-        columns = [column for column in self.columns if column.measure == measure]
+        """Returns the columns of averages: those that at least half of the rows have, computed or not."""
         return [
-            each
-            for each in columns
-            if 2 * sum((row, each.values) in self.places for row in self.rows) >= len(self.rows)
+            column
+            for column in self.columns
+            if column.measure == measure
+            and 2 * sum((row, column.values) in self.places for row in self.rows) >= len(self.rows)
         ]
 
     def average(self, row: str, measure: str) -> Number | None:
-        """Our mean over the averaged columns, or None unless the row has them all."""
+        """Returns our mean over the averaged columns; None unless the row has all of them."""
         return pool([self.ours(row, column) for column in self.averaged(measure)])
 
-    def paper_average(self, name: str | None, measure: str) -> Number | None:
-        """The paper's mean over the averaged columns, if it has them all; else the one that it reports, or None."""
-        columns = self.averaged(measure)
-        own = self.paper(name, self.average_name(measure))
-        same = pool([self.paper(name, column) for column in columns])
-        covered = {column.paper for column in columns} >= set(self.reported.get(name or "", {})) - {
-            self.average_name(measure)
-        }
-        return own if same is None or (covered and own) else same
+    def paper_average(self, row: str | None, measure: str) -> Number | None:
+        """Returns the paper's mean over the averaged columns; if it lacks one, the mean that it reports."""
+        columns, name = self.averaged(measure), self.average_name(measure)
+        reported = self.paper(row, name)
+        same = pool([self.paper(row, column) for column in columns])
+        covers_all = {column.paper for column in columns} >= set(self.reported.get(row or "", {})) - {name}
+        return reported if same is None or (covers_all and reported) else same
 
-    def alone(self) -> list[str]:
-        """Rows of the paper's that have a number in a column of ours and no row of ours beside them."""
-        return [name for name in self.reported if name not in self.rows.values() and self.has_place(name)]
+    def paper_only(self) -> list[str]:
+        """Returns the paper's rows that share a column with ours and that no row of ours is compared with."""
+        return [name for name in self.reported if name not in self.rows.values() and self.shares_column(name)]
 
-    def has_place(self, name: str) -> bool:
-        """Whether a row of the paper's has a number in a column of ours."""
-        return any(self.paper(name, column) for column in self.columns)
+    def shares_column(self, row: str) -> bool:
+        """Returns whether a row of the paper has a number in a column of ours."""
+        return any(self.paper(row, column) for column in self.columns)
 
 
 def pool(numbers: Sequence[Number | None]) -> Number | None:
-    """The mean of several means; its deviation is the root mean square of theirs, which is how the paper's averages have it.
+    """Returns the mean of means; its deviation is the root mean square of theirs, as in the paper's averages.
 
-    Returns:
-        None if there are no numbers, or one of them is None.
+    The result is None if there are no numbers, or if one of them is None.
     """
     known = [number for number in numbers if number is not None]
     if not known or len(known) < len(numbers):
@@ -201,104 +188,100 @@ def pool(numbers: Sequence[Number | None]) -> Number | None:
     if len(known) == 1:
         return known[0]
     deviations = [number.deviation for number in known if number.deviation is not None]
-    spread = math.sqrt(sum(each**2 for each in deviations) / len(known)) if deviations else None
-    return Number(sum(number.mean for number in known) / len(known), spread)
-
-
-def measure_cells(experiment: Experiment, edition: Edition, rows: Sequence[Row]) -> list[Measured]:
-    """The cells of an edition in their order, each with the result of the last row of its configuration.
-
-    To a result is added, as ``recovered``, its accuracy as a share of the full data's where that has been run: the recovered
-    accuracy of section 5.2.
-    """
-    results = {json.dumps(row.config, sort_keys=True): row.result for row in rows}
-    cells = make_cells(experiment, edition)
-    measured = [Measured(cell, results.get(json.dumps(cell.config(), sort_keys=True))) for cell in cells]
-    full = {
-        (found.cell["data"], found.cell["classifier"]): found.result["accuracy"]
-        for found in measured
-        if found.cell["method"] == "full" and found.result and found.result.get("accuracy")
-    }
-    return [
-        _with_recovered(found, full.get((found.cell["data"], found.cell["classifier"]))) for found in measured
-    ]
-
-
-def _with_recovered(measured: Measured, full: float | None) -> Measured:
-    """The same with its accuracy as a share of the full data's; as it is where one of the two is missing."""
-    result = measured.result
-    if result is None or full is None or result.get("accuracy") is None:
-        return measured
-    spread = result.get("accuracy_std")
-    recovered = {
-        "recovered": result["accuracy"] / full,
-        "recovered_std": None if spread is None else spread / full,
-    }
-    return Measured(measured.cell, {**result, **recovered})
+    deviation = math.sqrt(sum(each**2 for each in deviations) / len(known)) if deviations else None
+    return Number(sum(number.mean for number in known) / len(known), deviation)
 
 
 def mean_of(measured: Sequence[Measured], measure: str) -> Number | None:
-    """The mean of a measure over some cells; None unless all of them have it."""
-    return pool([found.number(measure) for found in measured])
+    """Returns the mean of a measure over runs; None unless all of them have it."""
+    return pool([each.number(measure) for each in measured])
+
+
+def measure_runs(experiment: Experiment, profile: Profile, rows: Sequence[Row]) -> list[Measured]:
+    """Returns the runs of a profile in order, each with the result of the last row of its configuration.
+
+    Results also get the measure ``recovered``, the accuracy as a share of the full data's (section 5.2).
+    """
+    results = {json.dumps(row.config, sort_keys=True): row.result for row in rows}
+    runs = make_runs(experiment, profile)
+    measured = [Measured(run, results.get(json.dumps(run.config(), sort_keys=True))) for run in runs]
+    full = {
+        (each.run["data"], each.run["classifier"]): each.result["accuracy"]
+        for each in measured
+        if each.run["method"] == "full" and each.result and each.result.get("accuracy")
+    }
+    return [_add_recovered(each, full.get((each.run["data"], each.run["classifier"]))) for each in measured]
+
+
+def _add_recovered(measured: Measured, full: float | None) -> Measured:
+    result = measured.result
+    if result is None or full is None or result.get("accuracy") is None:
+        return measured
+    deviation = result.get("accuracy_std")
+    recovered = {
+        "recovered": result["accuracy"] / full,
+        "recovered_std": None if deviation is None else deviation / full,
+    }
+    return Measured(measured.run, {**result, **recovered})
 
 
 def group_series(
-    experiment: Experiment, edition: Edition, rows: Sequence[Row]
+    experiment: Experiment, profile: Profile, rows: Sequence[Row]
 ) -> dict[str, dict[str, list[Measured]]]:
-    """What the lines or points of a figure stand for.
+    """Returns the lines or points of a figure: data set to name to runs.
 
-    Returns:
-        Data set to name to cells; if there is one data set, its name is empty. Names leave out what the figure shows otherwise.
+    The name of the data set is empty if there is only one. The names leave out what the figure's axes show.
     """
-    measured = measure_cells(experiment, edition, rows)
-    several = len({found.cell["data"] for found in measured}) > 1
-    names = row_names(
-        experiment, [found.cell for found in measured], (experiment.x, *(["data"] if several else []))
-    )
+    measured = measure_runs(experiment, profile, rows)
+    several = len({each.run["data"] for each in measured}) > 1
+    without = (experiment.x, *(["data"] if several else []))
     panels: dict[str, dict[str, list[Measured]]] = {}
-    for name, found in zip(names, measured, strict=True):
-        title = str(found.cell["data"]) if several else ""
-        panels.setdefault(title, {}).setdefault(name, []).append(found)
+    names = row_names(experiment, [each.run for each in measured], without)
+    for name, each in zip(names, measured, strict=True):
+        title = str(each.run["data"]) if several else ""
+        panels.setdefault(title, {}).setdefault(name, []).append(each)
     return panels
 
 
-def make_result_table(experiment: Experiment, edition: Edition, rows: Sequence[Row]) -> ResultTable:
-    """Puts the results of an edition where its table has them.
+def make_result_table(experiment: Experiment, profile: Profile, rows: Sequence[Row]) -> ResultTable:
+    """Puts the results of a profile in their places of the table.
 
     Raises:
-        UnknownNameError: If the edition puts a row or a column beside one that the paper does not have.
+        UnknownNameError: If the profile compares a row or a column with one that the paper does not have.
     """
-    measured = measure_cells(experiment, edition, rows)
-    cells = [found.cell for found in measured]
-    names, values = row_names(experiment, cells), column_names(experiment, cells)
+    measured = measure_runs(experiment, profile, rows)
+    runs = [each.run for each in measured]
+    names, values = row_names(experiment, runs), _short_names(runs, _varying(runs, experiment.columns))
     places: dict[tuple[str, str], list[Measured]] = {}
-    for name, value, found in zip(names, values, measured, strict=True):
-        places.setdefault((name, value), []).append(found)
+    for name, value, each in zip(names, values, measured, strict=True):
+        places.setdefault((name, value), []).append(each)
+    reported = list(experiment.reported)
     return ResultTable(
-        head=row_head(experiment, cells),
-        rows={name: _beside(edition.beside, name, list(experiment.reported), "row") for name in names},
-        columns=_columns(experiment, edition, list(dict.fromkeys(values))),
+        head=DOT.join(_varying(runs, experiment.rows) or experiment.rows),
+        rows={name: _paper_name(profile.reported_row, name, reported, "row") for name in names},
+        columns=_columns(experiment, profile, list(dict.fromkeys(values))),
         places=places,
         reported=experiment.reported,
     )
 
 
-def _columns(experiment: Experiment, edition: Edition, values: Sequence[str]) -> tuple[Column, ...]:
-    known = list(dict.fromkeys(column for numbers in experiment.reported.values() for column in numbers))
+def _columns(experiment: Experiment, profile: Profile, values: Sequence[str]) -> tuple[Column, ...]:
+    reported = list(dict.fromkeys(name for numbers in experiment.reported.values() for name in numbers))
     columns = []
     for value in values:
         for measure in experiment.measures:
             name = value or measure
             if len(experiment.measures) > 1:
                 name = f"{value}: {measure}" if len(values) > 1 else measure
-            columns.append(Column(name, value, measure, _beside(edition.columns, name, known, "column")))
+            paper = _paper_name(profile.columns, name, reported, "column")
+            columns.append(Column(name, value, measure, paper))
     return tuple(columns)
 
 
-def _beside(pairs: Mapping[str, str], name: str, known: Sequence[str], what: str) -> str | None:
-    """The paper's name of what we call `name`, from the pairs of an edition, or the same; None if it has none."""
-    named = {shorten(ours): theirs for ours, theirs in pairs.items()} | dict(pairs)
-    theirs = named.get(name, name if name in known else "")
-    if theirs and known and theirs not in known:
-        raise UnknownNameError(f"{what} of the paper beside {name!r}", theirs, known)
-    return theirs if theirs in known else None
+def _paper_name(pairs: Mapping[str, str], name: str, reported: Sequence[str], what: str) -> str | None:
+    """Returns the paper's name of a row or column of ours: the profile's, or the same name, or None."""
+    names = {shorten(ours): theirs for ours, theirs in pairs.items()} | dict(pairs)
+    theirs = names.get(name, name if name in reported else "")
+    if theirs and reported and theirs not in reported:
+        raise UnknownNameError(f"{what} of the paper for {name!r}", theirs, reported)
+    return theirs if theirs in reported else None

@@ -1,4 +1,4 @@
-"""Rows: what is kept of a cell that was computed, one line of JSON each."""
+"""Rows: the stored results of runs, one line of JSON each."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _CHECKSUM = "crc32"
 
 @dataclass(frozen=True)
 class Row:
-    """The result of a cell, and all that it came from.
+    """The result of a run, with its configuration.
 
     Attributes:
-        key: What :meth:`~dallme.experiments.runs.Run.key` gives for the cell.
-        config: What :meth:`~dallme.experiments.runs.Run.config` gives for it.
-        result: Measure to value, such as ``accuracy`` to 0.81.
-        seconds: How long it took.
-        seed: Seed of its first run.
-        versions: Package to version; None for one that is not installed.
-        when: When it was done, in UTC, as ISO 8601.
+        key: Return value of :meth:`~dallme.experiments.runs.Run.key`.
+        config: Return value of :meth:`~dallme.experiments.runs.Run.config`.
+        result: Measures by name, such as ``accuracy`` to 0.81.
+        seconds: Duration of the run.
+        seed: Seed of the first set.
+        versions: Package to version; None for a package that is not installed.
+        when: Time of completion in UTC, as ISO 8601.
     """
 
     key: str
@@ -46,25 +46,25 @@ class Row:
     when: str
 
     def line(self) -> bytes:
-        """The row as one line of JSON, with a checksum and its end.
+        """Returns the row as one line of JSON with a checksum and a newline.
 
         Raises:
-            TypeError: If it holds something that JSON has no word for.
-            ValueError: If it holds NaN or infinity.
+            TypeError: If a value has no JSON representation.
+            ValueError: If a value is NaN or infinite.
         """
         return _dump(asdict(self) | {_CHECKSUM: checksum(_dump(asdict(self)))}) + b"\n"
 
     @classmethod
     def parse(cls, line: bytes) -> Row:
-        """The row that a line holds.
+        """Parses a line.
 
         Raises:
-            ValueError: If it is no row.
+            ValueError: If the line is not a row, or its checksum is wrong.
         """
         content = json.loads(line)
         if not isinstance(content, dict):
             raise ValueError(f"expected an object, found {type(content).__name__}")
-        if (known := content.pop(_CHECKSUM, None)) is not None and known != checksum(_dump(content)):
+        if (expected := content.pop(_CHECKSUM, None)) is not None and expected != checksum(_dump(content)):
             raise ValueError("wrong checksum")
         try:
             row = cls(**content)
@@ -81,20 +81,23 @@ def _dump(content: Mapping[str, Any]) -> bytes:
 
 @dataclass(frozen=True)
 class RowFile:
-    """A file of rows that grows by one row at a time and outlives a kill at any moment.
+    """A file of rows that only grows; a process that is killed loses no complete row.
 
     Attributes:
-        path: Where it is; its folder is made when it is first written to.
-        progress: Where to tell of damaged lines.
+        path: Path of the file; the first write creates its folder.
+        progress: Receiver of notes on damaged lines.
     """
 
     path: Path
     progress: Progress = field(default_factory=SilentProgress)
 
     def load(self) -> list[Row]:
-        """Reads the rows, of several with one key the last; none where there is no file.
+        """Reads the rows; of rows with equal keys the last one counts.
 
-        A line that holds no row, as a kill leaves one behind, is told of and left out.
+        A damaged line, such as the half line of a killed process, is noted and skipped.
+
+        Returns:
+            The rows in the order of their last lines; an empty list if there is no file.
 
         Raises:
             InputError: If the file cannot be read.
@@ -115,18 +118,18 @@ class RowFile:
                 row = Row.parse(line)
             except ValueError:
                 self.progress.note(
-                    f"{self.path}: line {number} is damaged and left out; its cell is computed again"
+                    f"{self.path}: line {number} is damaged and left out; its run is computed again"
                 )
             else:
-                rows.pop(row.key, None)  # so that rows stand in the order of their last lines
+                rows.pop(row.key, None)
                 rows[row.key] = row
         return list(rows.values())
 
     def append(self, row: Row) -> None:
-        """Writes one row and waits until it is on the disk; a half line that a kill left is closed first.
+        """Appends one row and syncs it to the disk; an unfinished last line is closed first.
 
         Raises:
-            OutputError: If it cannot be written; nothing of it is left.
+            OutputError: If the row cannot be written; the file is left as it was.
         """
         try:
             self._make_folder()
@@ -136,7 +139,7 @@ class RowFile:
                 unfinished = file.read() not in (b"", b"\n")
                 content = b"\n" + row.line() if unfinished else row.line()
                 try:
-                    if file.write(content) < len(content):  # as much as there was room for
+                    if file.write(content) < len(content):  # the disk is full
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     os.fsync(file.fileno())
                 except OSError:
@@ -149,13 +152,12 @@ class RowFile:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps other processes from computing the same rows while the block runs.
+        """Locks the file against other processes.
 
-        The system holds the lock and drops it when the process ends, however it ends. Windows has no such locks, and
-        nothing is locked there.
+        The system releases the lock when the process ends, even if it is killed. Windows locks nothing.
 
         Raises:
-            OutputError: If another process holds it, or the file cannot be opened for writing.
+            OutputError: If another process holds the lock, or the file cannot be opened for writing.
         """
         if sys.platform == "win32":
             yield
@@ -185,5 +187,6 @@ class RowFile:
 
     def _unwritable(self, error: OSError) -> OutputError:
         return OutputError(
-            f"cannot write results to {self.path}: {error.strerror or error}; make room or choose another folder"
+            f"cannot write results to {self.path}: {error.strerror or error}; "
+            "make room or choose another folder"
         )

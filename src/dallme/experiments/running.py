@@ -1,4 +1,4 @@
-"""Running an experiment: the cells that have no row yet are computed, and each becomes a row when it is done."""
+"""Execution of an experiment: runs without a row are computed, and each result is stored when it is ready."""
 
 from __future__ import annotations
 
@@ -17,186 +17,171 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dallme
 from dallme.errors import DallmeError
 from dallme.experiments import kinds
 from dallme.experiments.rows import ROWS, Row, RowFile
-from dallme.experiments.runs import Run, make_cells
+from dallme.experiments.runs import Run, make_runs
 from dallme.experiments.spec import Experiment
-from dallme.experiments.tracking import Tracker, tracking
+from dallme.experiments.workspace import Workspace, needs_vectors
 from dallme.validation import check_positive
 
-if TYPE_CHECKING:
-    from dallme.experiments.workspace import Workspace
-
-#: Packages whose versions a row names, besides Python and dallme.
+#: Packages whose versions a row records, in addition to Python and dallme.
 PACKAGES = ("numpy", "scikit-learn", "torch", "transformers")
 
-#: Environment variable that tells the libraries which compute how many threads to use.
+#: Environment variable with the number of threads of numerical libraries.
 _THREADS = "OMP_NUM_THREADS"
 
-#: Cells as they are done, each with its row or with what went wrong.
-Outcomes = Generator[tuple[Run, Row | str], None, None]
+#: Runs in the order of completion, each with its row or an error message.
+Results = Generator[tuple[Run, Row | str], None, None]
 
-#: What is said of a cell whose process was killed, as systems do that run out of memory.
-DIED = "the process that computed it died, perhaps for lack of memory; run again, with fewer jobs if it dies again"
+#: Error message of a run whose process was killed.
+DIED = (
+    "the process that computed it died, perhaps for lack of memory; "
+    "run again, with fewer jobs if it dies again"
+)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run.
+    """Result of :func:`run_experiment`.
 
     Attributes:
-        cells: The cells that were asked for.
-        found: Rows of theirs that were there already.
-        computed: Rows that are new, in the order in which they were done.
-        failures: The cells that have no row, each with what went wrong.
+        runs: The selected runs.
+        existing: Rows of these runs that were stored before.
+        computed: New rows, in the order of completion.
+        failures: Runs without a row, each with an error message.
     """
 
-    cells: tuple[Run, ...]
-    found: tuple[Row, ...]
+    runs: tuple[Run, ...]
+    existing: tuple[Row, ...]
     computed: tuple[Row, ...]
     failures: tuple[tuple[Run, str], ...]
 
 
 def run_experiment(
     experiment: Experiment,
-    edition_name: str,
+    profile: str,
     folder: Path,
     workspace: Workspace,
     *,
     only: Sequence[str] = (),
     jobs: int = 1,
-    trackers: Sequence[Tracker] = (),
 ) -> Outcome:
-    """Computes the cells of an edition that have no row in the folder yet.
+    """Computes the runs of a profile that have no row in the folder.
 
-    Each row is on the disk before the next cell begins, so that a run that is killed loses the cells in flight alone. A cell
-    that fails is kept for the end, and the others go on.
+    Each row is on the disk before the next run starts, so a killed process loses only the runs in progress.
+    A run that fails does not stop the others.
 
     Args:
         experiment: The experiment.
-        edition_name: Name of one of its editions.
-        folder: Where its rows are, in :data:`~dallme.experiments.rows.ROWS`.
-        workspace: Where the cells find data and keep what they share.
-        only: Conditions on the cells, as in :func:`~dallme.experiments.runs.make_cells`.
-        jobs: Processes that compute at once; 1 is this one.
-        trackers: Who is told of each new row; all are closed at the end, also of a run that is interrupted.
-
-    Returns:
-        The cells, their rows, and those that failed.
+        profile: Name of one of its profiles.
+        folder: Folder of the rows, in the file :data:`~dallme.experiments.rows.ROWS`.
+        workspace: Data and shared inputs of the runs.
+        only: Conditions on the runs, as in :func:`~dallme.experiments.runs.make_runs`.
+        jobs: Number of processes; 1 computes in this process.
 
     Raises:
-        UnknownNameError: If there is no such edition, axis or value.
-        InputError: If no cell is left, or `jobs` is not a whole number of at least 1.
-        OutputError: If another process runs in the folder, or a row cannot be written.
+        UnknownNameError: If there is no such profile, axis or value.
+        InputError: If no run is left, or `jobs` is not a whole number of at least 1.
+        OutputError: If another process uses the folder, or a row cannot be written.
     """
     progress = workspace.progress
     file = RowFile(folder / ROWS, progress)
-    with tracking(trackers, experiment, edition_name, progress) as track:
-        cells = make_cells(experiment, experiment.edition(edition_name), only)
-        check_positive(jobs, "jobs")
-        with file.lock():
-            rows = {row.key: row for row in file.load()}
-            keys, failures = _find_keys(cells, workspace)
-            missing = {key: cell for key, cell in keys.items() if key not in rows}
-            computed = []
-            with (
-                progress.task(f"{experiment.name}, {edition_name}", total=len(missing)) as task,
-                closing(_compute_all(missing, workspace, jobs)) as outcomes,
-            ):
-                for cell, outcome in outcomes:
-                    if isinstance(outcome, Row):
-                        file.append(outcome)
-                        computed.append(outcome)
-                        track(outcome)
-                    else:
-                        failures.append((cell, outcome))
-                    task.advance()
-    failures.sort(key=lambda failure: cells.index(failure[0]))
-    return Outcome(
-        tuple(cells), tuple(rows[key] for key in keys if key in rows), tuple(computed), tuple(failures)
-    )
+    runs = make_runs(experiment, experiment.profile(profile), only)
+    check_positive(jobs, "jobs")
+    with file.lock():
+        rows = {row.key: row for row in file.load()}
+        keys, failures = _find_keys(runs, workspace)
+        missing = {key: run for key, run in keys.items() if key not in rows}
+        computed = []
+        with (
+            progress.task(f"{experiment.name}, {profile}", total=len(missing)) as task,
+            closing(_compute_all(missing, workspace, jobs)) as results,
+        ):
+            for run, result in results:
+                if isinstance(result, Row):
+                    file.append(result)
+                    computed.append(result)
+                else:
+                    failures.append((run, result))
+                task.advance()
+    failures.sort(key=lambda failure: runs.index(failure[0]))
+    existing = tuple(rows[key] for key in keys if key in rows)
+    return Outcome(tuple(runs), existing, tuple(computed), tuple(failures))
 
 
-def _find_keys(cells: Sequence[Run], workspace: Workspace) -> tuple[dict[str, Run], list[tuple[Run, str]]]:
-    """Key to cell in the order of the cells, equal ones once; and the cells whose inputs cannot be had."""
+def _find_keys(runs: Sequence[Run], workspace: Workspace) -> tuple[dict[str, Run], list[tuple[Run, str]]]:
+    """Returns the runs by key, without duplicates, and the runs whose inputs cannot be read."""
     keys: dict[str, Run] = {}
     failures = []
-    for cell in cells:
+    for run in runs:
         try:
-            keys.setdefault(cell.key(workspace.inputs(cell)), cell)
+            keys.setdefault(run.key(workspace.inputs(run)), run)
         except Exception as error:
-            failures.append((cell, _message(error)))
+            failures.append((run, _message(error)))
     return keys, failures
 
 
-def _compute_all(missing: Mapping[str, Run], workspace: Workspace, jobs: int) -> Outcomes:
-    """Each cell with its row, or with what went wrong, as they are done."""
+def _compute_all(missing: Mapping[str, Run], workspace: Workspace, jobs: int) -> Results:
     if jobs > 1 and len(missing) > 1:
-        _embed_ahead(missing.values(), workspace)
+        _embed_sources(missing.values(), workspace)
         waiting = deque(missing.items())
-        while waiting:  # a pool that breaks is followed by another one; each ends one cell at least
+        while waiting:  # each pool ends at least one run before it breaks
             yield from _compute_in_pool(waiting, workspace, min(jobs, len(waiting)))
     else:
-        for key, cell in missing.items():
-            yield cell, _compute(key, cell, workspace)
+        for key, run in missing.items():
+            yield run, _compute(key, run, workspace)
 
 
-def _embed_ahead(cells: Collection[Run], workspace: Workspace) -> None:
-    """Embeds the sources, with all cores: of the cells that begin at once each would embed the same one."""
-    wanted = [
-        cell
-        for cell in cells
-        if cell.kind != "cost" and cell["method"] not in ("full", *cell.grid.candidates)
-    ]
-    for cell in {(cell["data"], cell["embedder"], cell["prompt"]): cell for cell in wanted}.values():
-        with suppress(Exception):  # it is told of with each of the cells that need the vectors
-            workspace.embed(cell)
+def _embed_sources(runs: Collection[Run], workspace: Workspace) -> None:
+    """Embeds each source once, with all cores, before several processes need the same vectors."""
+    sources = {(run["data"], run["embedder"], run["prompt"]): run for run in runs if needs_vectors(run)}
+    for run in sources.values():
+        with suppress(Exception):  # each run that needs the vectors reports the error itself
+            workspace.embed(run)
 
 
-def _compute_in_pool(waiting: deque[tuple[str, Run]], workspace: Workspace, jobs: int) -> Outcomes:
-    """Takes cells from the left until none is left or a process dies, never more at once than there are processes."""
+def _compute_in_pool(waiting: deque[tuple[str, Run]], workspace: Workspace, jobs: int) -> Results:
+    """Computes the waiting runs, at most as many at once as there are processes, until a process dies."""
     running: dict[Future[Row | str], Run] = {}
     broken = False
     with _open_pool(jobs, workspace) as pool:
         while running or (waiting and not broken):
             try:
                 while waiting and len(running) < jobs and not broken:
-                    place = _next(waiting, running.values())
-                    running[pool.submit(_compute_in_worker, *waiting[place])] = waiting[place][1]
-                    del waiting[place]
-                    # A pool begins to watch a process that it has just started when something else happens to it; one that
-                    # dies before that would be noticed only when another cell is done.
+                    index = next_run(waiting, running.values())
+                    running[pool.submit(_compute_in_worker, *waiting[index])] = waiting[index][1]
+                    del waiting[index]
+                    # The pool watches a new process only after another event; without this call the death
+                    # of a fresh process is noticed when another run ends.
                     pool.submit(os.getpid)
             except BrokenProcessPool:
                 broken = True
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                cell = running.pop(future)
+                run = running.pop(future)
                 try:
-                    outcome = future.result()
+                    result = future.result()
                 except BrokenProcessPool:
-                    broken, outcome = True, DIED
-                yield cell, outcome
+                    broken, result = True, DIED
+                yield run, result
 
 
-def _next(waiting: Sequence[tuple[str, Run]], running: Collection[Run]) -> int:
-    """Place of the first cell whose texts no other process may be making just now, for which it would have to wait; else 0."""
-    busy = [cell.recipe() for cell in running]
-    return next((place for place, (_, cell) in enumerate(waiting) if cell.recipe() not in busy), 0)
+def next_run(waiting: Sequence[tuple[str, Run]], running: Collection[Run]) -> int:
+    """Returns the index of the first waiting run whose texts no running process makes, else 0."""
+    recipes = [run.recipe() for run in running]
+    return next((index for index, (_, run) in enumerate(waiting) if run.recipe() not in recipes), 0)
 
 
 @contextmanager
 def _open_pool(jobs: int, workspace: Workspace) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes, which are stopped in the middle of their work if the block ends with an error or an interrupt."""
+    """Opens a pool of new processes, which are terminated if the block ends with an error or an interrupt."""
     others = multiprocessing.active_children()
+    context = multiprocessing.get_context("spawn")
     with (
-        _cores_shared(jobs),
-        ProcessPoolExecutor(
-            jobs, multiprocessing.get_context("spawn"), _start_worker, (workspace.quiet(),)
-        ) as pool,
+        share_cores(jobs),
+        ProcessPoolExecutor(jobs, context, _start_worker, (workspace.quiet(),)) as pool,
     ):
         try:
             yield pool
@@ -208,8 +193,8 @@ def _open_pool(jobs: int, workspace: Workspace) -> Iterator[ProcessPoolExecutor]
 
 
 @contextmanager
-def _cores_shared(jobs: int) -> Iterator[None]:
-    """Processes that are started within the block take their share of the cores each, unless the user has set how many."""
+def share_cores(jobs: int) -> Iterator[None]:
+    """Gives each new process its share of the cores, unless the user has set the number of threads."""
     if _THREADS in os.environ:
         yield
         return
@@ -221,12 +206,12 @@ def _cores_shared(jobs: int) -> Iterator[None]:
         os.environ.pop(_THREADS, None)
 
 
-#: What the cells of a process that computes for another one share.
+#: Workspace of a worker process.
 _workspace: Workspace
 
 
 def _start_worker(workspace: Workspace) -> None:
-    """Prepares a process: it keeps one workspace for all its cells, leaves Ctrl-C to its parent, and dies with it."""
+    """Prepares a worker process, which ignores Ctrl-C and dies with its parent."""
     global _workspace
     _workspace = workspace
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -240,39 +225,35 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _compute_in_worker(key: str, cell: Run) -> Row | str:
-    return _compute(key, cell, _workspace)
+def _compute_in_worker(key: str, run: Run) -> Row | str:
+    return _compute(key, run, _workspace)
 
 
-def _compute(key: str, cell: Run, workspace: Workspace) -> Row | str:
-    """The row of a cell, as it is read from the file again, or what went wrong."""
+def _compute(key: str, run: Run, workspace: Workspace) -> Row | str:
+    """Returns the row of a run as it will be read from the file, or an error message."""
     started = time.perf_counter()
     try:
-        result = kinds.run_cell(cell, workspace)
+        result = kinds.compute(run, workspace)
         seconds = round(time.perf_counter() - started, 3)
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        return Row.parse(Row(key, cell.config(), result, seconds, cell.grid.seed, _versions(), when).line())
+        return Row.parse(Row(key, run.config(), result, seconds, run.grid.seed, _versions(), when).line())
     except Exception as error:
         return _message(error)
 
 
 def _message(error: Exception) -> str:
-    """One line; of an error that is not meant for users with its type."""
-    lines = str(error).splitlines()
-    text = lines[0] if lines else ""
+    """Returns the first line of an error, with its type unless the error is meant for users."""
+    text = next(iter(str(error).splitlines()), "")
     if isinstance(error, DallmeError) and text:
         return text
     return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def _versions() -> dict[str, str | None]:
-    return {"python": platform.python_version(), "dallme": dallme.__version__} | {
-        name: _version(name) for name in PACKAGES
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    versions: dict[str, str | None] = {"python": platform.python_version(), "dallme": dallme.__version__}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return versions

@@ -1,28 +1,29 @@
-"""A cell: the smallest piece of an experiment that is computed, kept and looked up."""
+"""Runs: the smallest part of an experiment that is computed, stored and looked up."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dallme.atomic import sha256_of
 from dallme.errors import InputError, UnknownNameError
-from dallme.experiments.spec import AXES, Edition, Experiment, Grid
+from dallme.experiments.spec import AXES, Experiment, Grid, Profile
 
-#: Raised when cells of older versions mean something else.
+#: Version of the meaning of a configuration; raise it to invalidate older rows.
 VERSION = 1
 
 
 @dataclass(frozen=True)
 class Run:
-    """One value of each axis, and the grid whose options it is run with.
+    """One value of each axis, with the grid whose options apply.
 
     Attributes:
         kind: One of :data:`~dallme.experiments.spec.KINDS`.
-        values: Axis to value, for the axes that the grid gives values; in the order of :data:`~dallme.experiments.spec.AXES`.
+        values: Axis to value for the axes that the grid has, in the order of
+            :data:`~dallme.experiments.spec.AXES`.
         grid: The grid.
     """
 
@@ -31,41 +32,46 @@ class Run:
     grid: Grid
 
     def __getitem__(self, axis: str) -> Any:
-        """The value of an axis, or None where the grid has none."""
+        """Returns the value of an axis, or None if the grid does not have the axis."""
         return self.values.get(axis)
 
+    @property
+    def part(self) -> str:
+        """Name of the method without its argument: ``lora`` for ``lora:0.8%``."""
+        return str(self["method"] or "").partition(":")[0]
+
     def config(self) -> dict[str, Any]:
-        """Everything that it is run with, as JSON; the label is only a name, and left out."""
+        """Returns the configuration as JSON; it has all options except the label, which is only a name."""
         options = {key: value for key, value in asdict(self.grid).items() if key not in (*AXES, "label")}
         return {"kind": self.kind, "version": VERSION, **self.values, **options}
 
     def key(self, inputs: Mapping[str, str]) -> str:
-        """SHA-256 of the configuration and of what it reads, as hexadecimal.
+        """Returns the SHA-256 of the configuration and the inputs, as hexadecimal.
 
         Args:
-            inputs: Name to hash of what stands behind names in the configuration, such as data sets.
+            inputs: Hashes of what the configuration names, such as data sets.
         """
         parts = {"config": self.config(), "inputs": dict(inputs)}
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return sha256_of([json.dumps(parts, sort_keys=True)])
 
     def recipe(self) -> dict[str, Any]:
-        """All that the cell says of how its texts are made, as JSON; cells that are given the same texts have it in common."""
+        """Returns the part of the configuration that decides the texts; runs with equal texts share it."""
         options = {"decoder_options": dict(self.grid.decoder_options), "max_tokens": self.grid.max_tokens}
         options |= {"preset": self.grid.preset, "seed": self.grid.seed}
         return {axis: value for axis, value in self.values.items() if axis != "classifier"} | options
 
     def label(self, axes: Sequence[str]) -> str:
-        """What its values along some axes are called, of those that are there."""
-        named = [name_value(axis, self.values[axis]) for axis in axes if axis in self.values]
-        return " · ".join(each for each in named if each)
+        """Returns the values along the given axes, as tables write them."""
+        names = [name_value(axis, self.values[axis]) for axis in axes if axis in self.values]
+        return " · ".join(name for name in names if name)
 
     def __str__(self) -> str:
-        """All values, for messages."""
+        """Returns all values, for messages."""
         return ", ".join(f"{axis} {value}" for axis, value in self.values.items() if value not in ("", 0))
 
 
 def name_value(axis: str, value: Any) -> str:
-    """How a table writes a value of an axis."""
+    """Returns a value of an axis as tables write it."""
     if axis == "prompt":
         return "with prompt" if value else "without prompt"
     if axis == "per_class":
@@ -77,32 +83,32 @@ def name_value(axis: str, value: Any) -> str:
     return str(value)
 
 
-def make_cells(experiment: Experiment, edition: Edition, only: Sequence[str] = ()) -> list[Run]:
-    """The cells of an edition: the product of the axes of each grid.
+def make_runs(experiment: Experiment, profile: Profile, only: Sequence[str] = ()) -> list[Run]:
+    """Makes the runs of a profile: the Cartesian product of the axes of each grid.
 
     Args:
         experiment: The experiment.
-        edition: One of its editions.
-        only: ``AXIS=VALUE`` each, several values of one axis joined by commas: the cells that agree with all of them.
+        profile: One of its profiles.
+        only: ``AXIS=VALUE[,VALUE]`` conditions; a run has to meet all of them.
 
     Raises:
-        InputError: If no cell is left.
-        UnknownNameError: If an axis or a value is not known.
+        InputError: If no run is left.
+        UnknownNameError: If an axis or a value is unknown.
     """
-    cells = [Run(experiment.kind, values, grid) for grid in edition.grid for values in _product(grid)]
+    runs = [Run(experiment.kind, values, grid) for grid in profile.grid for values in _product(grid)]
     for condition in only:
-        axis, _, wanted = condition.partition("=")
+        axis, _, accepted = condition.partition("=")
         if axis not in AXES:
             raise UnknownNameError("axis", axis, AXES)
-        known = {str(cell[axis]) for cell in cells}
-        values = wanted.split(",")
+        known = {str(run[axis]) for run in runs}
+        values = accepted.split(",")
         for value in values:
             if value not in known:
                 raise UnknownNameError(f"value of {axis}", value, sorted(known))
-        cells = [cell for cell in cells if str(cell[axis]) in values]
-    if not cells:
-        raise InputError(f"experiment {experiment.name!r}: expected a cell to run, found none")
-    return cells
+        runs = [run for run in runs if str(run[axis]) in values]
+    if not runs:
+        raise InputError(f"experiment {experiment.name!r}: expected a run, found none")
+    return runs
 
 
 def _product(grid: Grid) -> Iterator[dict[str, Any]]:

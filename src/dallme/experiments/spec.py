@@ -1,4 +1,4 @@
-"""What an experiment is: grids of cells, in editions, with what the paper reports beside them."""
+"""Experiments: grids of runs in one or more profiles, and the numbers that the paper reports for them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from dallme.errors import InputError, UnknownNameError
 from dallme.evaluation.protocol import DEFAULT, PROTOCOLS, Protocol
 
-#: Kinds of cells; :mod:`dallme.experiments.kinds` has a function for each.
+#: Kinds of runs; :mod:`dallme.experiments.kinds` has a function for each.
 KINDS = ("accuracy", "probe", "cost", "training", "inverter")
 
-#: Fields of a grid that list values; a cell takes one of each.
+#: Fields of a grid that list values; a run takes one value of each.
 AXES = (
     "data",
     "per_class",
@@ -28,16 +28,25 @@ AXES = (
     "classifier",
 )
 
+#: Kinds of figures.
+FIGURES = ("lines", "bars", "scatter")
+
+#: Ending of experiment files.
+SUFFIX = ".toml"
+
+#: Deprecated keys of experiment files, and the keys that replace them.
+RENAMED = {"editions": "profiles", "beside": "reported_row"}
+
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set is.
+    """A data set.
 
     Attributes:
-        train: A Hub id with an optional ``@split``, or a path; a relative one is looked for below ``--data``.
-        test: The same for the test set, or empty where none is needed.
-        text_column: Column of the texts, or empty where it has a usual name.
-        label_column: Column of the classes, or empty where it has a usual name.
+        train: Hub id with an optional ``@split``, or path; ``--data`` is the base of relative paths.
+        test: The same for the test set; empty if none is needed.
+        text_column: Column of the texts; empty to use the common names.
+        label_column: Column of the classes; empty to use the common names.
     """
 
     train: str
@@ -48,12 +57,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Ready sets that others published: a file, or a folder of files, each of them a set.
+    """Distilled sets that others published: one file, or a folder with one file per set.
 
     Attributes:
-        path: A path as in :class:`Source`.
-        text_column: Column of the texts, or empty.
-        label_column: Column of the classes, or empty.
+        path: Path as in :class:`Source`.
+        text_column: Column of the texts; empty to use the common names.
+        label_column: Column of the classes; empty to use the common names.
     """
 
     path: str
@@ -63,33 +72,33 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells that are run alike: the product of its lists, under one set of options.
+    """Runs that share their options: the Cartesian product of the axes.
 
     Attributes:
         data: Names of data sets.
-        per_class: Texts a class; give these or ratios.
+        per_class: Texts per class; exclusive with ratio.
         ratio: Shares of the source's rows.
         embedder: Names of embedders.
-        prompt: Task prompts; an empty one is none.
+        prompt: Task prompts; an empty string is no prompt.
         condenser: Names of condensers.
-        inverter_steps: Steps that an inverter is trained for before ``vec2text`` decodes with it; 0 trains none.
+        inverter_steps: Training steps of the inverter that ``vec2text`` decodes with; 0 trains none.
         method: Names of baselines, decoders and candidates.
         classifier: Names of classifiers.
-        label: What the rows of this grid are called in place of the values of the table's row axes.
+        label: Name of the grid's rows in the table; empty to name them by their axes.
         decoder_options: Options of the decoder, for methods that are decoders and have them.
-        candidates: Name to ready sets; a name is a method as well.
-        protocol: ``paper``, ``dpc``, or empty for the plain one.
-        sets: Sets that a method makes, in place of the protocol's.
-        models: Models on each set, in place of the protocol's.
-        full_runs: Models on the full data.
-        full_steps: Most optimizer steps on the full data; 0 sets no limit.
+        candidates: Published sets by name; a name is a valid method.
+        protocol: ``paper``, ``dpc``, or empty for the default protocol.
+        sets: Sets per method; 0 takes the protocol's number.
+        models: Models per set; 0 takes the protocol's number.
+        full_runs: Models trained on the full data.
+        full_steps: Upper bound on optimizer steps on the full data; 0 sets none.
         training: Options of neural classifiers, such as learning_rate and steps.
-        train_rows: Rows that are sampled of the source; 0 takes all.
-        test_rows: Rows that are sampled of the test set; 0 takes all.
-        max_tokens: Most tokens of a distilled text.
+        train_rows: Rows sampled from the source; 0 takes all.
+        test_rows: Rows sampled from the test set; 0 takes all.
+        max_tokens: Upper bound on the tokens of a distilled text.
         preset: Preset of the inverters that are trained.
-        corpus_rows: For ``cost``: rows that the plan is scaled to; 0 leaves it as it is.
-        seed: Seed of the first run.
+        corpus_rows: Number of rows that a ``cost`` run scales its plan to; 0 does not scale.
+        seed: Seed of the first set.
     """
 
     data: tuple[str, ...] = ()
@@ -118,16 +127,15 @@ class Grid:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Checks what can be checked without loading anything."""
+        """Validates what needs no data."""
         if self.per_class and self.ratio:
             raise InputError("expected per_class or ratio in a grid, found both")
         if self.protocol and self.protocol not in PROTOCOLS:
             raise UnknownNameError("protocol", self.protocol, PROTOCOLS)
 
     def plan(self) -> Protocol:
-        """The protocol of this grid with its own numbers in it."""
+        """Returns the protocol with the grid's own numbers."""
         base = PROTOCOLS.get(self.protocol, DEFAULT)
-        options = dict(base.training) | dict(self.training)
         return replace(
             base,
             sets=self.sets or base.sets,
@@ -135,29 +143,69 @@ class Grid:
             models=self.models or base.models,
             full_runs=self.full_runs,
             full_steps=self.full_steps or None,
-            training=options,
+            training=dict(base.training) | dict(self.training),
         )
 
 
 @dataclass(frozen=True)
-class Edition:
-    """One way to run an experiment.
+class Profile:
+    """One way to run an experiment, such as with models that need no Hub.
 
     Attributes:
-        differs: What is not as in the paper, a sentence each.
-        data: Name to data set.
+        differs: Differences from the paper, one sentence each.
+        data: Data sets by name.
         grid: The grids.
-        beside: Row of our table to the row of the paper's that stands for the same.
-        columns: Column of our table to that of the paper's.
-        reasons: Row of our table, or ``ROW | COLUMN``, to a sentence that says why it falls short of the paper's.
+        reported_row: Our row to the paper's row that it is compared with.
+        columns: Our column to the paper's column that it is compared with.
+        reasons: Our row, or ``ROW | COLUMN``, to a sentence that explains a lower score than the paper's.
     """
 
     differs: tuple[str, ...]
     data: Mapping[str, Source]
     grid: tuple[Grid, ...]
-    beside: Mapping[str, str] = field(default_factory=dict)
+    reported_row: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper that can be checked on results.
+
+    Each group of runs that agree on data set, budget, classifier and on conditions of both sides is one
+    comparison. The claim holds if ``ours RELATION factor * other + margin``.
+
+    Attributes:
+        text: The claim as part of a sentence.
+        ours: ``AXIS=VALUE[,VALUE]`` conditions on our runs. The first value that has a result counts.
+        other: Conditions on the runs that ours are compared with; the best of them counts.
+            Empty to compare with `limit`.
+        limit: Number that ours are compared with.
+        measure: Measure that is compared.
+        relation: ``>``, ``<``, or ``=`` for a difference of at most `margin`.
+        factor: Factor of the other number.
+        margin: Number that is added to the other number.
+        per: Further axes that both sides share.
+    """
+
+    text: str
+    ours: tuple[str, ...]
+    other: tuple[str, ...] = ()
+    limit: float = 0.0
+    measure: str = "accuracy"
+    relation: str = ">"
+    factor: float = 1.0
+    margin: float = 0.0
+    per: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Validates the names of relation and axes."""
+        if self.relation not in ("<", "=", ">"):
+            raise UnknownNameError("relation", self.relation, ("<", "=", ">"))
+        for condition in (*self.ours, *self.other, *(f"{axis}=" for axis in self.per)):
+            axis = condition.partition("=")[0]
+            if axis not in AXES:
+                raise UnknownNameError("axis", axis, AXES)
 
 
 @dataclass(frozen=True)
@@ -165,19 +213,21 @@ class Experiment:
     """One table or figure.
 
     Attributes:
-        name: Its name, which is the file's.
-        title: One line that says what it shows.
-        place: Where the paper has it, such as ``Table 1, section 5.1``.
+        name: Name of the experiment and of its file.
+        title: One line that says what the experiment shows.
+        place: Place in the paper, such as ``Table 1, section 5.1``.
         kind: One of :data:`KINDS`.
         rows: Axes whose values name a row of the table.
         columns: Axes whose values name a column.
-        measures: What a cell of the table shows of a result; several give a column each.
-        average: Whether the mean over the columns is a column of its own.
-        figure: ``lines``, ``bars`` or ``scatter``, or empty for none.
-        x: Axis or measure along which a figure is drawn.
-        reported: What the paper reports: row, column, then mean and, where it is given, deviation.
-        says: What the paper concludes, in our words.
-        editions: Name to edition.
+        measures: Measures that the table shows; several measures give one column each.
+        average: Whether the table has a column with the mean over the columns.
+        figure: One of :data:`FIGURES`, or empty for none.
+        x: Axis or measure on the figure's horizontal axis.
+        reported: Numbers of the paper: row, column, then mean and, if given, deviation.
+        says: The paper's conclusion, in our words.
+        claims: Claims of the paper that the results are checked for.
+        profiles: Profiles by name.
+        notes: Remarks for the user on the file, such as its deprecated keys.
     """
 
     name: str
@@ -186,130 +236,146 @@ class Experiment:
     kind: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    editions: Mapping[str, Edition]
+    profiles: Mapping[str, Profile]
     measures: tuple[str, ...] = ("accuracy",)
     average: bool = False
     figure: str = ""
     x: str = ""
     reported: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     says: str = ""
+    claims: tuple[Claim, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Checks the names of kind, axes and figure."""
+        """Validates the names of kind, axes and figure."""
         if self.kind not in KINDS:
             raise UnknownNameError("kind", self.kind, KINDS)
         for axis in (*self.rows, *self.columns):
             if axis not in AXES:
                 raise UnknownNameError("axis", axis, AXES)
-        if self.figure not in ("", "lines", "bars", "scatter"):
-            raise UnknownNameError("figure", self.figure, ("lines", "bars", "scatter"))
+        if self.figure and self.figure not in FIGURES:
+            raise UnknownNameError("figure", self.figure, FIGURES)
 
-    def edition(self, name: str) -> Edition:
-        """The edition of that name.
+    def profile(self, name: str) -> Profile:
+        """Returns a profile.
 
         Raises:
-            UnknownNameError: If there is none.
+            UnknownNameError: If the experiment has no such profile.
         """
-        if name not in self.editions:
-            raise UnknownNameError("edition", name, self.editions)
-        return self.editions[name]
+        if name not in self.profiles:
+            raise UnknownNameError("profile", name, self.profiles)
+        return self.profiles[name]
 
-
-#: Ending of experiment files.
-SUFFIX = ".toml"
 
 _Record = TypeVar("_Record")
 
-#: Types of plain values, by their annotation.
-_PLAIN: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
+#: Python types of TOML scalars, by annotation.
+_SCALARS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 
 
 def experiment_names() -> list[str]:
-    """The names of the experiments that come with dallme."""
-    return sorted(
-        entry.name.removesuffix(SUFFIX) for entry in _folder().iterdir() if entry.name.endswith(SUFFIX)
-    )
+    """Returns the names of the experiments that come with dallme."""
+    entries = (entry.name for entry in _folder().iterdir())
+    return sorted(name.removesuffix(SUFFIX) for name in entries if name.endswith(SUFFIX))
 
 
 def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
     """Reads an experiment.
 
     Args:
-        name: Its name, or the path of a TOML file of the user's.
-        overrides: ``KEY=VALUE`` each: a key of a grid, which is set in all grids of all editions, or a dotted path such as
-            ``data.imdb.train``; the value is TOML, or else a string.
+        name: Name of an experiment, or path of a TOML file.
+        overrides: ``KEY=VALUE`` strings. KEY is a key of a grid, which is set in all grids of all profiles,
+            or a dotted path such as ``data.imdb.train``. VALUE is TOML, or else a string.
 
     Raises:
-        UnknownNameError: If there is no such experiment, or a key is not known.
+        UnknownNameError: If there is no such experiment or key.
         InputError: If the file cannot be read, or a value has the wrong type.
     """
-    if name.endswith(SUFFIX):
-        path = Path(name)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"expected an experiment in {name!r}, could not read it: {reason}") from error
-        where = path.stem
-    elif name in experiment_names():
-        text, where = (_folder() / f"{name}{SUFFIX}").read_text(encoding="utf-8"), name
-    else:
-        raise UnknownNameError("experiment", name, experiment_names())
-    return parse_experiment(text, where, overrides)
+    if not name.endswith(SUFFIX):
+        if name not in (names := experiment_names()):
+            error = UnknownNameError("experiment", name, names)
+            if similar := [each for each in names if each.startswith(name)]:
+                raise InputError(f"{error}. Did you mean {' or '.join(similar)}?")
+            raise error
+        return parse_experiment((_folder() / f"{name}{SUFFIX}").read_text(encoding="utf-8"), name, overrides)
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"expected an experiment in {name!r}, could not read it: {reason}") from error
+    return parse_experiment(text, Path(name).stem, overrides)
 
 
 def parse_experiment(text: str, name: str, overrides: Sequence[str] = ()) -> Experiment:
-    """Makes an experiment from the text of a TOML file.
+    """Parses the text of an experiment file.
 
-    An edition may hold any key of a grid: it then holds for all its grids that do not say otherwise.
+    A profile may hold any key of a grid; it applies to all of its grids that do not set the key themselves.
     """
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"expected TOML in the experiment {name!r}, could not read it: {error}") from error
-    editions = content.pop("editions", None)
-    if not isinstance(editions, dict) or not editions:
-        raise InputError(f"experiment {name!r}: expected [editions.NAME], found none")
-    _check_data(overrides, editions)
+    notes: list[str] = []
+    content = _rename_keys(content, name, notes)
+    profiles = content.pop("profiles", None)
+    if not isinstance(profiles, dict) or not profiles:
+        raise InputError(f"experiment {name!r}: expected [profiles.NAME], found none")
+    _check_data(overrides, profiles)
     parsed = {
-        each: _edition(found, f"{name}: editions.{each}", overrides) for each, found in editions.items()
+        profile: _parse_profile(table, f"{name}: profiles.{profile}", overrides, notes)
+        for profile, table in profiles.items()
     }
-    return _build(Experiment, content | {"name": name, "editions": parsed}, name)
+    claims = content.pop("claims", [])
+    if not isinstance(claims, list):
+        raise InputError(f"{name}: expected [[claims]] tables, found {claims!r}")
+    content["claims"] = [
+        _build(Claim, _mapping(claim, f"{name}: claims[{index}]"), f"{name}: claims[{index}]")
+        for index, claim in enumerate(claims)
+    ]
+    experiment = _build(Experiment, content | {"name": name, "profiles": parsed}, name)
+    return replace(experiment, notes=(*experiment.notes, *dict.fromkeys(notes)))
 
 
-def _edition(content: Any, where: str, overrides: Sequence[str]) -> Edition:
-    content = dict(_mapping(content, where))
+def _rename_keys(content: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:
+    """Replaces deprecated keys of a table, and notes the new spelling."""
+    for old in sorted(set(content) & set(RENAMED)):
+        if RENAMED[old] in content:
+            raise InputError(f"{where}: expected {RENAMED[old]!r}, found its old name {old!r} as well")
+        notes.append(f"{where}: the key {old!r} is deprecated; write {RENAMED[old]!r}")
+    return {RENAMED.get(key, key): value for key, value in content.items()}
+
+
+def _parse_profile(content: Any, where: str, overrides: Sequence[str], notes: list[str]) -> Profile:
+    content = _rename_keys(_mapping(content, where), where, notes)
     grids = content.pop("grid", [{}])
     if not isinstance(grids, list) or not grids:
         raise InputError(f"{where}: expected [[grid]] tables, found {grids!r}")
-    own = {each.name for each in fields(Edition)}
-    sources = _mapping(content.pop("data", {}), f"{where}.data")
-    axes = {"data": content.pop("datasets", list(sources))}
-    common = axes | {key: content.pop(key) for key in [*content] if key not in own}
-    merged = [common | _renamed(_mapping(each, f"{where}.grid")) for each in grids]
-    sources = {each: dict(_mapping(found, f"{where}.data.{each}")) for each, found in sources.items()}
+    tables = _mapping(content.pop("data", {}), f"{where}.data")
+    # A grid calls its data sets "data", but in a profile that key says where they are.
+    shared = {"data": content.pop("datasets", list(tables))}
+    own = {each.name for each in fields(Profile)}
+    shared |= {key: content.pop(key) for key in [*content] if key not in own}
+    merged = []
+    for grid in grids:
+        table = dict(_mapping(grid, f"{where}.grid"))
+        if "datasets" in table:
+            table["data"] = table.pop("datasets")
+        merged.append(shared | table)
+    sources = {name: dict(_mapping(table, f"{where}.data.{name}")) for name, table in tables.items()}
     for override in overrides:
         _override(override, merged, sources, where)
-    built = {each: _build(Source, found, f"{where}.data.{each}") for each, found in sources.items()}
-    made = tuple(_grid(each, f"{where}.grid[{place}]", built) for place, each in enumerate(merged))
-    return _build(Edition, content | {"data": built, "grid": made}, where)
+    data = {name: _build(Source, table, f"{where}.data.{name}") for name, table in sources.items()}
+    built = tuple(_parse_grid(table, f"{where}.grid[{index}]", data) for index, table in enumerate(merged))
+    return _build(Profile, content | {"data": data, "grid": built}, where)
 
 
-def _renamed(grid: Mapping[str, Any]) -> dict[str, Any]:
-    """A grid names its data sets as an edition does, whose `data` says where they are."""
-    found = dict(grid)
-    if "datasets" in found:
-        found["data"] = found.pop("datasets")
-    return found
-
-
-def _grid(content: Mapping[str, Any], where: str, data: Mapping[str, Source]) -> Grid:
-    candidates = _mapping(content.get("candidates", {}), f"{where}.candidates")
-    parsed = {
-        name: _build(Candidate, _mapping(found, where), f"{where}.candidates.{name}")
-        for name, found in candidates.items()
+def _parse_grid(content: Mapping[str, Any], where: str, data: Mapping[str, Source]) -> Grid:
+    tables = _mapping(content.get("candidates", {}), f"{where}.candidates")
+    candidates = {
+        name: _build(Candidate, _mapping(table, where), f"{where}.candidates.{name}")
+        for name, table in tables.items()
     }
-    grid = _build(Grid, {**content, "candidates": parsed}, where)
+    grid = _build(Grid, {**content, "candidates": candidates}, where)
     for name in grid.data:
         if name not in data:
             raise UnknownNameError(f"data set of {where}", name, data)
@@ -344,14 +410,10 @@ def _override(
             )
 
 
-def _check_data(overrides: Sequence[str], editions: Mapping[str, Any]) -> None:
-    """Checks that a data set that is set anew is one of some edition."""
-    found = [
-        each["data"]
-        for each in editions.values()
-        if isinstance(each, dict) and isinstance(each.get("data"), dict)
-    ]
-    known = sorted({name for sources in found for name in sources})
+def _check_data(overrides: Sequence[str], profiles: Mapping[str, Any]) -> None:
+    """Raises an error if an override names a data set that no profile has."""
+    tables = [profile.get("data") for profile in profiles.values() if isinstance(profile, dict)]
+    known = sorted({name for table in tables if isinstance(table, dict) for name in table})
     for override in overrides:
         path = override.partition("=")[0].strip().split(".")
         if path[0] == "data" and len(path) == 3 and path[1] not in known:
@@ -365,34 +427,41 @@ def _mapping(content: Any, where: str) -> Mapping[str, Any]:
 
 
 def _build(kind: type[_Record], content: Mapping[str, Any], where: str) -> _Record:
-    """A dataclass from a table: lists become tuples; unknown and missing keys and wrong types are errors that name them."""
+    """Builds a dataclass from a TOML table; lists become tuples.
+
+    Raises:
+        UnknownNameError: If a key is unknown.
+        InputError: If a key is missing, or a value has the wrong type.
+    """
     known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
     for key in content:
         if key not in known:
             raise UnknownNameError(f"key of {where}", key, known)
-    required = [
-        each.name for each in known.values() if each.default is MISSING and each.default_factory is MISSING
-    ]
-    if missing := [name for name in required if name not in content]:
-        raise InputError(f"{where}: expected the key {missing[0]!r}, found none")
+    for name, each in known.items():
+        if each.default is MISSING and each.default_factory is MISSING and name not in content:
+            raise InputError(f"{where}: expected the key {name!r}, found none")
     return kind(
-        **{key: _typed(value, str(known[key].type), f"{where}: {key}") for key, value in content.items()}
+        **{key: _convert(value, str(known[key].type), f"{where}: {key}") for key, value in content.items()}
     )
 
 
-def _typed(value: Any, annotation: str, where: str) -> Any:
-    """The value, if it is of the type that a field says."""
+def _convert(value: Any, annotation: str, where: str) -> Any:
+    """Converts a TOML value to the type of a field.
+
+    Raises:
+        InputError: If the value has another type.
+    """
     outer, _, inner = annotation.removesuffix("]").partition("[")
     if outer in ("tuple", "Sequence"):
         if not isinstance(value, (list, tuple)):
             raise InputError(f"{where}: expected a list, found {value!r}")
-        return tuple(_typed(each, inner.removesuffix(", ..."), where) for each in value)
+        return tuple(_convert(each, inner.removesuffix(", ..."), where) for each in value)
     if outer == "Mapping":
         inner = inner.partition(", ")[2]
-        return {key: _typed(each, inner, f"{where}.{key}") for key, each in _mapping(value, where).items()}
-    plain = _PLAIN.get(annotation)
-    if plain is not None and (
-        not isinstance(value, plain) or (isinstance(value, bool) and annotation != "bool")
+        return {key: _convert(each, inner, f"{where}.{key}") for key, each in _mapping(value, where).items()}
+    types = _SCALARS.get(annotation)
+    if types is not None and (
+        not isinstance(value, types) or (isinstance(value, bool) and annotation != "bool")
     ):
         raise InputError(f"{where}: expected {annotation}, found {value!r}")
     return float(value) if annotation == "float" else value

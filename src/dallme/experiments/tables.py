@@ -1,4 +1,4 @@
-"""The table of an experiment, from its rows alone: ours, and beside it the paper's."""
+"""Tables of an experiment, rendered from its rows: our numbers, each with the paper's number in brackets."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dallme.experiments.result_table import Column, Number, ResultTable, make_result_table, pool, shorten
-from dallme.experiments.runs import Run
-from dallme.experiments.spec import AXES, Edition, Experiment
+from dallme.experiments.spec import AXES, Experiment, Profile
 from dallme.registry import names
 
 if TYPE_CHECKING:
     from dallme.experiments.rows import Row
 
-#: What a place says whose cells have not been run.
+#: Text of a place whose runs have not been computed.
 NOT_RUN = "not run"
 
-#: How numbers are written that are no scores from 0 to 1.
+#: Difference from which a number below the paper's is reported.
+MARGIN = 0.01
+
+#: Formats of measures that are not scores from 0 to 1.
 FORMATS = {
     "seconds": "{:,.1f}",
     "price_usd": "${:,.2f}",
     "trained_share": "{:.2%}",
     "bleu": "{:.1f}",
     "learning_rate": "{:g}",
-}
-FORMATS |= dict.fromkeys(("tokens", "texts", "steps", "runs", "dimension"), "{:,.0f}")
+} | dict.fromkeys(("tokens", "texts", "steps", "runs", "dimension"), "{:,.0f}")
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Table:
     """A table of texts.
 
     Attributes:
-        head: The names of the columns, the first is that of the rows' names.
-        body: The rows, each as long as the head.
-        notes: What must be known to read it, a sentence each.
+        head: Headings; the first is that of the row names.
+        body: Rows, each as long as the head.
+        notes: Sentences that explain the table.
     """
 
     head: tuple[str, ...]
@@ -44,142 +45,131 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def markdown(self) -> str:
-        """The table in Markdown, with its notes below it."""
-        rows = [list(map(escape_markdown, cells)) for cells in (self.head, *self.body)]
-        lines = ["| " + " | ".join(cells) + " |" for cells in (rows[0], ["---"] * len(self.head), *rows[1:])]
+        """Returns the table in Markdown, with its notes below."""
+        rows = [list(map(escape_markdown, row)) for row in (self.head, *self.body)]
+        lines = ["| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(self.head), *rows[1:])]
         return "\n".join([*lines, *(f"\n{escape_markdown(note)}" for note in self.notes)]) + "\n"
 
     def html(self) -> str:
-        """The table as a piece of HTML that needs nothing else."""
-        head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in self.head)
+        """Returns the table as an HTML fragment."""
+        head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in self.head)
         lines = ["<table>", f"<thead><tr>{head}</tr></thead>", "<tbody>"]
-        for name, *cells in self.body:
-            numbers = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-            lines.append(f'<tr><th scope="row">{html.escape(name)}</th>{numbers}</tr>')
+        for name, *numbers in self.body:
+            row = "".join(f"<td>{html.escape(number)}</td>" for number in numbers)
+            lines.append(f'<tr><th scope="row">{html.escape(name)}</th>{row}</tr>')
         lines += ["</tbody>", "</table>", *(f"<p>{html.escape(note)}</p>" for note in self.notes)]
         return "\n".join(lines) + "\n"
 
 
-def make_table(experiment: Experiment, edition: Edition, rows: Sequence[Row]) -> Table:
-    """Makes the table of an edition: our rows in the order of the cells, then what the paper alone has.
+def make_table(experiment: Experiment, profile: Profile, rows: Sequence[Row]) -> Table:
+    """Makes the table of a profile: our rows in the order of the runs, then rows that only the paper has.
 
     Args:
         experiment: The experiment.
-        edition: One of its editions.
-        rows: Results; those of other editions are passed over.
+        profile: One of its profiles.
+        rows: Results; those of other profiles are ignored.
 
     Raises:
-        UnknownNameError: If the edition puts a row or a column beside one that the paper does not have.
+        UnknownNameError: If the profile compares a row or a column with one that the paper does not have.
     """
-    return render_table(make_result_table(experiment, edition, rows), experiment)
+    return render_table(make_result_table(experiment, profile, rows), experiment)
 
 
-def render_table(sheet: ResultTable, experiment: Experiment) -> Table:
-    """The table of a sheet."""
+def render_table(table: ResultTable, experiment: Experiment) -> Table:
+    """Formats the numbers of a table."""
     averages = experiment.measures if experiment.average else ()
-    head = [sheet.head, *(column.name for column in sheet.columns), *map(sheet.average_name, averages)]
+    head = [table.head, *(column.name for column in table.columns), *map(table.average_name, averages)]
     body = []
-    for row, paper in sheet.rows.items():
+    for row, paper in table.rows.items():
         cells = [
-            _beside(_ours(sheet, row, each), sheet.paper(paper, each), each.measure) for each in sheet.columns
+            _with_paper(_ours(table, row, column), table.paper(paper, column), column.measure)
+            for column in table.columns
         ]
         cells += [
-            _beside(_write(sheet.average(row, each), each), sheet.paper_average(paper, each), each)
-            for each in averages
+            _with_paper(
+                _format(table.average(row, measure), measure), table.paper_average(paper, measure), measure
+            )
+            for measure in averages
         ]
         body.append((row, *cells))
-    for paper in sheet.alone():
-        cells = [_write(sheet.paper(paper, each), each.measure) for each in sheet.columns]
-        cells += [_write(sheet.paper_average(paper, each), each) for each in averages]
+    for paper in table.paper_only():
+        cells = [_format(table.paper(paper, column), column.measure) for column in table.columns]
+        cells += [_format(table.paper_average(paper, measure), measure) for measure in averages]
         body.append((f"paper: {paper}", *cells))
-    return Table(tuple(head), tuple(body), tuple(_notes(sheet, body, averages)))
+    return Table(tuple(head), tuple(body), tuple(_notes(table, body, averages)))
 
 
 def format_number(number: Number, measure: str) -> str:
-    """A number as the tables write it: scores with three decimals, others as :data:`FORMATS` says."""
+    """Formats a number: scores with three decimals, other measures as in :data:`FORMATS`."""
     form = FORMATS.get(measure, "{:.3f}")
     if measure == "seconds" and number.mean >= 10:
         form = "{:,.0f}"
-    return form.format(number.mean) + (
-        f" ± {form.format(number.deviation)}" if number.deviation is not None else ""
-    )
+    deviation = "" if number.deviation is None else f" ± {form.format(number.deviation)}"
+    return form.format(number.mean) + deviation
 
 
 def escape_markdown(text: str) -> str:
-    """Keeps what a text holds from being read as Markdown or HTML."""
+    """Escapes characters that Markdown or HTML would interpret."""
     for sign in "\\`*_[]<>|#&~$":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())
 
 
-def _ours(sheet: ResultTable, row: str, column: Column) -> str:
-    found = sheet.places.get((row, column.values), ())
-    run = sum(each.result is not None for each in found)
-    if run < len(found):
-        return f"{run} of {len(found)} run" if run else NOT_RUN
-    return _write(sheet.ours(row, column), column.measure) or ("–" if found else "")
+def _ours(table: ResultTable, row: str, column: Column) -> str:
+    place = table.places.get((row, column.values), ())
+    computed = sum(each.result is not None for each in place)
+    if computed < len(place):
+        return f"{computed} of {len(place)} run" if computed else NOT_RUN
+    return _format(table.ours(row, column), column.measure) or ("–" if place else "")
 
 
-def _write(number: Number | None, measure: str) -> str:
+def _format(number: Number | None, measure: str) -> str:
     return "" if number is None else format_number(number, measure)
 
 
-def _beside(ours: str, paper: Number | None, measure: str) -> str:
+def _with_paper(ours: str, paper: Number | None, measure: str) -> str:
     return f"{ours} (paper {format_number(paper, measure)})".lstrip() if paper else ours
 
 
-def _notes(sheet: ResultTable, body: Sequence[Sequence[str]], averages: Sequence[str]) -> list[str]:
+def _notes(table: ResultTable, body: Sequence[Sequence[str]], averages: Sequence[str]) -> list[str]:
     notes = []
-    if means := _axes_within(sheet):
-        notes.append(f"A number is the mean over: {'; '.join(means)}.")
-    if any("±" in cell for cells in body for cell in cells):
-        root = "; that of a mean is the root mean square of those behind it" if means or averages else ""
-        notes.append(f"Behind ± stands the standard deviation over runs{root}.")
+    if inner := _inner_axes(table):
+        notes.append(f"Each number is the mean over: {'; '.join(inner)}.")
+    if any("±" in cell for row in body for cell in row):
+        pooled = "; for a mean, the root mean square of the deviations" if inner or averages else ""
+        notes.append(f"± is the standard deviation over repetitions{pooled}.")
     for measure in averages:
-        over = ", ".join(column.name for column in sheet.averaged(measure))
-        whose = (
-            "; the paper's is over the same columns where it has them all, and else its own"
-            if sheet.reported
-            else ""
-        )
-        notes.append(f"The {sheet.average_name(measure)} is over {over}, for rows that have them all{whose}.")
-    others = {row: paper for row, paper in sheet.rows.items() if paper not in (None, row)}
-    others |= {
-        column.name: column.paper for column in sheet.columns if column.paper not in (None, column.name)
+        columns = ", ".join(column.name for column in table.averaged(measure))
+        name = table.average_name(measure)
+        notes.append(f"The {name} covers {columns}, for rows that have all of them.")
+        if table.reported:
+            notes.append(f"The paper's {name} covers the same columns, or is its own if it lacks one.")
+    renamed = {row: paper for row, paper in table.rows.items() if paper not in (None, row)}
+    renamed |= {
+        column.name: column.paper for column in table.columns if column.paper not in (None, column.name)
     }
-    if others:
-        notes.append(
-            "The paper's beside ours: "
-            + "; ".join(f"{paper} beside {ours}" for ours, paper in others.items())
-            + "."
-        )
-    apart = {name: numbers for name, numbers in sheet.reported.items() if not sheet.has_place(name)}
+    if renamed:
+        pairs = "; ".join(f"{ours} with {paper}" for ours, paper in renamed.items())
+        notes.append(f"Compared with the paper: {pairs}.")
+    apart = [
+        f"{name}: {', '.join(f'{column} {values[0]:g}' for column, values in numbers.items())}"
+        for name, numbers in table.reported.items()
+        if not table.shares_column(name)
+    ]
     if apart:
-        told = [
-            f"{name}: {', '.join(f'{each} {values[0]:g}' for each, values in numbers.items())}"
-            for name, numbers in apart.items()
-        ]
-        notes.append(f"The paper reports what no column here shows: {'; '.join(told)}.")
+        notes.append(f"The paper also reports, without a column here: {'; '.join(apart)}.")
     return notes
 
 
-def _axes_within(sheet: ResultTable) -> list[str]:
-    """Axes that have several values in one place, each with its values."""
-    found: dict[str, dict[str, None]] = {}
-    for place in sheet.places.values():
+def _inner_axes(table: ResultTable) -> list[str]:
+    """Returns the axes that have several values in one place, each with its values."""
+    axes: dict[str, dict[str, None]] = {}
+    for place in table.places.values():
         for axis in AXES:
-            values = dict.fromkeys(_value(each.cell, axis) for each in place)
+            values = dict.fromkeys(shorten(each.run.label([axis])) or "none" for each in place)
             if len(values) > 1:
-                found.setdefault(axis, {}).update(values)
-    return [f"{axis} ({', '.join(values)})" for axis, values in found.items()]
-
-
-def _value(cell: Run, axis: str) -> str:
-    return shorten(cell.label([axis])) or "none"
-
-
-#: So much less than the paper's number falls short of it.
-MARGIN = 0.01
+                axes.setdefault(axis, {}).update(values)
+    return [f"{axis} ({', '.join(values)})" for axis, values in axes.items()]
 
 
 @dataclass(frozen=True)
@@ -190,8 +180,8 @@ class Shortfall:
         row: Our row.
         column: Our column.
         ours: Our number.
-        paper: The paper's.
-        reason: A sentence that says why, or empty.
+        paper: The paper's number.
+        reason: A sentence that explains the difference, or empty.
     """
 
     row: str
@@ -201,75 +191,74 @@ class Shortfall:
     reason: str
 
     def markdown(self) -> str:
-        """The shortfall as a sentence."""
+        """Returns the shortfall as a sentence."""
         ours, paper = (format_number(number, self.column.measure) for number in (self.ours, self.paper))
         less = format_number(Number(self.paper.mean - self.ours.mean), self.column.measure)
         name, column = escape_markdown(self.row), escape_markdown(self.column.name)
         return f"**{name}**, {column}: {ours}, the paper {paper}: {less} less. {self.reason}".rstrip()
 
 
-def shortfalls(sheet: ResultTable, reasons: Mapping[str, str]) -> list[Shortfall]:
-    """The scores of ours that are below the paper's beside them by more than :data:`MARGIN`, in the order of the table.
+def shortfalls(table: ResultTable, reasons: Mapping[str, str]) -> list[Shortfall]:
+    """Returns our scores that are below the paper's by more than :data:`MARGIN`, in the order of the table.
 
     Args:
-        sheet: The table.
-        reasons: As in :class:`~dallme.experiments.spec.Edition`.
+        table: The table.
+        reasons: Explanations, as in :class:`~dallme.experiments.spec.Profile`.
     """
-    known = {" | ".join(map(shorten, name.split(" | "))): reason for name, reason in reasons.items()} | dict(
-        reasons
-    )
-    found = []
-    for row, beside in sheet.rows.items():
-        for column in sheet.columns:
-            ours, paper = sheet.ours(row, column), sheet.paper(beside, column)
+    short = {" | ".join(map(shorten, name.split(" | "))): reason for name, reason in reasons.items()}
+    known = short | dict(reasons)
+    lower = []
+    for row, paper_row in table.rows.items():
+        for column in table.columns:
+            ours, paper = table.ours(row, column), table.paper(paper_row, column)
             if column.measure not in FORMATS and ours and paper and paper.mean - ours.mean > MARGIN + 1e-9:
                 reason = known.get(f"{row} | {column.name}", known.get(row, ""))
-                found.append(Shortfall(row, column, ours, paper, reason))
-    return found
+                lower.append(Shortfall(row, column, ours, paper, reason))
+    return lower
 
 
-def best_rows(sheet: ResultTable, measure: str) -> str:
-    """Sets our best row beside the paper's best, in Markdown: means over the averaged columns that both have.
+def best_rows(table: ResultTable, measure: str) -> str:
+    """Compares our best row with the paper's by their means over the averaged columns that both have.
 
-    Our best is that of a decoder, if there is one; a better row of another method is named after it. Rows of the full data
-    do not compete.
+    Our best row is that of a decoder if there is one; a better row of another method is mentioned as well.
+    Rows of the full data are left out.
 
     Returns:
-        A sentence or two; empty if one of the two has no row with all these columns.
+        One or two sentences in Markdown; empty if no row of ours, or of the paper's, has all these columns.
     """
-    reported = {column for numbers in sheet.reported.values() for column in numbers}
-    columns = [column for column in sheet.averaged(measure) if column.paper in reported]
-    methods = {row: sheet.methods(row) for row in sheet.rows}
-    full = {sheet.rows[row] for row in sheet.rows if methods[row] == {"full"}}
-    full |= {name for name in sheet.reported if name.lower().startswith("full")}
+    reported = {column for numbers in table.reported.values() for column in numbers}
+    columns = [column for column in table.averaged(measure) if column.paper in reported]
+    methods = {row: table.methods(row) for row in table.rows}
+    full = {table.rows[row] for row in table.rows if methods[row] == {"full"}}
+    full |= {name for name in table.reported if name.lower().startswith("full")}
     ours = {
-        row: pool([sheet.ours(row, column) for column in columns])
-        for row in sheet.rows
+        row: pool([table.ours(row, column) for column in columns])
+        for row in table.rows
         if methods[row] != {"full"}
     }
-    decoded = {row: number for row, number in ours.items() if methods[row] <= set(names("decoders"))}
+    decoders = {row: number for row, number in ours.items() if methods[row] <= set(names("decoders"))}
     papers = {
-        name: pool([sheet.paper(name, column) for column in columns])
-        for name in sheet.reported
+        name: pool([table.paper(name, column) for column in columns])
+        for name in table.reported
         if name not in full
     }
-    first, theirs = _best(ours), _best(papers)
-    if first is None or theirs is None:
+    best, paper, decoder = _best(ours), _best(papers), _best(decoders)
+    if best is None or paper is None:
         return ""
-    best = _best(decoded) or first
-    what = "decoder" if _best(decoded) else "row"
-    verdict = "above" if best[1] > theirs[1] else "not above"
+    shown, what = (decoder, "decoder") if decoder else (best, "row")
+    verdict = "above" if shown[1] > paper[1] else "not above"
+    covered = ", ".join(each.name for each in columns)
     text = (
-        f"Mean over what both have ({escape_markdown(', '.join(column.name for column in columns))}): our best {what}, "
-        f"{_write_verdicts(best)}; the paper's best row, {_write_verdicts(theirs)}: ours is **{verdict}** it."
+        f"Mean over the columns that both have ({escape_markdown(covered)}): "
+        f"our best {what}, {_named(shown)}; the paper's best row, {_named(paper)}: ours is **{verdict}** it."
     )
-    return f"{text} Better still is {_write_verdicts(first)}." if first[1] > best[1] else text
+    return f"{text} The best row of all is {_named(best)}." if best[1] > shown[1] else text
 
 
-def _write_verdicts(row: tuple[str, float]) -> str:
+def _named(row: tuple[str, float]) -> str:
     return f"{escape_markdown(row[0])}, {row[1]:.3f}"
 
 
 def _best(numbers: Mapping[str, Number | None]) -> tuple[str, float] | None:
-    known = {name: number.mean for name, number in numbers.items() if number}
-    return max(known.items(), key=lambda item: item[1]) if known else None
+    means = {name: number.mean for name, number in numbers.items() if number}
+    return max(means.items(), key=lambda item: item[1]) if means else None

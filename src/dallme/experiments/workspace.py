@@ -1,22 +1,22 @@
-"""What cells share: data sets read once, distillations made once, inverters trained once, results kept by content."""
+"""Shared inputs of runs: data sets, texts, inverters and results, each made once and found by content."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 import dallme
 from dallme import registry
-from dallme.atomic import atomic_write, checksum, file_lock
+from dallme.atomic import atomic_write, checksum, file_lock, sha256_of
 from dallme.data import LabelledTexts
 from dallme.dataset import DistilledDataset
+from dallme.decoders.base import SourceCache
 from dallme.distiller import Distillation, Distiller
 from dallme.embedders.base import Embedder
 from dallme.embedders.cache import EmbeddingStore, embed_with_store
@@ -25,21 +25,36 @@ from dallme.errors import InputError
 from dallme.evaluation.compare import count_sets, make_sets
 from dallme.evaluation.results import ResultStore, sample
 from dallme.experiments.runs import Run
-from dallme.experiments.spec import Candidate, Edition, Source
+from dallme.experiments.spec import Candidate, Profile, Source
 from dallme.progress import Progress, SilentProgress
 from dallme.readers import read
 from dallme.readers.files import data_files
 
+#: The decoder that uses trained inverters.
+VEC2TEXT = "vec2text"
+
+#: Baselines that read texts only, so that nothing is embedded for them.
+WITHOUT_VECTORS = ("random", "full", "eda", "tdd", "lora")
+
+
+def needs_vectors(run: Run) -> bool:
+    """Returns whether a run reads the vectors of its source."""
+    if run.kind == "cost":
+        return False
+    return run.kind == "probe" or (
+        run.part not in WITHOUT_VECTORS and run["method"] not in run.grid.candidates
+    )
+
 
 @dataclass(frozen=True)
-class MadeSets:
-    """The sets of texts of one method.
+class TextSets:
+    """Sets of texts of one method.
 
     Attributes:
-        texts: The sets, those of the first seeds first.
-        nearness: Of a decoder's first set, the mean cosine of texts to their prototypes (``prototype_cosine``) and the share of
-            the texts whose label a linear probe agrees with (``label_agrees``), None where they are not known; of a baseline
-            nothing.
+        texts: The sets, in the order of their seeds.
+        nearness: For a decoder's first set, the mean cosine of texts to prototypes (``prototype_cosine``) and
+            the share of texts whose label a linear probe confirms (``label_agrees``); None if unknown.
+            Empty for baselines.
     """
 
     texts: tuple[LabelledTexts, ...]
@@ -47,84 +62,72 @@ class MadeSets:
 
 
 def nearness(distilled: DistilledDataset) -> dict[str, float | None]:
-    """What :class:`MadeSets` says of a decoder's texts."""
+    """Returns the nearness of a decoder's texts, as in :class:`TextSets`."""
     cosines = [each.cosine for each in distilled.lineage if each.cosine is not None]
-    agree = [each.label_agrees for each in distilled.lineage if each.label_agrees is not None]
+    agreements = [each.label_agrees for each in distilled.lineage if each.label_agrees is not None]
     return {
         "prototype_cosine": float(np.mean(cosines)) if cosines else None,
-        "label_agrees": float(np.mean(agree)) if agree else None,
+        "label_agrees": float(np.mean(agreements)) if agreements else None,
     }
 
 
-def kept_sets(path: Path, count: int, like: LabelledTexts, make: Callable[[], MadeSets]) -> MadeSets:
-    """The first sets of a file; where it has fewer, is damaged or is not there, they are made, and the file is written.
+def cached_sets(path: Path, count: int, like: LabelledTexts, make: Callable[[], TextSets]) -> TextSets:
+    """Returns the first sets of a file; makes and writes them if the file is missing, damaged or too short.
 
-    A process that wants what another one is making waits for it.
+    Another process that asks for the same file waits until it is written.
 
     Args:
-        path: The file; its folder is made.
-        count: How many sets are wanted; those of a method do not depend on it.
-        like: The source, whose classes they have.
-        make: Makes as many.
+        path: The file; its folder is created.
+        count: Number of sets. The sets of a method do not depend on it.
+        like: The source, whose classes the sets have.
+        make: Makes at least that many sets.
 
     Raises:
         OSError: If the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(path.with_suffix(".lock")):
-        found = _read(path, like)
-        if found is None or len(found.texts) < count:
-            found = make()
-            content = json.dumps(
-                {
-                    "nearness": dict(found.nearness),
-                    "sets": [
-                        {"texts": list(each.texts), "labels": each.labels.tolist()} for each in found.texts
-                    ],
-                }
-            )
+        sets = _read_sets(path, like)
+        if sets is None or len(sets.texts) < count:
+            sets = make()
+            tables = [{"texts": list(each.texts), "labels": each.labels.tolist()} for each in sets.texts]
+            content = json.dumps({"nearness": dict(sets.nearness), "sets": tables})
             atomic_write(path, json.dumps({"crc32": checksum(content.encode()), "content": content}).encode())
-    return MadeSets(found.texts[:count], found.nearness)
+    return TextSets(sets.texts[:count], sets.nearness)
 
 
-def _read(path: Path, like: LabelledTexts) -> MadeSets | None:
+def _read_sets(path: Path, like: LabelledTexts) -> TextSets | None:
+    """Reads a file of sets; None if it is missing or damaged."""
     try:
         outer = json.loads(path.read_bytes())
         if outer["crc32"] != checksum(outer["content"].encode()):
             return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # not there, or damaged
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     content = json.loads(outer["content"])
-    return MadeSets(
-        tuple(_like(like, each["texts"], each["labels"]) for each in content["sets"]), content["nearness"]
-    )
+    return TextSets(tuple(_labelled(like, **table) for table in content["sets"]), content["nearness"])
 
 
-def _like(source: LabelledTexts, texts: list[str], labels: list[int]) -> LabelledTexts:
-    return LabelledTexts(
-        texts, np.array(labels, dtype=np.int64), source.label_names, np.arange(len(texts)), source.source
-    )
-
-
-#: The decoder that trained inverters are for.
-VEC2TEXT = "vec2text"
+def _labelled(like: LabelledTexts, texts: list[str], labels: list[int]) -> LabelledTexts:
+    ids = np.array(labels, dtype=np.int64)
+    return LabelledTexts(texts, ids, like.label_names, np.arange(len(texts)), like.source)
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where an edition is run, and with what. Cheap: data are read, and models loaded, where a cell needs them.
+    """Inputs and folders of a profile's runs. Data are read and models loaded on first use.
 
     Attributes:
-        edition: The edition, which says where the data sets are.
-        folder: The folder of the results; inverters that are trained on the way stand below it, and what experiments of the
-            edition share, in the folder ``sets`` beside it.
-        data: The folder that relative paths of data sets start from; None where there is none.
-        store: The folder that keeps vectors and results of trainings.
+        profile: The profile, which names the data sets.
+        folder: Folder of the experiment's results. Trained inverters are stored below it; the folder ``sets``
+            next to it holds the texts that experiments share.
+        data: Base of the relative paths of data sets; None for the working folder.
+        store: Folder of vectors and of results of trainings.
         services: Options of embedders that are services, such as ``base_url``.
-        progress: Where to show progress.
+        progress: Progress display.
     """
 
-    edition: Edition = field(hash=False)
+    profile: Profile = field(hash=False)
     folder: Path
     data: Path | None
     store: Path
@@ -133,194 +136,204 @@ class Workspace:
 
     @property
     def results(self) -> ResultStore:
-        """Where results of trainings are kept."""
+        """Store of the results of trainings."""
         return ResultStore(self.store / "results", self.progress)
 
-    def inputs(self, cell: Run) -> dict[str, str]:
-        """Hashes of what stands behind names in a cell's configuration: data sets, ready sets, an inverter's weights.
+    def inputs(self, run: Run) -> dict[str, str]:
+        """Returns hashes of the data sets, published sets and inverter's weights that a run names.
 
         Raises:
             InputError: If one of them cannot be read.
         """
-        source, test = self.texts(cell)
-        found = {"source": source.digest, "test": test.digest if test else ""}
-        if cell["method"] in cell.grid.candidates:
-            found["candidate"] = ",".join(texts.digest for texts in self.candidate(cell))
-        if str(cell["method"] or "").partition(":")[0] == VEC2TEXT and not cell["inverter_steps"]:
-            found["inverter"] = _weights_of(str(cell["method"]).partition(":")[2])
-        return found
+        source, test = self.texts(run)
+        hashes = {"source": source.digest, "test": test.digest if test else ""}
+        if run["method"] in run.grid.candidates:
+            hashes["candidate"] = ",".join(texts.digest for texts in self.candidate(run))
+        if run.part == VEC2TEXT and not run["inverter_steps"]:
+            hashes["inverter"] = _hash_weights(str(run["method"]).partition(":")[2])
+        return hashes
 
-    def texts(self, cell: Run) -> tuple[LabelledTexts, LabelledTexts | None]:
-        """The source and the test set of a cell, sampled if its grid says so."""
-        known = self.edition.data[cell["data"]]
-        return _texts(self.data, known, cell.grid.train_rows, cell.grid.test_rows)
+    def texts(self, run: Run) -> tuple[LabelledTexts, LabelledTexts | None]:
+        """Returns the source and the test set of a run, sampled as its grid says."""
+        source = self.profile.data[run["data"]]
+        return _read_texts(self.data, source, run.grid.train_rows, run.grid.test_rows)
 
-    def test_set(self, cell: Run) -> LabelledTexts:
-        """The test set of a cell.
+    def test_set(self, run: Run) -> LabelledTexts:
+        """Returns the test set of a run.
 
         Raises:
             InputError: If its data set has none.
         """
-        test = self.texts(cell)[1]
+        test = self.texts(run)[1]
         if test is None:
             raise InputError(
-                f"expected a test set in the experiment's data.{cell['data']}, found none; give test = ..."
+                f"expected a test set in the experiment's data.{run['data']}, found none; give test = ..."
             )
         return test
 
-    def candidate(self, cell: Run) -> list[LabelledTexts]:
-        """The ready sets that a cell's method stands for."""
-        return _candidate(self.data, cell.grid.candidates[cell["method"]], self.texts(cell)[0])
+    def candidate(self, run: Run) -> list[LabelledTexts]:
+        """Returns the published sets that a run's method names."""
+        return _read_candidate(self.data, run.grid.candidates[run["method"]], self.texts(run)[0])
 
     def embedder(self, name: str) -> Embedder:
-        """An embedder; one that is a service with the options for services."""
+        """Returns an embedder; services get the options of services."""
         return resolve(name, **(self.services if name.partition(":")[0] == "openai" else {}))
 
-    def distiller(self, cell: Run) -> Distiller:
-        """The distiller of a cell; its decoder is the cell's method if that is one, else the cheapest."""
-        method = str(cell["method"])
-        decodes = method.partition(":")[0] in registry.names("decoders")
-        if method == VEC2TEXT and cell["inverter_steps"]:
-            method = f"{VEC2TEXT}:{self.inverter(cell)}"
+    def distiller(self, run: Run) -> Distiller:
+        """Returns the distiller of a run; its decoder is the run's method, or else the cheapest decoder."""
+        method = str(run["method"])
+        decodes = run.part in registry.names("decoders")
+        if method == VEC2TEXT and run["inverter_steps"]:
+            method = f"{VEC2TEXT}:{self.inverter(run)}"
         return Distiller(
-            per_class=cell["per_class"],
-            ratio=cell["ratio"],
-            embedder=self.embedder(cell["embedder"]),
-            prompt=cell["prompt"] or None,
-            condenser=cell["condenser"],
+            per_class=run["per_class"],
+            ratio=run["ratio"],
+            embedder=self.embedder(run["embedder"]),
+            prompt=run["prompt"] or None,
+            condenser=run["condenser"],
             decoder=method if decodes else "nearest",
-            decoder_options=_known_options(method, cell.grid.decoder_options) if decodes else {},
-            max_tokens=cell.grid.max_tokens,
-            seed=cell.grid.seed,
+            decoder_options=_known_options(method, run.grid.decoder_options) if decodes else {},
+            max_tokens=run.grid.max_tokens,
+            seed=run.grid.seed,
             store=self.store,
             progress=self.progress,
         )
 
-    def distil(self, cell: Run) -> tuple[Distiller, Distillation]:
-        """The distiller of a cell and its first run, which cells that are given the same texts share."""
-        distiller, source = self.distiller(cell), self.texts(cell)[0]
-        shared = _shared(source.digest, cell["embedder"])
-        return distiller, _KEPT.get(
-            (self.folder.parent, self._made_of(cell)), lambda: distiller.run(source, kept=shared)
+    def distil(self, run: Run) -> tuple[Distiller, Distillation]:
+        """Returns the distiller of a run and its first distillation, which runs with the same recipe share.
+
+        Nothing is embedded for baselines that read texts only; their distillation has a source and no texts.
+        """
+        distiller, source = self.distiller(run), self.texts(run)[0]
+        if not needs_vectors(run):
+            no_vectors = distiller.adopt(source, np.zeros((len(source), 1), np.float32))
+            return distiller, Distillation(
+                distiller.context(source, no_vectors), cast(Any, None), cast(Any, None)
+            )
+        shared = _shared_findings(source.digest, run["embedder"])
+        return distiller, _DISTILLATIONS.get(
+            (self.folder.parent, self._recipe(run)), lambda: distiller.run(source, cache=shared)
         )
 
-    def embed(self, cell: Run) -> None:
-        """Puts the vectors of a cell's source, and of a test set that is read as vectors, where one can tell which they are."""
-        embedder, prompt = self.embedder(cell["embedder"]), cell["prompt"] or None
+    def embed(self, run: Run) -> None:
+        """Stores the vectors of a run's source, and of a probe's test set, if the weights are known."""
+        embedder, prompt = self.embedder(run["embedder"]), run["prompt"] or None
         if embedder.fingerprint(prompt).weights == "unknown":
             return
-        source, test = self.texts(cell)
-        for texts in (source, test if cell.kind == "probe" else None):
+        store = EmbeddingStore(self.store)
+        for texts in self.texts(run)[: 2 if run.kind == "probe" else 1]:
             if texts is not None:
-                embed_with_store(
-                    embedder,
-                    texts.texts,
-                    prompt=prompt,
-                    store=EmbeddingStore(self.store),
-                    progress=self.progress,
-                )
+                embed_with_store(embedder, texts.texts, prompt=prompt, store=store, progress=self.progress)
 
-    def sets(self, cell: Run) -> MadeSets:
-        """The sets of texts that a cell's method makes; they are kept beside the results of all experiments of the edition."""
-        method, plan, source = str(cell["method"]), cell.grid.plan(), self.texts(cell)[0]
+    def sets(self, run: Run) -> TextSets:
+        """Returns the sets of texts of a run's method, which all experiments of the profile share."""
+        method, protocol, source = str(run["method"]), run.grid.plan(), self.texts(run)[0]
         if method == "full":
-            return MadeSets((source,), {})
-        if method in cell.grid.candidates:
-            return MadeSets(tuple(plan.usable(self.candidate(cell))), {})
+            return TextSets((source,), {})
+        if method in run.grid.candidates:
+            return TextSets(tuple(protocol.usable(self.candidate(run))), {})
 
-        def make() -> MadeSets:
-            distiller, run = self.distil(cell)
-            named = str(distiller.decoder) if method.partition(":")[0] == VEC2TEXT else method
-            decodes = named.partition(":")[0] in registry.names("decoders")
-            return MadeSets(
-                tuple(make_sets(distiller, run, named, plan)), nearness(run.distilled) if decodes else {}
-            )
+        def make() -> TextSets:
+            distiller, distillation = self.distil(run)
+            name = str(distiller.decoder) if run.part == VEC2TEXT else method
+            sets = tuple(make_sets(distiller, distillation, name, protocol))
+            decodes = run.part in registry.names("decoders")
+            return TextSets(sets, nearness(distillation.distilled) if decodes else {})
 
-        path = self.folder.parent / "sets" / f"{_hash_of(self._made_of(cell))}.json"
-        return kept_sets(path, count_sets(method, plan), source, make)
+        path = self.folder.parent / "sets" / f"{_short_hash(self._recipe(run))}.json"
+        return cached_sets(path, count_sets(method, protocol), source, make)
 
-    def _made_of(self, cell: Run) -> str:
-        """All that the texts of a cell are made of, as JSON; neither how many sets of them, nor what is done with them."""
-        inputs = self.inputs(cell)
-        parts = [dallme.__version__, cell.recipe(), inputs["source"], inputs.get("inverter", "")]
+    def _recipe(self, run: Run) -> str:
+        """Returns all that decides the texts of a run, as JSON; their number and use do not."""
+        inputs = self.inputs(run)
+        parts = [dallme.__version__, run.recipe(), inputs["source"], inputs.get("inverter", "")]
         return json.dumps(parts, sort_keys=True)
 
-    def inverter(self, cell: Run) -> Path:
-        """The inverter that is trained for a cell's embedder, on its source, for as many steps as the cell says.
+    def inverter(self, run: Run) -> Path:
+        """Returns the inverter of a run's embedder, trained on its source for the run's number of steps.
 
-        An interrupted training goes on where it was. A correcting decoder gets a corrector, trained as long.
+        An interrupted training is continued. A correcting decoder gets a corrector with as many steps.
         """
         from dallme.decoders.vec2text.model import FILE
         from dallme.decoders.vec2text.training import train_inverter
 
-        source, steps, grid = self.texts(cell)[0], cell["inverter_steps"], cell.grid
+        source, steps, grid = self.texts(run)[0], run["inverter_steps"], run.grid
         correct = bool(grid.decoder_options.get("steps", 1))
-        parts = [source.digest, cell["embedder"], grid.preset, steps, correct, grid.seed]
-        output = self.folder / "inverters" / _hash_of(parts)
+        parts = [source.digest, run["embedder"], grid.preset, steps, correct, grid.seed]
+        output = self.folder / "inverters" / _short_hash(parts)
         output.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(output.with_suffix(".lock")):  # two jobs may want the same
+        with file_lock(output.with_suffix(".lock")):  # two processes may want the same inverter
             if not (output / FILE).is_file():
-                embedder, store = self.embedder(cell["embedder"]), EmbeddingStore(self.store)
-                embed = partial(embed_with_store, embedder, store=store, progress=self.progress)
-                options: dict[str, Any] = {
-                    "steps": steps,
-                    "preset": grid.preset,
-                    "correct": correct,
-                    "seed": grid.seed,
-                }
-                options |= {"name": cell["embedder"], "resume": True, "progress": self.progress}
-                train_inverter(source, embedder, output, embed=embed, **options)
+                embedder, store = self.embedder(run["embedder"]), EmbeddingStore(self.store)
+                train_inverter(
+                    source,
+                    embedder,
+                    output,
+                    name=run["embedder"],
+                    embed=partial(embed_with_store, embedder, store=store, progress=self.progress),
+                    steps=steps,
+                    preset=grid.preset,
+                    correct=correct,
+                    seed=grid.seed,
+                    resume=True,
+                    progress=self.progress,
+                )
         return output
 
     def quiet(self) -> Workspace:
-        """The same, silent: for other processes."""
+        """Returns a copy without progress display, for other processes."""
         return replace(self, progress=SilentProgress())
 
 
-def _hash_of(parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+def _short_hash(parts: Any) -> str:
+    return sha256_of([json.dumps(parts)])[:16]
 
 
 def _known_options(decoder: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a decoder has: one grid may hold several decoders."""
+    """Returns the options that a decoder has; one grid may hold several decoders."""
     known = {each.name for each in fields(registry.split("decoders", decoder)[0].load())}
     return {name: value for name, value in options.items() if name in known}
 
 
-class _Kept:
-    """The few last things that were made, by what they were made of: cells that share them follow each other."""
+class RecentCache:
+    """A cache of the last few values; runs that share a value follow each other."""
 
-    def __init__(self, most: int) -> None:
-        self.most, self.things = most, {}  # type: int, dict[Any, Any]
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.values: dict[Any, Any] = {}
 
-    def get(self, key: Any, make: Any) -> Any:
-        if key not in self.things:
-            made = make()
-            while len(self.things) >= self.most:
-                self.things.pop(next(iter(self.things)))
-            self.things[key] = made
-        return self.things[key]
+    def get(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Returns the value of a key, and makes it if it is not cached."""
+        if key not in self.values:
+            value = make()
+            while len(self.values) >= self.size:
+                self.values.pop(next(iter(self.values)))
+            self.values[key] = value
+        return self.values[key]
 
 
-_KEPT = _Kept(most=4)
+_DISTILLATIONS = RecentCache(size=4)
+
+
+def clear_caches() -> None:
+    """Drops what the process has in memory of earlier runs."""
+    _DISTILLATIONS.values.clear()
+    for function in (_shared_findings, _read_texts, _read_candidate, _hash_weights):
+        function.cache_clear()
 
 
 @lru_cache(maxsize=2)
-def _shared(source: str, embedder: str) -> dict[Any, Any]:
-    """What distillations of one source with one embedder share."""
-    return {}
+def _shared_findings(source: str, embedder: str) -> SourceCache:
+    """Returns the cache that distillations of one source with one embedder share."""
+    return SourceCache()
 
 
 @lru_cache(maxsize=8)
-def _texts(
+def _read_texts(
     folder: Path | None, source: Source, train_rows: int, test_rows: int
 ) -> tuple[LabelledTexts, LabelledTexts | None]:
-    columns: dict[str, Any] = {
-        "text_column": source.text_column or None,
-        "label_column": source.label_column or None,
-    }
-    train = read(_place(source.train, folder), **columns)
-    test = read(_place(source.test, folder), **columns, like=train) if source.test else None
+    train = read(_resolve_path(source.train, folder), **_columns(source))
+    test = read(_resolve_path(source.test, folder), **_columns(source), like=train) if source.test else None
     if train_rows:
         train = sample(train, train_rows, np.random.default_rng(0))
     if test is not None and test_rows:
@@ -329,22 +342,21 @@ def _texts(
 
 
 @lru_cache(maxsize=8)
-def _candidate(folder: Path | None, candidate: Candidate, like: LabelledTexts) -> list[LabelledTexts]:
-    place = _place(candidate.path, folder)
-    columns: dict[str, Any] = {
-        "text_column": candidate.text_column or None,
-        "label_column": candidate.label_column or None,
-    }
-    return [
-        read(each, **columns, like=like) for each in (data_files(place) if Path(place).is_dir() else [place])
-    ]
+def _read_candidate(folder: Path | None, candidate: Candidate, like: LabelledTexts) -> list[LabelledTexts]:
+    path = _resolve_path(candidate.path, folder)
+    files = data_files(path) if Path(path).is_dir() else [path]
+    return [read(file, **_columns(candidate), like=like) for file in files]
 
 
-def _place(path: str, folder: Path | None) -> Any:
-    """Where a data set is: a path as it is, one below the folder of data, or a Hub id.
+def _columns(source: Source | Candidate) -> dict[str, Any]:
+    return {"text_column": source.text_column or None, "label_column": source.label_column or None}
+
+
+def _resolve_path(path: str, folder: Path | None) -> Any:
+    """Returns the path of a data set, in the folder of data if there is one, or its Hub id.
 
     Raises:
-        InputError: If it is the relative path of a file, and no folder of data is given or it has none of that name.
+        InputError: If a relative path names a file that is not there.
     """
     if Path(path).is_absolute() or (folder is None and Path(path).exists()):
         return Path(path)
@@ -359,9 +371,8 @@ def _place(path: str, folder: Path | None) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _weights_of(inverter: str) -> str:
-    """The hash of an inverter's weights."""
+def _hash_weights(inverter: str) -> str:
     from dallme.decoders.vec2text.inverter import find_inverter
 
     files = sorted(find_inverter(inverter).glob("*.safetensors"))
-    return ",".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    return ",".join(sha256_of([file]) for file in files)

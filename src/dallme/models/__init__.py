@@ -1,1 +1,1 @@
-"""Pretrained models: where they are and how their files are read, for embedders, classifiers and decoders alike."""
+"""Pretrained models: locating, checking and loading their files, for embedders, classifiers and decoders."""

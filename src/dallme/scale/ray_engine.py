@@ -1,4 +1,4 @@
-"""The same stages on the machines of a Ray cluster."""
+"""The engine that runs chunks on the machines of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from pickle import PicklingError  # only its name: what travels is packed by Ray
+from pickle import PicklingError  # only the name: Ray does the pickling
 from typing import Any, ClassVar
 
 import dallme
 from dallme.errors import DallmeError, InputError, ServiceError
-from dallme.scale.base import Piece, Result
+from dallme.scale.base import Chunk, Result
 from dallme.validation import check_positive
 
-#: Pieces that a worker is given at once: the second lies ready while it works on the first.
+#: Chunks per worker at a time: the second is ready while the first runs.
 _DEPTH = 2
 
-#: Seconds after which it is looked whether the cluster has become larger.
+#: Seconds between two checks for new machines.
 _LOOK = 1.0
 
-#: Seconds in which a cluster has to answer.
+#: Seconds in which the cluster must accept a connection.
 _PATIENCE = 10.0
 
-#: Seconds in which it has to have room for a worker; one that makes machines as they are wanted takes minutes.
+#: Seconds in which the cluster must have room for a worker; an autoscaler takes minutes.
 _ROOM = 600.0
 
-#: How often a piece is given out whose worker dies, and how many workers may in turn fail to start.
+#: Attempts per chunk whose worker dies, and workers in a row that may fail to start.
 _ATTEMPTS = 4
 
-#: Ray's settings, which it reads as it is imported; those of the user go before them.
+#: Settings that Ray reads at import; the user's have precedence.
 _SETTINGS = {
-    "RAY_DEDUP_LOGS": "0",  # held back, its messages would come after all else was said
+    "RAY_DEDUP_LOGS": "0",  # deduplicated messages would appear after the end of the run
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
-#: Those of a cluster on this machine alone: it listens on 127.0.0.1. Ray does so by itself on Windows and macOS, hence the name.
+#: Setting of a private cluster: it listens on 127.0.0.1, as Ray does by default on Windows and macOS.
 _OWN_CLUSTER = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 @dataclass
 class RayEngine:
-    """Works in worker processes of a Ray cluster, one for each core, or for each GPU where the work gains from one.
+    """Runs chunks in workers of a Ray cluster: one worker per core, or per GPU for accelerated work.
 
-    The texts and vectors stay with this process, which sends pieces of them and puts the results together, and alone
-    writes to the embedding store: the machines need no common file system but for models given by their folder. A piece
-    whose worker or machine dies is worked on elsewhere, and machines that join in the middle are put to work.
+    Texts and vectors stay in this process. It sends chunks, joins the results, and alone writes to the
+    embedding store. The machines need a common file system only for models given by a folder. A chunk whose
+    worker or machine dies runs again elsewhere. Machines that join during the run get work.
 
     Attributes:
-        address: Of the cluster: ``HOST:PORT``, ``ray://HOST:PORT``, or ``auto`` for one on this machine. None takes
-            RAY_ADDRESS if it is set, and starts a cluster on this machine for this process otherwise.
-        cpus: Cores of a worker.
+        address: Address of the cluster: ``HOST:PORT``, ``ray://HOST:PORT``, or ``auto`` for one on this
+            machine. None means RAY_ADDRESS if it is set, or else a private cluster on this machine.
+        cpus: Cores per worker.
     """
 
     remote: ClassVar[bool] = True
@@ -69,19 +69,19 @@ class RayEngine:
         check_positive(self.cpus, "cpus")
 
     def map(
-        self, work: Callable[[Piece], Result], pieces: Iterable[Piece], *, accelerated: bool = False
+        self, work: Callable[[Chunk], Result], chunks: Iterable[Chunk], *, accelerated: bool = False
     ) -> Iterator[tuple[int, Result]]:
-        """Calls `work` with each piece on some worker; a single piece is worked on here.
+        """Calls `work` with each chunk on some worker; a single chunk runs in this process.
 
         Raises:
-            InputError: If work or pieces cannot be sent to other processes.
-            ServiceError: If the cluster cannot be reached, or its workers keep dying.
-            DallmeError: What the work raises.
+            InputError: If work or chunks cannot be pickled.
+            ServiceError: If the cluster does not answer, or its workers keep dying.
+            DallmeError: If the work raises it.
         """
-        source = iter(pieces)
+        source = iter(chunks)
         first = list(islice(source, 2))
         if len(first) < 2:
-            yield from ((place, work(piece)) for place, piece in enumerate(first))
+            yield from ((position, work(chunk)) for position, chunk in enumerate(first))
             return
         self._connect()
         pool = _Pool(work, enumerate(chain(first, source)), self.cpus, accelerated)
@@ -91,7 +91,7 @@ class RayEngine:
             pool.close()
 
     def close(self) -> None:
-        """Leaves the cluster if this engine joined it; one that was started for it ends."""
+        """Leaves the cluster if this engine joined it; a private cluster ends."""
         if self._joined:
             import ray
 
@@ -99,7 +99,7 @@ class RayEngine:
             self._joined = False
 
     def _connect(self) -> None:
-        """Joins the cluster, unless this process is in one already."""
+        """Joins the cluster, unless this process has joined one before."""
         address = self.address or os.environ.get("RAY_ADDRESS")
         for name, value in (_SETTINGS if address else _SETTINGS | _OWN_CLUSTER).items():
             os.environ.setdefault(name, value)
@@ -109,21 +109,21 @@ class RayEngine:
             return
         own: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
         try:
-            _knock(address)
+            _check_answers(address)
             ray.init(**own, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
-        except (OSError, ValueError, RuntimeError) as error:  # all that ray.init is seen to raise
+        except (OSError, ValueError, RuntimeError) as error:  # the kinds that ray.init raises
             raise ServiceError(
-                f"expected a Ray cluster at {address or 'this machine'}, could not join it: {_first_line(error)}; "
-                "check the address, or start one with: ray start --head"
+                f"expected a Ray cluster at {address or 'this machine'}, could not join it: "
+                f"{_first_line(error)}; check the address, or start one with: ray start --head"
             ) from error
         self._joined = True
 
 
-def _knock(address: str | None) -> None:
-    """Opens a connection to ``HOST:PORT`` and closes it: Ray ends the whole process where nobody answers.
+def _check_answers(address: str | None) -> None:
+    """Connects to ``HOST:PORT`` once, because Ray ends the whole process if nothing answers.
 
     Raises:
-        OSError: If nobody answers.
+        OSError: If nothing answers.
     """
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
@@ -131,7 +131,7 @@ def _knock(address: str | None) -> None:
 
 
 class _Worker:
-    """What runs on a worker: it holds the work, and with it the models that the work loads."""
+    """Actor on a worker; it keeps the work, and with it the models that the work loads."""
 
     def __init__(self, work: Callable[[Any], Any]) -> None:
         self._work = work
@@ -139,20 +139,20 @@ class _Worker:
     def version(self) -> str:
         return dallme.__version__
 
-    def run(self, piece: Any) -> tuple[bool, Any]:
-        """Whether it went well, and the result or what the work has to say to the user."""
+    def run(self, chunk: Any) -> tuple[bool, Any]:
+        """Returns True and the result, or False and the error for the user."""
         try:
-            return True, self._work(piece)
+            return True, self._work(chunk)
         except DallmeError as error:
             return False, error
 
 
 @dataclass(eq=False)
 class _Job:
-    """A piece on its way."""
+    """A chunk with its position, its attempts and its worker."""
 
-    place: int
-    piece: Any
+    position: int
+    chunk: Any
     attempts: int = 0
     worker: Any = None
 
@@ -162,10 +162,10 @@ class _Pool:
     """The workers of one map.
 
     Attributes:
-        work: What is to be done.
-        source: Positions and pieces that no worker has had yet.
-        cpus: Cores of a worker.
-        accelerated: Whether a worker gets a GPU, where there are any.
+        work: Function of a chunk.
+        source: Positions and chunks that were never sent.
+        cpus: Cores per worker.
+        accelerated: Whether a worker gets a GPU, if there are any.
     """
 
     work: Any
@@ -179,29 +179,30 @@ class _Pool:
     _failed_starts: int = 0
 
     def run(self) -> Iterator[tuple[int, Any]]:
-        """Shares the pieces out until all are done."""
+        """Sends chunks to workers until all are done."""
         import ray
 
-        with _sendable(self.work):
-            self._kept = ray.put(self.work)
+        with _picklable(self.work):
+            self._work_ref = ray.put(self.work)
         self._waiting = self._next()
         begun = time.monotonic()
         while self._waiting is not None or self._running:
-            self._grow()
-            self._share_out()
+            self._start_workers()
+            self._send()
             done, _ = ray.wait([*self._running, *self._starting], num_returns=1, timeout=_LOOK)
             if self._load:
                 begun = time.monotonic()
             elif time.monotonic() - begun > _ROOM:
                 raise ServiceError(
-                    f"expected room for a worker of {self.cpus} cores on the Ray cluster, found none in {_ROOM:.0f} seconds; "
-                    "wait until other work on it is done, or ask for workers of fewer cores"
+                    f"expected room for a worker of {self.cpus} cores on the Ray cluster, found none in "
+                    f"{_ROOM:.0f} seconds; wait until other work on it is done, or ask for workers of "
+                    f"fewer cores"
                 )
             for ref in done:
                 if ref in self._starting:
-                    self._started(ref)
+                    self._add_worker(ref)
                 elif (job := self._running.pop(ref, None)) is not None:
-                    yield from self._finished(ref, job)
+                    yield from self._finish(ref, job)
 
     def close(self) -> None:
         """Ends the workers."""
@@ -212,14 +213,14 @@ class _Pool:
                 ray.kill(worker)
 
     def _next(self) -> _Job | None:
-        """The next piece: one that is to be worked on again, or a new one."""
+        """Returns the next chunk: one to repeat, or a new one."""
         if self._again:
             return self._again.popleft()
-        found = next(self.source, None)
-        return None if found is None else _Job(*found)
+        numbered = next(self.source, None)
+        return None if numbered is None else _Job(*numbered)
 
-    def _grow(self) -> None:
-        """Asks for as many workers as the cluster has room for, but no more than pieces wait."""
+    def _start_workers(self) -> None:
+        """Starts as many workers as the cluster has room for, while chunks wait."""
         import ray
 
         if self._waiting is None or self._starting:
@@ -230,24 +231,24 @@ class _Pool:
         kind: Any = ray.remote(_Worker)
         options = {"num_cpus": self.cpus, "num_gpus": 1 if gpus else 0, "scheduling_strategy": "SPREAD"}
         for _ in range(room - len(self._load)):
-            worker: Any = kind.options(**options).remote(self._kept)
+            worker: Any = kind.options(**options).remote(self._work_ref)
             self._starting[worker.version.remote()] = worker
 
-    def _share_out(self) -> None:
-        """Hands pieces to workers that have room, the idlest first."""
+    def _send(self) -> None:
+        """Sends chunks to workers with room, the least loaded first."""
         while self._waiting is not None and self._load:
             worker = min(self._load, key=self._load.__getitem__)
             if self._load[worker] >= _DEPTH:
                 return
             job = self._waiting
             job.worker = worker
-            with _sendable(job.piece):
-                self._running[worker.run.remote(job.piece)] = job
+            with _picklable(job.chunk):
+                self._running[worker.run.remote(job.chunk)] = job
             self._load[worker] += 1
             self._waiting = self._next()
 
-    def _started(self, ref: Any) -> None:
-        """Takes a worker in that is there now."""
+    def _add_worker(self, ref: Any) -> None:
+        """Adds a worker that has started, after a check of its version."""
         import ray
 
         worker = self._starting.pop(ref)
@@ -257,35 +258,37 @@ class _Pool:
             self._failed_starts += 1
             if self._failed_starts >= _ATTEMPTS and not self._load:
                 raise ServiceError(
-                    f"expected workers with dallme {dallme.__version__} on the Ray cluster, {self._failed_starts} could not "
-                    f"start: {_last_line(error)}; install the same dallme, and what else the parts need, on every machine"
+                    f"expected workers with dallme {dallme.__version__} on the Ray cluster, "
+                    f"{self._failed_starts} could not start: {str(error).strip().splitlines()[-1].strip()}; "
+                    "install the same dallme, and what else the parts need, on every machine"
                 ) from error
             return
         if version != dallme.__version__:
             raise ServiceError(
-                f"expected dallme {dallme.__version__}, as here, on every machine of the Ray cluster, found {version} on one"
+                f"expected dallme {dallme.__version__}, as here, on every machine of the Ray cluster, "
+                f"found {version} on one"
             )
         self._failed_starts = 0
         self._load[worker] = 0
 
-    def _finished(self, ref: Any, job: _Job) -> Iterator[tuple[int, Any]]:
-        """The result of a piece; if its worker died the piece waits again."""
+    def _finish(self, ref: Any, job: _Job) -> Iterator[tuple[int, Any]]:
+        """Yields the result of a chunk; if its worker died, the chunk waits again."""
         import ray
 
         lost = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.OutOfMemoryError)
         try:
-            fine, result = ray.get(ref)
+            succeeded, result = ray.get(ref)
         except lost as error:
             self._lose(job, error)
             return
         if job.worker in self._load:
             self._load[job.worker] -= 1
-        if not fine:
+        if not succeeded:
             raise result
-        yield job.place, result
+        yield job.position, result
 
     def _lose(self, job: _Job, error: Exception) -> None:
-        """Gives a worker up, and its piece to another."""
+        """Drops a dead worker and queues its chunk again."""
         import ray
 
         if self._load.pop(job.worker, None) is not None:
@@ -294,8 +297,10 @@ class _Pool:
         job.attempts += 1
         if job.attempts >= _ATTEMPTS:
             raise ServiceError(
-                f"expected each piece of the work to outlive its worker, found one whose worker died {job.attempts} times: "
-                f"{_first_line(error)}; a worker may want more memory: give each more cores, so that fewer share a machine"
+                f"expected workers that finish their chunks, found one chunk whose worker died "
+                f"{job.attempts} "
+                f"times: {_first_line(error)}; a worker may need more memory: give each more cores, so that "
+                "fewer share a machine"
             ) from error
         if self._waiting is None:
             self._waiting = job
@@ -304,21 +309,17 @@ class _Pool:
 
 
 @contextmanager
-def _sendable(thing: Any) -> Iterator[None]:
-    """Turns the failure to send an object to another process into one :class:`InputError` that names it."""
+def _picklable(part: Any) -> Iterator[None]:
+    """Turns a failure to pickle an object into an :class:`InputError` that names it."""
     try:
         yield
     except (TypeError, AttributeError, PicklingError) as error:
         raise InputError(
-            f"expected parts that can be sent to the workers of a Ray cluster, found {type(thing).__name__}: "
-            f"{_first_line(error)}; keep open files, locks and connections out of it, or use the local engine"
+            "expected parts that can be sent to the workers of a Ray cluster, found "
+            f"{type(part).__name__}: {_first_line(error)}; keep open files, locks and connections out of it, "
+            "or use the local engine"
         ) from error
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _last_line(error: Exception) -> str:
-    """What a traceback ends with."""
-    return str(error).strip().splitlines()[-1].strip()

@@ -1,4 +1,4 @@
-"""From what a user writes or hands over to an engine."""
+"""Turns a name or an object of the user's into an engine."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from importlib.util import find_spec
 from dallme.errors import InputError, MissingDependencyError, UnknownNameError
 from dallme.scale.base import Engine, LocalEngine
 
-#: The engines by name.
+#: Names of the engines.
 ENGINES = ("local", "ray")
 
 
 def make_engine(engine: str | Engine, address: str | None = None) -> Engine:
-    """An engine from its name, or the object itself if it is one; nothing is started.
+    """Turns a name into an engine; an engine is returned as it is. Nothing is started.
 
     Args:
         engine: One of :data:`ENGINES`, or an engine.
-        address: Of a Ray cluster, see :class:`~dallme.scale.ray_engine.RayEngine`.
+        address: Address of a Ray cluster; see :class:`~dallme.scale.ray_engine.RayEngine`.
 
     Raises:
-        UnknownNameError: If there is none of that name.
-        InputError: If it is no engine, or an address is given to one that has none.
+        UnknownNameError: If no engine has that name.
+        InputError: If it is not an engine, or an address is given to the local engine.
         MissingDependencyError: If it needs a package that is not installed.
     """
     if not isinstance(engine, str):

@@ -1,1 +1,1 @@
-"""What every service that speaks OpenAI's protocol needs: addresses and keys, requests that are paced, retried and paid for."""
+"""Requests to services with OpenAI's protocol: addresses, keys, rate limits, retries and costs."""

@@ -1,4 +1,4 @@
-"""Requests to a service that speaks OpenAI's protocol: sent, checked, paid for, and sent again where they fail in passing."""
+"""Client of a service with OpenAI's protocol: sends requests, checks answers, retries and counts costs."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from dallme.services.concurrency import RateLimiter, Sleep, TooManyTextsError, b
 from dallme.services.pricing import CostTracker, Usage
 from dallme.validation import is_private_line
 
-#: Where OpenAI answers.
+#: Address of OpenAI.
 ADDRESS = "https://api.openai.com/v1"
-#: What is sent as the key where none is needed.
+#: Key that is sent if the service needs none.
 NO_KEY = "none"
-#: What the first paid tier of OpenAI takes in a minute: requests, tokens.
+#: Requests and tokens per minute of OpenAI's first paid tier.
 REQUESTS_PER_MINUTE, TOKENS_PER_MINUTE = 3000, 1_000_000
 
 
-def find_address(given: str | None) -> str:
-    """The address given, else that of the variable OPENAI_BASE_URL, else OpenAI's own."""
-    return given or os.environ.get("OPENAI_BASE_URL") or ADDRESS
+def find_address(base_url: str | None) -> str:
+    """Returns `base_url`, or the variable OPENAI_BASE_URL, or OpenAI's own address."""
+    return base_url or os.environ.get("OPENAI_BASE_URL") or ADDRESS
 
 
 def find_caps(address: str, requests: int | None, tokens: int | None) -> tuple[int | None, int | None]:
-    """Requests and tokens a minute, None for no cap: those given, else those of OpenAI's first paid tier there."""
+    """Returns the limits per minute, None for no limit; OpenAI's have a default."""
     defaults = (REQUESTS_PER_MINUTE, TOKENS_PER_MINUTE) if address == ADDRESS else (None, None)
     return requests or defaults[0], tokens or defaults[1]
 
 
 def check_address(address: str) -> None:
-    """Raises InputError for what is no address, without showing it, and for one that could hold a secret."""
+    """Raises InputError for an invalid address, without showing it, and for one that may hold a secret."""
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InputError(
@@ -41,26 +41,47 @@ def check_address(address: str) -> None:
         )
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InputError(
-            "expected base_url without user, password and query; a key belongs in the environment: OPENAI_API_KEY"
+            "expected base_url without user, password and query; a key belongs in the environment: "
+            "OPENAI_API_KEY"
+        )
+
+
+def is_loopback(address: str) -> bool:
+    """Says whether an address names this machine."""
+    return is_private_line(urlsplit(address)._replace(scheme="http").geturl())
+
+
+def check_encrypted(address: str, insecure: bool) -> None:
+    """Checks that texts are sent encrypted, stay on this machine, or may be read on the way.
+
+    Raises:
+        InputError: If the address begins with http:// and names another machine without `insecure`.
+    """
+    if not insecure and not is_private_line(address):
+        raise InputError(
+            "expected base_url to begin with https://, found http:// for "
+            f"{urlsplit(address).hostname!r}, which sends texts unencrypted; give its https address, reach it "
+            "through a tunnel to localhost, or allow it with --insecure (insecure=True)"
         )
 
 
 def public_name(address: str) -> str:
-    """An address as it may be written down: host, port and path."""
+    """Returns host, port and path of an address."""
     parts = urlsplit(address)
     return f"{parts.netloc}{parts.path.rstrip('/')}"
 
 
 def read_key(address: str) -> str:
-    """The key of the environment; other services than OpenAI's may need none.
+    """Returns the key from the environment; only OpenAI itself requires one.
 
     Raises:
-        InputError: If it is missing, cannot be one, or would travel unencrypted.
+        InputError: If it is missing or invalid, or would be sent unencrypted.
     """
     key = os.environ.get("OPENAI_API_KEY", "").strip()
     if not key and address == ADDRESS:
         raise InputError(
-            "expected a key in the environment variable OPENAI_API_KEY, found none; set it and run the same again"
+            "expected a key in the environment variable OPENAI_API_KEY, found none; "
+            "set it and run the same again"
         )
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise InputError(
@@ -69,14 +90,14 @@ def read_key(address: str) -> str:
     if key and not is_private_line(address):
         raise InputError(
             "expected base_url to begin with https:// where a key is sent along, found http:// for "
-            f"{urlsplit(address).hostname!r}; "
-            "give its https address, reach it through a tunnel to localhost, or unset OPENAI_API_KEY if that server needs none"
+            f"{urlsplit(address).hostname!r}; give its https address, reach it through a tunnel to "
+            "localhost, or unset OPENAI_API_KEY if that server needs none"
         )
     return key or NO_KEY
 
 
-#: Answers that say to ask again; so does every one from 500 on.
-_PASSING = (408, 409, 429)
+#: Status codes that allow a retry, besides those from 500 on.
+_RETRYABLE = (408, 409, 429)
 #: Longest pause, in seconds, that a service may ask for.
 LONGEST_PAUSE = 900.0
 _KEPT = "what is answered is kept where a store is used: run the same again to continue"
@@ -85,22 +106,49 @@ Answer = TypeVar("Answer")
 
 
 def make_client(part: str, address: str, timeout: float) -> Any:
-    """The official client, whose own retries are off.
+    """Returns the official client with its own retries switched off.
 
     Args:
-        part: What needs it, for the message where it is not installed.
-        address: Where requests go.
+        part: Part that needs the client, for the message if it is not installed.
+        address: Address of the service.
         timeout: Seconds to wait for an answer.
 
     Raises:
-        MissingDependencyError: If it is not installed.
-        InputError: If a key is missing, or cannot be one.
+        MissingDependencyError: If the client is not installed.
+        InputError: If the key is missing or invalid.
     """
     try:
         from openai import OpenAI
     except ImportError:
         raise MissingDependencyError(part, "openai", "openai") from None
-    return OpenAI(api_key=read_key(address), base_url=address, timeout=timeout, max_retries=0)
+    import httpx
+
+    # A proxy of the environment would read what goes to a server on this machine.
+    http_client = httpx.Client(
+        trust_env=not is_loopback(address),
+        follow_redirects=True,
+        timeout=timeout,
+        event_hooks={"response": [_refuse_other_origins]},
+    )
+    return OpenAI(
+        api_key=read_key(address),
+        base_url=address,
+        timeout=timeout,
+        max_retries=0,
+        http_client=http_client,  # type: ignore[arg-type]  # newer clients name another type and take both
+    )
+
+
+def _refuse_other_origins(response: Any) -> None:
+    """Stops a redirect to another scheme, host or port: texts go only to the address that the user named."""
+    if response.has_redirect_location:
+        target = response.url.join(response.headers["location"])
+        if (target.scheme, target.host, target.port) != (
+            response.url.scheme,
+            response.url.host,
+            response.url.port,
+        ):
+            del response.headers["location"]
 
 
 @dataclass(frozen=True)
@@ -108,11 +156,11 @@ class Request(Generic[Answer]):
     """One request.
 
     Attributes:
-        send: Sends it with the client; the raw answer, whose ``content`` is its bytes.
-        parse: Reads the bytes; the answer, and the tokens that the service charges, None if it does not say. It raises
-            ValueError, KeyError, TypeError, IndexError or AttributeError for an answer that cannot be used.
-        usage: Tokens that it may take.
-        several: Whether it holds several texts, and may be divided where it is too large.
+        send: Sends the request; returns the raw answer with its bytes in ``content``.
+        parse: Parses the bytes; returns the answer and the tokens charged, None if not reported. It raises
+            ValueError, KeyError, TypeError, IndexError or AttributeError for an unusable answer.
+        usage: Tokens that the request may take.
+        several: Whether it holds several texts and can be divided.
     """
 
     send: Callable[[], Any]
@@ -123,10 +171,17 @@ class Request(Generic[Answer]):
 
 @dataclass(frozen=True)
 class _Failure:
-    """Why an attempt failed, in a few words; whether another may help, and in how many seconds the service wants it."""
+    """Failure of one attempt.
+
+    Attributes:
+        reason: Short description.
+        retryable: Whether another attempt may succeed.
+        asked: Pause that the service asks for, in seconds.
+        status: Status code of the answer.
+    """
 
     reason: str
-    passing: bool = True
+    retryable: bool = True
     asked: float | None = None
     status: int | None = None
 
@@ -138,11 +193,11 @@ class Service:
     Attributes:
         client: The official client.
         model: Name of the model.
-        wanted: What it is asked for, in a word, for messages.
-        hint: What may help where a request is refused.
-        ledger: The account.
-        pacer: Lets requests through.
-        max_retries: How often a request is sent again.
+        wanted: Name of the answers, for messages.
+        hint: Advice for refused requests.
+        costs: Tracker of the tokens used.
+        rate_limiter: Rate limiter of all requests.
+        max_retries: Number of retries per request.
         first_pause: Longest pause before the second attempt, in seconds.
     """
 
@@ -150,99 +205,105 @@ class Service:
     model: str
     wanted: str
     hint: str
-    ledger: CostTracker
-    pacer: RateLimiter
+    costs: CostTracker
+    rate_limiter: RateLimiter
     max_retries: int
     first_pause: float
 
     def ask(self, request: Request[Answer], sleep: Sleep) -> Answer:
-        """Sends a request, and sends it again where it fails in passing.
+        """Sends a request, with retries after temporary failures.
 
         Args:
             request: The request.
             sleep: Waits some seconds.
 
         Raises:
-            ServiceError: If the service refuses, or fails more often than it may.
-            TooManyTextsError: If it takes fewer texts at a time.
+            ServiceError: If the service refuses, or all attempts fail.
+            TooManyTextsError: If the service accepts fewer texts per request.
             BudgetError: If the budget could be exceeded.
         """
         reason, expected = "", f"expected {self.wanted} from {self._address}"
         for attempt in range(self.max_retries + 1):
-            self.pacer.wait(request.usage.total, sleep)
-            found = self._attempt(request)
-            if not isinstance(found, _Failure):
-                return found
-            if found.status == 413 and request.several:
+            self.rate_limiter.wait(request.usage.total, sleep)
+            result = self._attempt(request)
+            if not isinstance(result, _Failure):
+                return result
+            if result.status == 413 and request.several:
                 raise TooManyTextsError
-            if not found.passing:
-                raise ServiceError(f"{expected}, {found.reason}")
-            if found.asked is not None and found.asked > LONGEST_PAUSE:
+            if not result.retryable:
+                raise ServiceError(f"{expected}, {result.reason}")
+            if result.asked is not None and result.asked > LONGEST_PAUSE:
                 raise ServiceError(
-                    f"{expected}, found {found.reason} and the wish to be left alone for {found.asked:.0f} seconds; {_KEPT}"
+                    f"{expected}, found {result.reason} and a request to retry after "
+                    f"{result.asked:.0f} seconds; the limit is {LONGEST_PAUSE:.0f}; {_KEPT}"
                 )
             if attempt < self.max_retries:
-                sleep(backoff(attempt, self.first_pause, found.asked))
-            reason = found.reason
+                sleep(backoff(attempt, self.first_pause, result.asked))
+            reason = result.reason
         raise ServiceError(
             f"{expected}, found {self.max_retries + 1} failures in a row, the last: {reason}; {_KEPT}"
         )
 
     def _attempt(self, request: Request[Answer]) -> Answer | _Failure:
-        """Sends one request and keeps the account; the answer, or why there is none."""
+        """Sends a request once and counts its cost."""
         import openai
 
-        self.ledger.begin(request.usage)
+        self.costs.begin(request.usage)
         try:
             raw = request.send()
         except openai.APIStatusError as error:
-            self.ledger.refused(request.usage)
+            self.costs.refused(request.usage)
             return self._refusal(error)
         except openai.APITimeoutError:
-            self.ledger.lose(request.usage)
+            self.costs.lose(request.usage)
             return _Failure("a time-out")
         except openai.APIConnectionError as error:
-            self.ledger.lose(request.usage)
+            self.costs.lose(request.usage)
             return _Failure(f"a broken connection ({self._clean(str(error.__cause__ or error))})")
         except BaseException:
-            self.ledger.lose(request.usage)
+            self.costs.lose(request.usage)
             raise
         try:
             answer, charged = request.parse(raw.content)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            self.ledger.lose(request.usage)
+            self.costs.lose(request.usage)
             return _Failure(f"an answer that cannot be used ({self._clean(str(error))})")
-        self.ledger.settle(request.usage, request.usage if charged is None else charged)
+        self.costs.settle(request.usage, request.usage if charged is None else charged)
         return answer
 
     def _refusal(self, error: Any) -> _Failure:
-        """What an answer with an error status means."""
-        status = error.status_code
-        body = (
-            error.body.get("message") or error.body.get("detail")
-            if isinstance(error.body, dict)
-            else error.body
-        )
+        """Interprets an answer with an error status."""
+        status, body = error.status_code, error.body
+        if isinstance(body, dict):
+            body = body.get("message") or body.get("detail")
         message = self._clean(str(body or ""))
-        told = f"status {status}{f' ({message})' if message else ''}"
+        answer = f"status {status}{f' ({message})' if message else ''}"
         if status == 401:
             return _Failure(
                 "found that the key is refused (401); check the environment variable OPENAI_API_KEY",
-                passing=False,
+                retryable=False,
             )
         if status == 403:
-            return _Failure(f"found {told}; check that the account may use {self.model!r}", passing=False)
+            return _Failure(f"found {answer}; check that the account may use {self.model!r}", retryable=False)
         if status == 404:
             return _Failure(
-                f"found no model {self.model!r} there: {told}; check the name and --base-url", passing=False
+                f"found no model {self.model!r} there: {answer}; check the name and --base-url",
+                retryable=False,
+            )
+        if 300 <= status < 400:
+            return _Failure(
+                f"found a redirect to another address ({status}), which is not followed; "
+                "give the address that answers with --base-url",
+                retryable=False,
             )
         if error.code == "insufficient_quota":
             return _Failure(
-                f"found that the account has no credit left: {told}; add some, then: {_KEPT}", passing=False
+                f"found that the account has no credit left: {answer}; add some, then: {_KEPT}",
+                retryable=False,
             )
-        if status in _PASSING or status >= 500:
-            return _Failure(told, asked=retry_after(error.response.headers))
-        return _Failure(f"found {told}; {self.hint}", passing=False, status=status)
+        if status in _RETRYABLE or status >= 500:
+            return _Failure(answer, asked=retry_after(error.response.headers))
+        return _Failure(f"found {answer}; {self.hint}", retryable=False, status=status)
 
     @property
     def _address(self) -> str:
@@ -250,7 +311,7 @@ class Service:
         return f"{url.host}:{url.port}" if url.port else str(url.host)
 
     def _clean(self, message: str) -> str:
-        """The first line of a message from outside, shortened, without the key."""
+        """Returns the first line of a message from outside, shortened, without the key."""
         first = next(iter(message.strip().splitlines()), "")
         key = self.client.api_key
         return (first if key == NO_KEY else first.replace(key, "[key]"))[:200]

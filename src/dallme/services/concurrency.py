@@ -1,4 +1,4 @@
-"""Several requests at a time, each answer handed over as soon as it is there."""
+"""Concurrent requests: a rate limiter, exponential backoff, and a pool that yields answers as they arrive."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from typing import TypeVar
 
 import numpy as np
 
-#: Seconds over which the caps count.
+#: Seconds of the sliding window of a rate limit.
 WINDOW = 60.0
-#: Longest pause, in seconds, that is chosen without the service asking for it.
+#: Longest pause, in seconds, that the service did not ask for.
 LONGEST_BACKOFF = 30.0
 
 Sleep = Callable[[float], object]
 
 
 class RateLimiter:
-    """Lets requests through so that no minute sees more requests, or more tokens, than the caps say.
+    """Delays requests until no minute has more requests, or more tokens, than the limits.
 
-    Safe to use from several threads. A request that alone exceeds the cap on tokens takes a whole minute's worth.
+    Thread-safe. A request above the token limit counts as a full minute's tokens.
     """
 
     def __init__(
         self, requests: int | None, tokens: int | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Keeps the caps per minute (None: no cap) and the clock, in seconds."""
+        """Stores the limits per minute (None: no limit) and the clock, in seconds."""
         self._requests = requests
         self._tokens = tokens
         self._clock = clock
@@ -41,19 +41,19 @@ class RateLimiter:
         self._lock = threading.Lock()
 
     def wait(self, tokens: int, sleep: Sleep = time.sleep) -> None:
-        """Waits until a request of so many tokens may be sent, and counts it."""
+        """Waits until a request of that many tokens may be sent, and counts it."""
         while pause := self._admit(min(tokens, self._tokens or tokens)):
             sleep(pause)
 
     def _admit(self, tokens: int) -> float:
-        """Counts the request if it may go now, and returns 0; else the seconds until it is worth asking again."""
+        """Counts the request and returns 0 if it may be sent; else returns the seconds until the next try."""
         with self._lock:
             now = self._clock()
             while self._sent and self._sent[0][0] + WINDOW <= now:
                 self._sum -= self._sent.popleft()[1]
-            full = self._requests is not None and len(self._sent) >= self._requests
-            heavy = self._tokens is not None and self._sum + tokens > self._tokens
-            if full or heavy:
+            too_many = self._requests is not None and len(self._sent) >= self._requests
+            too_large = self._tokens is not None and self._sum + tokens > self._tokens
+            if too_many or too_large:
                 return max(self._sent[0][0] + WINDOW - now, 1e-3)
             self._sent.append((now, tokens))
             self._sum += tokens
@@ -63,22 +63,22 @@ class RateLimiter:
 def backoff(
     attempt: int, first: float, asked: float | None, draw: Callable[[float, float], float] | None = None
 ) -> float:
-    """Seconds to wait before the next attempt: exponential with full jitter, and never less than the service asks for.
+    """Returns the pause before the next attempt: exponential, with full jitter, at least `asked`.
 
     Args:
-        attempt: Number of the attempt that failed, from 0.
-        first: Longest pause after the first one, in seconds; it doubles with each, up to :data:`LONGEST_BACKOFF`.
-        asked: What the service asks for, in seconds, or None.
-        draw: Draws a number between two; by default evenly.
+        attempt: Number of the failed attempt, from 0.
+        first: Longest pause after the first attempt, in seconds; it doubles up to :data:`LONGEST_BACKOFF`.
+        asked: Pause that the service asks for, in seconds, or None.
+        draw: Draws a number between two; by default uniformly.
     """
     jitter = (draw or SystemRandom().uniform)(0.0, min(first * 2.0**attempt, LONGEST_BACKOFF))
     return jitter if asked is None else asked + min(jitter, 1.0)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds that a service asks to wait, None if it does not.
+    """Returns the seconds that a service asks to wait; None if it does not ask.
 
-    It says so in ``retry-after-ms``, or in ``Retry-After`` as seconds or a date.
+    The headers are ``retry-after-ms``, or ``Retry-After`` with seconds or a date.
     """
     for name, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
@@ -99,7 +99,7 @@ Answer = TypeVar("Answer")
 
 
 class TooManyTextsError(Exception):
-    """A service takes fewer texts at a time than it was sent."""
+    """A request held more texts than the service accepts."""
 
 
 class _StoppedError(Exception):
@@ -109,15 +109,15 @@ class _StoppedError(Exception):
 def gather(
     ask: Callable[[np.ndarray, Sleep], Answer], batches: Sequence[np.ndarray], concurrency: int
 ) -> Iterator[tuple[np.ndarray, Answer]]:
-    """Asks for several batches at a time and hands each over as soon as it is answered.
+    """Sends several batches at a time and yields each answer as soon as it arrives.
 
-    A new request is sent only after what was answered was taken by the caller, so that no more than `concurrency` answers
-    are ever not yet in safety. When one fails for good, or the user interrupts, no more are sent; those under way are still
-    waited for and handed over, since they are paid for, and then the failure is raised.
+    A new request is sent only after the caller took the previous answer: at most `concurrency` answers are
+    ever unsaved. After a permanent failure or an interrupt no more are sent. Requests in progress are awaited
+    and yielded, because they are paid for; then the failure is raised.
 
     Args:
-        ask: Sends what stands at some positions, such as texts to embed; its second argument sleeps, and ends the work if
-            another batch failed. Where it raises :class:`TooManyTextsError`, the batches become smaller.
+        ask: Sends the texts at some positions. Its second argument sleeps, and raises once another batch has
+            failed. If it raises :class:`TooManyTextsError`, batches are halved.
         batches: Positions of each batch.
         concurrency: Requests at a time.
 
@@ -126,7 +126,7 @@ def gather(
     """
     stop = threading.Event()
     failure: BaseException | None = None
-    queue = _Queue(batches)
+    queue = _BatchQueue(batches)
     running: dict[Future[Answer], np.ndarray] = {}
 
     def sleep(seconds: float) -> None:
@@ -144,7 +144,7 @@ def gather(
                 done = wait(running, return_when=FIRST_COMPLETED).done
             except KeyboardInterrupt as interrupt:
                 if failure is not None:
-                    raise  # the second time the user means it
+                    raise  # a second interrupt ends the wait
                 failure, done = interrupt, set()
                 stop.set()
             for future in done:
@@ -163,23 +163,23 @@ def gather(
         raise failure
 
 
-class _Queue:
-    """Batches that wait, cut to the size that the service is known to take."""
+class _BatchQueue:
+    """Queue of batches, cut to the size that the service is known to accept."""
 
     def __init__(self, batches: Sequence[np.ndarray]) -> None:
         self._batches = deque(batches)
-        self._most = max(map(len, batches), default=1)
+        self._limit = max(map(len, batches), default=1)
 
     def take(self) -> np.ndarray | None:
-        """The next batch, None if there is none."""
+        """Removes and returns the next batch; None if there is none."""
         if not self._batches:
             return None
         batch = self._batches.popleft()
-        if len(batch) > self._most:
-            self._batches.appendleft(batch[self._most :])
-        return batch[: self._most]
+        if len(batch) > self._limit:
+            self._batches.appendleft(batch[self._limit :])
+        return batch[: self._limit]
 
     def halve(self, batch: np.ndarray) -> None:
-        """Puts a batch back that was too large, and makes those that follow half its size."""
-        self._most = min(self._most, max(1, len(batch) // 2))
+        """Returns a batch that was too large to the queue; it and the following are cut to half its size."""
+        self._limit = min(self._limit, max(1, len(batch) // 2))
         self._batches.appendleft(batch)

@@ -1,4 +1,4 @@
-"""What a part that asks a model behind OpenAI's protocol is told: the model, the address, the money, the pace."""
+"""Options of parts that ask a model behind OpenAI's protocol: model, address, budget and rate limits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from dallme.errors import InputError
-from dallme.services.client import Service, check_address, find_address, find_caps, make_client
+from dallme.services.client import (
+    Service,
+    check_address,
+    check_encrypted,
+    find_address,
+    find_caps,
+    make_client,
+)
 from dallme.services.concurrency import RateLimiter
 from dallme.services.pricing import CostTracker, Price, is_price
 from dallme.validation import check_positive
@@ -16,26 +23,27 @@ from dallme.validation import check_positive
 
 @dataclass(frozen=True)
 class ServiceOptions(ABC):
-    """The options that all such parts share, and what is made of them: the account, and the line to the service.
+    """Options that such parts share, with the cost tracker and the client made from them.
 
-    A subclass adds options of its own and :attr:`resolved_price`.
+    A subclass adds its own options and :attr:`resolved_price`.
 
     Attributes:
-        part: What a message calls the part, as ``decoder 'llm'``.
-        example: How one is named, for the message where no model is.
-        wanted: What the service is asked for, in a word, for messages.
-        hint: What may help where a request is refused.
-        price_options: The options that give the price, for the message where there is none.
+        part: Name of the part in messages, such as ``decoder 'llm'``.
+        example: Example of a model's name, for messages.
+        wanted: Name of the answers in messages, such as ``embeddings``.
+        hint: Advice for refused requests.
+        price_options: Options that set the price, for messages.
         model: Name of the model.
-        base_url: Address of the service, by default the variable OPENAI_BASE_URL, else OpenAI's own.
-        max_usd: Most US dollars to spend; a request that could exceed it is not sent.
-        price: US dollars per million tokens that the service reads; by default see :mod:`dallme.services.pricing`.
-        requests_per_minute: Cap on requests; by default that of OpenAI's first paid tier there, and none elsewhere.
-        tokens_per_minute: Cap on tokens, likewise.
+        base_url: Address of the service; by default the variable OPENAI_BASE_URL, else OpenAI's own.
+        max_usd: Budget in US dollars; a request that could exceed it is not sent.
+        price: US dollars per million input tokens; the default is that of :mod:`dallme.services.pricing`.
+        requests_per_minute: Limit of requests; by default that of OpenAI's first paid tier, none elsewhere.
+        tokens_per_minute: Limit of tokens, likewise.
         concurrency: Requests at a time.
         timeout: Seconds to wait for an answer.
-        max_retries: How often a request is sent again.
-        first_pause: Longest pause before the second attempt, in seconds; it doubles with each.
+        max_retries: Number of retries per request.
+        first_pause: Longest pause before the second attempt, in seconds; it doubles with each attempt.
+        insecure: Whether texts may be sent unencrypted (``http://``) to another machine.
     """
 
     part: ClassVar[str]
@@ -54,9 +62,10 @@ class ServiceOptions(ABC):
     timeout: float = 60.0
     max_retries: int = 8
     first_pause: float = 0.5
+    insecure: bool = False
 
     def __post_init__(self) -> None:
-        """Checks the options; nothing is sent, and no key is looked for."""
+        """Checks the options; nothing is sent, and the key is not read."""
         for name in ("requests_per_minute", "tokens_per_minute"):
             if getattr(self, name) is not None:
                 check_positive(getattr(self, name), name)
@@ -65,14 +74,16 @@ class ServiceOptions(ABC):
         if not self.model.strip():
             raise InputError(f"expected the name of a model, found a blank one; for example {self.example}")
         check_address(self.address)
+        check_encrypted(self.address, self.insecure)
         self.check_prices("max_usd", "price")
         if self.resolved_price.usd_per_million is None and self.max_usd is not None:
             raise InputError(
-                f"expected the price of {self.model!r} to keep to a budget, found none; give it with {self.price_options}"
+                f"expected the price of {self.model!r} to keep to a budget, found none; "
+                f"give it with {self.price_options}"
             )
 
     def check_prices(self, *names: str) -> None:
-        """Raises InputError for an option that is given and no amount of money."""
+        """Raises InputError if one of these options is set and is not an amount of money."""
         for name in names:
             if getattr(self, name) is not None and not is_price(getattr(self, name)):
                 raise InputError(
@@ -81,38 +92,45 @@ class ServiceOptions(ABC):
 
     @property
     def address(self) -> str:
-        """Where requests go."""
+        """Address of the service."""
         return find_address(self.base_url)
 
     @property
     def caps(self) -> tuple[int | None, int | None]:
-        """Requests and tokens a minute, None for no cap."""
+        """Limits of requests and tokens per minute; None for no limit."""
         return find_caps(self.address, self.requests_per_minute, self.tokens_per_minute)
 
     @property
     @abstractmethod
     def resolved_price(self) -> Price:
-        """What tokens cost, and who says so."""
+        """Price of a token, with its source."""
 
     @cached_property
-    def ledger(self) -> CostTracker:
-        """What was spent so far."""
+    def costs(self) -> CostTracker:
+        """Tracker of the tokens used so far."""
         return CostTracker(self.resolved_price, self.max_usd)
 
     @cached_property
     def service(self) -> Service:
-        """The line to the service; the first look at it reads the key.
+        """Client of the service; the first access reads the key.
 
         Raises:
             MissingDependencyError: If the official client is not installed.
-            InputError: If a key is missing, or cannot be one.
+            InputError: If the key is missing or invalid.
         """
         client = make_client(self.part, self.address, self.timeout)
-        pacer = RateLimiter(*self.caps)
+        rate_limiter = RateLimiter(*self.caps)
         return Service(
-            client, self.model, self.wanted, self.hint, self.ledger, pacer, self.max_retries, self.first_pause
+            client,
+            self.model,
+            self.wanted,
+            self.hint,
+            self.costs,
+            rate_limiter,
+            self.max_retries,
+            self.first_pause,
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """The options alone: neither the client, which holds the key, nor the account travels to other processes."""
+        """Returns the options alone: the client holds the key, and one process counts the cost."""
         return {option.name: getattr(self, option.name) for option in fields(self)}

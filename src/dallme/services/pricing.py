@@ -1,4 +1,4 @@
-"""What tokens cost, and the account of what was spent."""
+"""Token counts, prices of tokens, and the tracker of what was spent."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ import numpy as np
 
 from dallme.errors import BudgetError, InputError, MissingDependencyError
 
-#: What the embedding models of OpenAI read.
+#: Encoding of OpenAI's embedding models.
 ENCODING = "cl100k_base"
 
 
 def count_tokens(texts: Sequence[str]) -> np.ndarray:
-    """Counts the tokens of each text; int64 of shape (n,). For models of others it is an estimate."""
+    """Counts the tokens of each text, int64 of shape (n,); an estimate for models that are not OpenAI's."""
     return np.array(_tokenizer().batch_count(list(texts), ENCODING), dtype=np.int64)
 
 
 def cut(text: str, limit: int) -> str:
-    """The longest start of a text, in whole characters, that has at most `limit` tokens."""
-    kept = limit
+    """Returns the longest prefix of a text, in whole characters, of at most `limit` tokens."""
+    tokens = limit
     while True:
-        start: str = _tokenizer().truncate(text, kept, ENCODING)[0]
+        start: str = _tokenizer().truncate(text, tokens, ENCODING)[0]
         if _tokenizer().batch_count([start], ENCODING)[0] <= limit:
             return start
-        kept -= 1  # the start alone can fall into other tokens than it did within the text
+        tokens -= 1  # a prefix alone may tokenise differently than within the text
 
 
 def _tokenizer() -> Any:
@@ -43,20 +43,20 @@ def _tokenizer() -> Any:
     return toktok
 
 
-#: Names the user's own file of prices.
+#: Environment variable with the path of the user's own prices.
 PRICES_VARIABLE = "DALLME_PRICES"
-#: The files in this package: prices of embedders, and of models that write.
+#: Price files of this package: embedders, and generative models.
 SHIPPED = ("prices.toml", "writing_prices.toml")
-#: The tables of such a file: prices of tokens that a model reads, and writes.
+#: Tables of a price file: prices of input tokens, and of output tokens.
 READ, WRITTEN = "usd_per_million_tokens", "usd_per_million_tokens_written"
 
 
 class Usage(NamedTuple):
-    """Tokens of requests.
+    """Tokens of one or several requests.
 
     Attributes:
-        read: Tokens that the model reads.
-        written: Tokens that it writes; an embedder writes none.
+        read: Input tokens.
+        written: Output tokens; an embedder has none.
     """
 
     read: int
@@ -64,26 +64,26 @@ class Usage(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Both together, as caps on tokens count them."""
+        """Sum of both, as rate limits count them."""
         return self.read + self.written
 
     def plus(self, other: Usage) -> Usage:
-        """The sum."""
+        """Returns the sum."""
         return Usage(self.read + other.read, self.written + other.written)
 
     def minus(self, other: Usage) -> Usage:
-        """The difference."""
+        """Returns the difference."""
         return Usage(self.read - other.read, self.written - other.written)
 
 
 @dataclass(frozen=True)
 class Price:
-    """What a model costs.
+    """Price of a model.
 
     Attributes:
-        usd_per_million: US dollars per million tokens that it reads; None if it is not known.
-        source: Where the price is from, with its date.
-        usd_per_million_written: US dollars per million tokens that it writes; None if it writes none, or it is not known.
+        usd_per_million: US dollars per million input tokens; None if unknown.
+        source: Source of the price, with its date.
+        usd_per_million_written: US dollars per million output tokens; None if unknown, or if there are none.
     """
 
     usd_per_million: float | None
@@ -91,25 +91,24 @@ class Price:
     usd_per_million_written: float | None = None
 
     def __str__(self) -> str:
-        """The price and where it is from, in words."""
+        """Returns price and source in words."""
         if self.usd_per_million is None:
             return "tell it with --price"
-        if self.usd_per_million_written is None:
-            return f"${self.usd_per_million:.2f} per million tokens, {self.source}"
-        return f"${self.usd_per_million:.2f} per million tokens read, ${self.usd_per_million_written:.2f} written, {self.source}"
+        written = self.usd_per_million_written
+        unit = "tokens" if written is None else f"tokens read, ${written:.2f} written"
+        return f"${self.usd_per_million:.2f} per million {unit}, {self.source}"
 
     def usd(self, usage: Usage) -> float:
-        """The price of tokens; what is not known counts as 0."""
-        return (
-            usage.read * (self.usd_per_million or 0.0) + usage.written * (self.usd_per_million_written or 0.0)
-        ) / 1e6
+        """Returns the price of tokens; an unknown price counts as 0."""
+        read, written = self.usd_per_million or 0.0, self.usd_per_million_written or 0.0
+        return (usage.read * read + usage.written * written) / 1e6
 
 
 def price_of(model: str, given: float | None = None) -> Price:
-    """Looks the price of an embedder up: the one given, else that of the user's file, else that of the table in this package.
+    """Returns the price of an embedder: `given`, or that of the user's file, or that of this package.
 
     Raises:
-        InputError: If the user's file cannot be used.
+        InputError: If the user's file is invalid.
     """
     if given is not None:
         return Price(given, "as given")
@@ -120,15 +119,15 @@ def price_of(model: str, given: float | None = None) -> Price:
 
 
 def writing_price_of(model: str, given: float | None = None, given_written: float | None = None) -> Price:
-    """Looks the price of a model that writes up, as :func:`price_of`; both of its prices come from one place.
+    """Returns the prices of a generative model, both from one source, as :func:`price_of`.
 
     Args:
-        model: Its name.
-        given: US dollars per million tokens that it reads, as the user says.
-        given_written: The same for tokens that it writes.
+        model: Name of the model.
+        given: US dollars per million input tokens, from the user.
+        given_written: US dollars per million output tokens, from the user.
 
     Raises:
-        InputError: If one price is given without the other, or the user's file cannot be used.
+        InputError: If one price is given without the other, or the user's file is invalid.
     """
     if (given is None) != (given_written is None):
         raise InputError(
@@ -143,16 +142,14 @@ def writing_price_of(model: str, given: float | None = None, given_written: floa
 
 
 def _tables() -> list[tuple[Mapping[str, Mapping[str, float]], str]]:
-    """The prices of the user's file and of the table in this package, and where they are from."""
-    own = os.environ.get(PRICES_VARIABLE)
-    tables = [_parse(_read_own(own), own)] if own else []
+    """Returns the prices of the user's file and of this package, each with its source."""
     folder = files("dallme.services")
-    return [*tables, *(_parse(folder.joinpath(name).read_text(encoding="utf-8"), name) for name in SHIPPED)]
-
-
-def _read_own(path: str) -> str:
+    shipped = [_parse(folder.joinpath(name).read_text(encoding="utf-8"), name) for name in SHIPPED]
+    path = os.environ.get(PRICES_VARIABLE)
+    if not path:
+        return shipped
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
+        return [_parse(Path(path).expanduser().read_text(encoding="utf-8"), path), *shipped]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"expected a file of prices in {PRICES_VARIABLE}, could not read {path!r}: {error}"
@@ -160,26 +157,26 @@ def _read_own(path: str) -> str:
 
 
 def _parse(text: str, path: str) -> tuple[Mapping[str, Mapping[str, float]], str]:
-    """The tables of prices of a file, and where they are from."""
+    """Returns the price tables of a file, and their source."""
     try:
         document: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"expected TOML in the file of prices {path!r}: {error}") from None
-    found = {name: document[name] for name in (READ, WRITTEN) if name in document}
-    fine = all(
+    tables = {name: document[name] for name in (READ, WRITTEN) if name in document}
+    valid = all(
         isinstance(prices, dict) and all(is_price(price) for price in prices.values())
-        for prices in found.values()
+        for prices in tables.values()
     )
-    if READ not in found or not fine:
+    if READ not in tables or not valid:
         raise InputError(
             f"expected a table [{READ}] with a number of at least 0 a model in {path!r}, found none"
         )
     source = str(document.get("source", path))
-    return found, f"{source}, as of {document['date']}" if "date" in document else source
+    return tables, f"{source}, as of {document['date']}" if "date" in document else source
 
 
 def is_price(value: Any) -> bool:
-    """Whether a value can be an amount of money: a finite number of at least 0."""
+    """Says whether a value is an amount of money: a finite number of at least 0."""
     return (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
@@ -189,61 +186,64 @@ def is_price(value: Any) -> bool:
 
 
 class CostTracker:
-    """Tokens that were paid for, are under way, or may have been charged although their answer was lost.
+    """Counts tokens that were paid for, are in progress, or may have been charged without an answer.
 
-    Safe to use from several threads.
+    Thread-safe.
 
     Attributes:
+        price: Price of the model.
+        max_usd: Budget in US dollars; None for no limit.
         used: Tokens of answered requests, as the service counts them.
-        lost: Tokens of requests whose answer never arrived whole; a service may have charged for them.
+        lost: Tokens of requests without a complete answer; the service may have charged for them.
     """
 
     def __init__(self, price: Price, max_usd: float | None = None) -> None:
-        """Keeps the price of a token and the most that may be spent."""
+        """Stores price and budget."""
         self.price = price
         self.max_usd = max_usd
         self.used = Usage(0)
         self.lost = Usage(0)
-        self._under_way = Usage(0)
+        self._pending = Usage(0)
         self._lock = threading.Lock()
 
     @property
     def spent_usd(self) -> float:
-        """What answered requests have cost."""
+        """Cost of the answered requests."""
         return self.price.usd(self.used)
 
     def begin(self, usage: Usage) -> None:
-        """Sets the price of a request aside before it is sent.
+        """Reserves the price of a request before it is sent.
 
         Raises:
-            BudgetError: If the budget could be exceeded; the request must not be sent then.
+            BudgetError: If the budget could be exceeded; then the request must not be sent.
         """
         with self._lock:
-            known = self.used.plus(self.lost).plus(self._under_way)
+            known = self.used.plus(self.lost).plus(self._pending)
             if self.max_usd is not None and self.price.usd(known.plus(usage)) > self.max_usd:
                 lost = self.price.usd(self.lost)
                 perhaps = f", ${lost:.4f} perhaps for answers that were lost" if lost else ""
+                spent = self.price.usd(self.used.plus(self._pending))
                 raise BudgetError(
-                    f"expected to stay within the budget of ${self.max_usd:g}, stopped before a request of about "
-                    f"${self.price.usd(usage):.4f}: ${self.price.usd(self.used.plus(self._under_way)):.4f} is spent{perhaps}; "
-                    "what is answered is kept where a store is used; raise --budget-usd (max_usd) and run the same "
-                    "again to continue"
+                    f"expected to stay within the budget of ${self.max_usd:g}, stopped before a request of "
+                    f"about ${self.price.usd(usage):.4f}: ${spent:.4f} is spent{perhaps}; what is "
+                    f"answered is kept "
+                    "where a store is used; raise --budget-usd (max_usd) and run the same again to continue"
                 )
-            self._under_way = self._under_way.plus(usage)
+            self._pending = self._pending.plus(usage)
 
     def refused(self, usage: Usage) -> None:
-        """The service answered that it did not do the work."""
+        """Releases a request that the service refused."""
         with self._lock:
-            self._under_way = self._under_way.minus(usage)
+            self._pending = self._pending.minus(usage)
 
     def lose(self, usage: Usage) -> None:
-        """No whole answer came; whether the work was charged is not known."""
+        """Counts a request without a complete answer; it may have been charged."""
         with self._lock:
-            self._under_way = self._under_way.minus(usage)
+            self._pending = self._pending.minus(usage)
             self.lost = self.lost.plus(usage)
 
     def settle(self, usage: Usage, charged: Usage) -> None:
-        """The request was answered, and the service charges for so many tokens."""
+        """Counts an answered request with the tokens that the service charges."""
         with self._lock:
-            self._under_way = self._under_way.minus(usage)
+            self._pending = self._pending.minus(usage)
             self.used = self.used.plus(charged)

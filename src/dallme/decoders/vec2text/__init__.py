@@ -1,4 +1,4 @@
-"""vec2text: a language model, conditioned on a vector, writes a text whose vector is near it, and corrects it step by step.
+"""vec2text: a language model conditioned on a vector writes a text near it, and corrects it step by step.
 
 Reference: Morris, Kuleshov, Shmatikov, Rush, "Text Embeddings Reveal (Almost) As Much As Text", EMNLP 2023.
 """

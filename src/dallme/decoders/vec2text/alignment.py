@@ -1,31 +1,95 @@
-"""A linear map from one embedder's space to another's, so that an inverter trained for one decodes the vectors of both."""
+"""Fit of an inverter to vectors: a round trip of texts, and a linear map between two embedders' spaces."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dallme.decoders.vec2text.correction import embed_usable
 from dallme.errors import InputError
 from dallme.validation import check_seed, check_vectors
 
-#: Strengths of the penalty that are tried, for centred vectors of length about 1.
+if TYPE_CHECKING:
+    from dallme.decoders.vec2text.inverter import Inverter
+
+#: Source texts of a self-test.
+TEXTS = 20
+
+#: Least difference of the mean cosine of decoded texts to their own vectors and to others. An inverter of
+#: another space gives about 0.00 +- 0.02; a barely trained one of the right space gives 0.1.
+MARGIN = 0.05
+
+#: Penalties tried for the map, for centred vectors of length about 1.
 ALPHAS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 
-#: A fifth of the rows is held out to choose the penalty, this many at most.
-MAX_HELD_OUT = 5_000
+#: Most rows held out to choose the penalty (a fifth of all), and fewest rows that a map is fitted on.
+MAX_HELD_OUT, MIN_ROWS = 5_000, 10
 
-#: Fewest rows that a map is fitted on.
-MIN_ROWS = 10
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """Similarity of vectors to the texts decoded from them.
+
+    Attributes:
+        cosine: Mean cosine of the decoded texts' vectors to the vectors that they were decoded from.
+        chance: Mean cosine to the vectors of the other texts.
+        texts: Number of texts.
+    """
+
+    cosine: float
+    chance: float
+    texts: int
+
+
+def self_test(
+    inverter: Inverter, vectors: np.ndarray, texts: Sequence[str], rng: np.random.Generator
+) -> RoundTrip | None:
+    """Decodes some source vectors without correction and embeds the texts again.
+
+    Args:
+        inverter: The inverter.
+        vectors: Vectors of the source in the inverter's space, float32 of shape (n, d).
+        texts: The n source texts.
+        rng: Chooses the texts.
+
+    Returns:
+        The round trip, or None if there are not two different texts.
+
+    Raises:
+        InputError: If the decoded texts are not clearly nearer to their own vectors than to those of others.
+    """
+    chosen: dict[str, int] = {}
+    for row in rng.permutation(len(texts)).tolist():
+        chosen.setdefault(texts[row], row)
+        if len(chosen) == TEXTS:
+            break
+    if len(chosen) < 2:
+        return None
+    originals = vectors[list(chosen.values())]
+    written = [row[0] for row in inverter.write(originals)]
+    known = embed_usable(inverter, list(dict.fromkeys(written)))
+    zeros = np.zeros(originals.shape[1], dtype=np.float32)  # texts that cannot be embedded
+    returned = np.stack([known.get(text, zeros) for text in written])
+    result = RoundTrip(*matched_and_mismatched(returned, originals), len(originals))
+    if result.cosine - result.chance < MARGIN:
+        raise InputError(
+            f"expected an inverter that decodes these vectors, found that {result.texts} decoded texts "
+            f"have a mean cosine of {result.cosine:.3f} to their own vectors and {result.chance:.3f} to "
+            f"those of others, less than {MARGIN} apart; train one on texts like these, or longer"
+        )
+    return result
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """A ridge map between two spaces, and what it is worth.
+    """A ridge regression from one embedding space to another.
 
     Attributes:
-        matrix: float32 of shape (d, e).
-        source_mean: Mean of the vectors that are mapped, float32 of shape (d,).
+        matrix: Coefficients, float32 of shape (d, e).
+        source_mean: Mean of the mapped vectors, float32 of shape (d,).
         target_mean: Mean of the vectors that they are mapped to, float32 of shape (e,).
         alpha: The penalty, chosen on held-out rows.
         cosine: Mean cosine of mapped held-out rows to their own vectors in the other space.
@@ -47,9 +111,9 @@ class Alignment:
 def fit_alignment(vectors: np.ndarray, targets: np.ndarray, seed: int) -> Alignment:
     """Fits a map from the vectors of some texts by one embedder to those of the same texts by another.
 
-    ``minimise ||(X - mean X) W - (Y - mean Y)||^2 + alpha ||W||^2``; alpha is the one whose mapped held-out rows have the
-    largest mean cosine to their own vectors. The map itself is fitted on all rows; the cosines are of the map without the
-    held-out ones.
+    ``minimise ||(X - mean X) W - (Y - mean Y)||^2 + alpha ||W||^2``. The chosen alpha gives held-out rows the
+    largest mean cosine to their own vectors. The map is fitted on all rows; the cosines are those of a map
+    without held-out rows.
 
     Args:
         vectors: float32 of shape (n, d).
@@ -57,7 +121,7 @@ def fit_alignment(vectors: np.ndarray, targets: np.ndarray, seed: int) -> Alignm
         seed: Seed of the choice of held-out rows.
 
     Raises:
-        InputError: If the rows are not as many, or fewer than ten.
+        InputError: If the numbers of rows differ, or there are fewer than ten.
     """
     check_seed(seed)
     vectors = check_vectors(vectors)
@@ -69,12 +133,11 @@ def fit_alignment(vectors: np.ndarray, targets: np.ndarray, seed: int) -> Alignm
     order = np.random.default_rng(seed).permutation(len(vectors))
     count = min(MAX_HELD_OUT, len(vectors) // 5)
     held_out, rest = order[:count], order[count:]
-    tried = [_fit(vectors[rest], targets[rest], alpha) for alpha in ALPHAS]
-    scored = [_cosines(mapping, vectors[held_out], targets[held_out]) for mapping in tried]
-    best = int(np.argmax([cosine for cosine, _ in scored]))
-    cosine, chance = scored[best]
-    mapping = _fit(vectors, targets, ALPHAS[best])
-    return Alignment(mapping.matrix, mapping.source_mean, mapping.target_mean, ALPHAS[best], cosine, chance)
+    maps = [_fit(vectors[rest], targets[rest], alpha) for alpha in ALPHAS]
+    scores = [matched_and_mismatched(each.map(vectors[held_out]), targets[held_out]) for each in maps]
+    best = int(np.argmax([cosine for cosine, _ in scores]))
+    fitted = _fit(vectors, targets, ALPHAS[best])
+    return Alignment(fitted.matrix, fitted.source_mean, fitted.target_mean, ALPHAS[best], *scores[best])
 
 
 def _fit(vectors: np.ndarray, targets: np.ndarray, alpha: float) -> Alignment:
@@ -82,34 +145,25 @@ def _fit(vectors: np.ndarray, targets: np.ndarray, alpha: float) -> Alignment:
 
     source_mean, target_mean = vectors.mean(axis=0), targets.mean(axis=0)
     ridge = Ridge(alpha=alpha, fit_intercept=False).fit(vectors - source_mean, targets - target_mean)
-    matrix = np.ascontiguousarray(
-        np.reshape(ridge.coef_, (targets.shape[1], vectors.shape[1])).T, dtype=np.float32
-    )
+    coefficients = np.reshape(ridge.coef_, (targets.shape[1], vectors.shape[1])).T
+    matrix = np.ascontiguousarray(coefficients, dtype=np.float32)
     return Alignment(matrix, source_mean, target_mean, alpha, float("nan"), float("nan"))
 
 
-def _cosines(mapping: Alignment, vectors: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-    """Mean cosine of mapped rows to their own vectors, and to those of the other rows."""
-    return matched_and_mismatched(mapping.map(vectors), targets)
-
-
 def matched_and_mismatched(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Mean cosine of rows to the same rows of another matrix, and to all of its other rows.
+    """Computes the mean cosine of rows to the same rows of another matrix, and to all of its other rows.
 
     Args:
         first: float32 of shape (n, d), n >= 2.
         second: float32 of shape (n, d).
     """
-    first, second = _unit(first), _unit(second)
+    first, second, count = _unit(first), _unit(second), len(first)
     matched = float((first * second).sum(axis=1).mean())
-    everything = float(
-        first.mean(axis=0) @ second.mean(axis=0)
-    )  # the mean over all pairs, without an (n, n) matrix
-    count = len(first)
-    return matched, (everything * count - matched) / (count - 1)
+    overall = float(first.mean(axis=0) @ second.mean(axis=0))  # the mean over all pairs
+    return matched, (overall * count - matched) / (count - 1)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """The vectors scaled to length 1; zeros stay zeros."""
+    """Scales vectors to length 1; zeros stay zeros."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.where(lengths == 0, 1, lengths), dtype=np.float32)

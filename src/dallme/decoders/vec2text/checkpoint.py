@@ -1,9 +1,7 @@
-"""An interrupted training on disk: what is needed to go on as if nothing had happened."""
+"""Inverters and interrupted trainings on disk."""
 
 from __future__ import annotations
 
-import errno
-import glob
 import json
 import os
 import shutil
@@ -16,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dallme.atomic import atomic_write, checksum, folder_lock, remove_stale, sync_folder, write_new
+from dallme.atomic import atomic_write, checksum, folder_lock, remove_stale
+from dallme.dataset.folder import COMMITTED, INVERTER_FILES, PARTIAL, check, check_own, locate_files, write
 from dallme.decoders.vec2text.corpus import Drafts
 from dallme.decoders.vec2text.model import FILE, InverterConfig, wrap_tokenizer
 from dallme.errors import InputError, OutputError
@@ -30,65 +29,53 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 
-#: Endings of a folder that is being written, and of one that it replaces.
-_NEW, _OLD = ".new", ".old"
 _MODEL, _TOKENIZER, _SPECIAL, _CARD = "config.json", "tokenizer.json", "special_tokens.json", "README.md"
+_OPTIONS, _STATE, _DRAFTS = "options.json", "state.safetensors", "drafts.safetensors"
 
 
 def save(
     folder: Path, model: InverterModel, tokenizer: Any, config: InverterConfig, *, overwrite: bool = False
 ) -> None:
-    """Writes an inverter; weights as float16, which halves the file and changes no text that matters.
+    """Writes an inverter, with weights as float16 to halve the file.
 
     Args:
-        folder: Where to; it comes to be in one step.
+        folder: The folder; the new files appear all or none, and other files stay.
         model: The model.
         tokenizer: Its tokenizer.
-        config: What the weights mean.
-        overwrite: Whether a folder of that name is replaced.
+        config: Its record.
+        overwrite: Whether an inverter in the folder is replaced.
 
     Raises:
-        OutputError: If there is a folder already, or it cannot be written.
+        OutputError: As :func:`check_new`, or if the folder cannot be written.
     """
-    import torch
     from safetensors.torch import save as to_bytes
 
-    weights = {name: _storable(value) for name, value in _own_tensors(model).items()}
-    broken = [
-        name
-        for name, value in weights.items()
-        if value.dtype == torch.float16 and not torch.isfinite(value).all()
-    ]
-    for name in broken:
-        weights[name] = model.state_dict()[name].detach().float().cpu().contiguous()
+    settings = json.loads(model.config.to_json_string(use_diff=False))
+    settings.pop("_name_or_path", None)  # a path on this machine
     special = {name: getattr(tokenizer, f"{name}_token") for name in ("pad", "bos", "eos")}
     files = {
-        WEIGHTS: to_bytes(weights),
-        _MODEL: _settings(model).encode(),
+        WEIGHTS: to_bytes({name: _half(value) for name, value in _own_tensors(model).items()}),
+        _MODEL: (json.dumps(settings, indent=2, sort_keys=True) + "\n").encode(),
         _TOKENIZER: tokenizer.backend_tokenizer.to_str().encode(),
         _SPECIAL: json.dumps(special).encode(),
         FILE: config.to_json().encode(),
         _CARD: card(config).encode(),
     }
-    write_folder(folder, files, overwrite=overwrite)
-
-
-def _settings(model: InverterModel) -> str:
-    """The configuration of the language model, without the place on this machine that it was started from."""
-    found = json.loads(model.config.to_json_string(use_diff=False))
-    found.pop("_name_or_path", None)
-    return json.dumps(found, indent=2, sort_keys=True) + "\n"
+    try:
+        write(folder, files, overwrite=overwrite)
+    except OutputError as error:
+        raise OutputError(f"{error}; the checkpoints stay: continue with --resume") from error
 
 
 def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, InverterConfig]:
-    """Reads an inverter.
+    """Loads an inverter.
 
     Args:
-        folder: What :func:`save` wrote.
+        folder: A folder that :func:`save` wrote.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Returns:
-        The model in float32 and in evaluation mode, its tokenizer, and what the weights mean.
+        The model in float32 and in evaluation mode, its tokenizer, and its record.
 
     Raises:
         InputError: If it is no inverter, or a file of it is damaged.
@@ -98,20 +85,20 @@ def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, 
 
     folder = Path(folder)
     config = InverterConfig.read(folder)
+    files = locate_files(folder, INVERTER_FILES)
     try:
-        model = _empty(folder, config)
-        stored = load_file(folder / WEIGHTS)
+        model = _new_model(files[_MODEL].parent, config)
+        stored = load_file(files[WEIGHTS])
         weights = {
             name: value.float() if value.is_floating_point() else value for name, value in stored.items()
         }
         missing, unexpected = model.load_state_dict(weights, strict=False)
         lacking = sorted(set(missing) & set(_own_tensors(model)))
         if lacking or unexpected:
-            raise ValueError(
-                f"weights {(lacking or unexpected)[0]!r} are {'missing' if lacking else 'of no use'}"
-            )
-        special = json.loads((folder / _SPECIAL).read_text(encoding="utf-8"))
-        tokenizer = wrap_tokenizer(Tokenizer.from_file(str(folder / _TOKENIZER)), **special)
+            problem = "missing" if lacking else "of no use"
+            raise ValueError(f"weights {(lacking or unexpected)[0]!r} are {problem}")
+        special = json.loads(files[_SPECIAL].read_text(encoding="utf-8"))
+        tokenizer = wrap_tokenizer(Tokenizer.from_file(str(files[_TOKENIZER])), **special)
     except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
@@ -121,8 +108,8 @@ def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, 
     return model.to(find_device(device)).eval(), tokenizer, config
 
 
-def _empty(folder: Path, config: InverterConfig) -> InverterModel:
-    """The model with random weights, which leave torch's generator as it was."""
+def _new_model(folder: Path, config: InverterConfig) -> InverterModel:
+    """Builds the model with random weights; torch's generator is not changed."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
@@ -137,136 +124,103 @@ def _empty(folder: Path, config: InverterConfig) -> InverterModel:
 
 
 def _own_tensors(model: InverterModel) -> dict[str, torch.Tensor]:
-    """The tensors of a model, those that are shared under their first name only."""
-    found: dict[str, torch.Tensor] = {}
+    """The tensors of a model; shared ones under their first name only."""
+    tensors: dict[str, torch.Tensor] = {}
     seen: set[int] = set()
     for name, value in model.state_dict().items():
         if value.data_ptr() not in seen:
             seen.add(value.data_ptr())
-            found[name] = value
-    return found
+            tensors[name] = value
+    return tensors
 
 
-def _storable(value: torch.Tensor) -> torch.Tensor:
+def _half(value: torch.Tensor) -> torch.Tensor:
+    """A tensor on the CPU as float16, or as float32 where float16 overflows; integers stay."""
     value = value.detach().cpu()
-    return (value.half() if value.is_floating_point() else value).contiguous()
-
-
-def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool = False) -> None:
-    """Writes a folder that is there whole or not at all; other processes that write beside it wait meanwhile.
-
-    Raises:
-        OutputError: If there is one already, or the disk is full.
-    """
-    staged: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with folder_lock(path.parent) as locked:
-            if locked:
-                _sweep(path, _NEW)
-            staged = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_NEW, dir=path.parent))
-            for name, content in files.items():
-                write_new(staged / name, content)
-            staged.chmod(0o755)
-            sync_folder(staged)
-            check_new(path, overwrite=overwrite)
-            if path.exists():
-                old = staged.with_suffix(_OLD)
-                os.replace(path, old)
-                os.replace(staged, path)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                os.replace(staged, path)
-            sync_folder(path.parent)
-            if locked:
-                _sweep(path, _OLD)  # a process that was killed between the two steps above leaves one
-    except OSError as error:
-        reason = (
-            "the disk is full"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT)
-            else error.strerror or str(error)
-        )
-        raise OutputError(
-            f"expected to write an inverter to {str(path)!r}, could not: {reason}; make room, then --resume"
-        ) from error
-    finally:
-        if staged is not None:
-            shutil.rmtree(staged, ignore_errors=True)
-
-
-def _sweep(path: Path, ending: str) -> None:
-    """Removes what killed processes left beside an inverter."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*{ending}"):
-        shutil.rmtree(left, ignore_errors=True)
+    if not value.is_floating_point():
+        return value.contiguous()
+    half = value.half()
+    return (half if half.isfinite().all() else value.float()).contiguous()
 
 
 def check_new(path: Path, *, overwrite: bool) -> None:
-    """Checks that an inverter can be written to a folder.
+    """Checks, before any work is done, that an inverter can be written to a folder.
 
     Raises:
-        OutputError: If something is there that may not be replaced: with `overwrite` an inverter may, other things never.
+        OutputError: If something is there that may not be replaced. With `overwrite` only files of an inverter
+            may that dallme wrote; other files stay.
     """
-    if not path.exists():
-        return
-    if not overwrite:
-        raise OutputError(f"expected a new folder, found {str(path)!r}; choose another, or --overwrite")
-    if not path.is_dir() or (any(path.iterdir()) and not (path / FILE).is_file()):
+    check(path, overwrite=overwrite)
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    if names and not names & {FILE, COMMITTED}:
         raise OutputError(
             f"expected an inverter to replace, found something else at {str(path)!r}; choose another folder"
         )
+    check_own(path, sorted(INVERTER_FILES))
+
+
+def try_writing(path: Path) -> None:
+    """Makes and removes a folder where :func:`save` will make one.
+
+    Raises:
+        OutputError: If that fails, for example because the name is too long.
+    """
+    target = path.resolve()
+    try:
+        place = target if target.is_dir() else target.parent
+        os.rmdir(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=PARTIAL, dir=place))
+    except OSError as error:
+        raise OutputError(
+            f"expected to write an inverter to {str(path)!r}, could not: {error.strerror or error}; "
+            "nothing was trained; choose another folder"
+        ) from error
 
 
 def card(config: InverterConfig) -> str:
-    """The model card: what it is for, what it learnt from, what it reaches, and what it cannot do."""
-    limits = (
-        f"- It decodes vectors of this embedder only ({config.fingerprint.dimension} dimensions).\n"
-        f"- It writes at most {config.max_tokens} of its own tokens, in the language and manner of the texts above.\n"
-        "- A text that it writes may state what no source says: names and numbers are guesses.\n"
-        "- An embedding tells much about its text: treat vectors of private texts as you treat the texts.\n"
-    )
+    """Renders the model card: purpose, data and training, scores and limits."""
     training = {name: value for name, value in config.training.items() if name != "history"}
+    scores = [{"of": name, **measures} for name, measures in config.scores.items()]
     return (
         f"# Inverter for {config.embedder}\n\n"
         f"Writes a text whose vector is near a given one. Started from `{config.base}` ({config.kind}).\n\n"
         f"## Data and training\n\n{_lines(training)}\n"
         f"On the way, on 100 held-out texts, by stage (1 the hypothesizer, 2 the corrector):\n\n"
         f"{_table(config.training.get('history', []))}\n"
-        f"## Scores\n\n{_table([{'of': name, **found} for name, found in config.scores.items()])}\n"
-        f"## Limits\n\n{limits}"
+        f"## Scores\n\n{_table(scores)}\n"
+        f"## Limits\n\n"
+        f"- It decodes vectors of this embedder only ({config.fingerprint.dimension} dimensions).\n"
+        f"- It writes at most {config.max_tokens} of its own tokens, "
+        "in the language and manner of the texts above.\n"
+        "- A text that it writes may state what no source says: names and numbers are guesses.\n"
+        "- An embedding tells much about its text: treat vectors of private texts as you treat the texts.\n"
     )
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same names as Markdown; those that lack a name have a blank there."""
+    """Renders rows as a Markdown table; missing values are blank."""
     if not rows:
         return "nothing was measured\n"
     head = list(dict.fromkeys(name for row in rows for name in row))
-    body = [[_cell(row.get(name, "")) for name in head] for row in rows]
+    values = [[row.get(name, "") for name in head] for row in rows]
+    body = [[f"{value:.3f}" if isinstance(value, float) else str(value) for value in row] for row in values]
     lines = ([name.replace("_", " ") for name in head], ["---"] * len(head), *body)
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _lines(values: Mapping[str, Any]) -> str:
     return "".join(f"- {name.replace('_', ' ')}: {value}\n" for name, value in values.items())
 
 
-_OPTIONS, _STATE, _DRAFTS = "options.json", "state.safetensors", "drafts.safetensors"
-
-
 @dataclass
-class State:
-    """Where a training is.
+class TrainingState:
+    """Position in a training.
 
     Attributes:
         stage: 1 for the hypothesizer, 2 for the corrector.
         step: Steps of the stage that are done.
         seconds: Time that the stage has taken.
         loss: Sum of the losses since the last measurement.
-        history: What was measured on held-out texts so far.
+        history: Measurements on held-out texts so far.
     """
 
     stage: int = 1
@@ -278,7 +232,7 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The folder of a training that is under way: ``OUTPUT.partial``.
+    """The folder of an unfinished training: ``OUTPUT.partial``.
 
     Attributes:
         folder: The folder.
@@ -287,11 +241,11 @@ class Checkpoints:
     folder: Path
 
     @contextmanager
-    def file_lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Makes the folder, and keeps other processes from training there while the block runs.
 
         Raises:
-            OutputError: If another process does, or it cannot be made.
+            OutputError: If another process trains there, or the folder cannot be made.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -305,22 +259,22 @@ class Checkpoints:
                 stack.enter_context(folder_lock(self.folder, wait=False))
             except BlockingIOError:
                 raise OutputError(
-                    f"expected {str(self.folder)!r} for this training alone, found another that writes there; "
-                    "wait for it to end or choose another folder"
+                    f"expected {str(self.folder)!r} for this training alone, found another that writes "
+                    "there; wait for it to end or choose another folder"
                 ) from None
             yield
 
     def open(self, options: Mapping[str, Any], *, resume: bool, overwrite: bool) -> list[str]:
-        """Begins a training, or checks that the one whose checkpoints are there is the same.
+        """Starts a training, or checks that the checkpoints are of the same one.
 
-        Checkpoints that are damaged are removed: what they held is trained again.
+        Damaged checkpoints are removed and trained again.
 
         Returns:
-            What the user should know.
+            Notes for the user.
 
         Raises:
             InputError: If they were made with other options.
-            OutputError: If they are there and `resume` does not say to go on with them, or the folder cannot be written.
+            OutputError: If there are any and `resume` is not given, or the folder cannot be written.
         """
         remove_stale(self.folder)
         path, notes = self.folder / _OPTIONS, []
@@ -328,7 +282,8 @@ class Checkpoints:
             self._clear()
         if path.exists() and not resume:
             raise OutputError(
-                f"expected no training under way, found {str(self.folder)!r}; go on with --resume, or --overwrite"
+                f"expected no training under way, found {str(self.folder)!r}; "
+                "go on with --resume, or --overwrite"
             )
         if path.exists() and (damage := self._damage()):
             self._clear()
@@ -342,16 +297,16 @@ class Checkpoints:
             ]
             if changed:
                 raise InputError(
-                    f"expected the options of the interrupted training in {str(self.folder)!r}, found others: "
-                    f"{', '.join(changed)}; give the same, or --overwrite without --resume"
+                    f"expected the options of the interrupted training in {str(self.folder)!r}, "
+                    f"found others: {', '.join(changed)}; give the same, or --overwrite without --resume"
                 )
             return notes
-        content = {"options": dict(options), "crc32": checksum(_encoded(options))}
+        content = {"options": dict(options), "crc32": _options_checksum(options)}
         self._write(_OPTIONS, json.dumps(content, indent=2, sort_keys=True).encode())
         return notes
 
-    def save(self, state: State, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Keeps weights, the optimizer's state and where the training is, in one file and in one step.
+    def save(self, state: TrainingState, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Saves weights, optimizer and state in one file, atomically.
 
         Raises:
             OutputError: If it cannot be written; the last checkpoint stays.
@@ -363,12 +318,15 @@ class Checkpoints:
             tensors[f"weight/{name}"] = parameter.detach().cpu()
             for kind, value in optimizer.state.get(parameter, {}).items():
                 tensors[f"{kind}/{name}"] = value.cpu()
-        known = {"state": json.dumps(vars(state))}
+        encoded = json.dumps(vars(state))
         arrays = {name: _bytes(tensor) for name, tensor in tensors.items()}
-        self._write(_STATE, save(tensors, metadata=known | {"crc32": _checksum(arrays, known["state"])}))
+        metadata = {"state": encoded, "crc32": _checksum(arrays, encoded)}
+        self._write(_STATE, save(tensors, metadata=metadata))
 
-    def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> State | None:
-        """Puts the last checkpoint's weights, and its optimizer's state, back; None if there is no checkpoint."""
+    def restore(
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None
+    ) -> TrainingState | None:
+        """Restores the weights and the optimizer of the last checkpoint; returns None if there is none."""
         import torch
         from safetensors import safe_open
 
@@ -376,8 +334,8 @@ class Checkpoints:
         if not path.exists():
             return None
         with safe_open(path, framework="pt") as file, torch.no_grad():
-            state = State(**json.loads(file.metadata()["state"]))
-            for key in file.keys():  # noqa: SIM118 - it is no dictionary
+            state = TrainingState(**json.loads(file.metadata()["state"]))
+            for key in file.keys():  # noqa: SIM118
                 kind, _, name = key.partition("/")
                 parameter, value = _trained(model)[name], file.get_tensor(key)
                 if kind == "weight":
@@ -387,60 +345,58 @@ class Checkpoints:
         return state
 
     def save_drafts(self, drafts: Drafts) -> None:
-        """Keeps the texts that the corrector learns from."""
+        """Saves the texts that the corrector learns from."""
         from safetensors.numpy import save
 
-        lengths = np.array([len(row) for row in drafts.ids], dtype=np.int64)
         arrays = {
             "rows": drafts.rows,
             "vectors": drafts.vectors,
-            "lengths": lengths,
+            "lengths": np.array([len(row) for row in drafts.ids], dtype=np.int64),
             "ids": np.concatenate(drafts.ids),
         }
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         self._write(_DRAFTS, save(arrays, metadata={"crc32": _checksum(arrays)}))
 
     def drafts(self) -> Drafts | None:
-        """The texts that the corrector learns from, or None if they are still to be written."""
+        """Returns the texts that the corrector learns from, or None if they are not written yet."""
         from safetensors.numpy import load
 
         path = self.folder / _DRAFTS
         if not path.exists():
             return None
         arrays = load(path.read_bytes())
-        return Drafts(
-            arrays["rows"], np.split(arrays["ids"], np.cumsum(arrays["lengths"])[:-1]), arrays["vectors"]
-        )
+        ids = np.split(arrays["ids"], np.cumsum(arrays["lengths"])[:-1])
+        return Drafts(arrays["rows"], ids, arrays["vectors"])
 
     def close(self) -> None:
         """Removes the folder, after the inverter was written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _clear(self) -> None:
-        """Removes the checkpoints, the options first: without them there is no training to go on with."""
+        """Removes the checkpoints, the options first: without them there is no training to continue."""
         for name in (_OPTIONS, _STATE, _DRAFTS):
             (self.folder / name).unlink(missing_ok=True)
 
     def _options(self) -> dict[str, Any]:
-        """The options that the training was begun with.
+        """Returns the options that the training was started with.
 
         Raises:
-            ValueError: If the file holds something else than was written to it.
+            ValueError: If the file is damaged.
         """
-        kept = json.loads((self.folder / _OPTIONS).read_text(encoding="utf-8"))
-        if kept["crc32"] != checksum(_encoded(kept["options"])):
+        content = json.loads((self.folder / _OPTIONS).read_text(encoding="utf-8"))
+        if content["crc32"] != _options_checksum(content["options"]):
             raise ValueError(f"{_OPTIONS} has a wrong checksum")
-        return dict(kept["options"])
+        return dict(content["options"])
 
     def _damage(self) -> str:
-        """What is wrong with the files; nothing if they hold what was written to them."""
+        """Returns what is wrong with the files; blank if they are whole."""
         from safetensors import SafetensorError
 
         try:
             self._options()
             stage = 1
             if (self.folder / _STATE).exists():
-                stage = State(**json.loads(_verify(self.folder / _STATE))).stage
+                stage = TrainingState(**json.loads(_verify(self.folder / _STATE))).stage
             if (self.folder / _DRAFTS).exists():
                 _verify(self.folder / _DRAFTS)
             elif stage == 2:
@@ -454,43 +410,42 @@ class Checkpoints:
             atomic_write(self.folder / name, content)
         except OSError as error:
             raise OutputError(
-                f"expected to write a checkpoint to {str(self.folder)!r}, could not: {error.strerror or error}; "
-                "make room, then --resume"
+                f"expected to write a checkpoint to {str(self.folder)!r}, could not: "
+                f"{error.strerror or error}; make room, then --resume"
             ) from error
 
 
-def _encoded(options: Mapping[str, Any]) -> bytes:
-    return json.dumps(options, sort_keys=True).encode()
+def _options_checksum(options: Mapping[str, Any]) -> str:
+    return checksum(json.dumps(options, sort_keys=True).encode())
 
 
 def _verify(path: Path) -> str:
-    """Reads a file and compares it with its checksum; the state that it holds, if it does.
+    """Compares a file with its checksum; returns the state in it.
 
     Raises:
-        ValueError: If it holds something else than was written to it.
+        ValueError: If they differ.
     """
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        known = file.metadata() or {}
-        arrays = {name: _bytes(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
-    if known.get("crc32") != _checksum(arrays, known.get("state", "")):
+        metadata = file.metadata() or {}
+        arrays = {name: _bytes(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    if metadata.get("crc32") != _checksum(arrays, metadata.get("state", "")):
         raise ValueError(f"{path.name} has a wrong checksum")
-    return str(known.get("state", ""))
+    return str(metadata.get("state", ""))
 
 
 def _checksum(arrays: Mapping[str, np.ndarray], state: str = "") -> str:
-    return checksum(
-        state.encode(), *(part for name in sorted(arrays) for part in (name.encode(), arrays[name].data))
-    )
+    parts = [part for name in sorted(arrays) for part in (name.encode(), arrays[name].data)]
+    return checksum(state.encode(), *parts)
 
 
 def _bytes(tensor: torch.Tensor) -> np.ndarray:
     """The bytes of a tensor, uint8."""
     import torch
 
-    found: np.ndarray = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
-    return found
+    array: np.ndarray = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+    return array
 
 
 def _trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

@@ -1,4 +1,4 @@
-"""What an inverter reaches on texts that it has not seen, beside what the nearest known text reaches."""
+"""Evaluation of an inverter on held-out texts, beside the baseline of the nearest known text."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ from dallme.text import clean
 
 _WORD = re.compile(r"\w+")
 
+#: Known texts that are compared with all test texts at once.
+_BLOCK = 8_192
+
 
 @dataclass(frozen=True)
 class Measures:
-    """What texts written from vectors are worth beside the texts that the vectors were made of.
+    """Similarity of texts written from vectors to the texts that the vectors were made of.
 
     Attributes:
         texts: Number of texts.
         bleu: Corpus BLEU of sacrebleu, from 0 to 100.
-        bleu_uncased: The same without upper case: many embedders read none, so that nobody could write it again.
+        bleu_uncased: The same in lower case: many embedders ignore case.
         token_f1: Mean over the texts of the F1 of their bags of lower-cased words, in [0, 1].
-        exact: Share of the texts that are the original, but for white space.
-        cosine: Mean cosine of the written text's vector to the vector that it was written from; None if not known.
+        exact: Share of the texts that equal the original, ignoring white space.
+        cosine: Mean cosine of the written texts' vectors to the vectors that they were written from; None if
+            unknown.
     """
 
     texts: int
@@ -41,7 +45,7 @@ class Measures:
     cosine: float | None = None
 
     def as_dict(self) -> dict[str, float | int | None]:
-        """The fields of the command line's JSON."""
+        """Returns the fields as the command line prints them as JSON."""
         return asdict(self)
 
 
@@ -53,25 +57,23 @@ def measure(
     Args:
         written: n texts; blank ones count as wrong.
         originals: n texts.
-        cosines: Cosine of each written text's vector to the vector that it was written from, of shape (n,), if known.
+        cosines: Cosine of each written text's vector to its target, of shape (n,), if known.
 
     Raises:
-        InputError: If there is no text, or not as many of each.
+        InputError: If there is no text, or the numbers differ.
         MissingDependencyError: If sacrebleu is not installed.
     """
     if not len(written) == len(originals) > 0:
         raise InputError(
             f"expected as many written texts as originals, found {len(written)} and {len(originals)}"
         )
-    pairs = [
-        (" ".join(text.split()), " ".join(original.split()))
-        for text, original in zip(written, originals, strict=True)
-    ]
+    texts, references = ([" ".join(text.split()) for text in each] for each in (written, originals))
+    pairs = list(zip(texts, references, strict=True))
     return Measures(
         texts=len(pairs),
-        bleu=bleu(*zip(*pairs, strict=True)),
-        bleu_uncased=bleu(*zip(*pairs, strict=True), lowercase=True),
-        token_f1=float(np.mean([token_f1(text, original) for text, original in pairs])),
+        bleu=bleu(texts, references),
+        bleu_uncased=bleu(texts, references, lowercase=True),
+        token_f1=float(np.mean([token_f1(*pair) for pair in pairs])),
         exact=float(np.mean([text == original for text, original in pairs])),
         cosine=None if cosines is None else float(np.mean(cosines)),
     )
@@ -91,26 +93,22 @@ def bleu(written: Sequence[str], originals: Sequence[str], *, lowercase: bool = 
 
 
 def token_f1(text: str, original: str) -> float:
-    """F1 of two bags of lower-cased words, in [0, 1]; 1 for two texts without words."""
-    found, wanted = (Counter(_WORD.findall(each.lower())) for each in (text, original))
-    if not found and not wanted:
+    """Computes the F1 of the bags of lower-cased words, in [0, 1]; 1 for two texts without words."""
+    words, reference = (Counter(_WORD.findall(each.lower())) for each in (text, original))
+    if not words and not reference:
         return 1.0
-    return 2 * (found & wanted).total() / (found.total() + wanted.total())
-
-
-#: Rows of known texts that are compared with all others at once.
-_BLOCK = 8_192
+    return 2 * (words & reference).total() / (words.total() + reference.total())
 
 
 @dataclass(frozen=True)
 class CheckRow:
-    """One row of the table.
+    """One row of the table of ``dallme invert-check``.
 
     Attributes:
         method: ``vec2text`` or ``nearest``.
         steps: Correction steps; None for ``nearest``.
-        beam: Texts held; None for ``nearest``.
-        measures: What was reached.
+        beam: Width of the beam; None for ``nearest``.
+        measures: The scores.
     """
 
     method: str
@@ -119,30 +117,29 @@ class CheckRow:
     measures: Measures
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields of the command line's JSON."""
+        """Returns the fields as the command line prints them as JSON."""
         return {"method": self.method, "steps": self.steps, "beam": self.beam, **self.measures.as_dict()}
 
 
 def cut_corpus(
     inverter: Inverter, texts: Sequence[str], embed: Embed, max_tokens: int | None = None
 ) -> Corpus:
-    """Texts as the inverter is to write them: without HTML, cut to its tokens, and their vectors.
+    """Cleans texts, cuts them to the inverter's tokens and embeds them.
 
     Args:
         inverter: The inverter.
-        texts: Any texts; those of which nothing is left are left out.
+        texts: Any texts; those that are blank without HTML are left out.
         embed: Embeds as the inverter's embedder does.
         max_tokens: Most tokens by the inverter's tokenizer; by default as many as it writes.
 
     Raises:
         InputError: If no text is left, or more tokens are asked for than it writes.
     """
-    most = inverter.config.max_tokens if max_tokens is None else max_tokens
-    if not 1 < most <= inverter.config.max_tokens:
-        raise InputError(
-            f"expected from 2 to {inverter.config.max_tokens} tokens, which the inverter writes, found {most}"
-        )
-    cleaned = [found for text in texts if (found := clean(text))]
+    limit = inverter.config.max_tokens
+    most = limit if max_tokens is None else max_tokens
+    if not 1 < most <= limit:
+        raise InputError(f"expected from 2 to {limit} tokens, which the inverter writes, found {most}")
+    cleaned = [each for text in texts if (each := clean(text))]
     if not cleaned:
         raise InputError("expected texts to check an inverter on, found none that is not blank")
     return make_corpus(cleaned, inverter.tokenizer, inverter.model.eos_id, most, embed)
@@ -157,18 +154,18 @@ def check_inverter(
     seed: int,
     progress: Progress,
 ) -> list[CheckRow]:
-    """Decodes the vectors of texts and compares what is written with them.
+    """Decodes the vectors of texts and compares the written texts with them.
 
     Args:
         inverter: The inverter.
         test: Held-out texts, see :func:`cut_corpus`.
         steps: Numbers of correction steps.
-        beams: Numbers of texts held.
-        seed: Seed of the draws.
+        beams: Widths of the beam.
+        seed: Seed of all sampling.
         progress: Where to show progress.
 
     Returns:
-        A row for each beam and number of steps; those of one beam are of one run.
+        One row for each beam and number of steps; those of one beam come from one run.
     """
     rows = []
     for beam in beams:
@@ -181,15 +178,14 @@ def check_inverter(
 
 
 def check_nearest(known: Corpus, test: Corpus) -> CheckRow:
-    """What one reaches without an inverter: the known text whose vector is nearest."""
+    """Scores the baseline without an inverter: the known text with the nearest vector."""
     best = np.full(len(test), -np.inf, dtype=np.float32)
     nearest = np.zeros(len(test), dtype=np.int64)
     for start in range(0, len(known), _BLOCK):
         cosines = test.vectors @ known.vectors[start : start + _BLOCK].T
-        found = cosines.argmax(axis=1)
-        better = cosines[np.arange(len(test)), found] > best
-        nearest[better] = start + found[better]
-        best[better] = cosines[better, found[better]]
-    return CheckRow(
-        "nearest", None, None, measure([known.texts[row] for row in nearest.tolist()], test.texts, best)
-    )
+        columns = cosines.argmax(axis=1)
+        largest = cosines[np.arange(len(test)), columns]
+        better = largest > best
+        nearest[better], best[better] = start + columns[better], largest[better]
+    texts = [known.texts[row] for row in nearest.tolist()]
+    return CheckRow("nearest", None, None, measure(texts, test.texts, best))

@@ -1,7 +1,8 @@
 """The model: a vector becomes pseudo-tokens, and a language model that reads them writes a text.
 
-One language model has both jobs of Morris et al. (2023): the hypothesizer (section 3) reads the target vector alone, the
-corrector (section 4) reads the current text, the target, the current text's vector and their difference.
+One language model does both jobs of Morris et al. (2023). The hypothesizer (section 3) reads the target
+vector alone. The corrector (section 4) reads the current text, the target, the current text's vector and
+their difference.
 """
 
 from __future__ import annotations
@@ -11,82 +12,43 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dallme.data import Fingerprint
-from dallme.decoders.vec2text.generation import NO_REPEAT, Draw, write_tokens
+from dallme.dataset.folder import locate_files
+from dallme.decoders.vec2text.generation import NO_REPEAT, TokenSampler, write_tokens
 from dallme.errors import InputError
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
-
-def train_tokenizer(texts: Sequence[str], pieces: int) -> PreTrainedTokenizerFast:
-    """Trains a cased byte-level BPE, which can write every text.
-
-    Args:
-        texts: What it is trained on.
-        pieces: Most pieces, the special ones (padding, begin, end) and the 256 bytes included.
-
-    Returns:
-        The tokenizer; it adds no special tokens by itself.
-    """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=pieces,
-        special_tokens=["<pad>", "<bos>", "<eos>"],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return wrap_tokenizer(tokenizer)
-
-
-def wrap_tokenizer(
-    tokenizer: Any, pad: str = "<pad>", bos: str = "<bos>", eos: str = "<eos>"
-) -> PreTrainedTokenizerFast:
-    """A tokenizer of ``tokenizers`` as transformers' own."""
-    from transformers import PreTrainedTokenizerFast
-
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=pad,
-        bos_token=bos,
-        eos_token=eos,
-        clean_up_tokenization_spaces=False,
-    )
-
-
-#: The record's file in an inverter's folder.
+#: File of the record in an inverter's folder.
 FILE = "inverter.json"
 
-#: Kinds of language models: a decoder-only one, or an encoder with a decoder.
+#: Kinds of language models: decoder-only, or encoder-decoder.
 KINDS = ("causal", "seq2seq")
+
+#: Vectors that a prefix may hold, in their order.
+_PARTS = ("target", "current", "difference")
 
 
 @dataclass(frozen=True)
 class InverterConfig:
-    """What the weights of an inverter mean.
+    """Record of an inverter: the embedder that it decodes, and how it was trained.
 
     Attributes:
-        embedder: What ``--embedder`` was when it was trained: the embedder that texts are embedded again with.
-        fingerprint: What made the vectors that it was trained on.
-        base: What the language model was started from.
+        embedder: The ``--embedder`` of its training, which embeds written texts again.
+        fingerprint: Fingerprint of the vectors that it was trained on.
+        base: Model that the language model was started from.
         kind: One of :data:`KINDS`.
-        pseudo_tokens: Vectors of the language model's width that one embedding becomes (Morris et al., section 4).
+        pseudo_tokens: Vectors of the language model's width that one embedding becomes (Morris et al.,
+            section 4).
         max_tokens: Most tokens that it writes, of its own tokenizer.
         corrects: Whether it was trained to correct texts; if not, only ``steps=0`` works.
-        training: What it was trained on and how: for the card, not for the code.
-        scores: What it reached on held-out texts.
-        prompt: Task-specific prompt that its texts were embedded with, and are embedded again with; a template's name or a text.
+        training: Data and options of its training, for the card.
+        scores: Scores on held-out texts.
+        prompt: Task prompt of the embedded texts: a template's name or a text.
     """
 
     embedder: str
@@ -101,19 +63,18 @@ class InverterConfig:
     prompt: str | None = None
 
     def incompatibilities(self, fingerprint: Fingerprint) -> list[str]:
-        """Why vectors of another embedder cannot be decoded; empty if they can.
+        """Names the reasons why vectors of another embedder cannot be decoded; empty if they can.
 
-        The number format is no reason: bfloat16 and float32 vectors of one model are a hair apart.
+        The precision is no reason: bfloat16 and float32 vectors of one model are nearly equal.
         """
-        compared = ("dimension", "model", "weights", "pooling", "normalized", "prompt")
         return [
             f"{name} {getattr(self.fingerprint, name)!r} against {getattr(fingerprint, name)!r}"
-            for name in compared
+            for name in ("dimension", "model", "weights", "pooling", "normalized", "prompt")
             if getattr(self.fingerprint, name) != getattr(fingerprint, name)
         ]
 
     def to_json(self) -> str:
-        """The record as it is written."""
+        """Returns the content of :data:`FILE`."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
 
     @classmethod
@@ -121,19 +82,20 @@ class InverterConfig:
         """Reads the record of a folder.
 
         Raises:
-            InputError: If there is none, or it is not one of ours.
+            InputError: If there is none, or it is damaged.
         """
         try:
-            content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-            known = {each.name for each in fields(cls)}
-            if set(content) - known:
-                raise ValueError(f"unknown fields {sorted(set(content) - known)}")
+            content = json.loads(locate_files(folder, [FILE])[FILE].read_text(encoding="utf-8"))
+            unknown = sorted(set(content) - {each.name for each in fields(cls)})
+            if unknown:
+                raise ValueError(f"unknown fields {unknown}")
             config = cls(**content | {"fingerprint": Fingerprint(**content["fingerprint"])})
             if config.kind not in KINDS:
                 raise ValueError(f"kind {config.kind!r}")
         except FileNotFoundError:
             raise InputError(
-                f"expected an inverter's folder with {FILE}, found none in {str(folder)!r}; train one with: dallme train-inverter"
+                f"expected an inverter's folder with {FILE}, found none in {str(folder)!r}; "
+                "train one with: dallme train-inverter"
             ) from None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
@@ -142,23 +104,19 @@ class InverterConfig:
         return config
 
 
-#: The vectors that a prefix may hold, in their order.
-_PARTS = ("target", "current", "difference")
-
-
 class InverterModel(nn.Module):
     """A language model that reads vectors.
 
-    A causal model reads ``[current text] [pseudo-tokens] [begin]`` and then the text; an encoder-decoder reads the same prefix,
-    without the begin, in its encoder.
+    A causal model reads ``[current text] [pseudo-tokens] [begin]`` and then the text. An encoder-decoder
+    reads the same prefix, without the begin, in its encoder.
     """
 
     def __init__(self, language_model: Any, kind: str, dimension: int, pseudo_tokens: int) -> None:
-        """Puts the projections before a language model.
+        """Puts projections of vectors before a language model.
 
         Args:
-            language_model: A causal or an encoder-decoder model of transformers.
-            kind: One of :data:`~dallme.decoders.vec2text.model.KINDS`.
+            language_model: Causal or encoder-decoder model of transformers.
+            kind: One of :data:`KINDS`.
             dimension: Length of an embedding.
             pseudo_tokens: Vectors of the model's width that one embedding becomes.
         """
@@ -169,47 +127,43 @@ class InverterModel(nn.Module):
         self.pseudo_tokens = pseudo_tokens
         tokens = language_model.get_input_embeddings().weight
         width, inner = tokens.shape[1], max(dimension, tokens.shape[1])
-        # One map for each vector; they share the last layer, which is the largest.
+        # One projection for each vector; they share the last layer, which is the largest.
         self.project = nn.ModuleDict({name: nn.Linear(dimension, inner) for name in _PARTS})
         self.spread = nn.Linear(inner, width * pseudo_tokens)
         self.norm = nn.LayerNorm(width)
-        nn.init.constant_(self.norm.weight, float(tokens.detach().std()))  # as long as the vectors of tokens
+        nn.init.constant_(self.norm.weight, float(tokens.detach().std()))  # as long as token vectors
 
     @property
     def config(self) -> Any:
-        """The configuration of the language model."""
+        """Configuration of the language model."""
         return self.language_model.config
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.spread.weight.device
 
     @property
-    def bytes_a_token(self) -> int:
-        """Bytes of the keys and values of one token, at most: models that share heads need fewer."""
-        attentions = (
-            2 if self.kind == "seq2seq" else 1
-        )  # of an encoder-decoder, its own tokens' and the prefix's
-        weight = self.spread.weight
-        return int(
-            2 * attentions * self.config.num_hidden_layers * self.config.hidden_size * weight.element_size()
-        )
+    def bytes_per_token(self) -> int:
+        """Most bytes of the keys and values of one token; models that share heads need fewer."""
+        attentions = 2 if self.kind == "seq2seq" else 1  # self-attention, and cross-attention to the prefix
+        width = self.config.num_hidden_layers * self.config.hidden_size
+        return int(2 * attentions * width * self.spread.weight.element_size())
 
     @property
     def pad_id(self) -> int:
-        """The id that fills rows up: that of padding, or of the end for models without padding."""
+        """Id of padding, or of the end for models without padding."""
         pad = self.config.pad_token_id
         return self.eos_id if pad is None else int(pad)
 
     @property
     def eos_id(self) -> int:
-        """The id that ends a text."""
+        """Id of the end that texts are trained with."""
         return self.end_ids[0]
 
     @property
     def end_ids(self) -> list[int]:
-        """The ids that end a text; the first is the one that texts are trained with."""
+        """All ids that end a text."""
         eos = self.config.eos_token_id
         return [int(each) for each in eos] if isinstance(eos, list) else [int(eos)]
 
@@ -222,37 +176,33 @@ class InverterModel(nn.Module):
         current_ids: Tensor | None = None,
         current_mask: Tensor | None = None,
     ) -> Tensor:
-        """Mean cross-entropy of the tokens of the texts.
+        """Computes the mean cross-entropy of the tokens of texts, a scalar in nats.
 
         Args:
             target: Vectors of the texts, float32 of shape (n, d).
             text_ids: Their tokens, with the end token, int64 of shape (n, t).
-            text_mask: Which of them are no padding, of shape (n, t); padding stands at the end.
-            current: Vectors of the current texts, of shape (n, d); without them the model is the hypothesizer.
+            text_mask: 1 where they are not padding, of shape (n, t); padding stands at the end.
+            current: Vectors of the current texts, of shape (n, d); None for the hypothesizer.
             current_ids: Tokens of the current texts, int64 of shape (n, c).
-            current_mask: Which of them are no padding, of shape (n, c).
-
-        Returns:
-            A scalar, in nats.
+            current_mask: 1 where they are not padding, of shape (n, c).
         """
         prefix, mask = self._prefix(target, current, current_ids, current_mask)
-        wanted = text_ids.masked_fill(text_mask == 0, -100)
+        labels = text_ids.masked_fill(text_mask == 0, -100)
         if self.kind == "seq2seq":
-            logits = self.language_model(inputs_embeds=prefix, attention_mask=mask, labels=wanted).logits
+            logits = self.language_model(inputs_embeds=prefix, attention_mask=mask, labels=labels).logits
         else:
-            # After the begin stands each token but the last: the logits are those of the text and nothing else.
-            read = self._embed(text_ids[:, :-1])
+            # The begin is followed by all tokens but the last, so the logits are those of the text alone.
             mask = torch.cat([mask, text_mask[:, :-1].to(mask.dtype)], dim=1)
             logits = self.language_model(
-                inputs_embeds=torch.cat([prefix, read], dim=1),
+                inputs_embeds=torch.cat([prefix, self._embed(text_ids[:, :-1])], dim=1),
                 attention_mask=mask,
                 position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
                 use_cache=False,
                 logits_to_keep=text_ids.shape[1],
             ).logits[:, -text_ids.shape[1] :]
-        return functional.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=-100)
+        return functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=-100)
 
-    #: Several devices call the model itself.
+    #: Wrappers for several devices call the model itself.
     forward = loss
 
     @torch.no_grad()
@@ -274,43 +224,38 @@ class InverterModel(nn.Module):
 
         Args:
             target: float32 of shape (n, d).
-            current: Vectors of texts to correct, of shape (n, d); without them texts are written from the targets alone.
+            current: Vectors of texts to correct, of shape (n, d); without them texts are written from the
+                targets alone.
             current_ids: Tokens of those texts, int64 of shape (n, c).
-            current_mask: Which of them are no padding, of shape (n, c).
+            current_mask: 1 where they are not padding, of shape (n, c).
             max_new_tokens: Most tokens of a text, its end included.
-            samples: Texts for each target: the first takes the likeliest token each time, the others draw tokens.
-            temperature: How freely they draw, above 0; 1 is the model's own distribution.
-            seeds: n seeds of the draws; by default from torch's generator.
-            again: For which of the n the first text is known, and only the others are written.
-            beams: Beams of a search over tokens, for one text for each target.
+            samples: Texts for each target: the first takes the likeliest token each time, the others are
+                sampled.
+            temperature: Sampling temperature, above 0; 1 is the model's own distribution.
+            seeds: n seeds of the sampling; by default from torch's generator.
+            again: For which of the n the first text is known and only the others are written.
+            beams: Width of transformers' beam search, for one text for each target.
 
         Returns:
-            Tokens, int64 of shape (m, at most max_new_tokens), those of one target together, filled up with padding; m is
-            n * samples without `again`, which takes one away from each that it holds for.
+            Token ids padded at the end, int64 of shape (m, at most max_new_tokens), those of one target
+            together; m is n * samples, less one for each target that `again` holds for.
         """
         prefix, mask = self._prefix(target, current, current_ids, current_mask)
         if beams > 1:
-            return self._search(prefix, mask, max_new_tokens, beams)
-        chosen = (
-            torch.randint(2**62, (len(target),)).tolist()
-            if seeds is None and samples > 1
-            else seeds or [0] * len(target)
-        )
-        wanted = [
-            (n, k)
-            for n in range(len(chosen))
-            for k in range(1 if again is not None and again[n] else 0, samples)
-        ]
-        draw = Draw.of(
-            [(chosen[n], k) if k else None for n, k in wanted], max_new_tokens, temperature, self.device
-        )
-        after = torch.tensor([n for n, _ in wanted], device=self.device)
-        return write_tokens(
-            self.language_model, self.kind, prefix, mask, after, draw, self.end_ids, self.pad_id
-        )
+            return self.beam_search(prefix, mask, max_new_tokens, beams)
+        if seeds is None and samples > 1:
+            seeds = torch.randint(2**62, (len(target),)).tolist()
+        seeds = seeds or [0] * len(target)
+        skipped = again or [False] * len(target)
+        texts = [(row, sample) for row in range(len(target)) for sample in range(int(skipped[row]), samples)]
+        keys = [(seeds[row], sample) if sample else None for row, sample in texts]
+        sampler = TokenSampler.from_seeds(keys, max_new_tokens, temperature, self.device)
+        after = torch.tensor([row for row, _ in texts], device=self.device)
+        model, kind = self.language_model, self.kind
+        return write_tokens(model, kind, prefix, mask, after, sampler, self.end_ids, self.pad_id)
 
-    def _search(self, prefix: Tensor, mask: Tensor, max_new_tokens: int, beams: int) -> Tensor:
-        """The text that a search over tokens finds for each prefix."""
+    def beam_search(self, prefix: Tensor, mask: Tensor, max_new_tokens: int, beams: int) -> Tensor:
+        """Runs transformers' own search after each prefix; with one beam it takes the likeliest tokens."""
         from transformers import GenerationConfig
 
         settings = GenerationConfig(
@@ -322,21 +267,17 @@ class InverterModel(nn.Module):
             eos_token_id=self.config.eos_token_id,
             decoder_start_token_id=getattr(self.config, "decoder_start_token_id", None),
         )
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message="Passing `no_repeat_ngram_size`"
-            )  # what it warns of is what is wanted
+        with warnings.catch_warnings():  # the warning describes the intended behaviour
+            warnings.filterwarnings("ignore", message="Passing `no_repeat_ngram_size`")
             written: Tensor = self.language_model.generate(
                 inputs_embeds=prefix, attention_mask=mask, generation_config=settings
             )
-        return (
-            written[:, 1:] if self.kind == "seq2seq" else written
-        )  # an encoder-decoder repeats what it started from
+        return written[:, 1:] if self.kind == "seq2seq" else written  # without the start token
 
     def _prefix(
         self, target: Tensor, current: Tensor | None, current_ids: Tensor | None, current_mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """What stands before a text, of shape (n, p, width), and which of it is no padding, of shape (n, p)."""
+        """Embeds the prefix of a text, of shape (n, p, width), with its mask of shape (n, p)."""
         vectors = {"target": target}
         if current is not None:
             vectors |= {"current": current, "difference": target - current}
@@ -344,11 +285,10 @@ class InverterModel(nn.Module):
         if self.kind == "causal":
             begin = torch.full((len(target), 1), self.config.bos_token_id, device=target.device)
             parts.append(self._embed(begin))
-        mask = torch.ones(
-            len(target), sum(part.shape[1] for part in parts), dtype=torch.long, device=target.device
-        )
+        length = sum(part.shape[1] for part in parts)
+        mask = torch.ones(len(target), length, dtype=torch.long, device=target.device)
         if current_ids is not None and current_mask is not None:
-            # Padding goes to the left, where generation wants it.
+            # Generation wants padding on the left.
             order = current_mask.long().argsort(dim=1, stable=True)
             parts.insert(0, self._embed(current_ids.gather(1, order)))
             mask = torch.cat([current_mask.long().gather(1, order), mask], dim=1)
@@ -359,11 +299,38 @@ class InverterModel(nn.Module):
         return embedded
 
     def _pseudo(self, name: str, vectors: Tensor) -> Tensor:
-        """The pseudo-tokens of vectors of shape (n, d): of shape (n, k, width), in the format of the token vectors."""
-        scaled = (vectors * self.dimension**0.5).to(
-            self.spread.weight.dtype
-        )  # numbers of about 1, as layers want them
-        spread = self.spread(functional.gelu(self.project[name](scaled)))
-        kind = self.language_model.get_input_embeddings().weight.dtype
-        normed: Tensor = self.norm(spread.unflatten(1, (self.pseudo_tokens, -1)))
-        return normed.to(kind)
+        """Projects vectors of shape (n, d) to pseudo-tokens of shape (n, k, width)."""
+        scaled = vectors * self.dimension**0.5  # entries of about 1, as layers expect them
+        hidden = functional.gelu(self.project[name](scaled.to(self.spread.weight.dtype)))
+        normed: Tensor = self.norm(self.spread(hidden).unflatten(1, (self.pseudo_tokens, -1)))
+        return normed.to(self.language_model.get_input_embeddings().weight.dtype)
+
+
+def train_tokenizer(texts: Sequence[str], pieces: int) -> Any:
+    """Trains a cased byte-level BPE, which can write every text and adds no special tokens.
+
+    Args:
+        texts: Training texts.
+        pieces: Size of the vocabulary, with the special tokens (padding, begin, end) and the 256 bytes.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=pieces,
+        special_tokens=["<pad>", "<bos>", "<eos>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return wrap_tokenizer(tokenizer)
+
+
+def wrap_tokenizer(tokenizer: Any, pad: str = "<pad>", bos: str = "<bos>", eos: str = "<eos>") -> Any:
+    """Wraps a tokenizer of ``tokenizers`` as a ``PreTrainedTokenizerFast`` of transformers."""
+    from transformers import PreTrainedTokenizerFast
+
+    special = {"pad_token": pad, "bos_token": bos, "eos_token": eos}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **special)

@@ -1,4 +1,4 @@
-"""Vectors in files that other tools read."""
+"""Files of vectors that other tools read."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dallme.atomic import atomic_write
+from dallme.atomic import write_output
 from dallme.data import LabelledTexts
 from dallme.errors import InputError, OutputError
 from dallme.validation import check_vectors
 
-#: Endings that :func:`write_vectors` knows.
+#: Endings of files of vectors.
 FORMATS = (".parquet", ".npy")
 
 
@@ -29,24 +29,25 @@ def check_format(path: Path) -> None:
 
 
 def write_vectors(path: Path, vectors: np.ndarray, source: LabelledTexts) -> None:
-    """Writes vectors to a file, whole or not at all.
+    """Writes vectors to a file atomically.
 
     Args:
-        path: ``.npy``: the matrix alone; ``.parquet``: a row a text with ``row_id``, ``text``, ``label`` and ``label_text`` (if
-            there are labels) and ``vector``.
+        path: ``.npy`` holds the matrix alone. ``.parquet`` holds one row per text with ``row_id``, ``text``,
+            ``label`` and ``label_text`` (if there are labels) and ``vector``.
         vectors: float32 of shape (n, d).
         source: The n texts.
 
     Raises:
         InputError: If the ending is neither.
-        OutputError: If the file cannot be written; nothing of it is left.
+        OutputError: If the file cannot be written; no part of it remains.
     """
     check_format(path)
     try:
-        atomic_write(path, _npy(vectors) if path.suffix.lower() == ".npy" else _parquet(vectors, source))
+        write_output(path, _npy(vectors) if path.suffix.lower() == ".npy" else _parquet(vectors, source))
     except OSError as error:
         raise OutputError(
-            f"expected to write vectors to {str(path)!r}, could not: {error.strerror or error}; make room or choose another file"
+            f"expected to write vectors to {str(path)!r}, could not: {error.strerror or error}; "
+            "make room or choose another file"
         ) from error
 
 
@@ -59,7 +60,7 @@ def _npy(vectors: np.ndarray) -> bytes:
 def _parquet(vectors: np.ndarray, source: LabelledTexts) -> pa.Buffer:
     flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
     columns = {"row_id": source.row_ids.tolist(), "text": list(source.texts)}
-    if source.label_names != {0: ""}:  # what texts without labels have
+    if source.label_names != {0: ""}:  # the label names of unlabelled texts
         columns["label"] = pa.array(source.labels, pa.int64())
         columns["label_text"] = [source.label_names[label] for label in source.labels.tolist()]
     columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
@@ -69,7 +70,7 @@ def _parquet(vectors: np.ndarray, source: LabelledTexts) -> pa.Buffer:
 
 
 def read_vectors(path: Path) -> np.ndarray:
-    """Reads what :func:`write_vectors` wrote, or any other matrix of numbers in a ``.npy``.
+    """Reads a file of :func:`write_vectors`, or any ``.npy`` with a matrix of numbers.
 
     Args:
         path: ``.npy`` with an array of shape (n, d), or ``.parquet`` with a column ``vector``.
@@ -78,19 +79,19 @@ def read_vectors(path: Path) -> np.ndarray:
         float32 of shape (n, d), n >= 1.
 
     Raises:
-        InputError: If there is no such file, or no such vectors in it.
+        InputError: If the file does not exist or holds no such vectors.
     """
     check_format(path)
     try:
         if path.suffix.lower() == ".npy":
-            found = np.load(path, allow_pickle=False)
+            vectors = np.load(path, allow_pickle=False)
         else:
             column = pq.read_table(path, columns=["vector"])["vector"].combine_chunks()
-            found = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+            vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
     except (OSError, ValueError, KeyError, AttributeError, EOFError, pa.ArrowException) as error:
         raise InputError(
             f"expected a file of vectors, could not read {str(path)!r}: {str(error).splitlines()[0]}"
         ) from error
-    if not len(found):
+    if not len(vectors):
         raise InputError(f"expected at least one vector, found none in {str(path)!r}")
-    return check_vectors(found, what=f"vectors in {str(path)!r}")
+    return check_vectors(vectors, what=f"vectors in {str(path)!r}")

@@ -1,10 +1,9 @@
-"""One file of keys and vectors: an Arrow IPC file that is written whole or not at all and never changed afterwards."""
+"""A shard: one Arrow IPC file of keys and vectors that is written atomically and never changed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -12,30 +11,36 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 
-from dallme.atomic import atomic_write, sync_folder
+from dallme.atomic import atomic_write, checksum, sync_folder
 from dallme.errors import StoreError
 from dallme.text import KEY_BYTES
 
+#: Ending of a shard.
+SHARD = ".arrow"
+
+_CHECKSUM = b"crc32"
+
 
 def write_file(path: Path, content: bytes | pa.Buffer) -> None:
-    """Writes a file that is there whole, and still there after a power cut, or not at all.
+    """Writes a file of the store atomically and durably.
 
     Raises:
-        StoreError: If it cannot be written; nothing of it is left.
+        StoreError: If it cannot be written; no part of it remains.
     """
     try:
-        atomic_write(path, content, tidy=False)  # a table is swept as a whole
+        atomic_write(path, content, tidy=False)  # a table removes stale files once, not per write
     except OSError as error:
         raise StoreError(
-            f"cannot write to the embedding store {path.parent}: {error.strerror or error}; make room or choose another folder"
+            f"cannot write to the embedding store {path.parent}: {error.strerror or error}; "
+            "make room or choose another folder"
         ) from None
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder, with those above it.
+    """Creates a folder and its parents durably.
 
     Raises:
-        StoreError: If it cannot be made.
+        StoreError: If it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,12 +49,12 @@ def make_folder(folder: Path) -> None:
             f"cannot make the embedding store {folder}: {error.strerror}; choose another folder"
         ) from None
     for parent in (folder.parent, folder.parent.parent):
-        with contextlib.suppress(OSError):  # folders above the store may belong to somebody else
+        with contextlib.suppress(OSError):  # folders above the store may belong to another user
             sync_folder(parent)
 
 
 def list_files(folder: Path, ending: str) -> list[Path]:
-    """The files of a folder with an ending, by name; none where there is no folder.
+    """Lists the files of a folder with an ending, by name; a missing folder has none.
 
     Raises:
         StoreError: If the folder cannot be read.
@@ -65,24 +70,18 @@ def list_files(folder: Path, ending: str) -> list[Path]:
         ) from None
 
 
-#: Ending of a shard.
-SHARD = ".arrow"
-
-_CHECKSUM = b"crc32"
-
-
 class DamagedShardError(Exception):
-    """A shard does not hold what was written to it."""
+    """A shard whose content is not what was written."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """What a shard holds, mapped into memory and read as it is used.
+    """Content of a shard, memory-mapped.
 
     Attributes:
         keys: uint64 of shape (n, 2).
         vectors: float32 of shape (n, d).
-        checksum: What the checksum of keys and vectors must be.
+        checksum: Expected CRC-32 of keys and vectors.
     """
 
     keys: np.ndarray
@@ -90,10 +89,10 @@ class Shard:
     checksum: int
 
     def verify(self) -> None:
-        """Reads everything once.
+        """Reads all bytes once.
 
         Raises:
-            DamagedShardError: If the checksum is wrong.
+            DamagedShardError: If the checksum differs.
         """
         if _checksum(self.keys, self.vectors) != self.checksum:
             raise DamagedShardError("wrong checksum")
@@ -103,7 +102,7 @@ def write_shard(folder: Path, keys: np.ndarray, vectors: np.ndarray) -> Path:
     """Writes a shard under a new name and returns its path.
 
     Args:
-        folder: Where to.
+        folder: Folder of the table.
         keys: uint64 of shape (n, 2), contiguous, n at least 1.
         vectors: float32 of shape (n, d), contiguous.
 
@@ -128,8 +127,8 @@ def open_shard(path: Path, dimension: int) -> Shard:
     """Opens a shard without reading its vectors.
 
     Raises:
-        DamagedShardError: If it is no whole Arrow file with the columns of a shard.
-        FileNotFoundError: If it is gone.
+        DamagedShardError: If it is not a complete Arrow file with the columns of a shard.
+        FileNotFoundError: If it does not exist.
         StoreError: If it cannot be read.
     """
     try:
@@ -151,17 +150,15 @@ def _parse(source: pa.MemoryMappedFile, dimension: int) -> Shard:
         batch = reader.get_batch(0)
         rows = batch.num_rows
         keys = np.frombuffer(batch.column(0).buffers()[1], "<u8", rows * 2).reshape(rows, 2)
-        vectors = np.frombuffer(batch.column(1).buffers()[-1], "<f4", rows * dimension).reshape(
-            rows, dimension
-        )
-        return Shard(keys, vectors, int(reader.schema.metadata[_CHECKSUM]))
+        flat = np.frombuffer(batch.column(1).buffers()[-1], "<f4", rows * dimension)
+        return Shard(keys, flat.reshape(rows, dimension), int(reader.schema.metadata[_CHECKSUM]))
     except (
         pa.ArrowException,
         OSError,
         ValueError,
         KeyError,
         TypeError,
-    ) as error:  # all that a broken file makes Arrow raise
+    ) as error:  # a damaged file raises any
         raise DamagedShardError(str(error)) from None
 
 
@@ -170,4 +167,4 @@ def _schema(dimension: int) -> pa.Schema:
 
 
 def _checksum(keys: np.ndarray, vectors: np.ndarray) -> int:
-    return zlib.crc32(vectors.data, zlib.crc32(keys.data))
+    return int(checksum(keys.data, vectors.data), 16)

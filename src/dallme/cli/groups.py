@@ -1,0 +1,300 @@
+"""Groups of options: one parameter of a verb stands for several options of its command line."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+
+from dallme import registry
+from dallme.cli import options
+from dallme.cli.options import ADVANCED, BUDGET, PANELS, TRAINING, option, parts, words
+from dallme.cli.settings import parse_settings, part_class, typed_options
+
+if TYPE_CHECKING:
+    from dallme.condensers.base import Condenser
+    from dallme.data import LabelledTexts
+    from dallme.distiller import Distiller
+    from dallme.embedders.base import Embedder
+    from dallme.embedders.cache import EmbeddingStore
+    from dallme.evaluation.protocol import Protocol
+    from dallme.progress import Progress
+
+
+class Group:
+    """A dataclass of options that is one parameter of a verb; see :func:`grouped`."""
+
+
+def grouped(verb: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb the signature that typer reads: each option of a :class:`Group` is a parameter of its own.
+
+    Parameters are ordered by the panels of ``--help``.
+    """
+    signature = inspect.signature(verb, eval_str=True)
+    groups: dict[str, type] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        kind = parameter.annotation
+        if not (isinstance(kind, type) and issubclass(kind, Group)):
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        groups[parameter.name] = kind
+        hints = get_type_hints(kind, include_extras=True)
+        for field in fields(kind):  # type: ignore[arg-type]
+            default = inspect.Parameter.empty if field.default is MISSING else field.default
+            parameters.append(
+                inspect.Parameter(
+                    field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name]
+                )
+            )
+
+    @functools.wraps(verb)
+    def command(**values: Any) -> None:
+        made = {
+            name: kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+            for name, kind in groups.items()
+        }
+        verb(**made, **values)
+
+    parameters.sort(key=lambda parameter: (_panel(parameter), parameter.name == "settings"))
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def _panel(parameter: inspect.Parameter) -> int:
+    """Returns the position of a parameter's panel; arguments come first."""
+    declared = get_args(parameter.annotation)
+    panel = getattr(declared[1], "rich_help_panel", None) if len(declared) > 1 else None
+    return PANELS.index(panel) if panel in PANELS else -1
+
+
+@dataclass(frozen=True)
+class DataOptions(Group):
+    """How the rows of a source are read."""
+
+    text_column: options.TextColumn = None
+    label_column: options.LabelColumn = None
+    drop_bad_rows: options.DropBadRows = False
+
+    def read(self, source: str, **more: Any) -> LabelledTexts:
+        """Reads a source; `more` are arguments of :func:`dallme.read`. Test data has no use for ids."""
+        from dallme.readers import read
+
+        columns = asdict(self)
+        if more.get("like") is not None:
+            columns.pop("id_column", None)
+        return read(source, **columns, **more)
+
+
+@dataclass(frozen=True)
+class DataWithIds(DataOptions):
+    """How the rows of a source are read, where the lineage names them."""
+
+    id_column: options.IdColumn = None
+
+
+@dataclass(frozen=True)
+class BudgetOptions(Group):
+    """How many texts there are to be."""
+
+    per_class: Annotated[int | None, option("--per-class", "Texts per class.", BUDGET)] = None
+    ratio: Annotated[float | None, option("--ratio", "Texts as a share of the rows, in (0, 1].", BUDGET)] = (
+        None
+    )
+    total: Annotated[int | None, option("--total", "Texts in all.", BUDGET)] = None
+    allocation: Annotated[
+        str,
+        option(
+            "--allocation",
+            "How a total is divided: equal, proportional or sqrt.",
+            ADVANCED,
+            autocompletion=words("equal", "proportional", "sqrt"),
+        ),
+    ] = "equal"
+
+    def check(self) -> None:
+        """Checks the budget before anything is loaded.
+
+        Raises:
+            InputError: If it is not exactly one of the three, or out of range.
+        """
+        from dallme.data import Budget
+
+        Budget(**asdict(self))
+
+
+@dataclass(frozen=True)
+class EmbedderOptions(Group):
+    """The embedder, its options, and the store of its vectors."""
+
+    embedder: options.Embedder = "all-MiniLM-L6-v2"
+    prompt: options.Prompt = None
+    settings: options.Set = None
+    base_url: options.BaseUrl = None
+    budget_usd: options.BudgetUsd = None
+    price: options.PriceUsd = None
+    store: options.Store = None
+
+    @property
+    def service(self) -> dict[str, Any]:
+        """The options of a service that were given, by the names of the dataclass fields."""
+        given = {"base_url": self.base_url, "max_usd": self.budget_usd, "price": self.price}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def configured(self) -> str | Embedder:
+        """Returns the embedder with its options; see :func:`~dallme.cli.options.configure_embedder`."""
+        values = parse_settings(self.settings or (), ("embedder",))["embedder"]
+        return options.configure_embedder(self.embedder, values, self.service)
+
+    def check_key(self) -> None:
+        """Checks the key of the embedder before anything is read; see :func:`check_keys`."""
+        check_keys(self, self.configured())
+
+    def open_store(self) -> EmbeddingStore | None:
+        """Returns the store of the vectors; None where the default folder cannot be written."""
+        from dallme.embedders.cache import EmbeddingStore
+
+        folder = options.writable_store(self.store)
+        return None if folder is None else EmbeddingStore(folder)
+
+
+def check_keys(parts: EmbedderOptions, embedder: str | Embedder, decoder: Any = None) -> None:
+    """Checks the keys of services before the source is read; stored vectors and answers may need none.
+
+    Raises:
+        InputError: If a key is missing or cannot be one.
+    """
+    store = options.store_folder(parts.store)
+    address = getattr(decoder, "address", None)
+    if address is not None and not (store / "answers").is_dir():
+        _read_key(address)
+    if not getattr(part_class("embedder", parts.embedder), "paid", False):
+        return
+    from dallme.embedders.resolve import resolve
+
+    service: Any = resolve(embedder)
+    name = json.dumps(service.name)
+    tables = store.glob("*/fingerprint.json")
+    if not any(name in table.read_text(encoding="utf-8", errors="replace") for table in tables):
+        _read_key(service.address)
+
+
+def _read_key(address: str) -> None:
+    from dallme.services.client import read_key
+
+    read_key(address)
+
+
+@dataclass(frozen=True)
+class PipelineOptions(EmbedderOptions):
+    """The three parts of the pipeline with their options."""
+
+    condenser: Annotated[
+        str,
+        option("--condenser", "See: dallme list condensers.", ADVANCED, autocompletion=parts("condensers")),
+    ] = "k-centroid"
+    decoder: options.Decoder = "teaching"
+    max_tokens: Annotated[int, option("--max-tokens", "Most tokens of a distilled text.", ADVANCED)] = 128
+    seed: options.Seed = 0
+
+    def distiller(self, budget: BudgetOptions, progress: Progress, **more: Any) -> Distiller:
+        """Returns the distiller; `more` are arguments of its own, such as the engine.
+
+        Raises:
+            InputError: If an option cannot be used, or the key of a service is missing.
+        """
+        from dallme.distiller import Distiller
+
+        settings = parse_settings(self.settings or ())
+        embedder, decoder_options = options.configure(self.embedder, self.decoder, settings, self.service)
+        condenser: str | Condenser = self.condenser
+        if settings["condenser"]:
+            chosen = typed_options("condenser", self.condenser, settings["condenser"])
+            condenser = registry.make("condensers", self.condenser, **chosen)
+        distiller = Distiller(
+            **asdict(budget),
+            embedder=embedder,
+            condenser=condenser,
+            decoder=self.decoder,
+            decoder_options=decoder_options,
+            prompt=self.prompt,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            store=options.writable_store(self.store),
+            progress=progress,
+            **more,
+        )
+        check_keys(self, embedder, distiller.resolved_decoder)
+        return distiller
+
+
+@dataclass(frozen=True)
+class ProtocolOptions(Group):
+    """How classifiers are trained and tested."""
+
+    classifiers: options.Classifiers = options.DEFAULT_CLASSIFIERS
+    protocol: Annotated[
+        str | None,
+        option(
+            "--protocol",
+            "paper: 10 sets, learning rates chosen on held-out rows; dpc: 5 sets x 20 models, 200 steps.",
+            TRAINING,
+            autocompletion=words("paper", "dpc"),
+        ),
+    ] = None
+    runs: Annotated[
+        int | None,
+        option(
+            "--runs",
+            "Sets with different seeds, by default the protocol's; mean and deviation are reported.",
+            TRAINING,
+        ),
+    ] = None
+    models: Annotated[
+        int | None, option("--models", "Models that a neural classifier trains on each set.", ADVANCED)
+    ] = None
+    learning_rate: Annotated[
+        float | None, option("--learning-rate", "Learning rate of neural classifiers.", ADVANCED)
+    ] = None
+    epochs: Annotated[
+        int | None, option("--epochs", "Passes over the training texts, for neural classifiers.", ADVANCED)
+    ] = None
+    steps: Annotated[
+        int | None, option("--steps", "Optimizer steps of neural classifiers, in place of epochs.", ADVANCED)
+    ] = None
+    batch_size: Annotated[
+        int | None, option("--batch-size", "Texts a step, for neural classifiers.", ADVANCED)
+    ] = None
+    full_runs: Annotated[
+        int | None,
+        option("--full-runs", "Models that a neural classifier trains on the full data.", ADVANCED),
+    ] = None
+    full_steps: Annotated[
+        int | None,
+        option("--full-steps", "Most optimizer steps of a neural classifier on the full data.", ADVANCED),
+    ] = None
+    no_cache: options.NoCache = False
+
+    def plan(self) -> Protocol:
+        """Returns the protocol with the options that were given in place of its own."""
+        given = asdict(self)
+        return options.make_protocol(
+            given.pop("protocol"), **{name: given[name] for name in _PROTOCOL_OPTIONS}
+        )
+
+
+#: Options of :func:`~dallme.cli.options.make_protocol`.
+_PROTOCOL_OPTIONS = (
+    "runs",
+    "models",
+    "learning_rate",
+    "epochs",
+    "steps",
+    "batch_size",
+    "full_runs",
+    "full_steps",
+)
