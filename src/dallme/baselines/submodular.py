@@ -82,13 +82,11 @@ class GraphCutBaseline(CoreSet):
     row, without a similarity matrix.
 
     Strong if a class is one dense region with noise around it, which it avoids. Weak if few rows are chosen
-    of
-    many: the first sum dominates, and the rows crowd around the class mean. A `redundancy` of about rows /
-    texts balances the sums.
+    of many: the first sum dominates, and the rows crowd around the class mean. A `redundancy` of about
+    rows / texts balances the sums.
 
     Reference: Iyer et al., "Submodular Combinatorial Information Measures with Applications in Machine
-    Learning",
-    ALT 2021.
+    Learning", ALT 2021.
 
     Attributes:
         redundancy: Weight of the second sum, at least 0. Up to 0.5, f is monotone if no cosine is negative.
