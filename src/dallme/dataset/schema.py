@@ -119,8 +119,8 @@ def _is_scalar(value: Any, kind: Any) -> bool:
     if isinstance(value, bool):
         return False
     if kind is int:
-        return isinstance(value, Integral) and abs(value) < 2**63
-    return kind is float and isinstance(value, Real) and abs(value) <= 1e300 and math.isfinite(value)
+        return isinstance(value, Integral) and abs(int(value)) < 2**63
+    return kind is float and isinstance(value, Real) and math.isfinite(value) and abs(float(value)) <= 1e300
 
 
 def _mismatch(value: Any, name: str, expected: str) -> ValueError:
