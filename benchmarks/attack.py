@@ -1,7 +1,7 @@
 """Runs seeded random attacks and counts those that were held and lost, by kind; writes attack.json.
 
-An attack is held if dallme reads its input or refuses it in one line. A traceback, a changed file, or a server that stops
-answering is lost. ``--smoke`` runs a few of each kind and writes nothing.
+An attack is held if dallme reads its input or refuses it in one line. It is lost after a traceback or a
+changed file, or if the server stops answering. ``--smoke`` runs a few of each kind and writes nothing.
 """
 
 from __future__ import annotations
