@@ -229,7 +229,7 @@ def _batch_sizes(metadata: bytes, body: Any) -> tuple[int, list[int]]:
 
 def _is_text(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_unusable(kind: pa.DataType) -> bool:
