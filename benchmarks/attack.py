@@ -19,8 +19,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from dallme.audit.audit import audit
-from dallme.audit.inputs import AuditInput
+from dallme.auditing.audit import audit
+from dallme.auditing.inputs import AuditInput
 
 from _common import HERE, write
 from dallme import Distiller
