@@ -13,6 +13,7 @@ from dallme.condensers.k_centroid import KCentroid
 from dallme.decoders.nearest import NearestDecoder
 from dallme.embedders.base import TextError
 from dallme.embedders.hashing import HashingEmbedder
+from dallme.errors import InputError
 
 TEXTS = [f"The {word} dog ran home on day {day}." for day in range(10) for word in ("quick", "lazy")]
 TEXTS += [
@@ -54,6 +55,44 @@ def test_weights_and_lineage_account_for_every_row(distiller: Distiller) -> None
             assert sentence in TEXTS[row]
         assert lineage.cosine == pytest.approx(1, abs=1)
         assert lineage.nearest_rows == lineage.member_rows[:3]
+
+
+@pytest.mark.parametrize("condenser", ["k-centroid", "gaussian-mixture", "medoid", "random"])
+def test_the_scale_of_ready_vectors_changes_no_text(condenser: str) -> None:
+    lengths = np.random.default_rng(0).uniform(0.5, 2, size=(40, 1))
+    vectors = (HashingEmbedder().embed(TEXTS) * lengths).astype(np.float32)
+    distiller = Distiller(per_class=3, condenser=condenser, decoder="nearest")
+    texts = distiller.distill(TEXTS, LABELS, vectors=vectors).texts
+    for scale in (1e19, 1e-25, 3.0):
+        scaled = vectors * np.float32(scale)
+        assert distiller.distill(TEXTS, LABELS, vectors=scaled).texts == texts, scale
+
+
+def test_nearest_means_the_largest_cosine_whatever_the_lengths() -> None:
+    # Of each class nine rows point one way; a tenth, five times as long, points elsewhere.
+    angles = np.array([*np.linspace(-0.1, 0.1, 9), 1.2, *np.linspace(1.5, 1.7, 9), 0.4])
+    lengths = np.array([*[1.0] * 9, 5.0] * 2)
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1) * lengths[:, None]
+    texts = [f"row number {row}" for row in range(20)]
+    labels = ["low"] * 10 + ["high"] * 10
+    distilled = Distiller(per_class=1, decoder="nearest").distill(texts, labels, vectors=vectors)
+    for label, text in zip(distilled.labels.tolist(), distilled.texts, strict=True):
+        rows = [row for row in range(20) if labels[row] == distilled.label_names[label]]
+        mean = vectors[rows].mean(axis=0)
+        cosines = vectors[rows] @ mean / lengths[rows]
+        assert text == texts[rows[int(np.argmax(cosines))]]
+        assert text != texts[rows[int(np.argmax(vectors[rows] @ mean))]]
+
+
+def test_vectors_of_zeros_have_no_direction() -> None:
+    vectors = np.eye(40, dtype=np.float32)
+    vectors[[7, 9]] = 0
+    with pytest.raises(InputError) as caught:
+        Distiller(per_class=1).distill(TEXTS, LABELS, vectors=vectors)
+    assert str(caught.value) == (
+        "expected vectors with a direction, found nothing but zeros in 2 rows, the first is row 7; "
+        "leave those texts out, or embed them again"
+    )
 
 
 def test_ready_vectors_load_no_embedder() -> None:

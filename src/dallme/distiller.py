@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dallme import registry
 from dallme.condensers.base import Condenser
 from dallme.data import (
@@ -31,6 +33,10 @@ from dallme.readers import read
 from dallme.scale.base import Engine
 from dallme.scale.resolve import make_engine
 from dallme.validation import check_positive, check_seed, check_vectors
+
+
+#: Largest binary exponent, of either sign, that ready vectors keep.
+MAX_EXPONENT = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,10 +192,22 @@ class Distiller:
     def adopt(self, texts: LabelledTexts, vectors: Any) -> LabelledVectors:
         """Takes ready vectors in place of embedding.
 
+        Very large and very small vectors are multiplied by a power of two, which changes no direction: squares
+        of theirs do not fit a float32.
+
         Raises:
-            InputError: If they are not one finite vector a text.
+            InputError: If they are not one finite vector a text, or one holds nothing but zeros.
         """
         checked = check_vectors(vectors, rows=len(texts))
+        zero = np.flatnonzero(~checked.any(axis=1))
+        if len(zero):
+            raise InputError(
+                f"expected vectors with a direction, found nothing but zeros in {len(zero)} rows, "
+                f"the first is row {zero[0]}; leave those texts out, or embed them again"
+            )
+        exponent = int(np.frexp(np.abs(checked).max())[1])
+        if abs(exponent) > MAX_EXPONENT:
+            checked = np.ldexp(checked, -exponent)
         return LabelledVectors(
             checked, texts.labels, Fingerprint("given", "unknown", checked.shape[1], normalized=False)
         )

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dallme.data import DecodedText, Prototypes
+from dallme.data import DecodedText, LabelledVectors, Prototypes
 from dallme.decoders.base import Context, Decoder, DecodingResult, TokenCounter
+from dallme.embedders.base import normalize
 from dallme.errors import InputError
 from dallme.text import clean, sentences
 
@@ -45,7 +46,7 @@ def nearest_unused(
         InputError: If the class has no other text.
     """
     rows = context.vectors.rows_of(label)
-    for position in _descending(context.vectors.vectors[rows] @ vector):
+    for position in _descending(_cosines(context.vectors, rows, vector)):
         row = int(rows[position])
         decoded = first_sentences(
             context.source.texts[row], row, context.max_tokens, context.count_tokens, language
@@ -58,6 +59,14 @@ def nearest_unused(
         f"without HTML and cut to {context.max_tokens} tokens, found {len(taken)}; "
         "ask for fewer texts or more tokens"
     )
+
+
+def _cosines(vectors: LabelledVectors, rows: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Returns the cosine of each row to the target, or a positive multiple that all rows share."""
+    own = vectors.vectors[rows]
+    if vectors.fingerprint.normalized:
+        return own @ target
+    return normalize(own) @ normalize(target[None])[0]
 
 
 def _descending(values: np.ndarray) -> Iterator[int]:
