@@ -585,3 +585,32 @@ def test_every_file_that_changes_a_vector_is_in_the_fingerprint(tmp_path: Path) 
 def test_minilm_keeps_the_fingerprint_of_its_weights(minilm: SentenceTransformerEmbedder) -> None:
     shipped = SHIPPED["sentence-transformers/all-MiniLM-L6-v2"]
     assert minilm.fingerprint().weights == shipped.weights_sha256
+
+
+def test_the_name_of_a_users_class_adds_no_prefix() -> None:
+    class Spy:
+        def encode(self, texts: list[str]) -> np.ndarray:
+            self.texts = texts
+            return np.ones((len(texts), 2))
+
+    for name in ("nomic_embed_text", "e5-base", "nomic-embed-text-v1", "embeddinggemma"):
+        spy = type(name, (Spy,), {})()
+        EncoderEmbedder(spy).embed(["a text"])
+        assert spy.texts == ["a text"], name
+        EncoderEmbedder(spy).embed(["a text"], prompt="mood: ")
+        assert spy.texts == ["mood: a text"], name
+
+
+@pytest.mark.parametrize("form", [lambda vectors: vectors, list], ids=["matrix", "list of vectors"])
+def test_tensors_that_need_a_gradient_are_vectors(form: Any) -> None:
+    class Learner:
+        def encode(self, texts: list[str]) -> Any:
+            return form(torch.ones(len(texts), 4, requires_grad=True))
+
+    assert EncoderEmbedder(Learner()).embed(["a", "b"]).tolist() == [[0.5] * 4] * 2
+
+
+@pytest.mark.parametrize("kind", [HashingEmbedder, SentenceTransformer])
+def test_a_class_in_place_of_an_object_is_one_line(kind: Any) -> None:
+    with pytest.raises(InputError, match=rf"found the class {kind.__name__}; give an instance"):
+        resolve(kind)

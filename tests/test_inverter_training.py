@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from dallme.cli.main import app
 from dallme.decoders.vec2text.backbones import EOS, Preset, find_preset, make_base
-from dallme.decoders.vec2text.checkpoint import Checkpoints, load
+from dallme.decoders.vec2text.checkpoint import load
 from dallme.decoders.vec2text.corpus import (
     Batches,
     Corpus,
@@ -31,6 +31,7 @@ from dallme.decoders.vec2text.corpus import (
 )
 from dallme.decoders.vec2text.inverter import Inverter
 from dallme.decoders.vec2text.model import InverterConfig, InverterModel, train_tokenizer
+from dallme.decoders.vec2text.state import Checkpoints
 from dallme.decoders.vec2text.training import TrainingOptions, prepare_model, train_inverter
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder

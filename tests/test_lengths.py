@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dallme.data import DecodedText, Prototypes
+from dallme.decoders import holdout
 from dallme.decoders.base import Context
 from dallme.decoders.extractive.decoder import TeachingDecoder
-from dallme.decoders.holdout import LENGTH_CLASSIFIERS, HoldoutSplit, Write, select_max_tokens
+from dallme.decoders.holdout import (
+    LENGTH_CLASSIFIERS,
+    HoldoutSplit,
+    LengthChoice,
+    Write,
+    select_max_tokens,
+)
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.errors import InputError
 from dallme.registry import make
@@ -92,6 +100,67 @@ def test_nothing_is_tried_without_need_or_means(context: Context, prototypes: Pr
     few = make_context(*rows(8), max_tokens=96)
     halves = make_prototypes(few, [range(0, 8, 2), range(1, 8, 2)])
     assert select_max_tokens(never, halves, few, rng) is None
+
+
+def test_a_length_that_no_set_has_is_left_out(context: Context, prototypes: Prototypes) -> None:
+    good = words({96: False, 48: True, 24: True, 16: True, 12: True})
+
+    def choice(impossible: set[int]) -> LengthChoice | None:
+        def write(
+            prototypes: Prototypes, context: Context, rng: np.random.Generator
+        ) -> Sequence[DecodedText]:
+            if context.max_tokens in impossible:
+                raise InputError("expected different texts, found one")
+            return good(prototypes, context, rng)
+
+        return select_max_tokens(write, prototypes, context, np.random.default_rng(0))
+
+    found = choice({24, 12})
+    assert found is not None
+    assert (found.tokens, list(found.scores)) == (48, [96, 48, 16])
+    assert choice({96}) is None
+
+
+@pytest.mark.parametrize(("classes", "per_class"), [(40, 1), (2, 40), (12, 8)])
+def test_lengths_of_many_texts_are_compared_on_a_sample(
+    classes: int, per_class: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdout, "SAMPLE_CLASSES", 12)
+    monkeypatch.setattr(holdout, "SAMPLE_TEXTS", 20)
+    count = 5 * classes * per_class
+    texts = [f"A film of kind {row % classes} and number {row} ." for row in range(count)]
+    context = make_context(texts, [row % classes for row in range(count)])
+    clusters = [range(first, count, classes * per_class) for first in range(classes * per_class)]
+    prototypes = make_prototypes(context, clusters)
+    sizes, sources = [], []
+
+    def write(prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
+        assert set(prototypes.labels.tolist()) == set(context.source.labels.tolist())
+        assert sorted(np.concatenate(prototypes.members)) == list(range(len(context.source)))
+        sizes.append((len(set(prototypes.labels.tolist())), len(prototypes)))
+        sources.append(set(context.source.texts))
+        return [DecodedText(context.source.texts[members[0]]) for members in prototypes.members]
+
+    choice = select_max_tokens(write, prototypes, context, np.random.default_rng(0))
+    assert choice is not None
+    assert len(sizes) == len(choice.scores) == 5
+    assert {kinds for kinds, _ in sizes} == {min(classes, 12)}
+    assert max(texts for _, texts in sizes) <= 20
+    assert all(source == sources[0] < set(texts) for source in sources)
+
+
+def test_rows_with_one_long_opening_are_distilled() -> None:
+    """Cut to a shorter length, all rows of a class would be the same text."""
+    opening = "we write to report the following problem with a delivery that reached us, namely"
+    texts = [
+        f"{opening} {'a broken lid' if row % 2 else 'a late parcel'} in case {row}" for row in range(120)
+    ]
+    context = make_context(texts, [row % 2 for row in range(120)])
+    prototypes = make_prototypes(context, [range(0, 120, 2), range(1, 120, 2)])
+    more = make_prototypes(context, [range(first, 120, 4) for first in range(4)])
+    for few in (prototypes, more):
+        result = TeachingDecoder().decode(few, context, seed=0)
+        check_contract(result.texts, few, context)
 
 
 def test_teaching_writes_texts_of_the_chosen_length(context: Context, prototypes: Prototypes) -> None:

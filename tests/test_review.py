@@ -451,7 +451,7 @@ def test_the_history_is_printed(
 def test_the_history_needs_no_permission_to_write(
     few: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("dallme.dataset.folder.os.access", lambda *_: False)
+    monkeypatch.setattr("dallme.dataset.folder.os.access", lambda _, mode: not mode & os.W_OK)
     before = sorted(few.rglob("*"))
     assert run(monkeypatch, str(few), "--history") == 0
     assert capsys.readouterr().out == f"version 1, 3 texts, in {few}\n"

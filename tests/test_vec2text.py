@@ -1012,7 +1012,7 @@ def test_distill_and_compare_take_the_decoder_with_its_options(
     )
     document = json.loads(capsys.readouterr().out)
     assert document["manifest"]["configuration"]["decoder_options"] == {
-        "inverter": str(trained), "steps": 1, "beam": 2, "start": "hypothesis", "align": False,
+        "inverter": str(trained), "steps": 1, "beam": 2, "start": "hypothesis", "align": False, "embedder": "",
         "self_test": True, "language": "en",
     }  # fmt: skip
     test = (

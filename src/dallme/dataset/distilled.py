@@ -122,8 +122,9 @@ class DistilledDataset:
 
     def __post_init__(self) -> None:
         """Checks that all columns have the same length, and the manifest."""
-        if not isinstance(self.manifest, Manifest):
-            object.__setattr__(self, "manifest", Manifest.from_dict(self.manifest))  # type: ignore[unreachable]
+        document: Any = self.manifest
+        if not isinstance(document, Manifest):
+            object.__setattr__(self, "manifest", Manifest.from_dict(document))
         sizes = {len(self.texts), len(self.labels), len(self.weights), len(self.lineage)}
         if len(sizes) != 1:
             raise InputError(f"expected columns of one length, found lengths {sorted(sizes)}")

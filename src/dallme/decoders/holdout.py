@@ -12,7 +12,7 @@ from dallme import registry
 from dallme.classifiers.embedding_lr import linear_probe
 from dallme.data import DecodedText, LabelledVectors, Prototypes
 from dallme.decoders.base import Context, SourceCache
-from dallme.errors import InputError
+from dallme.errors import DallmeError, InputError
 
 #: The classifier that reads vectors. Those of the source are known, so that only the few texts are embedded
 #: for it.
@@ -68,20 +68,12 @@ class HoldoutSplit:
         labels = source.labels[tested]
         if len(tested) < MIN_HELD_OUT or len(np.unique(labels)) < 2 or len(np.unique(prototypes.labels)) < 2:
             return None
-        vectors = context.vectors
-        part_context = replace(
-            context,
-            source=source.take(part),
-            vectors=LabelledVectors(vectors.vectors[part], vectors.labels[part], vectors.fingerprint),
-            test=None,
-            cache=SourceCache(),  # values of a part are of no use after the comparison
-        )
         return cls(
             _restrict(prototypes, part, context),
-            part_context,
+            _restrict_context(context, part),
             [source.texts[row] for row in tested],
             labels,
-            vectors.vectors[tested],
+            context.vectors.vectors[tested],
         )
 
     def score(self, decoded: Sequence[DecodedText], classifiers: Sequence[str]) -> dict[str, float]:
@@ -121,6 +113,18 @@ def _restrict(prototypes: Prototypes, part: np.ndarray, context: Context) -> Pro
     )
 
 
+def _restrict_context(context: Context, part: np.ndarray) -> Context:
+    """Returns a context of some rows, without the test rows."""
+    vectors = context.vectors
+    return replace(
+        context,
+        source=context.source.take(part),
+        vectors=LabelledVectors(vectors.vectors[part], vectors.labels[part], vectors.fingerprint),
+        test=None,
+        cache=SourceCache(),  # values of a part are of no use after the comparison
+    )
+
+
 #: Lengths are compared if a text may have more than this many times the tokens of the median row.
 LENGTH_RATIO = 4
 
@@ -132,6 +136,9 @@ MIN_GAIN = 0.02
 
 #: Classifiers that lengths are compared with: one counts words, one reads vectors.
 LENGTH_CLASSIFIERS = ("logistic-regression", EMBEDDING_LR)
+
+#: Most classes and texts of the sets that lengths are compared with: more take longer than the set itself.
+SAMPLE_CLASSES, SAMPLE_TEXTS = 100, 400
 
 #: Share of the rows that is held out, the most of them, and rows that the median is taken over.
 _SHARE, _MOST, _SAMPLE = 0.2, 4000, 1000
@@ -180,14 +187,15 @@ def select_max_tokens(
         rng: Source of randomness.
 
     Returns:
-        The choice. None, which stands for the limit, if rows are not much shorter, if too few can be held
-        out, and without an embedder or with a paid one.
+        The choice among the lengths that a set can be written in. None, which stands for the limit, if rows
+        are not much shorter, if too few can be held out, and without an embedder or with a paid one.
     """
     limit = context.max_tokens
     if context.embedder is None or context.embedder.paid or limit <= LENGTH_RATIO * _median_tokens(context):
         return None
     seed = int(rng.integers(2**32))
-    split = HoldoutSplit.split(prototypes, context, rng, share=_SHARE, most=_MOST)
+    sample = _sample_prototypes(prototypes, context, rng)
+    split = HoldoutSplit.split(*sample, rng, share=_SHARE, most=_MOST)
     if split is None:
         return None
     scores: dict[int, dict[str, float]] = {}
@@ -195,8 +203,13 @@ def select_max_tokens(
         length = min(limit, max(limit // divisor, MIN_TOKENS))
         if length not in scores:
             part = replace(split.context, max_tokens=length)
-            texts = write(split.prototypes, part, np.random.default_rng(seed))
+            try:
+                texts = write(split.prototypes, part, np.random.default_rng(seed))
+            except DallmeError:  # no set of this length can be written, as of rows with one opening
+                continue
             scores[length] = split.score(texts, LENGTH_CLASSIFIERS)
+    if limit not in scores:
+        return None
     means = {length: float(np.mean(list(accuracies.values()))) for length, accuracies in scores.items()}
     best = max(means, key=lambda length: (means[length], length))
     choice = LengthChoice(best if means[best] - means[limit] > MIN_GAIN else limit, len(split.texts), scores)
@@ -206,6 +219,32 @@ def select_max_tokens(
         f"{choice.held_out_rows:,} held-out rows: {by_length}"
     )
     return choice
+
+
+def _sample_prototypes(
+    prototypes: Prototypes, context: Context, rng: np.random.Generator
+) -> tuple[Prototypes, Context]:
+    """Draws classes and prototypes of them if there are many, and restricts the source to their rows."""
+    classes = np.unique(prototypes.labels)
+    if len(classes) <= SAMPLE_CLASSES and len(prototypes) <= SAMPLE_TEXTS:
+        return prototypes, context
+    drawn = rng.permutation(classes)[:SAMPLE_CLASSES].tolist()
+    by_class = [np.flatnonzero(prototypes.labels == label) for label in drawn]
+    share = min(1.0, SAMPLE_TEXTS / sum(map(len, by_class)))
+    chosen = np.sort(
+        np.concatenate(
+            [rng.choice(own, size=max(1, int(share * len(own))), replace=False) for own in by_class]
+        )
+    )
+    selected = Prototypes(
+        prototypes.vectors[chosen],
+        prototypes.labels[chosen],
+        prototypes.weights[chosen],
+        tuple(prototypes.members[position] for position in chosen.tolist()),
+        prototypes.spread[chosen],
+    )
+    rows = np.sort(np.concatenate(selected.members))
+    return _restrict(selected, rows, context), _restrict_context(context, rows)
 
 
 def _median_tokens(context: Context) -> float:

@@ -181,7 +181,8 @@ def check_token(host: str, token: str | None) -> None:
         )
     if token is None and not is_loopback(host):
         raise InputError(
-            f"expected a token for {host!r}, which others can reach, found none; set DALLME_REVIEW_TOKEN, or leave --host out"
+            f"expected a token for {host!r}, which others can reach, found none; set DALLME_REVIEW_TOKEN, "
+            "or leave --host out"
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -60,8 +62,8 @@ def check_encrypted(address: str, insecure: bool) -> None:
     if not insecure and not is_private_line(address):
         raise InputError(
             "expected base_url to begin with https://, found http:// for "
-            f"{urlsplit(address).hostname!r}, which sends texts unencrypted; give its https address, reach it "
-            "through a tunnel to localhost, or allow it with --insecure (insecure=True)"
+            f"{urlsplit(address).hostname!r}, which sends texts unencrypted; give its https address, reach "
+            "it through a tunnel to localhost, or allow it with --insecure (insecure=True)"
         )
 
 
@@ -98,6 +100,18 @@ def read_key(address: str) -> str:
 
 #: Status codes that allow a retry, besides those from 500 on.
 _RETRYABLE = (408, 409, 429)
+#: Words of the services that refuse a request for its size with status 400 or 422.
+_TOO_LARGE = re.compile(r"batch|too (many|large|long)|larger than|maximum|max_|exceed|at most|limit", re.I)
+#: Errors of a parser for an answer of another form; a deep one exceeds the recursion limit.
+_UNUSABLE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 #: Longest pause, in seconds, that a service may ask for.
 LONGEST_PAUSE = 900.0
 _KEPT = "what is answered is kept where a store is used: run the same again to continue"
@@ -151,6 +165,15 @@ def _refuse_other_origins(response: Any) -> None:
             del response.headers["location"]
 
 
+def _error_message(body: bytes) -> str:
+    """Returns the service's own message if the body is an error that came with status 200."""
+    try:
+        error = json.loads(body)["error"]
+        return str(error.get("message") or error) if isinstance(error, dict) else str(error or "")
+    except _UNUSABLE:
+        return ""
+
+
 @dataclass(frozen=True)
 class Request(Generic[Answer]):
     """One request.
@@ -177,13 +200,13 @@ class _Failure:
         reason: Short description.
         retryable: Whether another attempt may succeed.
         asked: Pause that the service asks for, in seconds.
-        status: Status code of the answer.
+        too_large: Whether a smaller request may succeed.
     """
 
     reason: str
     retryable: bool = True
     asked: float | None = None
-    status: int | None = None
+    too_large: bool = False
 
 
 @dataclass(eq=False)
@@ -228,7 +251,7 @@ class Service:
             result = self._attempt(request)
             if not isinstance(result, _Failure):
                 return result
-            if result.status == 413 and request.several:
+            if request.several and result.too_large:
                 raise TooManyTextsError
             if not result.retryable:
                 raise ServiceError(f"{expected}, {result.reason}")
@@ -265,8 +288,11 @@ class Service:
             raise
         try:
             answer, charged = request.parse(raw.content)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except _UNUSABLE as error:
             self.costs.lose(request.usage)
+            if message := _error_message(raw.content):
+                reason = f"found an error in its answer ({self._clean(message)}); {self.hint}"
+                return _Failure(reason, retryable=False)
             return _Failure(f"an answer that cannot be used ({self._clean(str(error))})")
         self.costs.settle(request.usage, request.usage if charged is None else charged)
         return answer
@@ -303,7 +329,8 @@ class Service:
             )
         if status in _RETRYABLE or status >= 500:
             return _Failure(answer, asked=retry_after(error.response.headers))
-        return _Failure(f"found {answer}; {self.hint}", retryable=False, status=status)
+        too_large = status == 413 or (status in (400, 422) and bool(_TOO_LARGE.search(message)))
+        return _Failure(f"found {answer}; {self.hint}", retryable=False, too_large=too_large)
 
     @property
     def _address(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,8 +57,11 @@ class ProxyClassifiers:
         columns = np.unique(counts.indices)
         tfidf = TfidfTransformer().fit(counts[:, columns])
         train = tfidf.transform(counts[:, columns])
-        models = (LogisticRegression(max_iter=max_iter, tol=tol), MultinomialNB())
-        return cls(columns, tfidf, tuple(model.fit(train, labels) for model in models))
+        regression, bayes = LogisticRegression(max_iter=max_iter, tol=tol), MultinomialNB()
+        with warnings.catch_warnings():
+            # One text a class is what we ask for, not a mistake.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            return cls(columns, tfidf, (regression.fit(train, labels), bayes.fit(train, labels)))
 
     def accuracy(self, counts: csr_matrix, labels: np.ndarray) -> float:
         """Returns the mean accuracy of the two classifiers on rows."""

@@ -63,6 +63,8 @@ class Vec2TextDecoder(Decoder):
             texts, which are kept if nothing written is nearer; ``hypothesis`` corrects texts written from the
             prototype alone.
         align: Whether an inverter of another embedder may be used, with a linear map fitted on the source.
+        embedder: Embedder of the inverter, for `align`; by default the one in its record, if it ships with
+            dallme or the user has its model and vectors of it.
         self_test: Whether the inverter is tested on 20 source texts first.
         language: ISO 639-1 code, for splitting into sentences.
     """
@@ -74,6 +76,7 @@ class Vec2TextDecoder(Decoder):
     beam: int = 4
     start: str = "nearest"
     align: bool = False
+    embedder: str = ""
     self_test: bool = True
     language: str = "en"
 
@@ -134,7 +137,8 @@ class Vec2TextDecoder(Decoder):
     ) -> tuple[Inverter, _Space]:
         """Loads the inverter and brings the prototypes into its space."""
         folder = find_inverter(self.inverter)
-        inverter = Inverter.load(folder)
+        store = None if context.answers is None else context.answers.parent
+        inverter = Inverter.load(folder, embedder=self.embedder or None, store=store)
         inverter.check_steps(self.steps)
         vectors = context.vectors.vectors
         if not inverter.config.incompatibilities(context.vectors.fingerprint):

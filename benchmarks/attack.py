@@ -1,0 +1,143 @@
+"""Runs seeded random attacks and counts those that were held and lost, by kind; writes attack.json.
+
+An attack is held if dallme reads its input or refuses it in one line. It is lost after a traceback or a
+changed file, or if the server stops answering. ``--smoke`` runs a few of each kind and writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import shutil
+import socket
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from dallme.audit.audit import audit
+from dallme.audit.inputs import AuditInput
+
+from _common import HERE, write
+from dallme import Distiller
+from dallme.dataset import DistilledDataset
+from dallme.dataset.card import check_audit, parse_audit, render
+from dallme.dataset.distilled import AUDIT
+from dallme.errors import DallmeError
+from dallme.readers import read
+from dallme.report.page import render as render_page
+
+sys.path += [str(HERE.parent / "tests"), str(HERE.parent / "tests" / "attacks")]
+
+from broken import break_bytes, break_set
+from review_server import serving
+
+#: Attacks of each kind.
+COUNTS = {"sets": 500, "source files": 400, "requests": 100}
+
+
+def attack_set(folder: Path, seed: int) -> None:
+    """Breaks a file of a set and reads all of it."""
+    broken = folder.parent / f"broken-{seed}"
+    shutil.copytree(folder, broken)
+    break_set(broken, seed)
+    before = {path: path.read_bytes() for path in broken.iterdir()}
+    try:
+        distilled, files = DistilledDataset.read(broken)
+        document = parse_audit(files[AUDIT])
+        check_audit(document, distilled)
+        render(distilled, audit=document)
+        render_page(distilled, audit=document)
+    finally:
+        changed = before != {path: path.read_bytes() for path in broken.iterdir()}
+        shutil.rmtree(broken)
+        if changed:
+            raise AssertionError("reading a set changed it")
+
+
+def attack_source(folder: Path, seed: int) -> None:
+    """Breaks the bytes of a source file and reads it."""
+    rng = random.Random(seed)
+    suffix = rng.choice([".csv", ".tsv", ".jsonl", ".parquet"])
+    content = (folder / "train.parquet").read_bytes()
+    if suffix != ".parquet":
+        content = (folder.parent / "rows.csv").read_bytes()
+    path = folder.parent / f"rows-{seed}{suffix}"
+    path.write_bytes(break_bytes(content, rng))
+    try:
+        read(str(path))
+    finally:
+        path.unlink()
+
+
+def attack_server(port: int, seed: int) -> None:
+    """Sends a broken request to the review server, closes the connection, and asks for the version."""
+    rng = random.Random(seed)
+    request = (
+        f"POST /save HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        'Content-Length: 60\r\n\r\n{"version": 1, "digest": "x", "changes": [{"id": 0}]}'
+    ).encode()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+        line.sendall(break_bytes(request, rng))
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/version", timeout=10) as answer:
+        assert answer.status == 200
+
+
+def run(kind: str, attack: Callable[[int], None], count: int) -> dict[str, object]:
+    """Runs the attacks of one kind and prints the losses."""
+    outcomes: Counter[str] = Counter()
+    losses = []
+    for seed in range(count):
+        try:
+            attack(seed)
+            outcomes["read"] += 1
+        except DallmeError as error:
+            if "\n" in str(error):
+                losses.append({"seed": seed, "error": "an error of several lines"})
+            else:
+                outcomes["refused"] += 1
+        except Exception as error:
+            losses.append({"seed": seed, "error": f"{type(error).__name__}: {error}"[:200]})
+    print(f"{kind}: {count} attacks, {count - len(losses)} held, {len(losses)} lost")
+    for loss in losses:
+        print(f"  {loss}")
+    return {"attacks": count, "held": count - len(losses), "lost": losses, **outcomes}
+
+
+def main() -> None:
+    """Runs all kinds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="5 attacks of each kind, nothing is written")
+    smoke = parser.parse_args().smoke
+    logging.disable(logging.CRITICAL)  # the server logs each malformed request
+    counts = dict.fromkeys(COUNTS, 5) if smoke else COUNTS
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        rows = [f"a {word} film number {row},{word}" for row in range(10) for word in ("fine", "dull")]
+        (root / "rows.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+        texts = read(str(root / "rows.csv"))
+        distilled = Distiller(per_class=2, embedder="hashing", decoder="nearest").run(texts).distilled
+        folder = distilled.save(root / "few", audit=audit(AuditInput(distilled, texts)).as_dict())
+        kinds = {
+            "sets": run("sets", lambda seed: attack_set(folder, seed), counts["sets"]),
+            "source files": run(
+                "source files", lambda seed: attack_source(folder, seed), counts["source files"]
+            ),
+        }
+        with serving(folder) as guard:
+            kinds["requests"] = run(
+                "requests", lambda seed: attack_server(guard.port, seed), counts["requests"]
+            )
+    if not smoke:
+        write("attack", {"seconds": round(time.perf_counter() - started, 1), "kinds": kinds})
+    if any(kind["lost"] for kind in kinds.values()):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
