@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,11 +19,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from dallme import evaluate, read
 from dallme.auditing.inputs import gather
 from dallme.cli.main import _status
 from dallme.data import LabelledTexts
 from dallme.dataset import DistilledDataset, Lineage
 from dallme.report.exports import EXPORTS, Export, Material, find, project
+from dallme.text import words
 
 TEXTS = (
     "A fine film {text}, warm and bright.",
@@ -150,6 +153,131 @@ def test_the_program_trains_what_it_says(folder: Path, dallme: Run) -> None:
         [sys.executable, "train.py", "elsewhere"], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[1:] == expected
+
+
+#: Chinese and emoji: neither has words for scikit-learn's own tokenizer.
+CHINESE = {
+    "good": (
+        "这部电影非常好看，剧情感人",
+        "演员精彩，音乐好听，我很喜欢",
+        "画面感人，导演精彩，好看",
+        "我喜欢这部好看的电影",
+    ),
+    "bad": (
+        "这部电影非常难看，剧情无聊",
+        "演员糟糕，音乐难听，我很讨厌",
+        "画面无聊，导演糟糕，难看",
+        "我讨厌这部难看的电影",
+    ),
+}
+EMOJI = {"good": ("😀😀", "😀🎉", "🎉🎉😀", "😀"), "bad": ("😡😡", "😡👎", "👎👎😡", "😡")}
+MIXED = {
+    "good": ("A fine film", "好看的电影", "Ein fine film für alle", "好看的剧情"),
+    "bad": ("A dull film", "难看的电影", "Ein dull film für alle", "难看的剧情"),
+}
+
+
+@pytest.mark.parametrize("rows", [CHINESE, EMOJI, MIXED], ids=["chinese", "emoji", "mixed"])
+def test_the_sklearn_program_scores_as_evaluate(rows: dict[str, tuple[str, ...]], tmp_path: Path) -> None:
+    train = read([text for texts in rows.values() for text in texts[:2]], ["good", "good", "bad", "bad"])
+    test = read(
+        [text for texts in rows.values() for text in texts[2:]], ["good", "good", "bad", "bad"], like=train
+    )
+    lineage = (Lineage("extractive"),) * 4
+    distilled = DistilledDataset(train.texts, train.labels, train.label_names, np.ones(4), lineage)
+    folder = distilled.save(tmp_path / "out")
+    program = tmp_path / "train.py"
+    classes = [test.label_names[label] for label in test.labels.tolist()]
+    score = (
+        f"\ntest, classes = {list(test.texts)!r}, {classes!r}\n"
+        "print('accuracy', (model.predict(test) == classes).mean())\n"
+    )
+    program.write_text(write(distilled, "sklearn", str(folder)) + score, encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, str(program)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        cwd=tmp_path,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    (measured,) = evaluate(folder, test, ["logistic-regression"])
+    assert float(ran.stdout.split()[-1]) == measured.accuracy
+    assert measured.accuracy > 0.5
+
+
+def test_the_sklearn_program_needs_no_dallme(distilled: DistilledDataset) -> None:
+    source = write(distilled, "sklearn")
+    namespace: dict[str, Any] = {}
+    exec(source[: source.index("folder = ")], namespace)
+    assert "import dallme" not in source
+    assert "from dallme" not in source
+    for text in ("A fine film!", "这部 good 电影", "😀🎉 !", "हिन्दी में", "x", ""):
+        assert namespace["words"](text) == words(text)
+
+
+def test_the_setfit_program_trains_on_the_set(tmp_path: Path) -> None:
+    texts = [texts[0] for rows in (CHINESE, EMOJI) for texts in rows.values()]
+    train = read(texts, ["好", "坏", "好", "坏"])
+    lineage = (Lineage("extractive"),) * 4
+    distilled = DistilledDataset(train.texts, train.labels, train.label_names, np.ones(4), lineage)
+    folder = distilled.save(tmp_path / "out")
+    (tmp_path / "setfit.py").write_text(FAKE_SETFIT, encoding="utf-8")
+    program = tmp_path / "train.py"
+    program.write_text(write(distilled, "setfit", str(folder)), encoding="utf-8")
+    for arguments, model in (
+        ([], "sentence-transformers/all-MiniLM-L6-v2"),
+        ([str(folder), "other"], "other"),
+    ):
+        ran = subprocess.run(
+            [sys.executable, str(program), *arguments],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=True,
+            cwd=tmp_path,
+        )
+        names = [train.label_names[label] for label in train.labels.tolist()]
+        assert json.loads(ran.stdout.splitlines()[0]) == {
+            "model": model,
+            "rows": [*map(list, zip(texts, names, strict=True))],
+        }
+
+
+#: Stands in for the package: prints its training data, with the names of the classes.
+FAKE_SETFIT = """
+import json
+
+
+class TrainingArguments:
+    def __init__(self, **options):
+        pass
+
+
+class SetFitModel:
+    @classmethod
+    def from_pretrained(cls, name, labels):
+        model = cls()
+        model.name, model.labels = name, labels
+        return model
+
+    def save_pretrained(self, folder):
+        pass
+
+    def predict(self, texts):
+        return [self.labels[0] for _ in texts]
+
+
+class Trainer:
+    def __init__(self, model, args, train_dataset):
+        self.model, self.rows = model, train_dataset
+
+    def train(self):
+        names = [self.model.labels[label] for label in self.rows["label"]]
+        print(json.dumps({"model": self.model.name, "rows": [*zip(self.rows["text"], names)]}))
+"""
 
 
 def test_the_setfit_program_names_folder_and_classes(distilled: DistilledDataset) -> None:

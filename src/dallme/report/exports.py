@@ -5,12 +5,14 @@ The formats in the order of :data:`EXPORTS`, the table at the end. Importing thi
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -173,17 +175,21 @@ _SKLEARN = '''"""Trains TF-IDF and logistic regression on the texts that dallme 
 Needs pandas, pyarrow and scikit-learn. Run: python FILE [FOLDER]
 """
 
-import sys
+{imports}
 
 import pandas
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+{tokenizer}
+
+
 folder = sys.argv[1] if len(sys.argv) > 1 else {folder}
 texts = pandas.read_parquet(f"{{folder}}/train.parquet", columns=["text", "label_text"])
 
-model = make_pipeline(TfidfVectorizer(), LogisticRegression(max_iter=1000))
+vectorizer = TfidfVectorizer(tokenizer=words, token_pattern=None)
+model = make_pipeline(vectorizer, LogisticRegression(max_iter=1000, random_state=0))
 model.fit(texts["text"], texts["label_text"])
 
 print(f"trained on {{len(texts)}} texts of the classes: {{', '.join(model.classes_)}}")
@@ -193,7 +199,8 @@ for text in ["Put your own texts here.", texts["text"][0]]:
 
 _SETFIT = '''"""Fine-tunes a sentence encoder on the texts that dallme distilled, with SetFit.
 
-Needs pandas, pyarrow and setfit. Run: python FILE [FOLDER]
+Needs pandas, pyarrow and setfit. Run: python FILE [FOLDER [MODEL]]
+The default model reads English; name a multilingual one for texts in other languages.
 """
 
 import sys
@@ -207,7 +214,8 @@ texts = pandas.read_parquet(f"{{folder}}/train.parquet", columns=["text", "label
 classes = {classes}
 rows = {{"text": list(texts["text"]), "label": [classes.index(name) for name in texts["label_text"]]}}
 
-model = SetFitModel.from_pretrained("sentence-transformers/all-MiniLM-L6-v2", labels=classes)
+name = sys.argv[2] if len(sys.argv) > 2 else "sentence-transformers/all-MiniLM-L6-v2"
+model = SetFitModel.from_pretrained(name, labels=classes)
 arguments = TrainingArguments(batch_size=16, num_epochs=1, report_to="none", seed=0)
 trainer = Trainer(model=model, args=arguments, train_dataset=Dataset.from_dict(rows))
 trainer.train()
@@ -219,7 +227,45 @@ print(model.predict(["Put your own texts here."])[0])
 
 def sklearn(material: Material) -> bytes:
     """Writes a program that trains TF-IDF and logistic regression, ``lr`` of the comparison table."""
-    return encode(_SKLEARN.format(folder=ascii(material.folder)))
+    imports, tokenizer = _source_of("words", {"sys"})
+    return encode(_SKLEARN.format(folder=ascii(material.folder), imports=imports, tokenizer=tokenizer))
+
+
+def _source_of(function: str, modules: set[str]) -> tuple[str, str]:
+    """Copies a function of `dallme.text` with everything it uses, so that a program needs no dallme.
+
+    Args:
+        function: Name of the function.
+        modules: Modules that the program imports besides.
+
+    Returns:
+        The import statements, and the definitions in the order of the module.
+    """
+    source = files("dallme").joinpath("text.py").read_text(encoding="utf-8")
+    definitions: dict[str, ast.stmt] = {}
+    imports: dict[str, str] = {name: f"import {name}" for name in modules}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef):
+            definitions[node.name] = node
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            definitions[node.targets[0].id] = node
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            start = "" if isinstance(node, ast.Import) else f"from {node.module} "
+            imports |= {name.asname or name.name: f"{start}import {name.name}" for name in node.names}
+    used, queue = set(modules), [function]
+    while queue:
+        name = queue.pop()
+        if name not in used and name in imports.keys() | definitions.keys():
+            used.add(name)
+            nodes = ast.walk(definitions[name]) if name in definitions else ()
+            queue += [node.id for node in nodes if isinstance(node, ast.Name)]
+    lines, blocks = source.splitlines(), []
+    for name, node in definitions.items():
+        if name in used:
+            decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+            first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
+            blocks.append("\n".join(lines[first - 1 : node.end_lineno]))
+    return "\n".join(sorted(imports[name] for name in used & imports.keys())), "\n\n\n".join(blocks)
 
 
 def setfit(material: Material) -> bytes:
