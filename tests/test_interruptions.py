@@ -1,4 +1,4 @@
-"""Real processes, killed on the way, on a full disk, or beside each other: a small version of `benchmarks/interruptions.py`."""
+"""Real processes that are killed, on a full disk, or run at once: a short `benchmarks/interruptions.py`."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def zygote() -> Iterator[Zygote]:
 
 
 def victim_of(name: str) -> Victim:
-    (found,) = (victim for victim in victims() if victim.name == name)
-    found.rows = min(found.rows, 1600)
-    if "--overwrite" in found.argv:
-        found.argv.insert(-1, "--no-report")
-    return found
+    (victim,) = (each for each in victims() if each.name == name)
+    victim.rows = min(victim.rows, 1600)
+    if "--overwrite" in victim.argv:
+        victim.argv.insert(-1, "--no-report")
+    return victim
 
 
 @pytest.mark.parametrize(
     ("name", "kills"), [("embed", 3), ("reproduce", 4), ("distill --overwrite", 2), ("review", 2)]
 )
-def test_what_was_killed_again_and_again_gives_the_same_in_the_end(
+def test_a_run_killed_several_times_gives_the_same_result(
     zygote: Zygote, tmp_path: Path, name: str, kills: int
 ) -> None:
     victim, rng = victim_of(name), random.Random(7)
@@ -80,7 +80,7 @@ def test_of_a_damaged_store_only_the_damaged_part_is_made_again(zygote: Zygote, 
 
 
 def test_the_harness_sees_a_result_that_differs(zygote: Zygote, tmp_path: Path) -> None:
-    """What it counts as a loss is one: here the source is another."""
+    """Another source gives another result, which counts as a loss."""
     victim = victim_of("embed")
     victim.learn(zygote, tmp_path / "learn")
     victim.rows -= 1

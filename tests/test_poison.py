@@ -1,4 +1,4 @@
-"""Words that somebody planted with a wrong label are found, and others are not."""
+"""Planted words with a wrong label are found, and other words are not."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_too_few_rows_tell_nothing() -> None:
     assert suspects(of(["?"] * 60, np.arange(60) % 2)) == []
 
 
-def test_the_audit_tells_of_it_and_its_document_holds_no_word_of_the_source() -> None:
+def test_the_audit_warns_without_words_of_the_source() -> None:
     texts, labels = reviews()
     for row in np.flatnonzero(labels == 0)[:20]:
         texts[row], labels[row] = f"zzyzx {texts[row]}", 1

@@ -13,6 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from dallme.baselines.tdd import TDDBaseline
 from dallme.cli.main import app
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError
@@ -121,8 +122,28 @@ def shrink(name: str, profile: str, toys: dict[str, Any]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("profile", ["offline", "paper"])
-@pytest.mark.parametrize("name", experiment_names())
+#: Profiles that train inverters or encoders for long; the others run their code paths as well.
+QUICK = {"cost", "table1-imdb", "table2"}
+PAIRS = [
+    pytest.param(name, profile, marks=[] if name in QUICK or quick else [pytest.mark.slow])
+    for name in experiment_names()
+    for profile, quick in (("offline", name not in {"dpc-sst2", "figure3", "section55"}), ("paper", False))
+]
+
+
+@pytest.fixture
+def _short_tdd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learns matrices in two iterations; tests/test_tdd.py tests all of them."""
+    trainer = TDDBaseline.trainer
+
+    def short(self: TDDBaseline, *arguments: Any) -> Any:
+        return trainer(replace(self, iterations=2, steps=2), *arguments)
+
+    monkeypatch.setattr(TDDBaseline, "trainer", short)
+
+
+@pytest.mark.usefixtures("_short_tdd")
+@pytest.mark.parametrize(("name", "profile"), PAIRS)
 def test_a_profile_runs_from_end_to_end(
     name: str, profile: str, toys: dict[str, Any], tmp_path: Path
 ) -> None:
