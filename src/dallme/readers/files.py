@@ -30,7 +30,7 @@ _FORMATS: dict[str, Callable[[DataFile], Rows]] = {
 }
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
-#: Default limit on the bytes of a file after decompression: this, or this multiple of its size if that is
+#: Default limit on the bytes of a file in memory: this, or this multiple of its size if that is
 #: more.
 _MAX_BYTES, _MAX_RATIO = 1 << 30, 100
 

@@ -65,11 +65,8 @@ def as_labels(column: Column, what: str) -> pa.Array:
     try:
         labels = decoded(column)
     except (ValueError, TypeError, OverflowError, pa.ArrowException):
-        kinds = (
-            ", ".join(sorted({type(value).__name__ for value in column}))
-            if isinstance(column, list)
-            else column.type
-        )
+        names = {type(value).__name__ for value in column} if isinstance(column, list) else {str(column.type)}
+        kinds = ", ".join(sorted(names))
         raise InputError(
             f"{what}: expected labels of one kind, numbers that fit in 64 bits or names, found {kinds}"
         ) from None
@@ -89,10 +86,8 @@ def missing_labels(labels: pa.Array, declared: Mapping[int, str]) -> np.ndarray:
     if pa.types.is_large_string(labels.type):
         encoded = labels.dictionary_encode()
         blank = [is_blank(value) for value in encoded.dictionary.to_pylist()]
-        flags: np.ndarray = np.array([*blank, True])
-        missing = flags[encoded.indices.fill_null(len(blank)).to_numpy()]
-        return missing
-    if pa.types.is_integer(labels.type) and declared and -1 not in declared:
+        missing = np.array([*blank, True])[encoded.indices.fill_null(len(blank)).to_numpy()]
+    elif pa.types.is_integer(labels.type) and declared and -1 not in declared:
         missing |= pc.equal(labels, -1).fill_null(False).to_numpy(zero_copy_only=False)
     return missing
 
