@@ -91,7 +91,7 @@ class StaticEmbedder(Embedder):
         if empty.size and self.unknown == "error":
             row = int(empty[0])
             problem = (
-                f"has no token that {self.name} knows; drop it, or ask for zeros with --unknown-words zero"
+                f"has no token that {self.name} knows; drop it, or ask for zeros with --set embedder.unknown=zero"
             )
             raise TextError(row, texts[row], problem)
         return vectors
