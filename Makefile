@@ -1,22 +1,28 @@
-# The verbs of this repository: demo, test, test-oldest, audit, check, docs, bench, reproduce, clean.
+# Targets: demo, test, test-all, test-oldest, audit, check, docs, bench, reproduce, clean.
 PYTHON ?= python3
 VENV := .venv
-# Cells that `make reproduce` computes at once; each takes some gigabytes.
+# Processes of `make reproduce`; each takes some gigabytes.
 JOBS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OLDEST := .venv-oldest
-# What touches other packages most, in the time that continuous integration has.
+# Tests that use other packages most, within the time of continuous integration.
 OLDEST_TESTS := $(addprefix tests/test_,registry.py readers.py distilled.py baselines.py decoders.py classifiers.py audit.py \
 	evaluation.py static.py hub.py cli.py review_server.py report.py teaching.py condensers.py distiller.py)
 
-.PHONY: demo test test-oldest audit check install docs bench reproduce clean
+.PHONY: demo test test-all test-oldest audit check install docs bench reproduce clean
 
 demo: install  ## distil real data and print what it is worth
 	$(BIN)/dallme demo --output dallme-demo --overwrite
 
-test: check  ## everything that must hold before a commit lands; a process for each core, so one thread in each
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist worksteal
+# One process for each core, so one thread in each.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist worksteal
+
+test: check  ## checks and fast tests, before every commit
+	$(PYTEST) -m "not slow"
+
+test-all: check  ## checks and every test, as continuous integration runs them
+	$(PYTEST)
 
 test-oldest: install  ## a part of the tests with the lowest versions that pyproject.toml allows; torch is that of constraints.txt
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(OLDEST)
@@ -33,7 +39,7 @@ test-oldest: install  ## a part of the tests with the lowest versions that pypro
 audit: install  ## known vulnerabilities of what is installed
 	.ci/audit
 
-check: install  ## style, docstrings, types, and which room may import which
+check: install  ## style, docstrings, types, and the import graph
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -19,11 +19,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from dallme.auditing.audit import audit
-from dallme.auditing.inputs import AuditInput
-
 from _common import HERE, write
 from dallme import Distiller
+from dallme.auditing.audit import audit
+from dallme.auditing.inputs import AuditInput
 from dallme.dataset import DistilledDataset
 from dallme.dataset.card import check_audit, parse_audit, render
 from dallme.dataset.distilled import AUDIT

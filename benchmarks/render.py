@@ -488,6 +488,28 @@ CAVEAT = (
 )
 
 
+def short_table(job: dict[str, Any]) -> str:
+    """Renders the accuracy of logistic regression on both data sets, a row for each method."""
+    names = ("imdb", "ag_news")
+    head, columns = ["logistic regression trained on"], []
+    for name in names:
+        measured = job["data"][name]
+        rows = {row["method"]: row for row in measured["table"]["methods"]}
+        head.append(f"{TITLES[name]}: {measured['rows']:,} rows → {rows['teaching']['texts']} texts")
+        columns.append(rows)
+    body = []
+    for method in ("random", "nearest", "extractive", "teaching", "full"):
+        cells = []
+        for rows in columns:
+            result = rows[method]["results"][0]
+            spread = "" if method == "full" else f" ± {result['accuracy_std']:.3f}"
+            cells.append(f"{result['accuracy_mean']:.3f}{spread}")
+        body.append([f"**{method}** (the default)" if method == "teaching" else method, *cells])
+    paper = [f"{paper_best(name)['logistic-regression']:.3f}" for name in names]
+    body.insert(2, ["the paper's best", *paper])
+    return table(head, body)
+
+
 def repeated_sets_table(results: dict[str, Any]) -> str:
     """Renders the CPU seconds of the first set, of later sets, and of later sets with a new context."""
     body = []
@@ -791,13 +813,16 @@ def render() -> dict[Path, str]:
         ]
     )
     measured = (
-        "Measured by `benchmarks/main_job.py`; times, memory and the rest are in "
-        "[benchmarks](benchmarks/README.md)."
+        "Mean ± deviation over 5 draws (random: 10), all-MiniLM-L6-v2. The constants of `extractive` and "
+        "`teaching` were chosen by\n"
+        "accuracy on these test sets, so their rows are somewhat optimistic. The paper used other embedders. "
+        "Every classifier, time\n"
+        "and caveat is in [benchmarks](benchmarks/README.md).\n"
     )
     readme, good_texts = ROOT / "README.md", ROOT / "docs" / "good-texts.md"
     return {
         HERE / "README.md": page,
-        readme: _between_marks(readme, f"{main_table(job)}\n{CAVEAT}\n{measured}\n"),
+        readme: _between_marks(readme, f"{short_table(job)}\n{measured}"),
         good_texts: _between_marks(good_texts, goals_tables()),
     }
 

@@ -545,6 +545,15 @@ def test_texts_without_labels_can_be_embedded_and_planned(dallme, tmp_path: Path
     assert json.loads(dallme("embed", source, "--drop-bad-rows", "--json", *QUICK)[1])["rows"] == 1
 
 
+def test_texts_of_one_class_can_be_embedded(dallme, tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "one.csv", [("a fine day", "good"), ("a good day", "good")])
+    assert json.loads(dallme("embed", source, "--json", *QUICK)[1])["rows"] == 2
+    fails(
+        dallme("distill", source, "--output", tmp_path / "out", "--per-class", 1, *QUICK),
+        "expected at least two classes, found only 'good'",
+    )
+
+
 def test_a_note_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
     from dallme.cli.output import print_notes
 

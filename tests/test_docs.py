@@ -78,6 +78,7 @@ def test_python(page: Path, reviews: Path, capsys: pytest.CaptureFixture[str]) -
 def test_pages_that_show_nothing_to_run_are_few() -> None:
     assert {page.name for page in PAGES if not blocks(page, "console")} == {
         "api.md",
+        "architecture.md",
         "faq.md",
         "good-texts.md",
         "method.md",

@@ -239,7 +239,7 @@ def test_a_text_of_unknown_words_is_an_error_that_names_it(source: str) -> None:
         GloVeEmbedder(source).embed([*["film"] * 600, "of the ?", long])
     assert str(caught.value) == (
         "texts: row 600 ('of the ?') has no word, stop words aside, that glove:glove.tiny.3d.txt knows; "
-        "drop it, or ask for zeros with --unknown-words zero"
+        "drop it, or ask for zeros with --set embedder.unknown=zero"
     )
     with pytest.raises(InputError, match=r"^texts: row 0 \('qqq qqq .{52}\.\.\.'\) has no word"):
         GloVeEmbedder(source).embed([long])

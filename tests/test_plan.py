@@ -92,7 +92,7 @@ def test_what_the_store_holds_is_not_planned(server: OpenAIServer, tmp_path: Pat
     before = make_plan(embedder, TEXTS, store=store)
     assert (before.stored, before.disk_bytes, before.price_usd) == (0, None, pytest.approx(840 / 1e6))
     assert before.notes == (
-        "the length of the vectors is known after the first request; --dimensions tells it now",
+        "the length of the vectors is known after the first request; --set embedder.dimensions=N tells it now",
     )
     assert server.requests == 0
     embed_with_store(embedder, TEXTS[:45], store=store)

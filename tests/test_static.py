@@ -90,7 +90,7 @@ def test_a_text_of_unknown_tokens_is_an_error_or_zeros(embedder: StaticEmbedder)
         embedder.embed(["film", "qqq zzz"])
     assert str(caught.value) == (
         "texts: row 1 ('qqq zzz') has no token that model2vec:tiny-static knows; "
-        "drop it, or ask for zeros with --unknown-words zero"
+        "drop it, or ask for zeros with --set embedder.unknown=zero"
     )
     zero = replace(embedder, unknown="zero")
     vectors = zero.embed(["film", "qqq zzz"])

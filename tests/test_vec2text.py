@@ -653,7 +653,7 @@ def test_an_inverter_of_another_embedder_names_what_differs_and_what_fits(tmp_pa
         f"expected an inverter for the embedder of these vectors, found {str(mine)!r}, trained for 'hashing': "
         "dimension 8 against 256; pooling 'mean' against 'sum'; "
     )
-    end = "; or map the vectors into its space with --align"
+    end = "; or map the vectors into its space with --set decoder.align=true"
     assert str(caught.value) == f"{start}train one for it with: dallme train-inverter{end}"
     fitting = _write_config(tmp_path / "fitting", CONFIG)
     (tmp_path / "broken").mkdir()
@@ -849,8 +849,10 @@ def test_the_folder_stands_in_the_name() -> None:
 def test_other_vectors_are_refused_and_can_be_aligned(loaded: str) -> None:
     context = _context(HashingEmbedder(64), repeat=8)
     prototypes = _prototypes(context, [[0], [5]])
-    with pytest.raises(InputError, match="dimension 256 against 64; train one .* with --align"):
-        Vec2TextDecoder(loaded).decode(prototypes, context, seed=0).texts
+    with pytest.raises(
+        InputError, match="dimension 256 against 64; train one .* with --set decoder.align=true"
+    ):
+        Vec2TextDecoder(loaded).decode(prototypes, context, seed=0)
     decoder = Vec2TextDecoder(loaded, start="hypothesis", align=True)
     decoded = decoder.decode(prototypes, context, seed=0).texts
     assert [set(text.text.split()) for text in decoded] == [{"warm", "fun", "film"}, {"dull", "sad", "play"}]

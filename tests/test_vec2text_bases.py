@@ -144,7 +144,7 @@ def test_the_fit_is_of_the_prompt(plain: Path, prompted: Path) -> None:
         (plain, with_prompt),
         (prompted, EMBEDDER.fingerprint("topic")),
     ):
-        with pytest.raises(InputError, match="prompt .* against .*--align"):
+        with pytest.raises(InputError, match="prompt .* against .*decoder.align=true"):
             check_fit(configs[folder], folder, wrong)
     broken = replace(
         Inverter.load(prompted, "cpu", embedder=EMBEDDER), config=replace(configs[prompted], prompt=None)

@@ -34,7 +34,6 @@ from dallme.scale.base import Engine
 from dallme.scale.resolve import make_engine
 from dallme.validation import check_positive, check_seed, check_vectors
 
-
 #: Largest binary exponent, of either sign, that ready vectors keep.
 MAX_EXPONENT = 20
 

@@ -241,6 +241,7 @@ def test_a_read_only_home_costs_nothing_but_the_store(reviews: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert "note: vectors are not kept: " in done.stderr
     assert {path.name for path in Path("out").iterdir()} == {
+        ".dallme-files.json",
         "README.md",
         "manifest.json",
         "report.html",
@@ -259,6 +260,7 @@ def test_a_failing_page_is_a_note(
     captured = capsys.readouterr()
     assert "note: no report.html: RuntimeError: cannot cache function: no locator available" in captured.err
     assert sorted(path.name for path in Path("out").iterdir()) == [
+        ".dallme-files.json",
         "README.md",
         "manifest.json",
         "train.parquet",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dallme.cli import options
-from dallme.cli.output import make_progress, print_json, print_notes, print_table
+from dallme.cli.output import make_progress, print_json, print_notes, print_table, show
 from dallme.errors import DallmeError, InputError
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def reproduce(
 
 
 def _print_plan(experiment: Experiment, plan: ExperimentPlan) -> None:
-    print(f"{experiment.name}: {experiment.title}")
+    show(f"{experiment.name}: {experiment.title}")
     body = [
         [each.data, each.what, f"{each.runs}", f"{each.done}", f"{each.trainings:,}", _time(each.seconds)]
         for each in plan.runs
@@ -142,7 +142,7 @@ def _print_plan(experiment: Experiment, plan: ExperimentPlan) -> None:
     print_table(["data", "what", "runs", "done", "trainings left", "time left"], body)
     for each in plan.vectors:
         cost = "unknown" if each.price_usd is None else f"{each.price_usd:.2f} USD"
-        print(f"embedding {each.data} with {each.embedder}: {cost}")
+        show(f"embedding {each.data} with {each.embedder}: {cost}")
     print_notes(plan.notes)
 
 
@@ -150,9 +150,9 @@ def _show_outcome(experiment: Experiment, outcome: Outcome, folder: Path, *, jso
     """Prints the table of an experiment and its failed runs; returns the same as a document."""
     failures = [{"cell": str(run), "error": message} for run, message in outcome.failures]
     if not json:
-        print((folder / "table.md").read_text(encoding="utf-8"))
+        show((folder / "table.md").read_text(encoding="utf-8"))
         counts = f"{len(outcome.computed)} runs computed, {len(outcome.existing)} stored before"
-        print(f"{experiment.name}: {counts}; see {folder / 'page.md'}")
+        show(f"{experiment.name}: {counts}; see {folder / 'page.md'}")
     print_notes([f"failed: {each['cell']}: {each['error']}" for each in failures])
     return {
         "name": experiment.name,

@@ -146,7 +146,9 @@ def make_plan(
         stored = store.table(fingerprint).lookup(text_keys(distinct))
     missing = [text for text, known in zip(distinct, stored, strict=True) if not known]
     cost = _plan_service(service, missing, prompt) if service else _plan_local(embedder, missing, prompt)
-    unknown = ("the length of the vectors is known after the first request; --dimensions tells it now",)
+    unknown = (
+        "the length of the vectors is known after the first request; --set embedder.dimensions=N tells it now",
+    )
     return Plan(
         embedder=embedder.name,
         rows=len(texts),

@@ -108,7 +108,7 @@ class GloVeEmbedder(Embedder):
                 row = start + int(empty[0])
                 problem = (
                     f"has no word, stop words aside, that {self.name} knows; "
-                    "drop it, or ask for zeros with --unknown-words zero"
+                    "drop it, or ask for zeros with --set embedder.unknown=zero"
                 )
                 raise TextError(row, texts[row], problem)
             vectors[start : start + len(batch)] = self._mean(rows, counts)

@@ -85,7 +85,7 @@ def read(
             "name its column with label_column"
         )
     choice = choose(rows, text_column, label_column, id_column, labelled=labelled)
-    return _build(rows, choice, drop_bad_rows=drop_bad_rows, like=like)
+    return _build(rows, choice, drop_bad_rows=drop_bad_rows, like=like, several=labelled)
 
 
 def _open_path(source: str | Path, engine: Engine | None, max_bytes: int | None) -> Rows:
@@ -109,8 +109,13 @@ def _open_path(source: str | Path, engine: Engine | None, max_bytes: int | None)
     return read_hub(name)
 
 
-def _build(rows: Rows, choice: Choice, *, drop_bad_rows: bool, like: LabelledTexts | None) -> LabelledTexts:
-    """Loads and checks the chosen columns; without a label column, all rows are one unnamed class."""
+def _build(
+    rows: Rows, choice: Choice, *, drop_bad_rows: bool, like: LabelledTexts | None, several: bool
+) -> LabelledTexts:
+    """Loads and checks the chosen columns; without a label column, all rows are one unnamed class.
+
+    `several` says whether one class alone is an error.
+    """
     texts = _load_texts(rows, choice.text)
     labels, unlabelled = None, np.zeros(rows.count, dtype=bool)
     if choice.label is not None:
@@ -132,7 +137,7 @@ def _build(rows: Rows, choice: Choice, *, drop_bad_rows: bool, like: LabelledTex
         if like is not None:
             classes, more = align(classes, like, rows.source)
             notes += more
-        elif len(present := np.unique(classes.ids)) < 2:
+        elif several and len(present := np.unique(classes.ids)) < 2:
             only = classes.names[int(present[0])]
             raise InputError(f"{what}: expected at least two classes, found only {only!r}")
         notes += (*similar_names(classes), *_repetitions(texts, classes.ids))

@@ -80,7 +80,7 @@ def check_fit(config: InverterConfig, folder: Path, fingerprint: Fingerprint) ->
     raise InputError(
         f"expected an inverter for the embedder of these vectors, found {str(folder)!r}, trained for "
         f"{config.embedder!r}: {'; '.join(incompatibilities)}; {advice}; "
-        "or map the vectors into its space with --align"
+        "or map the vectors into its space with --set decoder.align=true"
     )
 
 
