@@ -220,10 +220,10 @@ def test_a_service_that_keeps_failing_is_an_error_and_failures_are_not_kept(
 ) -> None:
     server.script = deque(["ok"] * 5 + ["500"] * 100)
     with pytest.raises(ServiceError, match="found 3 failures in a row, the last: status 500"):
-        client(server, max_retries=2, concurrency=1).decode(prototypes, films, seed=0).texts
+        client(server, max_retries=2, concurrency=1).decode(prototypes, films, seed=0)
     assert len(kept_answers(films.answers)) == 5
     server.script.clear()
-    client(server).decode(prototypes, films, seed=0).texts
+    client(server).decode(prototypes, films, seed=0)
     assert max(server.paid.values()) == 1
     assert sum(server.paid.values()) == 16
 
@@ -311,11 +311,11 @@ def test_the_budget_is_kept_and_nothing_paid_twice(
     ):
         client(server, price=1.0, output_price=10.0, max_usd=0.002, concurrency=1).decode(
             prototypes, films, seed=0
-        ).texts
+        )
     paid = server.requests
     assert 0 < paid < 16
     assert len(kept_answers(films.answers)) == paid
-    client(server, price=1.0, output_price=10.0, max_usd=1).decode(prototypes, films, seed=0).texts
+    client(server, price=1.0, output_price=10.0, max_usd=1).decode(prototypes, films, seed=0)
     assert server.requests == 16
 
 
@@ -323,7 +323,7 @@ def test_a_budget_of_nothing_sends_nothing(
     server: ChatServer, films: Context, prototypes: Prototypes
 ) -> None:
     with pytest.raises(BudgetError):
-        client(server, price=1.0, output_price=1.0, max_usd=0).decode(prototypes, films, seed=0).texts
+        client(server, price=1.0, output_price=1.0, max_usd=0).decode(prototypes, films, seed=0)
     assert server.requests == 0
 
 
@@ -399,7 +399,7 @@ def test_no_key_is_written(
     assert "secret" not in json.dumps(metadata)
     server.script = deque(["400"])
     with pytest.raises(ServiceError) as caught:
-        client(server).decode(prototypes, replace(films, answers=None), seed=0).texts
+        client(server).decode(prototypes, replace(films, answers=None), seed=0)
     assert "secret" not in str(caught.value)
     assert "[key]" in str(caught.value)
 
@@ -513,7 +513,7 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
 
 def test_a_missing_key_is_told_before_anything_is_sent(films: Context, prototypes: Prototypes) -> None:
     with pytest.raises(InputError, match="expected a key in the environment variable OPENAI_API_KEY"):
-        LLMDecoder().decode(prototypes, films, seed=0).texts
+        LLMDecoder().decode(prototypes, films, seed=0)
 
 
 # The command line

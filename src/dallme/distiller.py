@@ -191,7 +191,7 @@ class Distiller:
     def adopt(self, texts: LabelledTexts, vectors: Any) -> LabelledVectors:
         """Takes ready vectors in place of embedding.
 
-        Very large and very small vectors are multiplied by a power of two, which changes no direction: squares
+        Very large and very small vectors are multiplied by a power of two, which keeps directions: squares
         of theirs do not fit a float32.
 
         Raises:

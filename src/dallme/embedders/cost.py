@@ -147,7 +147,8 @@ def make_plan(
     missing = [text for text, known in zip(distinct, stored, strict=True) if not known]
     cost = _plan_service(service, missing, prompt) if service else _plan_local(embedder, missing, prompt)
     unknown = (
-        "the length of the vectors is known after the first request; --set embedder.dimensions=N tells it now",
+        "the length of the vectors is known after the first request; "
+        "--set embedder.dimensions=N tells it now",
     )
     return Plan(
         embedder=embedder.name,

@@ -292,8 +292,8 @@ class OpenAIEmbedder(ServiceOptions, Embedder):
         if expected and vectors.shape[1] != expected:
             raise ServiceError(
                 f"expected vectors of {expected} dimensions from {self.name}, found {vectors.shape[1]}; the "
-                "server does not know `dimensions`, or another model answers: give embedder.dimensions as it is, or "
-                "leave it out"
+                "server does not know `dimensions`, or another model answers: give embedder.dimensions "
+                "as it is, or leave it out"
             )
         return vectors
 

@@ -90,7 +90,10 @@ class StaticEmbedder(Embedder):
         empty = np.flatnonzero(~vectors.any(axis=1))
         if empty.size and self.unknown == "error":
             row = int(empty[0])
-            problem = f"has no token that {self.name} knows; drop it, or ask for zeros with --set embedder.unknown=zero"
+            problem = (
+                f"has no token that {self.name} knows; drop it, "
+                "or ask for zeros with --set embedder.unknown=zero"
+            )
             raise TextError(row, texts[row], problem)
         return vectors
 
