@@ -1,13 +1,15 @@
-"""Training an inverter: what it learns at toy scale, and that a seed, a resumed run and a folder give the same again."""
+"""Training an inverter at toy scale: what it learns, and that the same options give the same bytes."""
 
 from __future__ import annotations
 
 import json
 import random
 import sys
+from collections import UserDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from typer.testing import CliRunner
 
 from dallme.cli.main import app
+from dallme.data import LabelledTexts
 from dallme.decoders.vec2text.backbones import EOS, Preset, find_preset, make_base
 from dallme.decoders.vec2text.checkpoint import load
 from dallme.decoders.vec2text.corpus import (
@@ -31,11 +34,13 @@ from dallme.decoders.vec2text.corpus import (
 )
 from dallme.decoders.vec2text.inverter import Inverter
 from dallme.decoders.vec2text.model import InverterConfig, InverterModel, train_tokenizer
-from dallme.decoders.vec2text.state import Checkpoints
+from dallme.decoders.vec2text.stages import has_converged
+from dallme.decoders.vec2text.state import Checkpoints, TrainingState
 from dallme.decoders.vec2text.training import TrainingOptions, prepare_model, train_inverter
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 from dallme.errors import InputError, OutputError, UnknownNameError
+from dallme.experiments.workspace import Workspace
 from dallme.progress import SilentProgress
 
 SLOTS = (
@@ -120,7 +125,7 @@ class Killer(SilentProgress):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Models this small gain nothing from a second thread, and lose much where another process has the core."""
+    """Models this small gain nothing from a second thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -181,7 +186,7 @@ def test_training_is_silent_and_leaves_the_generator_alone(
 
 
 def test_a_stage_ends_when_bleu_has_converged(tmp_path: Path) -> None:
-    # At this learning rate nothing is learnt: of ten measurements the fourth is the last, three after the best.
+    # At this learning rate nothing is learnt: of ten measurements the fourth is the last.
     config = train_inverter(
         TEXTS,
         EMBEDDER,
@@ -195,10 +200,63 @@ def test_a_stage_ends_when_bleu_has_converged(tmp_path: Path) -> None:
     assert sum(entry["steps"] for entry in config.training["history"]) == 8
 
 
-def test_minutes_bound_a_training(tmp_path: Path) -> None:
+class Clock:
+    """A clock that advances by a fixed time at each reading."""
+
+    def __init__(self, seconds: float) -> None:
+        self.now, self.seconds = 0.0, seconds
+
+    def perf_counter(self) -> float:
+        self.now += self.seconds
+        return self.now
+
+
+@pytest.mark.parametrize("drafts", [0.0, 100.0])
+def test_minutes_bound_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drafts: float) -> None:
+    clock = Clock(0.01)
+    monkeypatch.setattr("dallme.decoders.vec2text.stages.time", clock)
+    save_drafts = Checkpoints.save_drafts
+
+    def save_slowly(self: Checkpoints, texts: Drafts) -> None:
+        clock.now += drafts
+        save_drafts(self, texts)
+
+    monkeypatch.setattr(Checkpoints, "save_drafts", save_slowly)
     config = train_inverter(TEXTS[:40], EMBEDDER, tmp_path / "inverter", minutes=0.01, **FAST)
-    assert {entry["stage"] for entry in config.training["history"]} == {1, 2}
+    steps = dict.fromkeys((1, 2), 0)
+    for entry in config.training["history"]:
+        steps[entry["stage"]] += entry["steps"]
+    # Of 0.6 seconds the hypothesizer has 0.36, at 0.01 a step; drafts take at most a quarter of the rest.
+    assert 34 <= steps[1] <= 37
+    assert 16 <= steps[2] <= 24
     assert config.corrects
+
+
+def _state(bleu: list[float], losses: list[float]) -> TrainingState:
+    history = [
+        {"stage": 1, "steps": 1, "bleu": score, "held_out_loss": loss}
+        for score, loss in zip(bleu, losses, strict=True)
+    ]
+    return TrainingState(history=history)
+
+
+@pytest.mark.parametrize(
+    ("bleu", "losses", "converged"),
+    [
+        ([5, 5, 5], [2.0, 2.0, 2.0], True),
+        ([5, 5, 5], [2.0, 2.0, 1.9], False),  # BLEU stands still, the loss falls
+        ([5, 5, 6], [2.0, 2.0, 2.1], False),  # the loss rises, BLEU as well
+        ([5, 5, 5.05], [2.0, 2.0, 1.9995], True),  # both changes are too small to count
+        ([5, 4], [2.0, 3.0], False),  # not enough measurements
+    ],
+)
+def test_a_stage_has_converged_by_both_measures(
+    bleu: list[float], losses: list[float], converged: bool
+) -> None:
+    state = _state(bleu, losses)
+    assert has_converged(state, patience=2) is converged
+    state.stage = 2
+    assert not has_converged(state, patience=2)  # measurements of another stage
 
 
 # The same again
@@ -361,7 +419,8 @@ def test_texts_are_cleaned_counted_once_and_some_held_out() -> None:
 def test_texts_are_cut_before_they_are_embedded() -> None:
     tokenizer = train_tokenizer(TEXTS, 259)  # bytes alone: one token a letter
     corpus = make_corpus(["abcdef", "abé"], tokenizer, EOS, 4, EMBEDDER.embed)
-    assert corpus.texts == ["abc", "ab"]  # the last letter of the second is two bytes, and one does not fit
+    # The last letter of the second text is two bytes, and one does not fit.
+    assert corpus.texts == ["abc", "ab"]
     assert [tokenizer.decode(row[:-1]) for row in corpus.ids] == corpus.texts
     assert [row[-1] for row in corpus.ids] == [EOS, EOS]
     np.testing.assert_array_equal(corpus.vectors, EMBEDDER.embed(["abc", "ab"]))
@@ -455,6 +514,49 @@ def test_padding_changes_neither_loss_nor_texts(kind: str) -> None:
     )
     assert single[0].tolist() == together[1, : single.shape[1]].tolist()
     assert together.shape[1] <= 9
+
+
+def test_the_corrector_reads_target_minus_current() -> None:
+    model, tokenizer = _tiny()
+    read: dict[str, torch.Tensor] = {}
+    for name, layer in model.project.items():
+        layer.register_forward_hook(lambda _, inputs, __, name=name: read.update({name: inputs[0]}))
+    target, current = (torch.from_numpy(EMBEDDER.embed([text])) for text in TEXTS[:2])
+    ids, mask = (torch.from_numpy(array) for array in pad(encode(TEXTS[1:2], tokenizer, EOS, 32), 0))
+    model.generate(target, current=current, current_ids=ids, current_mask=mask, max_new_tokens=1)
+    scale = EMBEDDER.dimension**0.5
+    torch.testing.assert_close(read["target"], target * scale)
+    torch.testing.assert_close(read["current"], current * scale)
+    torch.testing.assert_close(read["difference"], (target - current) * scale)
+
+
+def test_an_experiment_trains_an_inverter_for_each_number_of_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = LabelledTexts(TEXTS, np.zeros(len(TEXTS), dtype=np.int64), {0: "text"}, np.arange(len(TEXTS)))
+    monkeypatch.setattr(Workspace, "texts", lambda *_: (source, None))
+    trained: list[tuple[Any, ...]] = []
+
+    def train(texts: Any, embedder: Any, output: Path, **options: Any) -> None:
+        trained.append((options["steps"], options["correct"], options["preset"], options["seed"]))
+        output.mkdir(parents=True)
+        (output / "inverter.json").write_text("{}", encoding="utf-8")
+
+    monkeypatch.setattr("dallme.decoders.vec2text.training.train_inverter", train)
+    workspace = Workspace(SimpleNamespace(), tmp_path, None, tmp_path / "store")  # type: ignore[arg-type]
+
+    def folder(steps: int = 10, seed: int = 0, preset: str = "tiny", decoder_steps: int = 5) -> Path:
+        grid = SimpleNamespace(decoder_options={"steps": decoder_steps}, preset=preset, seed=seed)
+        cell = UserDict({"inverter_steps": steps, "embedder": "hashing"})
+        cell.grid = grid  # type: ignore[attr-defined]
+        return workspace.inverter(cell)  # type: ignore[arg-type]
+
+    variants = [{}, {"steps": 20}, {"seed": 1}, {"preset": "small"}, {"decoder_steps": 0}]
+    folders = [folder(**variant) for variant in variants]  # type: ignore[arg-type]
+    assert len(set(folders)) == len(variants) == len(trained)
+    assert [folder(**variant) for variant in variants] == folders  # type: ignore[arg-type]
+    assert len(trained) == len(variants)
+    assert [entry[0] for entry in trained] == [10, 20, 10, 10, 10]
 
 
 @pytest.mark.parametrize("kind", ["causal", "seq2seq"])

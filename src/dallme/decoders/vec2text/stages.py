@@ -217,7 +217,9 @@ class Trainer:
                 drafts, seconds = self.processes.shared(
                     lambda: (self.checkpoints.drafts() or self._write_drafts(), time.perf_counter() - started)
                 )
-                state = TrainingState(stage=2, seconds=seconds, history=state.history)
+                # Slow drafts must not use up the time of the corrector.
+                limit = (self.options.stage_seconds(2) or 0.0) * _DRAFT_SHARE
+                state = TrainingState(stage=2, seconds=min(seconds, limit), history=state.history)
             else:
                 saved = self.checkpoints.drafts()
                 assert saved is not None  # they are written before the stage starts
