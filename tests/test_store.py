@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder, EncoderEmbedder
 from dallme.embedders.cache import EmbeddingStore, embed_with_store, text_keys
+from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError, StoreError
 
 FINGERPRINT = Fingerprint("fake", weights="1", dimension=4)
@@ -576,3 +577,15 @@ def test_an_unusable_text_is_named_by_its_row(tmp_path):
         embed_with_store(Counting(), ["good", " "], store=EmbeddingStore(tmp_path))
     with pytest.raises(InputError, match="expected chunk to be a whole number of at least 1, found 0"):
         embed_with_store(Counting(), ["good"], chunk=0)
+
+
+def test_a_store_says_its_format_and_a_newer_one_is_refused(tmp_path):
+    embed_with_store(HashingEmbedder(8), ["a text"], store=EmbeddingStore(tmp_path))
+    path = tmp_path / "format.json"
+    assert json.loads(path.read_text()) == {"version": 1}
+    path.unlink()  # as a store of an earlier release
+    assert len(EmbeddingStore(tmp_path).table(HashingEmbedder(8).fingerprint())) == 1
+    for content in ('{"version": 2}', '{"version": "1"}', "[" * 9, '{"version": true}'):
+        path.write_text(content)
+        with pytest.raises(StoreError, match="expected an embedding store of format 1 or lower in"):
+            embed_with_store(HashingEmbedder(8), ["a text"], store=EmbeddingStore(tmp_path))

@@ -27,8 +27,35 @@ from dallme.validation import check_vectors
 #: Size in bytes of a shard after compaction.
 COMPACT_BYTES = 64 * 2**20
 
+#: Format version of this release, and its file in the folder of the store; a store without one has version 1.
+FORMAT_VERSION, FORMAT = 1, "format.json"
+
 #: File in the folder of a table that describes the embedder.
 DESCRIPTION = "fingerprint.json"
+
+
+def check_format_version(folder: Path) -> None:
+    """Checks that this release can read a store.
+
+    Raises:
+        StoreError: If a newer release wrote it, or its version cannot be read.
+    """
+    path = folder / FORMAT
+    try:
+        version = json.loads(path.read_bytes())["version"]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise StoreError(
+            f"cannot read the embedding store {folder}: {error.strerror}; choose another folder"
+        ) from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        version = None
+    if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+        raise StoreError(
+            f"expected an embedding store of format {FORMAT_VERSION} or lower in {str(folder)!r}, found "
+            f"{version!r}; update dallme, or choose another folder with --store"
+        )
 
 
 def check_keys(keys: np.ndarray) -> np.ndarray:
@@ -125,6 +152,7 @@ class VectorTable:
         self._verified: set[Path] = set()
         self._damaged: set[Path] = set()
         self._prepared = False
+        check_format_version(folder.parent)
         self.refresh()
 
     def __len__(self) -> int:
@@ -316,6 +344,8 @@ class VectorTable:
             return
         make_folder(self.folder)
         remove_stale(self.folder)
+        if not (self.folder.parent / FORMAT).exists():
+            write_file(self.folder.parent / FORMAT, json.dumps({"version": FORMAT_VERSION}).encode() + b"\n")
         description = self.folder / DESCRIPTION
         content = json.dumps(asdict(self.fingerprint), indent=2, sort_keys=True).encode() + b"\n"
         if not (description.is_file() and description.read_bytes() == content):
