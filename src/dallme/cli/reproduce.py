@@ -99,7 +99,8 @@ def reproduce(
     values = {"base_url": base_url, "max_usd": budget_usd, "price": price}
     services = {option: value for option, value in values.items() if value is not None}
     store_folder, progress = options.store_folder(store), make_progress()
-    documents, failed = [], 0
+    documents: list[dict[str, Any]] = []
+    failed = 0
     if not plan and any(experiment.figure for experiment in experiments):
         find_matplotlib()
     for experiment in experiments:
