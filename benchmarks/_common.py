@@ -69,7 +69,7 @@ def _write_smoke_data(folder: Path) -> None:
         for split, rows in (("train", 160), ("test", 40)):
             labels = np.arange(rows) % classes
             texts = [" ".join(_sentence(rng, label) for _ in range(3)) for label in labels.tolist()]
-            table = pa.table({"text": texts, "label": [f"class {label}" for label in labels.tolist()]})
+            table = pa.table({"text": texts, "label": labels})
             pq.write_table(table, folder / name / f"{split}.parquet")
     trec = folder / "QueClassifier" / "data" / "train_5500.label"  # for unseen.py
     trec.parent.mkdir(parents=True)

@@ -6,7 +6,6 @@ Run: python benchmarks/code_size.py [TREE] [--signature distiller:Distiller] [--
 
 from __future__ import annotations
 
-import argparse
 import ast
 import io
 import json
@@ -15,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from _common import HERE
+from _common import HERE, make_parser
 
 #: Files with fewer lines of code than this are counted as small.
 SMALL = 40
@@ -186,9 +185,7 @@ def _by_folder(counts: dict[str, int]) -> dict[str, int]:
 
 def main() -> None:
     """Prints the counts, or writes them to a file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("tree", nargs="?", type=Path, default=HERE.parent / "src" / "dallme")
     parser.add_argument("--signature", action="append", default=[], metavar="MODULE:NAME")
     parser.add_argument("--output", type=Path)

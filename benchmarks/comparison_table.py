@@ -15,7 +15,16 @@ PER_CLASS = pick({"imdb": 10, "ag_news": 30}, {"imdb": 2})
 #: Folder of embeddings and results of trainings.
 BENCHMARK_STORE = Path.home() / ".cache" / "dallme" / "benchmarks"
 
-METHODS = ("random", "eda", "herding", "k-center", "facility-location", "nearest", "extractive", "full")
+METHODS = (
+    "random",
+    *pick(("eda",), ()),  # it needs WordNet
+    "herding",
+    "k-center",
+    "facility-location",
+    "nearest",
+    "extractive",
+    "full",
+)
 MINILM = "transformer:sentence-transformers/all-MiniLM-L6-v2"
 
 #: Classifiers with equal settings: sets, test rows (all by default), methods, and a bound on the steps on the

@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 
 from _common import data_folder, make_parser, pick, write
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
-from dallme.models.locate import locate
+from dallme.models.locate import SENTENCE_TRANSFORMERS, locate
 from dallme.readers import read
 
 TEXTS = pick({"ag_news": 1536, "imdb": 768, "sst2": 3072}, {"ag_news": 16})
@@ -25,7 +25,7 @@ def main() -> None:
     """Measures each data set and writes the ratios."""
     make_parser(__doc__).parse_args()
     ours = SentenceTransformerEmbedder()
-    plain = SentenceTransformer(str(locate(ours.model)), device="cpu")
+    plain = SentenceTransformer(str(locate(ours.model, SENTENCE_TRANSFORMERS)), device="cpu")
     plain.max_seq_length = ours.max_tokens
     ours.embed(["warm up"] * 64)
     plain.encode(["warm up"] * 64)

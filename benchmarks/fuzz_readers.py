@@ -39,8 +39,8 @@ KINDS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".csv.gz", ".j
 KEPT = HERE.parent / "tests" / "fuzz"
 #: Pieces of text files with a meaning.
 PIECES = (
-    '"', '""', ",", "\t", "\n", "\r\n", "\r", "\n\n", "text,label", "a,0\n", "b,1\n", '"a\nb",1\n', "{", "}", "[", "]",
-    ":", "null", "NaN", "1e999", "-0", "0.5", "99999999999999999999", "true", '"text"', '"label"',
+    '"', '""', ",", "\t", "\n", "\r\n", "\r", "\n\n", "text,label", "a,0\n", "b,1\n", '"a\nb",1\n', "{", "}",
+    "[", "]", ":", "null", "NaN", "1e999", "-0", "0.5", "99999999999999999999", "true", '"text"', '"label"',
     '{"text": "a", "label": 1}\n',
     "\\ud800", "\\u0000", "\ufeff", "\0", "\x1b", "\u2028", "\u202e", "\u0301", "\u200d", "很好",
     "مرحبا", "😀", " ", "#",

@@ -20,25 +20,25 @@ PER_CLASS = pick({"imdb": 10, "ag_news": 30}, {"imdb": 2})
 def run(name: str, seeds: int, store: str) -> list[dict[str, Any]]:
     """Measures the CPU seconds of each set of each decoder, from the shared context and from a new one."""
     from dallme import registry
-    from dallme.decoders.base import Context
+    from dallme.decoders.base import Context, SourceCache
     from dallme.distiller import Distiller
     from dallme.readers import read
 
     source = read(data_folder() / name / "train.parquet")
     distiller = Distiller(per_class=PER_CLASS[name], store=store, decoder="nearest")
-    shared = distiller.run(source, kept={}).context
+    shared = distiller.run(source).context
 
     def decode(decoder: str, seed: int, context: Context) -> tuple[list[str], float]:
         started = time.process_time()
         decoded = registry.make("decoders", decoder).decode(prototypes, context, seed=seed)
-        return [text.text for text in decoded], round(time.process_time() - started, 2)
+        return [text.text for text in decoded.texts], round(time.process_time() - started, 2)
 
     rows = []
     for decoder in ("teaching", "extractive"):
         for seed in range(seeds):
             prototypes = replace(distiller, seed=seed).condense(shared)
             again, shared_seconds = decode(decoder, seed, shared)
-            new, new_seconds = decode(decoder, seed, replace(shared, kept={}))
+            new, new_seconds = decode(decoder, seed, replace(shared, cache=SourceCache()))
             assert again == new, f"{decoder}, seed {seed}: the texts differ"
             rows.append(
                 {

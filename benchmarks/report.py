@@ -66,14 +66,17 @@ def make(name: str, store: str, page: Path) -> dict[str, Any]:
     }
 
 
+def find_browser() -> str:
+    """Returns the path of the browser; exits if there is none."""
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    return program or sys.exit("no browser: install chromium, or set CHROMIUM to one")
+
+
 def open_page(page: Path, opens: int) -> dict[str, float]:
     """Returns median seconds to the first paint and to the drawn map, in new browsers without network."""
     from playwright.sync_api import sync_playwright
 
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if not program:
-        sys.exit("no browser: install chromium, or set CHROMIUM to one")
-    marks = []
+    program, marks = find_browser(), []
     with sync_playwright() as driver:
         for _ in range(opens):
             browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
@@ -100,6 +103,7 @@ def main() -> None:
     if options.only:
         print(json.dumps(make(options.only, options.store, options.page)))
         return
+    find_browser()  # before the pages are made
     results = {}
     with tempfile.TemporaryDirectory() as scratch:
         store = options.store or str(Path(scratch) / "store")

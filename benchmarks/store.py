@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +245,8 @@ def measure(name: str, batches: int, work: Path) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """Describes the machine."""
-    packages = {name: version(name) for name in ("numpy", "pyarrow", "lancedb")}
+    installed = {each.metadata["Name"] for each in distributions()}
+    packages = {name: version(name) for name in ("numpy", "pyarrow", "lancedb") if name in installed}
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     where = {
         "system": platform.system(),

@@ -65,26 +65,25 @@ def measure(name: str, store: str, known: dict[str, Any]) -> Iterator[dict[str, 
         with ChatServer(writer=SmolLM2()) if decoder.startswith("llm") else nullcontext() as server:
             own = options | ({"base_url": server.url} if server else {})
             decoding = replace(distiller, decoder=decoder, decoder_options=own, store=None)
-            context = replace(distiller.context(source, vectors, test=test), answers=None, findings={})
+            context = replace(distiller.context(source, vectors, test=test), answers=None)
             started = time.perf_counter()
-            decoded = decoding.resolved_decoder.decode(prototypes, context, seed=0)
+            result = decoding.resolved_decoder.decode(prototypes, context, seed=0)
             seconds = time.perf_counter() - started
         table[method] = {"method": method, "seconds": round(seconds, 1)} | measure_texts(
-            decoded, prototypes, context, test, distiller
+            result, prototypes, context, test, distiller
         )
         print(name, table[method], flush=True)
         yield sizes | {"table": [table[each] for each in METHODS if each in table]}
 
 
-def measure_texts(
-    decoded: list[Any], prototypes: Any, context: Any, test: Any, distiller: Any
-) -> dict[str, Any]:
+def measure_texts(result: Any, prototypes: Any, context: Any, test: Any, distiller: Any) -> dict[str, Any]:
     """Measures the accuracy of a set of texts, its cosine to the prototypes, and what it copies."""
     from dallme.data import LabelledTexts
     from dallme.decoders.postprocess import copied_spans
     from dallme.embedders.base import normalize
     from dallme.evaluation.evaluate import evaluate, make_classifiers
 
+    decoded = result.texts
     texts = [text.text for text in decoded]
     written = LabelledTexts(texts, prototypes.labels, context.source.label_names, np.arange(len(texts)))
     scores = evaluate(written, test, make_classifiers(CLASSIFIERS, distiller.cached_embedder), seed=0)
@@ -98,7 +97,7 @@ def measure_texts(
         "mean_copied_span": round(float(np.mean(spans)), 1),
         "real_texts": sum(bool(text.rows) for text in decoded),
         "tokens_a_text": round(float(tokens.mean()), 1),
-        "findings": {key: context.findings[key] for key in ("auto", "drafts") if key in context.findings},
+        "findings": {key: result.metadata[key] for key in ("auto", "drafts") if key in result.metadata},
         # Copies of the data sets' texts are not shown.
         "first_texts": {}
         if max(spans) > SHOWN

@@ -1,4 +1,4 @@
-"""A few texts of two classes, prototypes of them, and what the contract of decoders promises."""
+"""A few texts of two classes, prototypes of them, and the contract of decoders as a check."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def make_prototypes(
 
 
 def check_contract(
-    decoded: list[DecodedText], prototypes: Prototypes, context: Context, *, written: bool = False
+    decoded: Sequence[DecodedText], prototypes: Prototypes, context: Context, *, written: bool = False
 ) -> None:
-    """All that the contract promises of decoded texts; those that a decoder wrote may come from no row."""
+    """Checks the contract; texts that a model wrote may come from no row."""
     assert len(decoded) == len(prototypes)
     texts = [text.text for text in decoded]
     assert (context.count_tokens(texts) <= context.max_tokens).all()

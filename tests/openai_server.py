@@ -182,6 +182,14 @@ def _refusal(fault: str, texts: int, authorization: str) -> Response | None:
         return (
             _error(413, f"batch size {texts} > maximum allowed batch size {most}") if texts > most else None
         )
+    if fault.startswith("most-"):
+        _, code, most = fault.split("-")
+        too_many = f"batch size is invalid, it should not be larger than {most}"
+        return _error(int(code), too_many) if texts > int(most) else None
+    if fault == "error-200":
+        return _error(200, "model not loaded")
+    if fault == "deep":
+        return Response("[" * 100_000)
     status, _, more = fault.partition("-")
     if not status.isdigit():
         return None

@@ -67,7 +67,7 @@ def comparison(name: str = "random", classifiers: tuple[str, str] = ("lr", "nb")
 
 
 def small_set(*, with_comparison: bool = False) -> tuple[DistilledDataset, AuditInput]:
-    """Three texts for eight rows of two classes; row 3 has no text, the second text is half of a soft cluster."""
+    """Three texts for eight rows of two classes; row 3 has no text, the second is of a soft cluster."""
     lineage = (
         Lineage("extractive", (0, 1), (0, 1), ("A dull film.", "It was slow."), (0, 1), 0.9876),
         Lineage("extractive", (2,), (2,), ("Bad, bad.",), (), None, label_agrees=False),
@@ -75,7 +75,8 @@ def small_set(*, with_comparison: bool = False) -> tuple[DistilledDataset, Audit
     )
     manifest: dict[str, Any] = {
         "configuration": {
-            "embedder": "hashing", "condenser": "k-centroid", "decoder": "extractive", "max_tokens": 64, "seed": 7,
+            "embedder": "hashing", "condenser": "k-centroid", "decoder": "extractive", "max_tokens": 64,
+            "seed": 7,
         },
         "data": {"source": "reviews.csv", "rows": 25_000},
     }  # fmt: skip
@@ -134,7 +135,8 @@ def audit_of(distilled: DistilledDataset, words: list[str] | None = None) -> dic
         }
         found = [{"kind": "PERSON", "text": quote[index]}] if personal else []
         return {
-            "copied_span": copied, "copied_5grams": 0.5, "members": members, "label_confidence": 0.9 if agrees else 0.2,
+            "copied_span": copied, "copied_5grams": 0.5, "members": members,
+            "label_confidence": 0.9 if agrees else 0.2,
             "label_agrees": agrees, "predicted": names[index], "personal": found,
         }  # fmt: skip
 
@@ -152,7 +154,8 @@ def audit_of(distilled: DistilledDataset, words: list[str] | None = None) -> dic
             "agreement": 2 / 3,
             "personal": {"scanner": "presidio-analyzer 2.2.366", "found": 1},
             "readability": {
-                "type_token_ratio": 0.6, "distinct_1": 0.6, "distinct_2": 0.95, "complete_sentences": 1.0, "perplexity": 88.2,
+                "type_token_ratio": 0.6, "distinct_1": 0.6, "distinct_2": 0.95, "complete_sentences": 1.0,
+                "perplexity": 88.2,
             },
         },
         "thresholds": {"max_copied_span": 20, "min_cluster": None},

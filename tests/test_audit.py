@@ -34,7 +34,7 @@ from report_sets import small_set
 
 
 def _longest(text: list[str], row: list[str]) -> list[int]:
-    """For each word of the text the longest run that ends with it and stands in the row, by looking everywhere."""
+    """Computes by brute force the longest run of the row that ends at each word of the text."""
     inside = {tuple(row[i:j]) for i in range(len(row)) for j in range(i + 1, len(row) + 1)}
     return [
         max((length for length in range(1, end + 1) if tuple(text[end - length : end]) in inside), default=0)
@@ -277,7 +277,8 @@ def test_a_name_that_leads_to_other_vectors_today_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         gather(replace(distilled, manifest=distilled.manifest | {"embedder": older}), source)
     assert str(caught.value) == (
-        "expected the vectors of 'hashing', with which the texts were made (weights 'blake2b-signs-0', not 'blake2b-signs-1'), "
+        "expected the vectors of 'hashing', with which the texts were made (weights 'blake2b-signs-0', "
+        "not 'blake2b-signs-1'), "
         "found those of 'hashing'; name the same embedder, with the same options, with --embedder"
     )
 

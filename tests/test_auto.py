@@ -1,4 +1,4 @@
-"""The decoder that is chosen by a trial: how rows are held out, how sets are scored, and what is told of it."""
+"""The choice of a decoder on held-out rows: the split, the scores and the report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dallme import registry
 from dallme.cli.main import _status
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders.auto import AutoDecoder, explain
-from dallme.decoders.base import Context
+from dallme.decoders.base import Context, DecodingResult
 from dallme.decoders.holdout import HoldoutSplit
 from dallme.distiller import Distiller
 from dallme.errors import InputError, UnknownNameError
@@ -42,15 +42,15 @@ def prototypes(context: Context) -> Prototypes:
 
 
 def test_rows_are_held_out_of_each_cluster(context: Context, prototypes: Prototypes) -> None:
-    trial = HoldoutSplit.split(prototypes, context, np.random.default_rng(0), share=0.25, most=4000)
-    assert trial is not None
-    assert len(trial.texts) == len(trial.labels) == len(trial.vectors) == 20
-    part = trial.context
+    split = HoldoutSplit.split(prototypes, context, np.random.default_rng(0), share=0.25, most=4000)
+    assert split is not None
+    assert len(split.texts) == len(split.labels) == len(split.vectors) == 20
+    part = split.context
     assert len(part.source) == len(part.vectors) == 60
-    assert not set(part.source.texts) & set(trial.texts)
-    assert sorted([*part.source.texts, *trial.texts]) == sorted(context.source.texts)
+    assert not set(part.source.texts) & set(split.texts)
+    assert sorted([*part.source.texts, *split.texts]) == sorted(context.source.texts)
     for members, before, vector in zip(
-        trial.prototypes.members, prototypes.members, trial.prototypes.vectors, strict=True
+        split.prototypes.members, prototypes.members, split.prototypes.vectors, strict=True
     ):
         own = [part.source.texts[row] for row in members.tolist()]
         assert own == [
@@ -58,13 +58,13 @@ def test_rows_are_held_out_of_each_cluster(context: Context, prototypes: Prototy
         ]  # nearest first, as before
         assert len(own) == 15
         np.testing.assert_allclose(vector, part.vectors.vectors[members].mean(axis=0), rtol=1e-6)
-    assert trial.prototypes.weights.tolist() == [15] * 4
+    assert split.prototypes.weights.tolist() == [15] * 4
 
 
 def test_no_more_rows_are_held_out_than_are_asked_for(context: Context, prototypes: Prototypes) -> None:
-    trial = HoldoutSplit.split(prototypes, context, np.random.default_rng(0), share=0.5, most=12)
-    assert trial is not None
-    assert len(trial.texts) == 12
+    split = HoldoutSplit.split(prototypes, context, np.random.default_rng(0), share=0.5, most=12)
+    assert split is not None
+    assert len(split.texts) == 12
     assert (
         HoldoutSplit.split(prototypes, context, np.random.default_rng(0), share=0.5, most=8) is None
     )  # too few to tell anything
@@ -74,38 +74,36 @@ def test_a_row_that_stands_on_both_sides_is_not_tested_on() -> None:
     texts, labels = _rows(80)
     context = make_context([texts[row % 40] for row in range(80)], [labels[row % 40] for row in range(80)])
     prototypes = make_prototypes(context, [range(0, 80, 2), range(1, 80, 2)])
-    trial = HoldoutSplit.split(prototypes, context, np.random.default_rng(0), share=0.5, most=4000)
-    assert trial is not None
-    assert 10 <= len(trial.texts) < 40
-    assert not set(trial.context.source.texts) & set(trial.texts)
+    split = HoldoutSplit.split(prototypes, context, np.random.default_rng(0), share=0.5, most=4000)
+    assert split is not None
+    assert 10 <= len(split.texts) < 40
+    assert not set(split.context.source.texts) & set(split.texts)
 
 
-def test_students_are_scored_on_the_held_out_rows(context: Context, prototypes: Prototypes) -> None:
-    trial = HoldoutSplit.split(prototypes, context, np.random.default_rng(0), share=0.25, most=4000)
-    assert trial is not None
+def test_classifiers_are_scored_on_the_held_out_rows(context: Context, prototypes: Prototypes) -> None:
+    split = HoldoutSplit.split(prototypes, context, np.random.default_rng(0), share=0.25, most=4000)
+    assert split is not None
     right = [DecodedText("great lovely warm"), DecodedText("awful boring dull")] * 2
-    assert trial.score(right, ["logistic-regression", "nb"]) == {"logistic-regression": 1.0, "nb": 1.0}
-    assert trial.score(right[::-1], ["lr"]) == {"lr": 0.0}
-    assert trial.score(right, ["embedding-lr"])["embedding-lr"] > 0.9
-    assert trial.score([DecodedText("!"), DecodedText("?")] * 2, ["lr"]) == {"lr": 0.0}
+    assert split.score(right, ["logistic-regression", "nb"]) == {"logistic-regression": 1.0, "nb": 1.0}
+    assert split.score(right[::-1], ["lr"]) == {"lr": 0.0}
+    assert split.score(right, ["embedding-lr"])["embedding-lr"] > 0.9
+    assert split.score([DecodedText("!"), DecodedText("?")] * 2, ["lr"]) == {"lr": 0.0}
 
 
 def test_the_best_on_held_out_rows_is_taken(context: Context, prototypes: Prototypes) -> None:
     auto = AutoDecoder("nearest,teaching")
-    decoded = auto.decode(prototypes, context, seed=0)
-    check_contract(decoded, prototypes, context)
-    found = context.findings["auto"]
-    assert found["held_out_rows"] == 16
-    means = {name: scores["mean"] for name, scores in found["scores"].items()}
+    result = auto.decode(prototypes, context, seed=0)
+    check_contract(result.texts, prototypes, context)
+    choice = result.metadata["auto"]
+    assert choice["held_out_rows"] == 16
+    means = {name: scores["mean"] for name, scores in choice["scores"].items()}
     assert list(means) == ["nearest", "teaching"]
-    assert found["chosen"] == max(means, key=lambda name: means[name])
-    for scores in found["scores"].values():
+    assert choice["chosen"] == result.decoder == max(means, key=lambda name: means[name])
+    for scores in choice["scores"].values():
         assert list(scores) == ["logistic-regression", "naive-bayes", "embedding-lr", "mean"]
         assert scores["mean"] == pytest.approx(np.mean([scores[name] for name in list(scores)[:3]]))
-    again = replace(context, findings={})
-    assert auto.decode(prototypes, again, seed=0) == decoded
-    assert again.findings == context.findings
-    json.dumps(context.findings)
+    assert auto.decode(prototypes, context, seed=0) == result
+    json.dumps(result.metadata)
 
 
 def test_a_worse_decoder_loses(
@@ -113,53 +111,40 @@ def test_a_worse_decoder_loses(
 ) -> None:
     nearest = registry.find("decoders", "nearest").load()
 
-    def swapped(
-        self: Any, prototypes: Prototypes, context: Context, rng: np.random.Generator
-    ) -> list[DecodedText]:
-        return [DecodedText(f"{word} film {row}") for row, word in enumerate(["awful", "great"] * 2)]
+    def swapped(*_: Any) -> DecodingResult:
+        words = ["awful", "great"] * 2
+        return DecodingResult(tuple(DecodedText(f"{word} film {row}") for row, word in enumerate(words)))
 
     monkeypatch.setattr(nearest, "_decode", swapped)
-    AutoDecoder("nearest,extractive").decode(prototypes, context, seed=0)
-    assert context.findings["auto"]["chosen"] == "extractive"
-    assert context.findings["auto"]["scores"]["nearest"]["mean"] < 0.5
+    choice = AutoDecoder("nearest,extractive").decode(prototypes, context, seed=0).metadata["auto"]
+    assert choice["chosen"] == "extractive"
+    assert choice["scores"]["nearest"]["mean"] < 0.5
 
 
-def test_a_candidate_that_cannot_do_it_is_left_out_and_told(context: Context, prototypes: Prototypes) -> None:
-    AutoDecoder().decode(
-        prototypes, context, seed=0
-    )  # the inverter that comes with the package is for another embedder
-    found = context.findings["auto"]
-    assert list(found["scores"]) == ["teaching", "extractive", "nearest"]
-    assert found["left_out"]["vec2text"].startswith("expected an inverter for the embedder of these vectors")
-    assert explain(found).endswith("; left out: vec2text")
+def test_a_candidate_that_cannot_decode_is_left_out(context: Context, prototypes: Prototypes) -> None:
+    # The inverter that comes with the package is for another embedder.
+    choice = AutoDecoder().decode(prototypes, context, seed=0).metadata["auto"]
+    assert list(choice["scores"]) == ["teaching", "extractive", "nearest"]
+    assert choice["left_out"]["vec2text"].startswith("expected an inverter for the embedder of these vectors")
+    assert explain(choice).endswith("; left out: vec2text")
     assert (
-        f"auto: {found['chosen']}; mean accuracy of logistic-regression, naive-bayes, embedding-lr on 16 held-out"
-        in explain(found)
+        f"auto: {choice['chosen']}; mean accuracy of logistic-regression, naive-bayes, embedding-lr on 16 held-out"
+        in explain(choice)
     )
 
 
-def test_the_first_candidate_is_taken_where_nothing_can_be_tried() -> None:
+def test_the_first_candidate_is_used_without_enough_rows() -> None:
     context = make_context(*_rows(8))
-    AutoDecoder("extractive,nearest").decode(
-        make_prototypes(context, [range(0, 8, 2), range(1, 8, 2)]), context, seed=0
-    )
-    assert context.findings["auto"] == {
-        "chosen": "extractive",
-        "held_out_rows": 0,
-        "scores": {},
-        "left_out": {},
-    }
-    assert explain(context.findings["auto"]).startswith("auto: extractive, the first candidate")
+    prototypes = make_prototypes(context, [range(0, 8, 2), range(1, 8, 2)])
+    choice = AutoDecoder("extractive,nearest").decode(prototypes, context, seed=0).metadata["auto"]
+    assert choice == {"chosen": "extractive", "held_out_rows": 0, "scores": {}, "left_out": {}}
+    assert explain(choice).startswith("auto: extractive, the first candidate")
 
 
-def test_ready_vectors_leave_the_student_of_vectors_out(context: Context, prototypes: Prototypes) -> None:
+def test_ready_vectors_leave_out_the_classifier_of_vectors(context: Context, prototypes: Prototypes) -> None:
     without = replace(context, embedder=None)
-    AutoDecoder("extractive,nearest").decode(prototypes, without, seed=0)
-    assert list(without.findings["auto"]["scores"]["nearest"]) == [
-        "logistic-regression",
-        "naive-bayes",
-        "mean",
-    ]
+    choice = AutoDecoder("extractive,nearest").decode(prototypes, without, seed=0).metadata["auto"]
+    assert list(choice["scores"]["nearest"]) == ["logistic-regression", "naive-bayes", "mean"]
 
 
 def test_the_manifest_and_the_lineage_name_the_choice() -> None:

@@ -22,7 +22,7 @@ from dallme import Distiller
 from dallme.dataset import DistilledDataset
 from dallme.errors import DallmeError, InputError
 from dallme.readers import read
-from dallme.text import clean, sentences
+from dallme.text import clean, nfc, sentences
 from dallme.validation import MAX_CHARACTERS, text_problem
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -32,7 +32,8 @@ from fuzz_readers import KEPT, KINDS, count_rows, one_input, seeds
 #: separators, C0 and C1.
 ODD = (
     "مرحبا بالعالم", "שלום", "नमस्ते दुनिया", "很好的电影。", "👩\u200d👧\u200d👦", "🇩🇪", "e\u0301\u0301\u0301",
-    "Z" + "\u0335" * 40, "\u200b", "\u200e\u202e\u2066x", "\ufeffa", "\uffff", "\U0001ffff", "\U0010ffff", "\u2028\u2029",
+    "Z" + "\u0335" * 40, "\u200b", "\u200e\u202e\u2066x", "\ufeffa", "\uffff", "\U0001ffff", "\U0010ffff",
+    "\u2028\u2029",
     "\x01\x1b[31m", "\x85", "\r", "a\r\nb", "\ud800", "\udfff", "\0", "\t", "ﷺ", "ß", "İ", "𝓕𝓲𝓵𝓶",
 )  # fmt: skip
 PLANES = [(plane << 16, (plane << 16) + 0xFFFF) for plane in range(17)]
@@ -108,7 +109,7 @@ def test_any_text_comes_back_as_it_was_or_is_reported(tmp_path: Path, suffix: st
     found = read(path, drop_bad_rows=True)
     usable = [row for row, text in enumerate([*texts, "one", "two"]) if text_problem(text) is None]
     assert found.row_ids.tolist() == usable
-    assert list(found.texts) == [[*texts, "one", "two"][row] for row in usable]
+    assert list(found.texts) == [nfc([*texts, "one", "two"][row]) for row in usable]
     assert len(found) + reported(found.notes) == len(texts) + 2
 
 

@@ -18,6 +18,7 @@ from sklearn.svm import LinearSVC
 from dallme import registry
 from dallme.classifiers.base import Classifier
 from dallme.classifiers.embedding_lr import EmbeddingLogisticRegression
+from dallme.classifiers.training import NeuralClassifier
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError
 
@@ -66,7 +67,9 @@ def _probe() -> EmbeddingLogisticRegression:
 
 @pytest.fixture(
     params=[
-        part.name for part in registry.PARTS if part.role == "classifiers" and "neural" not in part.module
+        part.name
+        for part in registry.PARTS
+        if part.role == "classifiers" and not issubclass(part.load(), NeuralClassifier)
     ]
 )
 def classifier(request: pytest.FixtureRequest) -> Classifier:

@@ -83,7 +83,7 @@ def test_these_are_all_core_sets() -> None:
 def test_vectors_must_be_there(coreset: CoreSet) -> None:
     with pytest.raises(
         InputError,
-        match="expected vectors, one a text, found none: this baseline looks at vectors; embed the texts",
+        match="expected one vector per text, found none; embed the texts before this baseline",
     ):
         coreset.select(_data(_random(0))[0], None, {0: 2}, seed=0)
 
@@ -125,7 +125,7 @@ def test_classes_do_not_see_each_other_but_through_the_probe() -> None:
 def test_a_probe_needs_two_classes(name: str) -> None:
     with pytest.raises(
         InputError,
-        match="expected at least 2 classes for a probe to tell apart, found 1; use another baseline",
+        match="expected at least 2 classes to train a probe, found 1; use another baseline",
     ):
         registry.make("baselines", name).select(*_data(_random(0)), {0: 2}, seed=0)
 
@@ -324,8 +324,8 @@ def test_the_gradient_is_the_error_times_the_length_of_the_input() -> None:
         (np.linalg.norm(vectors - vectors.mean(axis=0), axis=1) ** 2).mean()
     )
     lengths = np.sqrt((inputs**2).sum(axis=1) + 1)
-    errors = EL2NBaseline()._look(vectors, labels, np.random.default_rng(0))
-    gradients = GraNdBaseline()._look(vectors, labels, np.random.default_rng(0))
+    errors = EL2NBaseline()._features(vectors, labels, np.random.default_rng(0))
+    gradients = GraNdBaseline()._features(vectors, labels, np.random.default_rng(0))
     np.testing.assert_allclose(gradients, errors * lengths, rtol=1e-4)
     assert (
         _rows(EL2NBaseline(), _data(vectors, labels), {1: 3})
@@ -336,7 +336,9 @@ def test_the_gradient_is_the_error_times_the_length_of_the_input() -> None:
 def test_the_error_is_that_of_a_probe_that_learns() -> None:
     texts, vectors = _line(201)
     early, late = (
-        EL2NBaseline(probes=3, epochs=epochs)._look(vectors.vectors, texts.labels, np.random.default_rng(0))
+        EL2NBaseline(probes=3, epochs=epochs)._features(
+            vectors.vectors, texts.labels, np.random.default_rng(0)
+        )
         for epochs in (1, 20)
     )
     assert (

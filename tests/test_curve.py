@@ -100,7 +100,9 @@ def test_each_point_is_what_compare_says() -> None:
     assert found.methods == methods
     for place, count in enumerate((1, 4)):
         distiller = Distiller(per_class=count, embedder="hashing", seed=3)
-        table = compare(distiller, distiller.run(texts), test, [*methods, "full"], judges, protocol=DEFAULT.with_sets(2))
+        table = compare(
+            distiller, distiller.run(texts), test, [*methods, "full"], judges, protocol=DEFAULT.with_sets(2)
+        )
         for row in table.methods[:-1]:
             for expected in row.scores:
                 score = found.scores[row.method, expected.classifier][place]

@@ -550,3 +550,67 @@ def test_a_broken_model_is_an_error_of_one_line(minilm: SentenceTransformerEmbed
         f"expected a sentence-transformers model in {str(tmp_path)!r}, could not load it: "
     )
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("minilm")
+def test_the_speed_benchmark_finds_its_model(tmp_path: Path) -> None:
+    script = Path(__file__).resolve().parents[1] / "benchmarks" / "embedding_speed.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--smoke"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "'least_cosine': " in done.stdout
+
+
+def test_every_file_that_changes_a_vector_is_in_the_fingerprint(tmp_path: Path) -> None:
+    vocabulary = {word: row for row, word in enumerate(("[UNK]", "a", "fine", "dull", "film"))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    folder = tmp_path / "tiny"
+    modules = [StaticEmbedding(tokenizer, embedding_dim=8), Dense(8, 4)]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
+    before = SentenceTransformerEmbedder(str(folder), precision="float32").fingerprint().weights
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".md"]
+    assert {"tokenizer.json", "modules.json", "model.safetensors"} <= {path.name for path in files}
+    for path in files:
+        content = path.read_bytes()
+        changed = (
+            content[:-1] + bytes([content[-1] ^ 1]) if path.suffix == ".safetensors" else content + b"\n"
+        )
+        path.write_bytes(changed)
+        after = SentenceTransformerEmbedder(str(folder), precision="float32").fingerprint().weights
+        path.write_bytes(content)
+        assert after != before, path.name
+
+
+def test_minilm_keeps_the_fingerprint_of_its_weights(minilm: SentenceTransformerEmbedder) -> None:
+    shipped = SHIPPED["sentence-transformers/all-MiniLM-L6-v2"]
+    assert minilm.fingerprint().weights == shipped.weights_sha256
+
+
+def test_the_name_of_a_users_class_adds_no_prefix() -> None:
+    class Spy:
+        def encode(self, texts: list[str]) -> np.ndarray:
+            self.texts = texts
+            return np.ones((len(texts), 2))
+
+    for name in ("nomic_embed_text", "e5-base", "nomic-embed-text-v1", "embeddinggemma"):
+        spy = type(name, (Spy,), {})()
+        EncoderEmbedder(spy).embed(["a text"])
+        assert spy.texts == ["a text"], name
+        EncoderEmbedder(spy).embed(["a text"], prompt="mood: ")
+        assert spy.texts == ["mood: a text"], name
+
+
+@pytest.mark.parametrize("form", [lambda vectors: vectors, list], ids=["matrix", "list of vectors"])
+def test_tensors_that_need_a_gradient_are_vectors(form: Any) -> None:
+    class Learner:
+        def encode(self, texts: list[str]) -> Any:
+            return form(torch.ones(len(texts), 4, requires_grad=True))
+
+    assert EncoderEmbedder(Learner()).embed(["a", "b"]).tolist() == [[0.5] * 4] * 2
+
+
+@pytest.mark.parametrize("kind", [HashingEmbedder, SentenceTransformer])
+def test_a_class_in_place_of_an_object_is_one_line(kind: Any) -> None:
+    with pytest.raises(InputError, match=rf"found the class {kind.__name__}; give an instance"):
+        resolve(kind)

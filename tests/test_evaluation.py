@@ -92,7 +92,9 @@ def test_compare_draws_and_order() -> None:
     distiller = Distiller(per_class=2, embedder="hashing")
     distillation = distiller.run(source)
     judges = make_classifiers(["nb"])
-    found = compare(distiller, distillation, test, ["extractive", "random", "full"], judges, protocol=DEFAULT.with_sets(3))
+    found = compare(
+        distiller, distillation, test, ["extractive", "random", "full"], judges, protocol=DEFAULT.with_sets(3)
+    )
     assert [(row.method, row.texts, row.draws) for row in found.methods] == [
         ("extractive", 4, 3),
         ("random", 4, 10),

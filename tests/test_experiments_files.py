@@ -477,6 +477,8 @@ class TestReading:
     def test_unknown_experiments_and_profiles_list_the_known(self) -> None:
         with pytest.raises(UnknownNameError, match="unknown experiment 'table5'; known: cost, dpc-agnews"):
             load_experiment("table5")
+        with pytest.raises(InputError, match=r"'table1'; .*\. Did you mean table1-agnews or table1-imdb\?$"):
+            load_experiment("table1")
         with pytest.raises(UnknownNameError, match="unknown profile 'paper'; known: offline"):
             toy().profile("paper")
 

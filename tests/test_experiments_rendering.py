@@ -573,6 +573,8 @@ Mean over the columns that both have (lr, transformer (all-MiniLM-L6-v2)): our b
 the paper's best row, Ours, 0.710: ours is **above** it.
 
 **The paper:** Distilled texts are better than others.
+
+**Ours:** no claim is checked here.
 """
     )
 
@@ -625,6 +627,7 @@ def test_one_page_about_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "# Results\n\n"
         "Results of `dallme reproduce` with the profile `offline`, each with the paper's number in "
         "brackets. The page is built from the stored rows alone.\n\n"
+        "## Contents\n\n"
         "- [Every classifier](#table1-imdb): Table 1, section 5.1\n"
         "- [Seconds and accuracy](#table4): Table 4, section 5.7\n"
         "- [Accuracy against the ratio](#figure4): Figure 4, section 5.2\n"

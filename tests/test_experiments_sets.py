@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dallme import registry
+from dallme.baselines.base import ModelBaseline
 from dallme.data import LabelledTexts
 from dallme.decoders.extractive.candidates import SentenceFilter
 from dallme.distiller import Distillation, Distiller
 from dallme.embedders.hashing import HashingEmbedder
+from dallme.errors import DallmeError
 from dallme.experiments import kinds
-from dallme.experiments.running import next_run, share_cores
+from dallme.experiments.running import next_run, run_experiment, share_cores
 from dallme.experiments.runs import Run, make_runs
 from dallme.experiments.spec import Experiment, parse_experiment
-from dallme.experiments.workspace import TextSets, Workspace, cached_sets, clear_caches
+from dallme.experiments.workspace import WITHOUT_VECTORS, TextSets, Workspace, cached_sets, clear_caches
 
 SOURCE = LabelledTexts(["a", "b", "c"], np.array([4, 7, 4]), {4: "good", 7: "bad"}, np.arange(3))
 
@@ -145,6 +148,54 @@ def test_vectors_can_be_made_before_the_cells(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(HashingEmbedder, "_embed", lambda *_, **__: pytest.fail("embedded again"))
     clear_caches()
     assert kinds.compute(runs[0], workspace)["texts"] == 2
+
+
+@pytest.mark.parametrize("baseline", registry.names("baselines"))
+def test_baselines_that_read_texts_only_are_known(baseline: str) -> None:
+    labels = np.arange(8) % 2
+    source = LabelledTexts(
+        [f"a text number {row}" for row in range(8)], labels, {0: "a", 1: "b"}, np.arange(8)
+    )
+    made = registry.make("baselines", baseline)
+    if isinstance(made, ModelBaseline):
+        assert baseline in WITHOUT_VECTORS
+        return
+    try:
+        made.find()
+        made.select(source, None, {0: 1, 1: 1}, seed=0)
+    except (DallmeError, AttributeError, AssertionError) as error:
+        if baseline in WITHOUT_VECTORS:
+            pytest.skip(str(error))  # its data are not installed
+    else:
+        assert baseline in WITHOUT_VECTORS
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_runs_that_read_texts_only_embed_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    methods = "method = ['random', 'full']\nsets = 2\nclassifier = ['naive-bayes']"
+    experiment, workspace, _ = make_experiment(tmp_path, "one", methods)
+    monkeypatch.setattr(
+        "dallme.experiments.running._compute_in_pool",
+        lambda waiting, workspace, jobs: iter([(waiting.popleft()[1], "in another process")]),
+    )
+    monkeypatch.setattr(HashingEmbedder, "_embed", lambda *_, **__: pytest.fail("it embedded the source"))
+    outcome = run_experiment(experiment, "offline", workspace.folder, workspace, jobs=jobs)
+    assert not (tmp_path / "store" / "hashing").exists()
+    assert [message for _, message in outcome.failures] == ["in another process"] * (0 if jobs == 1 else 2)
+
+
+def test_random_texts_do_not_depend_on_vectors(tmp_path: Path) -> None:
+    from dallme.evaluation.compare import make_sets as draw_sets
+
+    _, workspace, runs = make_experiment(
+        tmp_path, "one", "method = ['random']\nsets = 3\nclassifier = ['naive-bayes']"
+    )
+    distiller = workspace.distiller(runs[0])
+    distillation = distiller.run(workspace.texts(runs[0])[0])
+    expected = draw_sets(distiller, distillation, "random", runs[0].grid.plan())
+    assert [each.digest for each in workspace.sets(runs[0]).texts] == [each.digest for each in expected]
 
 
 def test_a_process_skips_texts_that_another_one_makes(tmp_path: Path) -> None:

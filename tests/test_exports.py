@@ -79,7 +79,8 @@ def write(distilled: DistilledDataset, name: str, folder: str = "distilled") -> 
 
 def test_a_prompt_ends_where_a_text_is_put(distilled: DistilledDataset) -> None:
     assert write(distilled, "few-shot") == (
-        "Classify the text. Answer with the name of one of these classes and nothing else: +negative, positive.\n\n"
+        "Classify the text. Answer with the name of one of these classes and nothing else: +negative, "
+        "positive.\n\n"
         "Text: A fine film {text}, warm and bright.\nClass: positive\n\n"
         "Text: Dull, grim </script> & long; très 很好.\nClass: +negative\n\n"
         'Text: =cmd|"/c calc"!A1 was a fine and "happy" film\nClass: positive\n\n'
@@ -208,7 +209,10 @@ def test_an_atlas_maps_the_source(folder: Path, distilled: DistilledDataset, dal
         csv.writer(file).writerows([("text", "label"), *rows])
     command = ("export", folder, "--format", "atlas", "--source", "reviews.csv", "--output", "map.parquet")
     assert dallme(*command) == (
-        2, "", "error: expected an embedder, found a set that was made of ready vectors; name one with --embedder\n"
+        2,
+        "",
+        "error: expected an embedder, found a set that was made of ready vectors; "
+        "name one with --embedder\n",
     )  # fmt: skip
     status, _, err = dallme(*command, "--embedder", "hashing")
     assert status == 0, err
@@ -283,10 +287,12 @@ def test_what_is_wrong_is_said_in_one_line(folder: Path, dallme: Run) -> None:
             f"expected a file to write to, found the folder {str(folder)!r}; name a file with --output"
         ),
         ("nowhere", "--format", "csv"): (
-            "expected a folder with train.parquet and manifest.json, as dallme writes them, found none at 'nowhere'"
+            "expected a folder with train.parquet and manifest.json, as dallme writes them, found none "
+            "at 'nowhere'"
         ),
         (folder, "--format", "csv", "--output", folder / "manifest.json" / "x.csv"): (
-            f"expected to write {str(folder / 'manifest.json' / 'x.csv')!r}, could not: File exists; nothing was written"
+            f"expected to write {str(folder / 'manifest.json' / 'x.csv')!r}, could not: File exists; "
+            "nothing was written"
         ),
     }.items():
         assert dallme("export", *arguments) == (2, "", f"error: {message}\n")

@@ -1,4 +1,4 @@
-"""Sharing on the Hub: the requests that a server receives, the card, and the files that stay local."""
+"""Sharing on the Hub: the uploaded files, the card, and the files that are never sent."""
 
 from __future__ import annotations
 
@@ -259,8 +259,7 @@ def test_a_refused_token_is_an_error_of_one_line(folder: Path, server: HubServer
 def test_a_namespace_of_others_is_an_error(distilled: DistilledDataset, server: HubServer) -> None:
     with pytest.raises(
         DallmeError,
-        match="403 You don't have the rights .* under the namespace 'them'; the token may not write "
-        "there: take one",
+        match="403 You don't have the rights .* under the namespace 'them'; the token may not write there",
     ):
         distilled.push_to_hub("them/reviews")
     assert server.repositories == {}
@@ -408,7 +407,7 @@ def test_an_audit_quotes_nothing_but_the_texts(distilled: DistilledDataset) -> N
 def test_an_audit_that_cannot_be_read_is_an_error(content: bytes) -> None:
     with pytest.raises(
         InputError,
-        match="expected the document of an audit in audit.json, found what cannot be read: .*; run dal",
+        match="expected the document of an audit in audit.json, found that .*; run dal",
     ):
         parse_audit(content)
 
@@ -418,9 +417,7 @@ def test_an_audit_that_lacks_what_is_shown_is_an_error(key: str) -> None:
     document = audit()
     for place in (document, document["summary"], document["texts"][1]):
         place.pop(key, None)
-    with pytest.raises(
-        InputError, match=f"found what cannot be read: KeyError: '{key}'; run dallme audit again"
-    ):
+    with pytest.raises(InputError, match=f"found that audit.json.* has no '{key}'; run dallme audit again"):
         parse_audit(json.dumps(document).encode())
     assert parse_audit(json.dumps(audit()).encode()) == audit()
 

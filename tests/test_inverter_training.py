@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from dallme.cli.main import app
 from dallme.decoders.vec2text.backbones import EOS, Preset, find_preset, make_base
-from dallme.decoders.vec2text.checkpoint import Checkpoints, load
+from dallme.decoders.vec2text.checkpoint import load
 from dallme.decoders.vec2text.corpus import (
     Batches,
     Corpus,
@@ -31,6 +31,7 @@ from dallme.decoders.vec2text.corpus import (
 )
 from dallme.decoders.vec2text.inverter import Inverter
 from dallme.decoders.vec2text.model import InverterConfig, InverterModel, train_tokenizer
+from dallme.decoders.vec2text.state import Checkpoints
 from dallme.decoders.vec2text.training import TrainingOptions, prepare_model, train_inverter
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
@@ -338,7 +339,9 @@ def test_unknown_presets_few_texts_and_other_embedders_are_refused(tmp_path: Pat
 def test_a_folder_is_replaced_only_if_it_is_an_inverter_and_that_is_wanted(
     plain: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(OutputError, match="expected a new folder, found .*; choose another, or --overwrite"):
+    with pytest.raises(
+        OutputError, match="expected an empty or missing folder, found .*; choose another, or --overwrite"
+    ):
         train_inverter(TEXTS, EMBEDDER, plain)
     (tmp_path / "letter.txt").write_text("dear", encoding="utf-8")
     with pytest.raises(OutputError, match="expected an inverter to replace, found something else at"):
@@ -501,7 +504,8 @@ def test_the_embedders_own_transformer_is_the_start(minilm: SentenceTransformerE
 
 def test_a_folder_holds_weights_once_and_nothing_that_is_run(plain: Path) -> None:
     assert set(contents(plain)) == {
-        "README.md", "config.json", "inverter.json", "model.safetensors", "special_tokens.json", "tokenizer.json"
+        ".dallme-files.json", "README.md", "config.json", "inverter.json", "model.safetensors",
+        "special_tokens.json", "tokenizer.json",
     }  # fmt: skip
     model, _, config = load(plain, "cpu")
     weights = sum(parameter.numel() for parameter in model.parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -79,12 +80,32 @@ def corpus(language: str, rows: int = 60) -> tuple[list[str], list[int]]:
         ("هذا الفيلم رائع.", ["هذا", "الفيلم", "رائع"]),
         ("👍🏽❤️ 👩\u200d👧🇩🇪!", ["👍🏽", "❤️", "👩\u200d👧", "🇩🇪"]),
         ("An English text with 很好 in it", ["An", "English", "text", "with", "很好", "in", "it"]),
+        ("هَذَا فِيلْمٌ جَمِيلٌ", ["هَذَا", "فِيلْمٌ", "جَمِيلٌ"]),
+        ("סֶרֶט טוֹב", ["סֶרֶט", "טוֹב"]),
+        ("m\u0331ore x\u0301", ["m\u0331ore"]),
+        ("很好的电影 m\u0331ore", ["很好", "好的", "的电", "电影", "m\u0331ore"]),
         ("!? ... -", []),
         ("I a", []),
     ],
 )
 def test_words(text: str, expected: list[str]) -> None:
     assert words(text) == expected
+
+
+@pytest.mark.parametrize("text", ["enchanté, sévère", "rất hay và cảm động", "한국 영화", "パーティー"])
+def test_decomposed_text_has_the_same_words(text: str) -> None:
+    decomposed = unicodedata.normalize("NFD", text)
+    assert decomposed != text
+    assert words(decomposed) == words(text)
+
+
+def test_decomposed_tests_give_the_same_accuracy() -> None:
+    texts, labels = corpus("de")
+    train = read(texts, labels)
+    test = read([unicodedata.normalize("NFD", text) for text in texts], labels, like=train)
+    assert list(test.texts) == texts
+    fitted = LogisticRegressionClassifier().fit(texts, train.labels, seed=0)
+    assert (fitted.predict(list(test.texts)) == fitted.predict(texts)).all()
 
 
 def test_words_of_spaced_languages_are_those_of_scikit_learn(shared_data: object) -> None:

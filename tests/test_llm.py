@@ -21,7 +21,7 @@ from dallme.cli.main import _status
 from dallme.data import LabelledTexts, Prototypes
 from dallme.decoders.base import Context
 from dallme.decoders.cluster_summary import ClusterSummary, best_words, messages
-from dallme.decoders.extractive.decoder import weights as word_weights
+from dallme.decoders.extractive import weights as weights_module
 from dallme.decoders.extractive.weights import WordWeights
 from dallme.decoders.llm import ChatRequest, Completion, CompletionStore, LLMDecoder, key_of, parse, usage_of
 from dallme.decoders.postprocess import tidy
@@ -48,7 +48,7 @@ def server() -> Iterator[ChatServer]:
 @pytest.fixture
 def films(tmp_path: Path) -> Context:
     context = make_context([*FILMS, *FLOPS], [5] * 6 + [2] * 6)
-    return replace(context, max_tokens=24, answers=tmp_path / "answers", findings={})
+    return replace(context, max_tokens=24, answers=tmp_path / "answers")
 
 
 @pytest.fixture
@@ -58,10 +58,6 @@ def prototypes(films: Context) -> Prototypes:
 
 def client(server: ChatServer, **options: Any) -> LLMDecoder:
     return LLMDecoder("small", base_url=server.url, first_pause=0.01, **options)
-
-
-def fresh(context: Context) -> Context:
-    return replace(context, findings={})
 
 
 # What is asked
@@ -106,7 +102,7 @@ def test_key_words_speak_for_the_class_and_stand_in_the_cluster() -> None:
 def test_key_words_of_many_rows_and_classes_come_from_those_that_were_learned_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(word_weights, "MACHINE_ROWS", 1)  # weights are sparse
+    monkeypatch.setattr(weights_module, "MACHINE_ROWS", 1)  # weights are sparse
     texts, labels = ["great film", "great fun", "awful film", "awful fun"], np.array([1, 1, 0, 0])
     words = WordWeights.learn(texts, labels, np.random.default_rng(0))
     assert best_words(words, np.array([0, 1]), 1, 1) == ("great",)
@@ -126,10 +122,10 @@ def test_a_brief_shows_each_row_once_without_markup() -> None:
 def test_what_is_sent_is_what_was_announced(
     server: ChatServer, films: Context, prototypes: Prototypes
 ) -> None:
-    decoded = client(server, drafts=3).decode(prototypes, films, seed=0)
-    check_contract(decoded, prototypes, films, written=True)
+    result = client(server, drafts=3).decode(prototypes, films, seed=0)
+    check_contract(result.texts, prototypes, films, written=True)
     assert server.requests == 12
-    assert films.findings["requests"] == {"sent": 12, "kept": 0}
+    assert result.metadata["requests"] == {"sent": 12, "kept": 0}
     body = next(body for body in server.bodies if "class 5" in body["messages"][0]["content"])
     assert (body["model"], body["max_tokens"], body["temperature"]) == ("small", 24, 0.9)
     assert 'the kind "class 5"' in body["messages"][0]["content"]
@@ -140,22 +136,23 @@ def test_what_is_sent_is_what_was_announced(
 def test_tokens_and_dollars_are_those_the_service_charges(
     server: ChatServer, films: Context, prototypes: Prototypes
 ) -> None:
-    client(server, drafts=2, price=1.0, output_price=10.0).decode(prototypes, films, seed=0)
+    paying = client(server, drafts=2, price=1.0, output_price=10.0)
+    metadata = paying.decode(prototypes, films, seed=0).metadata
     asked = [body["messages"][0]["content"] for body in server.bodies]
     read = int(count_tokens(asked).sum())
     written = int(count_tokens(kept_answers(films.answers)).sum())
-    assert films.findings["tokens"] == {"read": read, "written": written}
-    assert films.findings["cost_usd"] == pytest.approx((read + 10 * written) / 1e6)
+    assert metadata["tokens"] == {"read": read, "written": written}
+    assert metadata["cost_usd"] == pytest.approx((read + 10 * written) / 1e6)
 
 
 def test_another_name_for_the_limit_at_openai() -> None:
-    order = ChatRequest(({"role": "user", "content": "Write."},), 24, 0.5, 7)
-    assert order.body("m", "https://api.openai.com/v1") == {
+    request = ChatRequest(({"role": "user", "content": "Write."},), 24, 0.5, 7)
+    assert request.body("m", "https://api.openai.com/v1") == {
         "model": "m", "messages": [{"role": "user", "content": "Write."}],
         "max_completion_tokens": 24, "temperature": 0.5, "seed": 7,
     }  # fmt: skip
-    assert "max_tokens" in order.body("m", "http://localhost/v1")
-    assert usage_of([order]) == [Usage(2 + 16, 24)]
+    assert "max_tokens" in request.body("m", "http://localhost/v1")
+    assert usage_of([request]) == [Usage(2 + 16, 24)]
     assert usage_of([]) == []
 
 
@@ -173,30 +170,32 @@ def test_the_draft_nearest_in_class_and_meaning_is_kept(films: Context) -> None:
 
     with ChatServer(writer=writer) as server:
         prototypes = make_prototypes(films, ([0, 1], [6, 7]))
-        decoded = client(server, drafts=16, max_copied_span=None).decode(prototypes, films, seed=0)
-    assert [text.text for text in decoded] == [good, bad]
-    assert films.findings["drafts"]["repeated"] == 28  # two of each prototype's sixteen differ
+        result = client(server, drafts=16, max_copied_span=None).decode(prototypes, films, seed=0)
+    assert [text.text for text in result.texts] == [good, bad]
+    assert result.metadata["drafts"]["repeated"] == 28  # two of each prototype's sixteen differ
 
 
 def test_the_same_seed_gives_the_same_texts_and_another_gives_others(
     server: ChatServer, films: Context, prototypes: Prototypes
 ) -> None:
-    first = client(server).decode(prototypes, films, seed=1)
+    first = client(server).decode(prototypes, films, seed=1).texts
     asked = server.requests
-    assert client(server).decode(prototypes, fresh(films), seed=1) == first
+    assert client(server).decode(prototypes, films, seed=1).texts == first
     assert server.requests == asked  # all answers are kept
-    assert client(server).decode(prototypes, replace(fresh(films), answers=None), seed=1) == first
-    assert client(server).decode(prototypes, fresh(films), seed=2) != first
+    assert client(server).decode(prototypes, replace(films, answers=None), seed=1).texts == first
+    assert client(server).decode(prototypes, films, seed=2).texts != first
 
 
 def test_ready_vectors_and_one_class_need_no_probe(
     server: ChatServer, films: Context, prototypes: Prototypes
 ) -> None:
     without = replace(films, embedder=None)
-    check_contract(client(server).decode(prototypes, without, seed=0), prototypes, without, written=True)
-    file_lock = make_context(FILMS, [0] * 6, max_tokens=24)
-    own = make_prototypes(file_lock, [[0, 1], [2, 3]])
-    check_contract(client(server, keywords=0).decode(own, file_lock, seed=0), own, file_lock, written=True)
+    check_contract(
+        client(server).decode(prototypes, without, seed=0).texts, prototypes, without, written=True
+    )
+    alone = make_context(FILMS, [0] * 6, max_tokens=24)
+    own = make_prototypes(alone, [[0, 1], [2, 3]])
+    check_contract(client(server, keywords=0).decode(own, alone, seed=0).texts, own, alone, written=True)
 
 
 # What goes wrong
@@ -209,9 +208,9 @@ def test_ready_vectors_and_one_class_need_no_probe(
 def test_what_fails_in_passing_is_asked_again(
     fault: str, server: ChatServer, films: Context, prototypes: Prototypes
 ) -> None:
-    direct = client(server, drafts=1).decode(prototypes, replace(films, answers=None), seed=0)
+    direct = client(server, drafts=1).decode(prototypes, replace(films, answers=None), seed=0).texts
     server.script = deque([fault] * 3)
-    assert client(server, drafts=1).decode(prototypes, fresh(films), seed=0) == direct
+    assert client(server, drafts=1).decode(prototypes, films, seed=0).texts == direct
     assert server.requests == 4 + 4 + 3
     assert len(kept_answers(films.answers)) == 4
 
@@ -221,10 +220,10 @@ def test_a_service_that_keeps_failing_is_an_error_and_failures_are_not_kept(
 ) -> None:
     server.script = deque(["ok"] * 5 + ["500"] * 100)
     with pytest.raises(ServiceError, match="found 3 failures in a row, the last: status 500"):
-        client(server, max_retries=2, concurrency=1).decode(prototypes, films, seed=0)
+        client(server, max_retries=2, concurrency=1).decode(prototypes, films, seed=0).texts
     assert len(kept_answers(films.answers)) == 5
     server.script.clear()
-    client(server).decode(prototypes, fresh(films), seed=0)
+    client(server).decode(prototypes, films, seed=0).texts
     assert max(server.paid.values()) == 1
     assert sum(server.paid.values()) == 16
 
@@ -234,10 +233,10 @@ def test_blank_answers_are_neither_used_nor_kept(
     fault: str, server: ChatServer, films: Context, prototypes: Prototypes
 ) -> None:
     server.script = deque([fault] * 8 + ["ok"] * 100)
-    decoded = client(server, drafts=2).decode(prototypes, films, seed=0)
-    check_contract(decoded, prototypes, films, written=True)
-    assert films.findings["drafts"]["blank"] == 8
-    assert films.findings["audit"]["real_texts"] == []
+    result = client(server, drafts=2).decode(prototypes, films, seed=0)
+    check_contract(result.texts, prototypes, films, written=True)
+    assert result.metadata["drafts"]["blank"] == 8
+    assert result.metadata["audit"]["real_texts"] == []
     assert server.requests == 16  # a second turn for each prototype
     assert len(kept_answers(films.answers)) == 8
 
@@ -246,10 +245,10 @@ def test_real_texts_stand_in_where_nothing_is_written(
     server: ChatServer, films: Context, prototypes: Prototypes
 ) -> None:
     server.script = deque(["blank"] * 100)
-    decoded = client(server, drafts=1).decode(prototypes, films, seed=0)
-    check_contract(decoded, prototypes, films, written=True)
-    assert all(text.rows for text in decoded)
-    assert films.findings["audit"]["real_texts"] == [0, 1, 2, 3]
+    result = client(server, drafts=1).decode(prototypes, films, seed=0)
+    check_contract(result.texts, prototypes, films, written=True)
+    assert all(text.rows for text in result.texts)
+    assert result.metadata["audit"]["real_texts"] == [0, 1, 2, 3]
     assert kept_answers(films.answers) == []
 
 
@@ -257,23 +256,22 @@ def test_long_answers_are_cut_and_a_class_has_no_text_twice(
     server: ChatServer, films: Context, prototypes: Prototypes
 ) -> None:
     server.script = deque(["long"] * 4)
-    decoded = client(server, drafts=1).decode(prototypes, films, seed=0)
-    assert decoded[0].text == " ".join(["A sentence of six words here."] * 3)
-    assert films.findings["drafts"]["cut"] == 4
-    check_contract(
-        decoded, prototypes, films, written=True
-    )  # one text a class is the long one; a second turn gave the others
+    result = client(server, drafts=1).decode(prototypes, films, seed=0)
+    assert result.texts[0].text == " ".join(["A sentence of six words here."] * 3)
+    assert result.metadata["drafts"]["cut"] == 4
+    # One text a class is the long one; a second turn gave the others.
+    check_contract(result.texts, prototypes, films, written=True)
     server.script = deque(["repeat"] * 100)
-    decoded = client(server, drafts=2).decode(prototypes, replace(fresh(films), answers=None), seed=0)
+    decoded = client(server, drafts=2).decode(prototypes, replace(films, answers=None), seed=0).texts
     assert [text.text == "The same text again." for text in decoded] == [True, True, False, False]
 
 
 def test_what_models_put_around_a_text_is_taken_off(
     server: ChatServer, films: Context, prototypes: Prototypes
 ) -> None:
-    plain = client(server).decode(prototypes, replace(films, answers=None), seed=0)
+    plain = client(server).decode(prototypes, replace(films, answers=None), seed=0).texts
     server.script = deque(["wrapped"] * 16)
-    assert client(server).decode(prototypes, fresh(films), seed=0) == plain
+    assert client(server).decode(prototypes, films, seed=0).texts == plain
 
 
 @pytest.mark.parametrize(
@@ -313,11 +311,11 @@ def test_the_budget_is_kept_and_nothing_paid_twice(
     ):
         client(server, price=1.0, output_price=10.0, max_usd=0.002, concurrency=1).decode(
             prototypes, films, seed=0
-        )
+        ).texts
     paid = server.requests
     assert 0 < paid < 16
     assert len(kept_answers(films.answers)) == paid
-    client(server, price=1.0, output_price=10.0, max_usd=1).decode(prototypes, fresh(films), seed=0)
+    client(server, price=1.0, output_price=10.0, max_usd=1).decode(prototypes, films, seed=0).texts
     assert server.requests == 16
 
 
@@ -325,7 +323,7 @@ def test_a_budget_of_nothing_sends_nothing(
     server: ChatServer, films: Context, prototypes: Prototypes
 ) -> None:
     with pytest.raises(BudgetError):
-        client(server, price=1.0, output_price=1.0, max_usd=0).decode(prototypes, films, seed=0)
+        client(server, price=1.0, output_price=1.0, max_usd=0).decode(prototypes, films, seed=0).texts
     assert server.requests == 0
 
 
@@ -378,14 +376,14 @@ def test_answers_are_kept_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_a_request_is_known_by_all_of_it() -> None:
-    order = ChatRequest(({"role": "user", "content": "Write."},), 24, 0.5, 7)
+    request = ChatRequest(({"role": "user", "content": "Write."},), 24, 0.5, 7)
     keys = {
-        key_of("a", order.body("m", "http://a")),
-        key_of("b", order.body("m", "http://a")),
-        key_of("a", order.body("n", "http://a")),
-        key_of("a", replace(order, seed=8).body("m", "http://a")),
-        key_of("a", replace(order, temperature=0.6).body("m", "http://a")),
-        key_of("a", replace(order, max_tokens=25).body("m", "http://a")),
+        key_of("a", request.body("m", "http://a")),
+        key_of("b", request.body("m", "http://a")),
+        key_of("a", request.body("n", "http://a")),
+        key_of("a", replace(request, seed=8).body("m", "http://a")),
+        key_of("a", replace(request, temperature=0.6).body("m", "http://a")),
+        key_of("a", replace(request, max_tokens=25).body("m", "http://a")),
     }
     assert len(keys) == 6
 
@@ -394,14 +392,14 @@ def test_no_key_is_written(
     server: ChatServer, films: Context, prototypes: Prototypes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
-    client(server).decode(prototypes, films, seed=0)
+    metadata = client(server).decode(prototypes, films, seed=0).metadata
     assert server.keys == {"Bearer sk-very-secret"}
     assert films.answers
     assert not any("secret" in path.read_text() for path in films.answers.rglob("*.json"))
-    assert "secret" not in json.dumps(films.findings)
+    assert "secret" not in json.dumps(metadata)
     server.script = deque(["400"])
     with pytest.raises(ServiceError) as caught:
-        client(server).decode(prototypes, replace(fresh(films), answers=None), seed=0)
+        client(server).decode(prototypes, replace(films, answers=None), seed=0).texts
     assert "secret" not in str(caught.value)
     assert "[key]" in str(caught.value)
 
@@ -446,16 +444,17 @@ def test_copies_of_source_and_test_rows_are_told(films: Context) -> None:
     test = LabelledTexts(["Nothing here.", copied], np.array([2, 5]), films.source.label_names, np.arange(2))
     prototypes = make_prototypes(films, ([0, 1], [6, 7]))
     with ChatServer(writer=writer) as server:
-        decoded = client(server, max_copied_span=None).decode(prototypes, replace(films, test=test), seed=0)
+        free = client(server, max_copied_span=None)
+        result = free.decode(prototypes, replace(films, test=test), seed=0)
+        decoded, audit = result.texts, result.metadata["audit"]
         assert (decoded[0].copied_span, decoded[0].copied_row) == (11, 1)
         assert decoded[1].copied_span is not None
         assert decoded[1].copied_span <= 1
-        audit = films.findings["audit"]
         assert audit["longest_copied_span"] == 11
         assert audit["contamination"] == {"rows": 2, "exact": [0], "longest_span": 11, "shared_13grams": []}
-        strict = client(server, max_copied_span=10).decode(prototypes, fresh(films), seed=0)
+        strict = client(server, max_copied_span=10).decode(prototypes, films, seed=0).texts
         assert strict[0].rows  # nothing written may be used: the nearest real text stands in, and says so
-        assert client(server, max_copied_span=11).decode(prototypes, fresh(films), seed=0)[0].text == copied
+        assert client(server, max_copied_span=11).decode(prototypes, films, seed=0).texts[0].text == copied
 
 
 def test_the_manifest_and_the_lineage_tell_what_was_copied_and_paid(
@@ -514,7 +513,7 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
 
 def test_a_missing_key_is_told_before_anything_is_sent(films: Context, prototypes: Prototypes) -> None:
     with pytest.raises(InputError, match="expected a key in the environment variable OPENAI_API_KEY"):
-        LLMDecoder().decode(prototypes, films, seed=0)
+        LLMDecoder().decode(prototypes, films, seed=0).texts
 
 
 # The command line

@@ -75,7 +75,7 @@ def test_two_clusters_are_two_findings() -> None:
 
 @pytest.mark.parametrize(("share", "findings"), [(0.01, 2), (0.2, 1)])
 def test_what_a_cluster_leaves_at_its_rim_has_to_be_unlikely_by_itself(share: float, findings: int) -> None:
-    """Rows 0 to 19 are a cluster; of the 20 beside them that the next region has as well, 10 look like the other class."""
+    """Rows 0 to 19 are a cluster; of the next 20, 10 look like the other class."""
 
     def hit(region: range, disputed: range, chance: float) -> _Hit:
         return _Hit(0, 1, np.zeros(2), 1.0, np.array(region), np.array(disputed), share, chance, -99.0)
@@ -87,7 +87,7 @@ def test_what_a_cluster_leaves_at_its_rim_has_to_be_unlikely_by_itself(share: fl
 
 
 def test_rows_that_were_not_looked_at_are_reported_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dallme.auditing.mislabelled.LOOKED_AT", 1500)
+    monkeypatch.setattr("dallme.auditing.mislabelled.SAMPLE", 1500)
     vectors, labels = clouds()
     planted = plant(vectors, labels, 0, 1)
     (found,) = mislabelled(of(vectors, labels))

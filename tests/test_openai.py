@@ -692,3 +692,29 @@ def test_a_killed_run_resumes_without_paying_twice(tmp_path: Path) -> None:
         twice = [text for text in texts if server.paid[text] > 1]
         assert len(twice) <= 3 * 10  # at most what was under way
         assert set(server.paid) == set(texts)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_batches_halve_on_any_answer_that_is_too_large(server: OpenAIServer, status: int) -> None:
+    server.script.extend([f"most-{status}-5"] * 60)
+    np.testing.assert_allclose(client(server).embed(TEXTS), HASHING.embed(TEXTS), atol=1e-6)
+    assert max(server.paid.values()) == 1
+
+
+def test_an_error_with_status_200_ends_at_once_with_its_reason(server: OpenAIServer) -> None:
+    server.script.extend(["error-200"] * 9)
+    with pytest.raises(ServiceError, match=r"found an error in its answer \(model not loaded\)"):
+        client(server).embed(TEXTS[:1])
+    assert server.requests == 1
+
+
+def test_a_vector_with_nan_names_its_text(server: OpenAIServer) -> None:
+    server.script.append("nan")
+    with pytest.raises(ServiceError, match="NaN or infinity in the vector of the text 'text number 0 of"):
+        client(server, max_retries=0).embed(TEXTS[:3])
+
+
+def test_a_deep_answer_is_one_line(server: OpenAIServer) -> None:
+    server.script.append("deep")
+    with pytest.raises(ServiceError, match="an answer that cannot be used"):
+        client(server, max_retries=0).embed(TEXTS[:3])

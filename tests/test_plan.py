@@ -296,7 +296,7 @@ def test_options_go_only_to_embedders_that_have_them(
 
 def test_options_become_those_of_the_embedder() -> None:
     assert configure_embedder("no/such-model", {}, {}) == "no/such-model"
-    service = {"base_url": "http://h/v1", "max_usd": 2.0, "price": 1.0}
+    service = {"base_url": "https://h/v1", "max_usd": 2.0, "price": 1.0}
     assert configure_embedder("openai:m", {"dimensions": "3"}, service) == OpenAIEmbedder(
-        "m", base_url="http://h/v1", dimensions=3, max_usd=2.0, price=1.0
+        "m", base_url="https://h/v1", dimensions=3, max_usd=2.0, price=1.0
     )

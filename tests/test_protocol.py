@@ -354,7 +354,9 @@ def test_texts_of_a_candidate_that_are_tested_on_are_counted() -> None:
     found = compare(
         distiller, run, test, [], {"spy": Plain()}, candidates={"theirs": theirs, "clean": [rows(4, "b")]}
     )
-    assert found.notes == ("2 of 8 texts of candidate 'theirs' are in the test set: its accuracy is inflated",)
+    assert found.notes == (
+        "2 of 8 texts of candidate 'theirs' are in the test set: its accuracy is inflated",
+    )
 
 
 def test_the_steps_on_the_full_data_can_be_capped() -> None:
@@ -583,7 +585,7 @@ def test_the_table_marks_what_is_better_than_random() -> None:
         "0.820 ± 0.020*",
         "0.900",
     ]
-    note = "* better than random at p < .05 (one-sided t-test, Holm's correction over the table)"
+    note = "* better than random at p < 0.05 (one-sided t-test, Holm's correction over the table)"
     assert star_note(table) == note
     assert comparison_table(table).endswith(f"|\n\n\\{note}\n")
     bare = Comparison((row("x", 0.8, 0.82, 0.84),), 100).as_dict()

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from hypothesis import strategies as st
 from dallme.data import LabelledTexts
 from dallme.errors import InputError
 from dallme.readers import read
-from dallme.validation import MAX_CHARACTERS
+from dallme.text import is_blank, nfc
+from dallme.validation import MAX_CHARACTERS, check_vectors
 
 TEXTS = ["a fine film", "dull, “flat”\nand long", 'he said "no"', "très bien"]
 LABELS = ["good", "bad", "bad", "good"]
@@ -151,7 +153,7 @@ def test_csv_of_any_text_comes_back_as_it_was(
         tmp_path_factory.mktemp("csv") / "a.csv",
         [["text", "label"], *([text, n % 2] for n, text in enumerate(texts))],
     )
-    assert list(read(path, like=_like({0: "0", 1: "1"})).texts) == texts
+    assert list(read(path, like=_like({0: "0", 1: "1"})).texts) == [nfc(text) for text in texts]
 
 
 def test_long_csv_fields_keep_the_limit_of_the_csv_module(tmp_path: Path) -> None:
@@ -236,6 +238,36 @@ _BROKEN = {
         ".arrow, .feather (or these with",
     ),
 }
+
+
+@pytest.mark.parametrize(("suffix", "mark"), [("csv", ","), ("tsv", "\t")])
+def test_rows_inside_an_unpaired_quote_are_reported(tmp_path: Path, suffix: str, mark: str) -> None:
+    lines = ["text,label", '"fine start,good', "dull,bad", 'warm end",good', "long,bad", "short,good"]
+    path = _raw(tmp_path / f"a.{suffix}", "\n".join(lines).replace(",", mark))
+    problem = "row 0 holds what looks like 2 other rows in one field (line 2: is a quote unpaired?)"
+    assert f"1 of 3 rows cannot be used: {problem}" in _message(path)
+    data = read(path, drop_bad_rows=True)
+    assert list(data.texts) == ["long", "short"]
+    assert data.notes == (f"left out 1 of 3 rows: {problem}",)
+
+
+def test_paragraphs_with_commas_are_one_text(tmp_path: Path) -> None:
+    text = "Well, it is good.\nI liked it, really.\nGo, see it.\n"
+    path = _csv(tmp_path / "a.csv", [["text", "label"], [text, "good"], ["Bad, bad.\nNo, no.\n", "bad"]])
+    assert read(path).texts[0] == text
+    text = "Pros:\ngood, cheap\nbad, but fast\nall in all fine, yes"
+    path = _csv(tmp_path / "b.csv", [["label", "text"], ["good", text], ["bad", "Well."]])
+    assert read(path).texts[0] == text
+
+
+def test_a_repeated_header_is_reported(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        _raw(tmp_path / name, f"text,label\n{name} x,0\n{name} y,1\ntext,label\n{name} z,0\n")
+    problem = "row 2 repeats the header (line 4)"
+    assert f"1 of 4 rows cannot be used: {problem} (rows count" in _message(tmp_path / "a.csv")
+    assert "row 6 (row 2 of b.csv) repeats the header (line 4)" in _message(tmp_path)
+    data = read(tmp_path, drop_bad_rows=True)
+    assert (len(data), data.label_names) == (6, {0: "0", 1: "1"})
 
 
 @pytest.mark.parametrize("name", _BROKEN)
@@ -414,9 +446,29 @@ def test_an_error_of_the_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
     )
 
 
+def test_secrets_in_an_error_of_the_hub_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefgh/1")
+    monkeypatch.setenv("HF_ENDPOINT", "https://user:pa@ss@mirror.example")
+
+    def load(*args: Any, **options: Any) -> None:
+        raise ValueError(
+            f"GET {os.environ['HF_ENDPOINT']}/api?token=hf_abcdefgh%2F1 with {os.environ['HF_TOKEN']}"
+        )
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    with pytest.raises(InputError) as caught:
+        read("owner/name")
+    monkeypatch.setenv("HF_ENDPOINT", "http://user:pa@ss@mirror.example/path")
+    assert "in HF_ENDPOINT, found another for 'mirror.example'; " in _message("owner/name")
+    assert "ValueError: GET https://***@mirror.example/api?token=*** with ***; check" in str(caught.value)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert not any(secret in shown for secret in ("abcdefgh", "pa@ss", "ss@mirror"))
+
+
 def test_offline_the_hub_is_a_clear_error(tmp_path: Path) -> None:
     code = """
 from dallme.readers import read
+from dallme.text import is_blank, nfc
 try:
     read("fancyzhx/ag_news")
 except Exception as error:
@@ -482,6 +534,44 @@ def test_sequences_of_texts_and_labels(wrap: Callable[[list[str]], Any]) -> None
     assert list(data.texts) == TEXTS
     assert data.labels.tolist() == [1, 0, 0, 1]
     assert {type(text) for text in data.texts} == {str}
+
+
+def test_missing_values_of_pandas_are_missing() -> None:
+    texts = pd.Series(["a", None, "c"], dtype="string")
+    for labels in (["x", "y", "y"], pd.Series(["x", "y", "y"], dtype="category")):
+        assert "1 of 3 rows cannot be used: row 1 has no text (" in _message(texts, labels)
+    assert "row 1 has no label (" in _message(["a", "b", "c"], pd.array([1, None, 2], dtype="Int64"))
+    assert "row 2 has no label (" in _message(["a", "b", "c"], ["x", "y", pd.NaT])
+    frame = pd.DataFrame(
+        {"text": ["a", pd.NA, 7], "label": ["x", "y", "y"], "key": [pd.NA, "q", 3]}, dtype=object
+    )
+    assert "row 1 has no text, row 2 holds int in place of a text (" in _message(frame)
+    frame["text"] = ["a", "b", "c"]
+    expected = "column 'key': expected an id in each row, found none in row 0"
+    assert expected in _message(frame, id_column="key")
+
+
+def test_labels_of_pandas_that_are_no_classes_are_one_line() -> None:
+    bins = pd.cut([1, 5, 9], 3)
+    for labels in (list(bins), pd.Series(bins), pd.period_range("2024", periods=3, freq="Y")):
+        assert "expected labels of one kind" in _message(["a", "b", "c"], labels)
+    for column in (bins, pd.period_range("2024", periods=3, freq="Y"), pd.to_datetime(["2024-01-01"] * 3)):
+        message = _message(pd.DataFrame({"text": ["a", "b", "c"], "label": column}))
+        assert "memory: column 'label': expected " in message
+    assert "expected labels of one kind" in _message(["a", "b"], [object(), object()])
+
+
+def test_tensors_are_labels_and_scalars_are_plain() -> None:
+    torch = pytest.importorskip("torch")
+    labels = torch.tensor([1.0, 0.0], requires_grad=True)
+    assert read(["a", "b"], labels).labels.tolist() == [1, 0]
+    assert read(["a", "b"], list(labels)).labels.tolist() == [1, 0]
+    assert read(["a", "b"], [np.int64(1), np.int8(0)]).labels.tolist() == [1, 0]
+    assert {type(text) for text in read(np.array(["a", "b"]), [0, 1]).texts} == {str}
+    vectors = torch.ones((2, 3), dtype=torch.bfloat16, requires_grad=True)
+    assert check_vectors(vectors).dtype == np.float32
+    with pytest.raises(InputError, match="expected vectors as a matrix of numbers, found"):
+        check_vectors(object())
 
 
 def test_sequences_that_cannot_be_read() -> None:
@@ -647,6 +737,23 @@ def test_labels_to_class_ids(labels: Any, ids: list[int], names: dict[int, str])
     assert list(data.label_names.items()) == list(names.items())
 
 
+def test_codes_with_leading_zeros_stay_different(tmp_path: Path) -> None:
+    path = _csv(tmp_path / "a.csv", [["text", "label"], ["a", "07"], ["b", "7"], ["c", "007"], ["d", "64"]])
+    data = read(path)
+    assert list(data.label_names.values()) == ["007", "07", "64", "7"]
+    assert [data.label_names[label] for label in data.labels.tolist()] == ["07", "7", "007", "64"]
+    subset = read(["a", "b"], ["7", "07"], like=data)
+    assert [data.label_names[label] for label in subset.labels.tolist()] == ["7", "07"]
+
+
+def test_codes_of_one_width_keep_their_zeros_as_names() -> None:
+    data = read(["a", "b"], ["0111", "2000"])
+    assert data.labels.tolist() == [111, 2000]
+    assert data.label_names == {111: "0111", 2000: "2000"}
+    assert read(["a"], [111], like=data).labels.tolist() == [111]
+    assert read(["a", "b"], ["1", "1.0"], like=read(["a", "b"], [1, 2])).labels.tolist() == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
@@ -777,6 +884,19 @@ def test_numbers_that_come_from_sorted_names_are_never_matched() -> None:
     assert _message(["a", "b"], ["good", "bad"], like=_like({0: "0", 1: "1"})) == expected
 
 
+def test_numbers_never_match_class_names_that_dallme_numbered() -> None:
+    train = read(["a", "b", "c"], ["world", "sports", "business"])  # the numbers of the data set: 0, 1, 2
+    expected = (
+        "memory: expected the class names of memory ('business', 'sports', 'world'), found the numbers 0, 1; "
+        "memory has no class ids that they could refer to: give the names in both, or the ids in both"
+    )
+    for like in (train, read(train), train.take([2, 1, 0])):
+        assert _message(["a", "b"], [0, 1], like=like) == expected
+    assert read(["a", "b"], ["world", "sports"], like=train).labels.tolist() == [2, 1]
+    declared = read(_table(text=["a", "b"], label=[1, 0], label_text=["world", "sports"]))
+    assert read(["a", "b"], [0, 1], like=declared).labels.tolist() == [0, 1]
+
+
 def test_labels_that_the_other_data_does_not_have() -> None:
     like = _like({0: "good", 1: "bad"})
     expected = "memory: expected the labels of train.csv ('good', 'bad'), found also 'awful'"
@@ -827,6 +947,47 @@ def test_blank_labels_are_missing(tmp_path: Path) -> None:
     assert read(path, drop_bad_rows=True).label_names == {0: "x", 1: "y"}
 
 
+@pytest.mark.parametrize(
+    "sign", ["\u200b", "\ufeff\u2060", "\u00ad \u200e", "\u3164", "\u2800", "\x01", "\ufe0f"]
+)
+def test_texts_and_labels_without_a_visible_sign_are_missing(sign: str) -> None:
+    assert "row 1 has a blank text (" in _message(["a", sign, "c"], ["x", "y", "y"])
+    assert "row 2 has no label (" in _message(["a", "b", "c"], ["x", "y", sign])
+    assert read(["a", f"{sign}b", "c"], ["x", "y", "y"]).texts[1].endswith("b")
+
+
+def test_class_names_that_look_alike_are_noted() -> None:
+    labels = ["yes", "Yes ", "yes\u200b", "no", "no", "ｎｏ", "perhaps", "perhaps"]
+    data = read([f"text {n}" for n in range(8)], labels)
+    assert len(data.label_names) == 6
+    (note,) = data.notes
+    assert note.startswith(
+        "5 class names differ from another only in case, white space or invisible characters"
+    )
+    assert "'no' (2 rows)" in note
+    assert "'yes\\u200b' (1 rows)" in note
+    assert "perhaps" not in note
+    assert read(["a", "b"], ["yes", "no"]).notes == ()
+
+
+def test_texts_and_labels_are_composed(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    sources = [
+        (["a", decomposed], [composed, "tea"]),
+        (_table(text=["a", decomposed], label=[decomposed, "tea"]),),
+        (_table(text=["a", decomposed], label=[0, 1], label_text=[decomposed, "tea"]),),
+        (_csv(tmp_path / "a.csv", [["text", "label"], ["a", decomposed], [decomposed, "tea"]]),),
+    ]
+    for source in sources:
+        data = read(*source)
+        assert data.texts[-1] == composed
+        assert data.label_names == {0: composed, 1: "tea"}
+        assert read(["x"], [decomposed], like=data).labels.tolist() == [0]
+    merged = read(["a", "b", "c"], [composed, decomposed, "tea"])
+    assert merged.label_names == {0: composed, 1: "tea"}
+    assert merged.notes == ()
+
+
 def test_a_class_of_bad_rows_only_is_no_class() -> None:
     assert read(["a", "", "c"], ["p", "q", "r"], drop_bad_rows=True).label_names == {0: "p", 1: "r"}
     assert "expected at least two classes, found only 'p'" in _message(
@@ -860,7 +1021,7 @@ def test_rows_in_are_rows_used_and_rows_reported(rows: list[tuple[Any, Any]]) ->
     usable = [
         n
         for n, (text, label) in enumerate(rows)
-        if isinstance(text, str) and text.strip() and "\0" not in text
+        if isinstance(text, str) and not is_blank(text) and "\0" not in text
         and not any("\ud800" <= c <= "\udfff" for c in text)
         and isinstance(label, str) and label.strip()
     ]  # fmt: skip
@@ -870,7 +1031,7 @@ def test_rows_in_are_rows_used_and_rows_reported(rows: list[tuple[Any, Any]]) ->
         return
     data = read(texts, labels, drop_bad_rows=True, like=like)
     assert data.row_ids.tolist() == usable
-    assert data.texts == [texts[n] for n in usable]
+    assert data.texts == [nfc(texts[n]) for n in usable]
     reported = [int(note.split()[2]) for note in data.notes if note.startswith("left out")]
     assert len(data) + sum(reported) == len(rows)
     if reported:

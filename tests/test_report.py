@@ -1,4 +1,4 @@
-"""The page that shows a distilled set: what is in it, what is escaped, and that the same input gives the same bytes."""
+"""The report: its content, its escaping, and equal bytes for equal input."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 
 from dallme.cli.main import _status
 from dallme.dataset import DistilledDataset, Lineage
+from dallme.dataset.manifest import Manifest
 from dallme.errors import InputError
 from dallme.report import map as points
 from dallme.report import map as projection
@@ -25,7 +26,7 @@ from dallme.report.charts import LICENCES, comparison_panels
 from dallme.report.escaping import hash_source, to_json, to_script, to_unicode
 from dallme.report.map import cut, cut_all, map_data
 from dallme.report.page import render
-from dallme.report.summary import audit_rows, headline, kept
+from dallme.report.summary import audit_rows, headline, recovered_share
 from report_sets import HOSTILE, audit_of, comparison, hostile_set, small_set
 
 
@@ -75,7 +76,8 @@ class Page(HTMLParser):
         return json.loads(found[1])
 
 
-# --- escaping ---------------------------------------------------------------------------------------------------------
+# --- escaping
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_json_in_a_page_holds_no_markup_and_is_read_back() -> None:
@@ -95,7 +97,8 @@ def test_lone_surrogates_become_a_sign_that_a_file_can_hold() -> None:
     assert to_unicode("good") == "good"
 
 
-# --- the map ----------------------------------------------------------------------------------------------------------
+# --- the map
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_principal_components_keep_the_shape_of_a_plane() -> None:
@@ -201,7 +204,8 @@ def test_no_vectors_no_map_and_no_points_no_sense() -> None:
         map_data(evidence, [5, 9], points=0)
 
 
-# --- the cards --------------------------------------------------------------------------------------------------------
+# --- the cards
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_a_card_shows_what_is_known() -> None:
@@ -269,7 +273,8 @@ def test_badges_of_the_audit() -> None:
     assert third.findings[0] == "Longest span shared with a source row: 0 words"
 
 
-# --- sentences, tables and charts -------------------------------------------------------------------------------------
+# --- sentences, tables and charts
+# -------------------------------------------------------------------------------------
 
 
 def test_what_was_done_in_one_line() -> None:
@@ -284,13 +289,13 @@ def test_what_was_done_in_one_line() -> None:
 
 
 def test_what_is_kept_is_that_of_the_set_itself() -> None:
-    manifest = {"configuration": {"decoder": "extractive"}, "comparison": comparison()}
+    manifest = Manifest(configuration={"decoder": "extractive"}, comparison=comparison())
     assert (
-        kept(manifest)
+        recovered_share(manifest)
         == "Classifiers trained on them reach 88% to 94% of the accuracy that the full data give."
     )
-    assert kept(manifest | {"configuration": {"decoder": "another"}}) is None
-    assert kept({}) is None
+    assert recovered_share(manifest | {"configuration": {"decoder": "another"}}) is None
+    assert recovered_share(Manifest()) is None
 
 
 def test_panels_of_the_chart() -> None:
@@ -343,7 +348,8 @@ def test_summary_of_the_audit() -> None:
     assert rows["Words of the source that may be planted"] == "1"
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
+# --- the page
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_page_holds_it_all_and_the_same_input_gives_the_same_bytes() -> None:
@@ -363,7 +369,7 @@ def test_the_page_holds_it_all_and_the_same_input_gives_the_same_bytes() -> None
     assert page.data("classes") == [{"id": 5, "name": "bad"}, {"id": 9, "name": "good"}]
     assert sorted(page.data("map")["row"]) == list(range(8))
     assert [panel["classifier"] for panel in page.data("comparison")["panels"]] == ["lr", "nb"]
-    assert json.loads(next(text for _, text in page.find("pre"))) == distilled.manifest
+    assert json.loads(next(text for _, text in page.find("pre"))) == distilled.manifest.as_dict()
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
@@ -457,12 +463,13 @@ def test_a_set_that_tells_nothing_of_itself_has_a_page() -> None:
     assert next(text for _, text in page.find("h1")) == "a larger dataset → 1 text"
 
 
-# --- the command ------------------------------------------------------------------------------------------------------
+# --- the command
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def dallme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs the command in this process, beside a distilled set and its source; gives status, output and errors."""
+    """Runs the command in this process; returns status, output and errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DALLME_STORE", str(tmp_path / "store"))
     rows = [
@@ -534,7 +541,8 @@ def test_a_set_of_ready_vectors_has_no_map(dallme: Any) -> None:
     [
         (
             ("nowhere",),
-            "expected a folder with train.parquet and manifest.json, as dallme writes them, found none at 'nowhere'",
+            "expected a folder with train.parquet and manifest.json, as dallme writes them, found none "
+            "at 'nowhere'",
         ),
         (
             ("few", "--output", "few/train.parquet"),

@@ -35,7 +35,7 @@ def change(number: int, **what: Any) -> Change:
     return Change(number, seen, **what)
 
 
-ODD = "expected changes with id and seen, and of text, label, drop, accept what changes; found another"
+ODD = "expected changes with id, seen and any of text, label, drop, accept, found another object"
 
 
 @pytest.fixture
@@ -57,7 +57,8 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-# --- changes ---------------------------------------------------------------------------------------------------------
+# --- changes
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_changes_make_another_set_and_leave_the_first_as_it_is() -> None:
@@ -165,7 +166,8 @@ def test_documents_that_are_no_changes(document: Any, message: str) -> None:
     assert str(caught.value) == message
 
 
-# --- versions --------------------------------------------------------------------------------------------------------
+# --- versions
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_a_save_writes_a_new_folder_and_nothing_else(few: Path, versions: Versions) -> None:
@@ -182,7 +184,8 @@ def test_a_save_writes_a_new_folder_and_nothing_else(few: Path, versions: Versio
     assert (entry["version"], entry["parent"], entry["texts"]) == (2, 1, 2)
     assert entry["parent_sha256"] == versions.original().digest
     assert entry["notes"] == full["notes"] == [
-        "the table that compares the texts with other methods was left out: it was measured on version 1; run dallme evaluate "
+        "the table that compares the texts with other methods was left out: it was measured on version "
+        "1; run dallme evaluate "
         "or compare for the new texts",
         "no text is left of the class 'good'",
     ]  # fmt: skip
@@ -246,7 +249,7 @@ def test_a_save_from_an_older_version_is_refused(versions: Versions) -> None:
         versions.save(2, first.digest, [change(1, drop=True)])
     with pytest.raises(
         ConflictError,
-        match="expected a change to text 0 as it stands in version 2, found a change to what it was",
+        match="expected a change to text 0 as it is in version 2, found a change to an earlier text",
     ):
         versions.save(2, second.digest, [change(0, text="Not on what was seen.")])
     assert versions.newest().digest == second.digest
@@ -330,7 +333,7 @@ def test_a_version_is_reviewed_by_way_of_its_set_or_elsewhere(
     second = save(versions, change(1, text="Worse."))
     with pytest.raises(
         InputError,
-        match=r"expected the set itself, found '.*0003', one of its versions; review '.*few' to go on",
+        match=r"expected the set itself, found '.*0003', one of its versions; review '.*few' to continue",
     ):
         open_versions(second.folder)
     elsewhere = open_versions(second.folder, tmp_path / "elsewhere")
@@ -369,7 +372,8 @@ def test_a_manifest_whose_review_does_not_fit_is_refused(few: Path, review: dict
         open_versions(few)
 
 
-# --- the command line ------------------------------------------------------------------------------------------------
+# --- the command line
+# ------------------------------------------------------------------------------------------------
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -442,6 +446,18 @@ def test_the_history_is_printed(
         "folder": str(saved.folder),
         "history": saved.history,
     }
+
+
+def test_the_history_needs_no_permission_to_write(
+    few: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dallme.dataset.folder.os.access", lambda *_: False)
+    before = sorted(few.rglob("*"))
+    assert run(monkeypatch, str(few), "--history") == 0
+    assert capsys.readouterr().out == f"version 1, 3 texts, in {few}\n"
+    assert sorted(few.rglob("*")) == before
+    assert run(monkeypatch, str(few), "--no-browser", "--port", "0") == 2
+    assert "without write permission" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")

@@ -1,4 +1,4 @@
-"""The review in a browser: what is decided on the page is on disk, and nothing that is typed is lost or run."""
+"""The review in a browser: changes reach the disk, and no edit is lost or run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Visit = Callable[..., "Page"]
 
 @pytest.fixture
 def few(tmp_path: Path) -> Path:
-    """Four texts; the honest table is in the manifest."""
+    """Four texts; the comparison table is in the manifest."""
     distilled, _ = small_set(with_comparison=True)
     extra = DistilledDataset(
         (*distilled.texts, "Warm, but late."),
@@ -260,7 +260,7 @@ def test_a_hostile_set_can_be_reviewed(tmp_path: Path, visit: Visit) -> None:
     texts = tuple(text for text in distilled.texts if "\ud83d" not in text)
     keep = [row for row, text in enumerate(distilled.texts) if text in texts]
     manifest: dict[str, Any] = json.loads(
-        json.dumps(distilled.manifest).replace("\\ud83d", "?").replace("\\udc00", "?")
+        json.dumps(distilled.manifest.as_dict()).replace("\\ud83d", "?").replace("\\udc00", "?")
     )
     lineage = tuple(distilled.lineage[row] for row in keep)
     few = DistilledDataset(

@@ -1,7 +1,8 @@
-"""The review's server: what it answers, and whom."""
+"""The review server: responses, access rules and headers."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from pathlib import Path
@@ -110,7 +111,8 @@ def test_saving(client: TestClient, guard: Guard, versions: Versions) -> None:
     assert answer.status_code == 201
     newest = versions.newest()
     assert answer.json() == {
-        "version": 2, "digest": newest.digest, "folder": str(newest.folder), "texts": 2, "notes": newest.history[0]["notes"],
+        "version": 2, "digest": newest.digest, "folder": str(newest.folder), "texts": 2,
+        "notes": newest.history[0]["notes"],
     }  # fmt: skip
     assert newest.distilled.texts == (FIRST, THIRD)
 
@@ -120,15 +122,17 @@ def test_a_save_of_a_stale_tab_is_answered_409(client: TestClient, guard: Guard,
     assert client.post("/save", json=document, headers=saving(guard)).status_code == 201
     answer = client.post("/save", json=document, headers=saving(guard))
     assert answer.status_code == 409
-    assert answer.json()["error"].endswith("nothing was saved, and nothing that you typed is lost")
+    assert answer.json()["error"].endswith("nothing was saved, and your changes are kept")
     assert versions.newest().number == 2
 
 
 @pytest.mark.parametrize(
     ("host", "status"),
     [
-        ("127.0.0.1:8710", 200), ("localhost:8710", 200), ("LOCALHOST:9000", 200), ("[::1]:8710", 200), ("127.0.0.1", 200),
-        ("evil.example:8710", 421), ("127.0.0.1.evil.example", 421), ("192.168.0.7:8710", 421), ("", 421), ("[::1", 421),
+        ("127.0.0.1:8710", 200), ("localhost:8710", 200), ("LOCALHOST:9000", 200), ("[::1]:8710", 200),
+        ("127.0.0.1", 200),
+        ("evil.example:8710", 421), ("127.0.0.1.evil.example", 421), ("192.168.0.7:8710", 421), ("", 421),
+        ("[::1", 421),
         ("evil.example@127.0.0.1", 200),
     ],
 )  # fmt: skip
@@ -164,7 +168,7 @@ def test_a_save_without_the_secret_is_refused(
     answer = client.post("/save", json=body(versions, DROP), headers=headers)
     assert answer.status_code == 403
     assert answer.json()["error"].startswith(
-        "expected the secret of this server: it was started anew; reload the page"
+        "expected the secret of this server: it was restarted; reload the page"
     )
     assert versions.newest().number == 1
 
@@ -177,8 +181,10 @@ def test_the_secret_is_another_for_every_server() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/../manifest.json", "/manifest.json", "/%2e%2e/manifest.json", "/..%2fmanifest.json", "/versions/0001/train.parquet",
-        "//etc/passwd", "/review.js/../../app.py", "/review.js%00", "/static/review.js", "/%5c..%5cmanifest.json", "/favicon.ico",
+        "/../manifest.json", "/manifest.json", "/%2e%2e/manifest.json", "/..%2fmanifest.json",
+        "/versions/0001/train.parquet",
+        "//etc/passwd", "/review.js/../../app.py", "/review.js%00", "/static/review.js",
+        "/%5c..%5cmanifest.json", "/favicon.ico",
     ],
 )  # fmt: skip
 def test_no_other_file_is_served(few: Path, path: str) -> None:
@@ -269,6 +275,28 @@ def test_bodies_that_are_too_large(client: TestClient, guard: Guard, monkeypatch
     assert (
         client.post("/save", content=b" " * 1_000, headers=headers).status_code == 400
     )  # no JSON, but not too large
+
+
+def test_a_closed_connection_ends_without_an_error(versions: Versions, guard: Guard) -> None:
+    app, sent = make_app(Session(versions), guard), []
+    headers = {"host": "127.0.0.1:8710", "content-type": "application/json", "content-length": "900"}
+    scope = {
+        "type": "http", "method": "POST", "path": "/save", "query_string": b"", "http_version": "1.1",
+        "headers": [(k.lower().encode(), v.encode()) for k, v in (headers | saving(guard)).items()],
+    }  # fmt: skip
+    messages = iter([
+        {"type": "http.request", "body": b'{"version": 1', "more_body": True}, {"type": "http.disconnect"},
+    ])  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert versions.newest().number == 1
 
 
 def test_a_change_that_cannot_be_made_says_for_which_text(

@@ -363,7 +363,7 @@ def die(piece: int) -> int:
 
 def test_work_that_kills_every_worker_is_given_up(cluster: Any) -> None:
     with pytest.raises(
-        ServiceError, match="found one whose worker died 4 times: .*; a worker may want more memory"
+        ServiceError, match="found one chunk whose worker died 4 times: .*; a worker may need more memory"
     ):
         list(RayEngine().map(die, range(4)))
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from dallme.data import Prototypes
-from dallme.decoders import selection as drafting
+from dallme.decoders import selection
 from dallme.decoders.base import Context
 from dallme.decoders.cluster_summary import ClusterSummary
 from dallme.decoders.postprocess import without_half_sentence
-from dallme.decoders.search import Continuing, Finder, SearchDecoder, Width, _prompt
+from dallme.decoders.search import BeamSearch, Continuing, SearchDecoder, Width, _prompt
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError
 from dallme.models.language import load_causal, load_tokenizer
@@ -75,15 +75,15 @@ def test_draws_depend_on_their_own_seed_alone(tiny: str) -> None:
     with torch.inference_mode():
         both = Continuing(model, tokenizer, PROMPTS[:2])
         both.write(5, [(1, 2), (3, 4)], 0.9)
-        file_lock = Continuing(model, tokenizer, PROMPTS[:1])
-        file_lock.write(5, [(1, 2)], 0.9)
-        assert both.written[0].tolist() == file_lock.written[0].tolist()
+        alone = Continuing(model, tokenizer, PROMPTS[:1])
+        alone.write(5, [(1, 2)], 0.9)
+        assert both.written[0].tolist() == alone.written[0].tolist()
 
 
 def _find(tiny: str, targets: np.ndarray, **options: Any) -> list[list[str]]:
     width = Width(**{"beam": 4, "branch": 4, "stride": 2, "tokens": 12, "temperature": 1.0} | options)
-    finder = Finder(*load_causal(tiny), HashingEmbedder().embed, width, SilentProgress())
-    return finder.find(["the film"] * len(targets), targets, [(0, place) for place in range(len(targets))])
+    search = BeamSearch(*load_causal(tiny), HashingEmbedder().embed, width, SilentProgress())
+    return search.find(["the film"] * len(targets), targets, [(0, place) for place in range(len(targets))])
 
 
 def _cosine(found: Sequence[Sequence[str]], targets: np.ndarray) -> float:
@@ -110,28 +110,27 @@ def test_targets_do_not_depend_on_each_other(tiny: str) -> None:
 
 def test_texts_are_new_short_and_traced(tiny: str, toy: Context, prototypes: Prototypes) -> None:
     decoder = SearchDecoder(tiny)
-    decoded = decoder.decode(prototypes, toy, seed=0)
+    result = decoder.decode(prototypes, toy, seed=0)
+    decoded, audit = result.texts, result.metadata["audit"]
     check_contract(decoded, prototypes, toy, written=True)
     assert all(not text.rows and text.copied_span is not None and text.copied_span <= 7 for text in decoded)
-    assert toy.findings["audit"]["real_texts"] == []
-    assert toy.findings["audit"]["longest_copied_span"] == max(text.copied_span or 0 for text in decoded)
-    again = replace(toy, findings={})
-    assert decoder.decode(prototypes, again, seed=0) == decoded
-    assert again.findings == toy.findings
-    assert decoder.decode(prototypes, again, seed=1) != decoded
+    assert audit["real_texts"] == []
+    assert audit["longest_copied_span"] == max(text.copied_span or 0 for text in decoded)
+    assert decoder.decode(prototypes, toy, seed=0) == result
+    assert decoder.decode(prototypes, toy, seed=1).texts != decoded
 
 
 def test_a_text_that_copies_is_refused(tiny: str, toy: Context, prototypes: Prototypes) -> None:
-    decoded = SearchDecoder(tiny, max_copied_span=2).decode(prototypes, toy, seed=0)
-    assert max(text.copied_span or 0 for text in decoded) <= 2
-    assert toy.findings["drafts"]["copied"] > 0
+    result = SearchDecoder(tiny, max_copied_span=2).decode(prototypes, toy, seed=0)
+    assert max(text.copied_span or 0 for text in result.texts) <= 2
+    assert result.metadata["drafts"]["copied"] > 0
 
 
 def test_nothing_stands_in_for_texts_that_are_all_refused(
     tiny: str, toy: Context, prototypes: Prototypes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        drafting, "copied_spans", lambda texts, context: [replace(text, copied_span=8) for text in texts]
+        selection, "copied_spans", lambda texts, context: [replace(text, copied_span=8) for text in texts]
     )
     with pytest.raises(InputError) as caught:
         SearchDecoder(tiny).decode(prototypes, toy, seed=0)
@@ -158,7 +157,7 @@ def test_half_sentences_are_left_out() -> None:
 
 
 def test_it_needs_an_embedder(tiny: str, toy: Context, prototypes: Prototypes) -> None:
-    with pytest.raises(InputError, match="expected an embedder that scores what is written, found none"):
+    with pytest.raises(InputError, match="expected an embedder that ranks written texts, found none"):
         SearchDecoder(tiny).decode(prototypes, replace(toy, embedder=None), seed=0)
 
 
@@ -180,4 +179,6 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
 def test_one_class_needs_no_probe(tiny: str) -> None:
     context = make_context(TEXTS, [4] * len(TEXTS), max_tokens=8)
     prototypes = make_prototypes(context, [range(10), range(10, 20)])
-    check_contract(SearchDecoder(tiny).decode(prototypes, context, seed=0), prototypes, context, written=True)
+    check_contract(
+        SearchDecoder(tiny).decode(prototypes, context, seed=0).texts, prototypes, context, written=True
+    )

@@ -174,7 +174,9 @@ def test_the_hub_is_not_asked_in_the_open(address: str, monkeypatch: pytest.Monk
 
 def test_a_key_is_not_sent_in_the_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-planted")
-    embedder = OpenAIEmbedder("m", base_url="http://gpu-server.invalid:8080/v1", dimensions=3, max_retries=0)
+    embedder = OpenAIEmbedder(
+        "m", base_url="http://gpu-server.invalid:8080/v1", dimensions=3, max_retries=0, insecure=True
+    )
     with pytest.raises(InputError) as caught:
         embedder.embed(["a"])
     assert "where a key is sent along, found http:// for 'gpu-server.invalid'" in str(caught.value)

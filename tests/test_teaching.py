@@ -1,8 +1,7 @@
-"""The students of the teaching decoder, and what the decoder makes of what they say."""
+"""The proxy classifiers of the teaching decoder, and the texts that it writes with them."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +12,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 
 from dallme.data import LabelledTexts
-from dallme.decoders.extractive.decoder import GreedySelector, TeachingDecoder
-from dallme.decoders.extractive.decoder import decoder as teaching_module
-from dallme.decoders.extractive.decoder import proxies as students_module
-from dallme.decoders.extractive.proxies import ProxyClassifiers, _calibrated
+from dallme.decoders.extractive import decoder as decoder_module
+from dallme.decoders.extractive import proxies as proxies_module
+from dallme.decoders.extractive.proxies import LossRows, ProxyClassifiers, ProxyLoss, calibrate
 from dallme.distiller import Distiller
 from dallme.errors import InputError
 from dallme.evaluation.compare import compare
 from dallme.evaluation.evaluate import LINEAR, make_classifiers
 from dallme.readers import read
 
-# The students
+# The proxy classifiers
 
 
 @pytest.fixture
@@ -44,10 +42,11 @@ TEXTS, LABELS = [0, 1, 20, 21, 40, 41], np.array([0, 0, 1, 1, 2, 2])
 def test_scores_are_those_of_classifiers_over_tfidf(counts: csr_matrix, classes: int) -> None:
     kept, few = classes > TRUTH, classes > LABELS
     rows, texts, labels = counts[kept], counts[TEXTS][few], LABELS[few]
-    students = ProxyClassifiers(rows, TRUTH[kept], np.random.default_rng(0))
-    found = students._scores(texts, labels, students_module._Rows.of(rows, TRUTH[kept]))
+    found = ProxyClassifiers.fit(texts, labels, max_iter=300, tol=1e-3).scores(
+        LossRows.of(rows, TRUTH[kept]), classes
+    )
     tfidf = TfidfTransformer().fit(texts)
-    # A word that no text has is unknown to the students: it does not count for the length of a row either.
+    # A word of no text is unknown to the proxies, and does not count for the length of a row.
     known = np.asarray(texts.sum(axis=0)).ravel() > 0
     seen = tfidf.transform(rows.multiply(known).tocsr())
     regression = LogisticRegression(max_iter=300, tol=1e-3).fit(tfidf.transform(texts), labels)
@@ -58,57 +57,46 @@ def test_scores_are_those_of_classifiers_over_tfidf(counts: csr_matrix, classes:
     np.testing.assert_allclose(found[1], bayes.predict_joint_log_proba(seen[:, known]), atol=1e-4)
 
 
-def test_calibration_finds_the_sharpness_and_a_class_without_texts_has_no_chance() -> None:
+def test_calibration_finds_the_inverse_temperature() -> None:
     truth = np.repeat([0, 1], 50)
     timid = np.where(np.arange(2) == truth[:, None], 0.01, 0.0)
-    loss, probabilities = _calibrated(timid, truth)
-    assert loss == pytest.approx(np.log(1 + np.exp(-3)))  # the largest sharpness, 300, times .01
+    loss, probabilities = calibrate(timid, truth)
+    assert loss == pytest.approx(np.log(1 + np.exp(-3)))  # the largest one, 300, times 0.01
     np.testing.assert_allclose(probabilities[0], [1 / (1 + np.exp(-3)), 1 / (1 + np.exp(3))])
-    assert _calibrated(np.zeros((100, 2)), truth)[0] == pytest.approx(np.log(2))
-    assert _calibrated(np.where(np.arange(3) == 2, -1e3, np.zeros((100, 3))), truth)[1][:, 2].max() == 0
+    assert calibrate(np.zeros((100, 2)), truth)[0] == pytest.approx(np.log(2))
+    assert calibrate(np.where(np.arange(3) == 2, -1e3, np.zeros((100, 3))), truth)[1][:, 2].max() == 0
 
 
 def test_the_gradient_is_that_of_the_loss(counts: csr_matrix, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(students_module, "OF_TEN", 10)
-    students = ProxyClassifiers(counts, TRUTH, np.random.default_rng(0))
-    texts = counts[TEXTS]
-    gradient = students.gradient(texts, LABELS)
-    seen = TfidfTransformer().fit_transform(counts).toarray()
-    scores = students._scores(texts, LABELS, students_module._Rows.of(counts, TRUTH))
-    expected = sum((np.eye(3)[TRUTH] - _calibrated(each, TRUTH)[1]).T @ seen for each in scores)
+    monkeypatch.setattr(proxies_module, "LOSS_TENTHS", 10)
+    texts, rows = counts[TEXTS], LossRows.of(counts, TRUTH)
+    gradient = ProxyLoss(counts, TRUTH, np.random.default_rng(0)).negative_gradient(texts, LABELS)
+    tfidf = TfidfTransformer().fit_transform(counts).toarray()
+    proxies = ProxyClassifiers.fit(texts, LABELS, max_iter=300, tol=1e-3)
+    expected = sum(
+        (np.eye(3)[TRUTH] - calibrate(scores, TRUTH)[1]).T @ tfidf for scores in proxies.scores(rows, 3)
+    )
     np.testing.assert_allclose(gradient, expected, atol=1e-4)
     assert gradient.shape == (3, 12)
-    np.testing.assert_allclose(gradient.sum(axis=0), 0, atol=1e-4)  # what helps one class costs the others
+    np.testing.assert_allclose(gradient.sum(axis=0), 0, atol=1e-4)  # a gain of one class is a loss of others
 
 
-def test_what_no_text_teaches_is_asked_for_most(counts: csr_matrix) -> None:
-    students = ProxyClassifiers(counts, TRUTH, np.random.default_rng(0))
-    texts = csr_matrix(
-        np.eye(12, dtype=np.float32)[[0, 3]]
-    )  # one word for each of the classes 0 and 1, none for 2
-    gradient = students.gradient(texts, np.array([0, 1]))
+def test_words_that_no_text_has_gain_most(counts: csr_matrix) -> None:
+    # One word for each of the classes 0 and 1, none for 2.
+    texts = csr_matrix(np.eye(12, dtype=np.float32)[[0, 3]])
+    loss = ProxyLoss(counts, TRUTH, np.random.default_rng(0))
+    gradient = loss.negative_gradient(texts, np.array([0, 1]))
     assert gradient[2].min() > 0
     assert gradient[2, 6:9].sum() > gradient[2, :6].sum()
 
 
-def test_texts_that_teach_nothing(counts: csr_matrix) -> None:
-    students = ProxyClassifiers(counts, TRUTH, np.random.default_rng(0))
-    for taught in ([], [0], [0, 1]):  # rows of class 0 alone
-        texts = csr_matrix((6, 12), dtype=np.float32).tolil()
-        for row in taught:
-            texts[row, 0] = 1
-        assert students.loss(texts.tocsr(), LABELS) == np.inf
-        assert not students.gradient(texts.tocsr(), LABELS).any()
-    assert students.loss(counts[TEXTS], LABELS) < np.log(3)
-
-
-def test_the_loss_is_taken_on_rows_of_its_own(counts: csr_matrix) -> None:
-    students = ProxyClassifiers(counts, TRUTH, np.random.default_rng(0))
-    teach, judge = students._teach.counts.toarray(), students._judge.counts.toarray()
-    assert (len(teach), len(judge)) == (48, 12)
-    np.testing.assert_array_equal(
-        np.sort(np.vstack([teach, judge]), axis=0), np.sort(counts.toarray(), axis=0)
-    )
+@pytest.mark.parametrize("filled", [[], [0], [0, 1]])
+def test_words_of_one_class_give_no_gradient(counts: csr_matrix, filled: list[int]) -> None:
+    texts = csr_matrix((6, 12), dtype=np.float32).tolil()
+    for row in filled:
+        texts[row, 0] = 1
+    loss = ProxyLoss(counts, TRUTH, np.random.default_rng(0))
+    assert not loss.negative_gradient(texts.tocsr(), LABELS).any()
 
 
 # The decoder
@@ -138,30 +126,6 @@ def test_it_teaches_better_than_fixed_weights(news: tuple[LabelledTexts, Labelle
     assert teaching.mean() > extractive.mean() + 0.005
 
 
-def test_rewriting_never_raises_the_loss_on_held_rows(
-    news: tuple[LabelledTexts, LabelledTexts], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    losses: list[float] = []
-    kept: list[bool] = []
-    rewrite = GreedySelector.rewrite
-
-    def watched(desk: GreedySelector, text: int) -> None:
-        before, chosen = desk._loss(), list(desk.chosen[text])
-        used, left = desk._used.copy(), desk._left.copy()
-        rewrite(desk, text)
-        losses.extend([before, desk._loss()])
-        kept.append(desk.chosen[text] == chosen)
-        if kept[-1]:  # taken back: nothing but the text itself may look different
-            np.testing.assert_array_equal(desk._used, used)
-            np.testing.assert_array_equal(desk._left, left)
-
-    monkeypatch.setattr(GreedySelector, "rewrite", watched)
-    Distiller(per_class=5, embedder="hashing", decoder=TeachingDecoder(rounds=1)).run(news[0])
-    assert len(kept) == 20
-    assert all(later <= earlier for earlier, later in pairwise(losses))
-    assert losses[-1] < losses[0]
-
-
 def test_a_sentence_is_used_once_in_a_class(news: tuple[LabelledTexts, LabelledTexts]) -> None:
     source = news[0].take(np.arange(400))
     doubled = source.take(
@@ -177,23 +141,7 @@ def test_a_sentence_is_used_once_in_a_class(news: tuple[LabelledTexts, LabelledT
     assert len(set(sentences)) == len(sentences)
 
 
-def test_the_same_seed_gives_the_same_texts_and_rounds_matter(
-    news: tuple[LabelledTexts, LabelledTexts],
-) -> None:
-    source = news[0].take(np.arange(1000))
-
-    def texts(seed: int, rounds: int) -> list[str]:
-        decoder = TeachingDecoder(rounds=rounds)
-        return list(
-            Distiller(per_class=3, embedder="hashing", decoder=decoder, seed=seed).run(source).distilled.texts
-        )
-
-    assert texts(0, 1) == texts(0, 1)
-    assert texts(0, 1) != texts(0, 0)
-    assert texts(0, 1) != texts(1, 1)
-
-
-def test_too_many_texts_are_written_without_students(
+def test_many_texts_are_written_without_proxies(
     news: tuple[LabelledTexts, LabelledTexts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = news[0].take(np.arange(400))
@@ -203,18 +151,17 @@ def test_too_many_texts_are_written_without_students(
             Distiller(per_class=3, embedder="hashing", decoder="teaching").run(source).distilled.texts
         )
 
-    taught = run()
-    monkeypatch.setattr(teaching_module, "TAUGHT_TEXTS", 11)
-    monkeypatch.setattr(teaching_module, "ProxyClassifiers", None)  # would fail if it were asked for
-    untaught = run()
-    assert len(untaught) == 12
-    assert untaught != taught
+    adaptive = run()
+    monkeypatch.setattr(decoder_module, "PROXY_TEXTS", 11)
+    monkeypatch.setattr(decoder_module, "ProxyLoss", None)  # would fail if it were used
+    static = run()
+    assert len(static) == 12
+    assert static != adaptive
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rounds": -1}, "expected rounds to be a whole number of at least 0, found -1"),
         ({"candidates": 0}, "expected candidates to be a whole number of at least 1, found 0"),
         ({"min_words": 9, "max_words": 8}, "expected max_words to be a whole number of at least 9, found 8"),
     ],

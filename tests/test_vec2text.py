@@ -740,21 +740,21 @@ def test_the_contract_of_decoders(loaded: str) -> None:
     for start in ("nearest", "hypothesis"):
         decoder = Vec2TextDecoder(loaded, start=start)
         before = prototypes.vectors.copy()
-        decoded = decoder.decode(prototypes, context, seed=3)
+        decoded = decoder.decode(prototypes, context, seed=3).texts
         texts = [text.text for text in decoded]
         assert len(texts) == 6
         assert all(text.strip() for text in texts)
         assert (count_words(texts) <= 3).all()
         assert len(set(zip(texts, prototypes.labels.tolist(), strict=True))) == 6
         assert all(" ".join(text.sentences) == text.text for text in decoded)
-        assert decoded == decoder.decode(prototypes, context, seed=3)
+        assert decoded == decoder.decode(prototypes, context, seed=3).texts
         np.testing.assert_array_equal(before, prototypes.vectors)
 
 
 def test_prototypes_are_reached_from_hypotheses_and_no_row_is_named(loaded: str) -> None:
     context = _context()
     prototypes = _prototypes(context, [[0], [5]])
-    decoded = Vec2TextDecoder(loaded, start="hypothesis").decode(prototypes, context, seed=0)
+    decoded = Vec2TextDecoder(loaded, start="hypothesis").decode(prototypes, context, seed=0).texts
     assert [set(text.text.split()) for text in decoded] == [{"warm", "fun", "film"}, {"dull", "sad", "play"}]
     assert [text.rows for text in decoded] == [(), ()]
     assert [text.label_agrees for text in decoded] == [True, True]
@@ -772,7 +772,7 @@ def test_prototypes_are_reached_from_hypotheses_and_no_row_is_named(loaded: str)
 def test_a_real_text_that_nothing_beats_is_the_result_with_its_row(loaded: str) -> None:
     context = _context()
     prototypes = _prototypes(context, [[0], [9], [5, 7]])
-    decoded = Vec2TextDecoder(loaded, start="nearest").decode(prototypes, context, seed=0)
+    decoded = Vec2TextDecoder(loaded, start="nearest").decode(prototypes, context, seed=0).texts
     assert decoded[0] == DecodedText(GOOD[0], (GOOD[0],), (0,), label_agrees=True)
     assert decoded[1] == DecodedText(BAD[4], (BAD[4],), (9,), label_agrees=True)
     assert decoded[2].rows == ()  # the mean of two texts is written better than either
@@ -789,7 +789,7 @@ def test_a_text_of_the_right_class_comes_before_a_nearer_one(loaded: str) -> Non
     prototypes = replace(
         _prototypes(context, [[0], [5]]), labels=np.array([0, 1])
     )  # the classes are exchanged
-    decoded = Vec2TextDecoder(loaded, start="nearest").decode(prototypes, context, seed=0)
+    decoded = Vec2TextDecoder(loaded, start="nearest").decode(prototypes, context, seed=0).texts
     assert [text.label_agrees for text in decoded] == [True, True]
     assert decoded[0].rows[0] >= len(GOOD)
 
@@ -798,11 +798,11 @@ def test_no_text_comes_twice_in_a_class(loaded: str, monkeypatch: pytest.MonkeyP
     context = _context()
     prototypes = _prototypes(context, [[0], [0], [0], [0]])
     decoder = Vec2TextDecoder(loaded, start="hypothesis", steps=0, beam=1)
-    texts = [text.text for text in decoder.decode(prototypes, context, seed=0)]
+    texts = [text.text for text in decoder.decode(prototypes, context, seed=0).texts]
     assert len(set(texts)) == 4  # the likeliest word for the first; the others are drawn
     assert set(texts) <= set(WORDS)
     monkeypatch.setattr("dallme.decoders.vec2text.decoder.MORE_SAMPLES", 1)
-    decoded = decoder.decode(prototypes, context, seed=0)
+    decoded = decoder.decode(prototypes, context, seed=0).texts
     assert decoded[0].rows == ()
     assert [text.rows[0] for text in decoded[1:]] == [
         0,
@@ -820,7 +820,7 @@ def test_one_class_has_no_probe(loaded: str) -> None:
         source=source,
         vectors=LabelledVectors(context.vectors.vectors[only], source.labels, CONFIG.fingerprint),
     )
-    decoded = Vec2TextDecoder(loaded).decode(_prototypes(context, [[0, 1]]), context, seed=0)
+    decoded = Vec2TextDecoder(loaded).decode(_prototypes(context, [[0, 1]]), context, seed=0).texts
     assert decoded[0].label_agrees is None
 
 
@@ -850,9 +850,9 @@ def test_other_vectors_are_refused_and_can_be_aligned(loaded: str) -> None:
     context = _context(HashingEmbedder(64), repeat=8)
     prototypes = _prototypes(context, [[0], [5]])
     with pytest.raises(InputError, match="dimension 256 against 64; train one .* with --set decoder.align=true"):
-        Vec2TextDecoder(loaded).decode(prototypes, context, seed=0)
+        Vec2TextDecoder(loaded).decode(prototypes, context, seed=0).texts
     decoder = Vec2TextDecoder(loaded, start="hypothesis", align=True)
-    decoded = decoder.decode(prototypes, context, seed=0)
+    decoded = decoder.decode(prototypes, context, seed=0).texts
     assert [set(text.text.split()) for text in decoded] == [{"warm", "fun", "film"}, {"dull", "sad", "play"}]
     assert [text.label_agrees for text in decoded] == [True, True]
     assert isinstance(context.progress, Notes)
@@ -861,7 +861,7 @@ def test_other_vectors_are_refused_and_can_be_aligned(loaded: str) -> None:
         r"own vectors there \(chance: 0\.\d{3}\)",
         context.progress.said[-3],
     )
-    near = Vec2TextDecoder(loaded, start="nearest", align=True).decode(prototypes, context, seed=0)
+    near = Vec2TextDecoder(loaded, start="nearest", align=True).decode(prototypes, context, seed=0).texts
     assert near[0].rows == (0,)
 
 
@@ -870,7 +870,7 @@ def test_vectors_that_were_handed_over_are_refused(loaded: str) -> None:
     given = Fingerprint("given", "unknown", 256, normalized=False)
     context = replace(context, vectors=replace(context.vectors, fingerprint=given), embedder=None)
     with pytest.raises(InputError, match="model 'hashing' against 'given'; weights"):
-        Vec2TextDecoder(loaded).decode(_prototypes(context, [[0]]), context, seed=0)
+        Vec2TextDecoder(loaded).decode(_prototypes(context, [[0]]), context, seed=0).texts
 
 
 def test_the_distilled_set_says_whether_the_labels_agree(loaded: str, tmp_path: Path) -> None:
@@ -1012,7 +1012,7 @@ def test_distill_and_compare_take_the_decoder_with_its_options(
     )
     document = json.loads(capsys.readouterr().out)
     assert document["manifest"]["configuration"]["decoder_options"] == {
-        "inverter": str(trained), "steps": 1, "beam": 2, "start": "hypothesis", "align": False,
+        "inverter": str(trained), "steps": 1, "beam": 2, "start": "hypothesis", "align": False, "embedder": "",
         "self_test": True, "language": "en",
     }  # fmt: skip
     test = (

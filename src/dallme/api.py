@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def load(path: str | Path) -> DistilledDataset:
-    """Loads a distilled dataset from the folder that ``dallme distill`` or :meth:`DistilledDataset.save` wrote.
+    """Loads a distilled dataset from its folder.
 
     Raises:
         InputError: If the folder holds no distilled dataset.

@@ -277,7 +277,7 @@ def sync_folder(path: Path) -> None:
 def write_output(path: Path, content: Any) -> None:
     """Writes a file that the user named, atomically where it is a regular file.
 
-    A link is followed to the file it names, so the link stays. A device or a named pipe is written to as it stands.
+    A link is followed to the file it names, so the link stays. A device or a named pipe is written to.
 
     Args:
         path: The file; its folder exists.

@@ -38,6 +38,7 @@ class LabelledTexts:
         source: Name of the source, for messages and the manifest.
         notes: Remarks of the reader for the user, such as skipped rows.
         original_digest: :attr:`digest` before the rows were reordered; blank if they were not.
+        own_ids: Whether the class ids come from the source; else dallme numbered its sorted class names.
     """
 
     texts: Sequence[str]
@@ -47,6 +48,7 @@ class LabelledTexts:
     source: str = "memory"
     notes: tuple[str, ...] = ()
     original_digest: str = ""
+    own_ids: bool = True
 
     def __post_init__(self) -> None:
         """Checks that the columns have one length and every label has a name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from dallme import registry
 from dallme.condensers.base import Condenser
 from dallme.data import (
     Budget,
-    DecodedText,
     Fingerprint,
     LabelledTexts,
     LabelledVectors,
@@ -23,7 +22,7 @@ from dallme.data import (
 )
 from dallme.dataset import DistilledDataset, trace
 from dallme.dataset.manifest import Clock, build_manifest
-from dallme.decoders.base import Context, Decoder
+from dallme.decoders.base import Context, Decoder, DecodingResult, SourceCache
 from dallme.embedders.base import Embedder, count_words
 from dallme.embedders.cache import CachedEmbedder
 from dallme.errors import InputError
@@ -36,12 +35,13 @@ from dallme.validation import check_positive, check_seed, check_vectors
 
 @dataclass(frozen=True, eq=False)
 class Distillation:
-    """What one run made.
+    """A distilled set with the intermediate results of its run.
 
     Attributes:
-        context: The source texts, their vectors and what else the decoder saw, the rows in the canonical order.
+        context: The source texts, their vectors and everything else that the decoder used, in canonical row
+            order.
         prototypes: The condensed vectors.
-        distilled: The texts.
+        distilled: The distilled set.
     """
 
     context: Context
@@ -59,7 +59,7 @@ class Distiller:
         per_class: Texts per class.
         ratio: Share of the source's rows, in (0, 1].
         total: Texts in all.
-        allocation: How a total is divided among the classes: ``equal``, ``proportional`` or ``sqrt``.
+        allocation: Division of a total among the classes: ``equal``, ``proportional`` or ``sqrt``.
         embedder: A name, a Hub id, a folder, an embedder, or any object with ``encode(list of strings)``.
         condenser: A name or a condenser.
         decoder: A name or a decoder.
@@ -67,15 +67,15 @@ class Distiller:
         prompt: Task-specific prompt put before each text when it is embedded (section 5.4).
         max_tokens: Most tokens of a distilled text, by the embedder's tokenizer, special tokens included.
         seed: Seed of every random choice.
-        store: Folder that keeps vectors, so that no text is embedded twice; None keeps none.
+        store: Folder that caches vectors, so that no text is embedded twice; None caches nothing.
         engine: Where the work is done: ``local``, ``ray``, or an engine such as
             :class:`~dallme.scale.ray_engine.RayEngine`. The result is the same.
-        progress: Where to show progress.
+        progress: Receiver of progress and notes.
 
     Example:
         >>> texts = ["a fine film", "a good play", "a bad film", "a poor play"]
-        >>> distilled = Distiller(per_class=1, embedder="hashing").distill(texts, ["good", "good", "bad", "bad"])
-        >>> len(distilled)
+        >>> labels = ["good", "good", "bad", "bad"]
+        >>> len(Distiller(per_class=1, embedder="hashing").distill(texts, labels))
         2
     """
 
@@ -95,11 +95,10 @@ class Distiller:
     progress: Progress = field(default_factory=SilentProgress, compare=False)
 
     def __post_init__(self) -> None:
-        """Checks the options; nothing is loaded."""
+        """Checks the options, so that a wrong one fails before the embedding; no model is loaded."""
         check_positive(self.max_tokens, "max_tokens")
         check_seed(self.seed)
-        self.budget  # noqa: B018 - a wrong budget is to fail now, not after the embedding
-        self.resolved_condenser, self.resolved_decoder, self.resolved_engine  # noqa: B018 - and so is an unknown name
+        self.budget, self.resolved_condenser, self.resolved_decoder, self.resolved_engine  # noqa: B018
 
     def distill(
         self,
@@ -117,9 +116,9 @@ class Distiller:
             source: A list of texts, a pandas or polars frame, a `datasets.Dataset`, a path, or a Hub id.
             labels: The classes, if the source is a list of texts.
             vectors: Ready vectors of shape (n, d), one a text; then no embedder is loaded.
-            text_column: Name of the column with the texts, where it has no usual one.
-            label_column: Name of the column with the classes, where it has no usual one.
-            test: Rows that the texts are to be tested on; decoders that write new texts tell what these share with them.
+            text_column: Name of the text column, if it has no usual one.
+            label_column: Name of the label column, if it has no usual one.
+            test: Test rows; decoders that write new texts report the overlap with them.
 
         Returns:
             The distilled texts with their lineage.
@@ -138,66 +137,32 @@ class Distiller:
         *,
         vectors: Any = None,
         test: LabelledTexts | None = None,
-        kept: dict[Any, Any] | None = None,
+        cache: SourceCache | None = None,
     ) -> Distillation:
-        """Distils texts that are read already, and keeps what lies between: vectors and prototypes.
+        """Distils labelled texts, and keeps the intermediate results: vectors and prototypes.
 
         Args:
             texts: The source.
             vectors: Ready vectors of shape (n, d), one a text; then no embedder is loaded.
             test: As in :meth:`distill`.
-            kept: A dictionary for what runs with the same embedder share (:meth:`~dallme.decoders.base.Context.once`), as other
-                budgets, decoders and seeds on one source; by default there is no other run.
+            cache: Values shared by runs with the same embedder, such as other budgets, decoders and seeds.
         """
+        self.allocate(texts)  # an impossible budget fails before the embedding
         clock = Clock()
-        self.allocate(texts)  # a budget that cannot be met is to fail before the embedding
         with clock.lap("embed"):
             if vectors is None:
                 texts = reorder(
                     texts, canonical_order(texts)
-                )  # now, so that the vectors need not be put in order later
-                context = self._context(texts, self.embed(texts), self.resolved_embedder, test)
+                )  # before the embedding: nothing is reordered later
+                context = self._context(texts, self.embed(texts), self.resolved_embedder, test, cache)
             else:
-                context = self.context(texts, self.adopt(texts, vectors), with_embedder=False, test=test)
-        if kept is not None:
-            context = replace(context, kept=kept)
+                embedded = self.adopt(texts, vectors)
+                context = self.context(texts, embedded, with_embedder=False, test=test, cache=cache)
         with clock.lap("condense"):
             prototypes = self.condense(context)
         with clock.lap("decode"):
-            decoded = self.resolved_decoder.decode(prototypes, context, seed=self.seed)
-        return Distillation(context, prototypes, self._describe(prototypes, decoded, context, clock.seconds))
-
-    @cached_property
-    def budget(self) -> Budget:
-        """How many texts each class is given."""
-        return Budget(self.per_class, self.ratio, self.total, self.allocation)
-
-    @cached_property
-    def resolved_embedder(self) -> Embedder:
-        """The embedder itself, looked up on first use."""
-        return self.cached_embedder.model
-
-    @cached_property
-    def cached_embedder(self) -> CachedEmbedder:
-        """The embedder with its prompt and store."""
-        return CachedEmbedder(self.embedder, self.prompt, self.store, self.progress, self.resolved_engine)
-
-    @cached_property
-    def resolved_condenser(self) -> Condenser:
-        """The condenser itself."""
-        condenser: Condenser = _part("condensers", self.condenser, Condenser)
-        return condenser
-
-    @cached_property
-    def resolved_decoder(self) -> Decoder:
-        """The decoder itself."""
-        decoder: Decoder = _part("decoders", self.decoder, Decoder, self.decoder_options)
-        return decoder
-
-    @cached_property
-    def resolved_engine(self) -> Engine:
-        """The engine itself."""
-        return make_engine(self.engine)
+            result = self.decode(prototypes, context)
+        return Distillation(context, prototypes, self._assemble(prototypes, result, context, clock.seconds))
 
     def embed(self, texts: LabelledTexts) -> LabelledVectors:
         """Embeds the texts of the source that the store does not hold.
@@ -207,21 +172,16 @@ class Distiller:
         """
         return self.cached_embedder.embed_source(texts)
 
-    def allocate(self, texts: LabelledTexts) -> dict[int, int]:
-        """Class id to number of texts. A text that stands twice in a class counts once: it can be distilled once."""
-        distinct: dict[int, set[str]] = {label: set() for label in texts.class_counts}
-        for text, label in zip(texts.texts, texts.labels.tolist(), strict=True):
-            distinct[label].add(text)
-        return self.budget.allocate(
-            {label: len(found) for label, found in distinct.items()}, texts.label_names, rows=len(texts)
-        )
-
     def condense(self, context: Context) -> Prototypes:
-        """Condenses the vectors of the source to as many prototypes as the budget says."""
+        """Condenses the vectors of the source to as many prototypes as the budget allows."""
         budget = self.allocate(context.source)
         return self.resolved_condenser.condense(
             context.vectors, budget, seed=self.seed, progress=self.progress, engine=self.resolved_engine
         )
+
+    def decode(self, prototypes: Prototypes, context: Context) -> DecodingResult:
+        """Turns the prototypes into texts."""
+        return self.resolved_decoder.decode(prototypes, context, seed=self.seed)
 
     def adopt(self, texts: LabelledTexts, vectors: Any) -> LabelledVectors:
         """Takes ready vectors in place of embedding.
@@ -234,6 +194,15 @@ class Distiller:
             checked, texts.labels, Fingerprint("given", "unknown", checked.shape[1], normalized=False)
         )
 
+    def allocate(self, texts: LabelledTexts) -> dict[int, int]:
+        """Returns the number of texts of each class id; equal texts of a class count once."""
+        distinct: dict[int, set[str]] = {label: set() for label in texts.class_counts}
+        for text, label in zip(texts.texts, texts.labels.tolist(), strict=True):
+            distinct[label].add(text)
+        return self.budget.allocate(
+            {label: len(own) for label, own in distinct.items()}, texts.label_names, rows=len(texts)
+        )
+
     def context(
         self,
         texts: LabelledTexts,
@@ -241,17 +210,19 @@ class Distiller:
         *,
         with_embedder: bool = True,
         test: LabelledTexts | None = None,
+        cache: SourceCache | None = None,
     ) -> Context:
-        """What the decoder may use; without an embedder tokens are words and signs.
+        """Returns the input of the decoder. Without an embedder words and punctuation marks count as tokens.
 
-        The rows come to stand in the :func:`~dallme.data.canonical_order`, so that a shuffled source makes the same texts.
-        Positions of rows, as in the members of prototypes, count in that order; row ids go with their rows.
+        The rows are put into :func:`~dallme.data.canonical_order`, so that a shuffled source gives the same
+        texts. Positions of rows, as in the members of prototypes, refer to that order; row ids go with their
+        rows.
         """
         order = canonical_order(texts, vectors.vectors)
         if not is_identity(order):
             texts = reorder(texts, order)
             vectors = LabelledVectors(vectors.vectors[order], texts.labels, vectors.fingerprint)
-        return self._context(texts, vectors, self.resolved_embedder if with_embedder else None, test)
+        return self._context(texts, vectors, self.resolved_embedder if with_embedder else None, test, cache)
 
     def _context(
         self,
@@ -259,64 +230,96 @@ class Distiller:
         vectors: LabelledVectors,
         embedder: Embedder | None,
         test: LabelledTexts | None,
+        cache: SourceCache | None,
     ) -> Context:
-        count_tokens = embedder.count_tokens if embedder else count_words
-        answers = None if self.store is None else Path(self.store) / "answers"
         return Context(
             texts,
             vectors,
-            count_tokens,
+            embedder.count_tokens if embedder else count_words,
             self.max_tokens,
             embedder,
             self.progress,
             self.resolved_engine,
             prompt=self.prompt,
             test=test,
-            answers=answers,
+            answers=None if self.store is None else Path(self.store) / "answers",
+            cache=SourceCache() if cache is None else cache,
         )
 
-    def _describe(
-        self, prototypes: Prototypes, decoded: list[DecodedText], context: Context, seconds: dict[str, float]
+    @cached_property
+    def budget(self) -> Budget:
+        """The number of texts."""
+        return Budget(self.per_class, self.ratio, self.total, self.allocation)
+
+    @cached_property
+    def cached_embedder(self) -> CachedEmbedder:
+        """The embedder with its prompt and store."""
+        return CachedEmbedder(self.embedder, self.prompt, self.store, self.progress, self.resolved_engine)
+
+    @property
+    def resolved_embedder(self) -> Embedder:
+        """The embedder itself, looked up on first use."""
+        return self.cached_embedder.model
+
+    @cached_property
+    def resolved_condenser(self) -> Condenser:
+        """The condenser itself."""
+        condenser: Condenser = _resolve_part("condensers", self.condenser, Condenser)
+        return condenser
+
+    @cached_property
+    def resolved_decoder(self) -> Decoder:
+        """The decoder itself."""
+        decoder: Decoder = _resolve_part("decoders", self.decoder, Decoder, self.decoder_options)
+        return decoder
+
+    @cached_property
+    def resolved_engine(self) -> Engine:
+        """The engine itself."""
+        return make_engine(self.engine)
+
+    def _assemble(
+        self, prototypes: Prototypes, result: DecodingResult, context: Context, seconds: dict[str, float]
     ) -> DistilledDataset:
-        """Puts the texts together with where they are from and how they were made."""
-        source = context.source
-        own = self.cached_embedder.embed([text.text for text in decoded]) if context.embedder else None
-        findings = dict(context.findings)  # another decoder may be given the same context later
+        """Combines the texts with their lineage and manifest."""
+        source, embedder = context.source, context.embedder
+        texts = tuple(decoded.text for decoded in result.texts)
+        own = self.cached_embedder.embed(texts) if embedder else None
         lineage = trace(
-            prototypes, decoded, source.row_ids, own, findings.pop("decoder", self._name(self.decoder))
+            prototypes, result.texts, source.row_ids, own, result.decoder or _name_of(self.decoder)
         )
-        cost = (context.embedder.spent_usd if context.embedder else 0.0) + findings.get("cost_usd", 0.0)
+        cost = (embedder.spent_usd if embedder else 0.0) + result.metadata.get("cost_usd", 0.0)
         manifest = build_manifest(
-            self._configuration(context.embedder), source, context.vectors.fingerprint, seconds, cost
+            self._configuration(embedder), source, context.vectors.fingerprint, seconds, cost
         )
-        if findings:
-            manifest["decoding"] = findings
-        texts = tuple(text.text for text in decoded)
+        if result.metadata:
+            manifest |= {"decoding": dict(result.metadata)}
         return DistilledDataset(
             texts, prototypes.labels, source.label_names, prototypes.weights, lineage, manifest
         )
 
     def _configuration(self, embedder: Embedder | None) -> dict[str, Any]:
-        """Every option, as the manifest holds it; without an embedder the vectors were handed over."""
+        """Returns the options as the manifest holds them; the embedder is None for ready vectors."""
         return {
             "budget": {key: value for key, value in asdict(self.budget).items() if value is not None},
             "embedder": embedder.name if embedder else None,
-            "condenser": self._name(self.condenser),
+            "condenser": _name_of(self.condenser),
             "condenser_options": asdict(self.resolved_condenser),
-            "decoder": self._name(self.decoder),
+            "decoder": _name_of(self.decoder),
             "decoder_options": asdict(self.resolved_decoder),
             "prompt": self.prompt,
             "max_tokens": self.max_tokens,
             "seed": self.seed,
         }
 
-    def _name(self, part: str | Condenser | Decoder) -> str:
-        """What the manifest calls a part: its registry name, or its class."""
-        return part if isinstance(part, str) else type(part).__name__
+
+def _name_of(part: str | Condenser | Decoder) -> str:
+    """Returns the name of a part in the manifest: its registry name, or its class."""
+    return part if isinstance(part, str) else type(part).__name__
 
 
-def _part(role: str, part: Any, kind: type, options: Mapping[str, Any] | None = None) -> Any:
-    """A part from its name and options, or the object itself if it is one."""
+def _resolve_part(role: str, part: Any, kind: type, options: Mapping[str, Any] | None = None) -> Any:
+    """Makes a part from its name and options, or returns the object if it is one."""
     if isinstance(part, str):
         return registry.make(role, part, **(options or {}))
     if options:
@@ -325,6 +328,7 @@ def _part(role: str, part: Any, kind: type, options: Mapping[str, Any] | None = 
         )
     if not (isinstance(part, kind) and is_dataclass(part)):
         raise InputError(
-            f"expected a {role[:-1]}: one of {', '.join(registry.names(role))} or a {kind.__name__}, found {part!r}"
+            f"expected a {role[:-1]}: one of {', '.join(registry.names(role))} or a {kind.__name__}, "
+            f"found {part!r}"
         )
     return part

@@ -6,8 +6,16 @@ line and exits with status 2. Any other exception is a bug.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote
+
+# Environment variables that hold secrets, the part of a URL with user and password, and tokens by their form.
+_SECRET_NAME = re.compile(r"(?:\w*_)?(?:API_?KEY|ACCESS_KEY|TOKEN|SECRET|PASSWORD)", re.IGNORECASE)
+_USER_INFO = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s/?#'\"<>]*@", re.IGNORECASE)
+_TOKEN = re.compile(r"\b(?:hf_\w{8,}|sk-[\w-]{16,})|(?<=\bBearer )[^\s'\",]+", re.IGNORECASE)
 
 
 class DallmeError(Exception):
@@ -59,6 +67,26 @@ class ServiceError(DallmeError):
 
 class BudgetError(DallmeError):
     """The next request could exceed the budget."""
+
+
+def redact(text: str) -> str:
+    """Replaces secrets in a message by ``***``.
+
+    Secrets are the values of environment variables such as ``HF_TOKEN`` and ``OPENAI_API_KEY`` (any
+    ``*_TOKEN``, ``*_API_KEY``, ``*_SECRET`` and ``*_PASSWORD``), as they are or percent-encoded, the user
+    and password of a URL, and tokens of the Hub and of OpenAI.
+
+    Example:
+        >>> redact("GET https://me:secret@hub.example/api failed")
+        'GET https://***@hub.example/api failed'
+    """
+    values = {value.strip() for name, value in os.environ.items() if _SECRET_NAME.fullmatch(name)}
+    spellings = {
+        spelling for value in values if len(value) >= 6 for spelling in (value, quote(value, safe=""))
+    }
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, "***")
+    return _TOKEN.sub("***", _USER_INFO.sub(r"\1***@", text))
 
 
 def _restore(kind: type[DallmeError], args: tuple[Any, ...], attributes: dict[str, Any]) -> DallmeError:

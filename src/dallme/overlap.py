@@ -1,4 +1,4 @@
-"""How much of a few texts stands word by word in many others."""
+"""Runs of words that a few texts share with many others."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 
 import numpy as np
 
-#: Words of a run that a text and a test row may not share: the length that tells contamination apart from chance (Brown et
-#: al. 2020, "Language Models are Few-Shot Learners", appendix C).
+#: Words of a shared run that count as contamination (Brown et al. 2020, "Language Models are Few-Shot
+#: Learners", appendix C).
 CONTAMINATION = 13
 
-# Han and kana are written without spaces: each character counts as a word.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
+#: A word; each character of Han and kana counts as one, since they are written without spaces.
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, case-folded."""
-    return _WORD.findall(text.casefold())
+    """Returns the words of a text, case-folded."""
+    return WORD.findall(text.casefold())
 
 
 @dataclass(frozen=True, eq=False)
 class Overlap:
-    """What one text shares with the rows that were read.
+    """The overlap of one text with the rows that were read.
 
     Attributes:
-        runs: For each word of the text the length, in words, of the longest run that ends with it and stands in some row,
-            int64 of shape (words,).
+        runs: For each word of the text the length, in words, of the longest run that ends with it and is in a
+            row, int64 of shape (words,).
         row: Position of a row that holds the longest run; None if no word is shared.
-        start: Where the longest run begins in the text, in characters.
-        end: Where it ends.
+        start: Start of the longest run in the text, in characters.
+        end: End of it.
     """
 
     runs: np.ndarray
@@ -41,20 +41,21 @@ class Overlap:
 
     @property
     def longest(self) -> int:
-        """Words of the longest shared run."""
+        """Number of words of the longest shared run."""
         return int(self.runs.max(initial=0))
 
     def share_of_grams(self, length: int) -> float:
-        """Share of the text's runs of `length` words that stand in some row; 0 for a shorter text."""
+        """Returns the share of the text's runs of `length` words that are in a row; 0 for a shorter text."""
         ends = self.runs[length - 1 :]
         return float(np.mean(ends >= length)) if len(ends) else 0.0
 
 
 class SuffixAutomaton:
-    """All runs of words of a few texts, in a suffix automaton, through which any number of rows is read.
+    """A suffix automaton over the words of a few texts, which finds their overlap with any number of rows.
 
-    A state stands for the runs that end at the same places of the texts (Blumer et al. 1985, "The smallest automaton
-    recognizing the subwords of a text"). Reading a row takes time in its length, and memory does not grow with the rows.
+    A state stands for the runs that end at the same positions of the texts (Blumer et al. 1985, "The smallest
+    automaton recognizing the subwords of a text"). Reading a row takes time linear in its length; memory does
+    not grow with the rows.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -75,13 +76,13 @@ class SuffixAutomaton:
             self._ends.append(ends)
 
     def read(self, rows: Iterable[str]) -> list[Overlap]:
-        """Reads rows and tells what each text shares with any one of them.
+        """Reads rows and returns the overlap of each text with any one of them.
 
         Args:
             rows: Texts, read one by one.
 
         Returns:
-            What each text shares, in the order of the texts.
+            The overlap of each text, in the order of the texts.
         """
         best, origin = [0] * len(self._length), [-1] * len(self._length)
         following, link, lengths = self._next, self._link, self._length
@@ -100,12 +101,13 @@ class SuffixAutomaton:
                     best[state], origin[state] = matched, position
         for state in sorted(range(1, len(lengths)), key=lengths.__getitem__, reverse=True):
             parent = link[state]
-            # Whoever holds a run holds its endings, whole.
+            # A row that holds a run holds all of its endings.
             if best[state] and parent > 0 and lengths[parent] > best[parent]:
                 best[parent], origin[parent] = lengths[parent], origin[state]
-        return [self._copied(index, best, origin) for index in range(len(self.texts))]
+        return [self._overlap(index, best, origin) for index in range(len(self.texts))]
 
-    def _copied(self, index: int, best: list[int], origin: list[int]) -> Overlap:
+    def _overlap(self, index: int, best: list[int], origin: list[int]) -> Overlap:
+        """Returns the overlap of a text, from the longest run of each state and the row that holds it."""
         runs, rows = [], []
         for state in self._ends[index]:
             while state > 0 and not best[state]:
@@ -116,15 +118,14 @@ class SuffixAutomaton:
         if not lengths.any():
             return Overlap(lengths)
         last = int(np.argmax(lengths))
-        # The words of the text as it is written: case-folding may change the number of letters, not of words.
-        places = [match.span() for match in _WORD.finditer(self.texts[index])]
-        first = last - runs[last] + 1
-        if len(places) != len(runs):
+        # Positions in the text as written; case-folding rarely changes the number of words.
+        spans = [match.span() for match in WORD.finditer(self.texts[index])]
+        if len(spans) != len(runs):
             return Overlap(lengths, rows[last], 0, len(self.texts[index]))
-        return Overlap(lengths, rows[last], places[first][0], places[last][1])
+        return Overlap(lengths, rows[last], spans[last - runs[last] + 1][0], spans[last][1])
 
     def _extend(self, last: int, word: str) -> int:
-        """The state after `word`, which follows what leads to `last`."""
+        """Adds `word` after the state `last`; returns the new state."""
         known = self._next[last].get(word)
         if known is not None:
             return known if self._length[known] == self._length[last] + 1 else self._split(last, known, word)
@@ -142,7 +143,7 @@ class SuffixAutomaton:
         return state
 
     def _split(self, above: int, target: int, word: str) -> int:
-        """Takes the runs that come from `above` out of `target` into a state of their own."""
+        """Moves the runs that come from `above` out of `target` into a new state."""
         copy = self._add(dict(self._next[target]), self._length[above] + 1)
         self._link[copy], self._link[target] = self._link[target], copy
         while above >= 0 and self._next[above].get(word) == target:
@@ -159,52 +160,52 @@ class SuffixAutomaton:
 
 @dataclass(frozen=True, eq=False)
 class Contamination:
-    """What a few texts share with test rows.
+    """The overlap of a few texts with test rows.
 
     Attributes:
-        rows: Test rows that were read.
-        exact: Texts that have the words of a test row, all of them in its order and no others.
-        copied: What each text shares with any test row.
+        rows: Number of test rows.
+        exact: Texts with exactly the words of a test row, in its order.
+        overlaps: Overlap of each text with any test row.
     """
 
     rows: int
     exact: tuple[int, ...]
-    copied: tuple[Overlap, ...]
+    overlaps: tuple[Overlap, ...]
 
     @classmethod
-    def find(cls, phrases: SuffixAutomaton, rows: Iterable[str]) -> Contamination:
+    def find(cls, automaton: SuffixAutomaton, rows: Iterable[str]) -> Contamination:
         """Reads test rows, one by one.
 
         Args:
-            phrases: The texts.
+            automaton: The texts.
             rows: Test rows, without markup.
         """
         own: dict[tuple[str, ...], list[int]] = {}
-        for index, text in enumerate(phrases.texts):
+        for index, text in enumerate(automaton.texts):
             own.setdefault(tuple(words_of(text)), []).append(index)
         exact: set[int] = set()
         count = 0
 
-        def watched() -> Iterator[str]:
+        def compared() -> Iterator[str]:
             nonlocal count
             for row in rows:
                 count += 1
                 exact.update(own.get(tuple(words_of(row)), ()))
                 yield row
 
-        copied = phrases.read(watched())
-        return cls(count, tuple(sorted(exact)), tuple(copied))
+        overlaps = automaton.read(compared())
+        return cls(count, tuple(sorted(exact)), tuple(overlaps))
 
     @property
     def shared(self) -> list[int]:
         """Texts that share a run of thirteen words with a test row."""
-        return [index for index, copied in enumerate(self.copied) if copied.longest >= CONTAMINATION]
+        return [index for index, overlap in enumerate(self.overlaps) if overlap.longest >= CONTAMINATION]
 
     def as_dict(self) -> dict[str, Any]:
-        """What is written about it; no test row is quoted."""
+        """Returns the entry of the audit and the manifest; it quotes no test row."""
         return {
             "rows": self.rows,
             "exact": list(self.exact),
-            "longest_span": max((copied.longest for copied in self.copied), default=0),
+            "longest_span": max((overlap.longest for overlap in self.overlaps), default=0),
             "shared_13grams": self.shared,
         }

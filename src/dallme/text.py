@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import html
 import re
+import sys
+import unicodedata
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import sentencex
@@ -21,6 +24,12 @@ _INLINE = re.compile(
 # A tag starts with a letter or a slash, so that "a < b" and "<3" stay.
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<![a-zA-Z][^<>]*>")
 
+# Characters without a visible sign: white space, controls, joiners, directional marks, fillers, selectors.
+_INVISIBLE = re.compile(
+    "[\\s\\x00-\\x1f\\x7f-\\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]*"
+)
+
 # Words of spaced languages as scikit-learn's vectorizers define them: two letters or more.
 _WORD = re.compile(r"(?u)\b\w\w+\b")
 # Scripts written without spaces: Thai, Lao, Tibetan, Myanmar, Khmer, kana, Han.
@@ -28,7 +37,6 @@ _UNSPACED = (
     "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_RUN = re.compile(f"([{_UNSPACED}]+)|[^\\W{_UNSPACED}]{{2,}}")
 # Indic scripts: `\\w` does not match their vowel signs. The danda, which ends a sentence, is left out.
 _INDIC = "\u0900-\u0963\u0966-\u0dff"
 _INDIC_WORD = re.compile(f"[\\w\u200c\u200d{_INDIC}]{{2,}}")
@@ -40,6 +48,18 @@ _EMOJI = re.compile(f"[\U0001f1e6-\U0001f1ff]{{2}}|{_SIGN}{_MODIFIERS}(?:\u200d{
 
 # Layers of escaping that are removed: "&amp;lt;br&amp;gt;" is a tag behind two.
 _LAYERS = 5
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text has no visible character."""
+    return _INVISIBLE.fullmatch(text) is not None
+
+
+def nfc(text: str) -> str:
+    """Composes a text (Unicode normalization form C): ``e`` and a combining accent become ``é``."""
+    if text.isascii() or unicodedata.is_normalized("NFC", text):
+        return text
+    return unicodedata.normalize("NFC", text)
 
 
 def clean(text: str) -> str:
@@ -74,11 +94,13 @@ def words(text: str) -> list[str]:
 
     Words are those of scikit-learn: runs of two letters or more. Where over a quarter of the letters
     belong to a script without spaces (Han, kana, Thai, Lao, Khmer, Myanmar, Tibetan), its runs become
-    overlapping character bigrams, as in Lucene's CJKBigramFilter. Indic words keep their vowel signs. In
-    a text without letters, emoji are the words.
+    overlapping character bigrams, as in Lucene's CJKBigramFilter. Combining marks, such as Arabic vowels,
+    Hebrew points and Indic vowel signs, belong to the word of their letter. In a text without letters,
+    emoji are the words.
     """
     if text.isascii():
         return _WORD.findall(text)
+    text = nfc(text)
     letters = unspaced = indic = 0
     for kind in _KINDS.finditer(text):
         letters += 1
@@ -87,8 +109,28 @@ def words(text: str) -> list[str]:
     if not letters:
         return _EMOJI.findall(text)
     if unspaced * 4 > letters:
-        return [word for run in _RUN.finditer(text) for word in (_bigrams(run[0]) if run[1] else [run[0]])]
-    return (_INDIC_WORD if indic * 2 > letters else _WORD).findall(text)
+        runs = _mixed_runs().finditer(text)
+        return [word for run in runs for word in (_bigrams(run[0]) if run[1] else [run[0]])]
+    return (_INDIC_WORD if indic * 2 > letters else _marked_word()).findall(text)
+
+
+@cache
+def _marks() -> str:
+    """All combining marks, as a range expression of `re`."""
+    codes = [code for code in range(0x300, sys.maxunicode + 1) if unicodedata.category(chr(code))[0] == "M"]
+    starts = [code for code, before in zip(codes, [0, *codes], strict=False) if code != before + 1]
+    ends = [code for code, after in zip(codes, [*codes[1:], 0], strict=True) if after != code + 1]
+    return "".join(f"{chr(start)}-{chr(end)}" for start, end in zip(starts, ends, strict=True))
+
+
+@cache
+def _marked_word() -> re.Pattern[str]:
+    return re.compile(f"(?:\\w[{_marks()}]*){{2,}}")
+
+
+@cache
+def _mixed_runs() -> re.Pattern[str]:
+    return re.compile(f"([{_UNSPACED}]+)|(?:[^\\W{_UNSPACED}][{_marks()}]*){{2,}}")
 
 
 def _bigrams(run: str) -> list[str]:

@@ -11,12 +11,39 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from dallme.errors import InputError
+from dallme.text import is_blank
 
 #: Characters from which on a text counts as a broken file (a quote that is never closed).
 MAX_CHARACTERS = 1_000_000
 
 #: Rows of a matrix that are checked at once.
 _BLOCK = 65_536
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for none: None, NaN, and the NA and NaT of pandas."""
+    return (
+        value is None
+        or (isinstance(value, (float, np.floating)) and value != value)
+        or type(value).__name__ in ("NAType", "NaTType")
+    )
+
+
+def plain(value: Any) -> Any:
+    """Converts scalars and tensors of other libraries: to Python scalars, numpy arrays, or None if missing.
+
+    Arrays of torch are detached from their graph and copied to the CPU.
+    """
+    if type(value) in (str, int, float, bool, type(None)):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if is_missing(value):
+        return None
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        value = value.detach().cpu()
+        value = (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
+    return value.item() if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0 else value
 
 
 def check_vectors(
@@ -37,8 +64,9 @@ def check_vectors(
         InputError: If the shape is wrong or a value is NaN or infinite.
     """
     try:
+        vectors = plain(vectors)
         array = np.ascontiguousarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"expected {what} as a matrix of numbers, found {type(vectors).__name__}: {error}"
         ) from None
@@ -88,15 +116,15 @@ def check_seed(seed: int) -> int:
 def text_problem(text: Any) -> str | None:
     """Returns the reason why a text is unusable, or None.
 
-    Blank texts, NUL bytes, lone surrogates and texts of :data:`MAX_CHARACTERS` or more are not usable.
+    Texts without a visible character, NUL bytes, lone surrogates and texts of :data:`MAX_CHARACTERS` or
+    more are not usable.
     """
     if not isinstance(text, str):
-        missing = text is None or text != text
-        return "has no text" if missing else f"holds {type(text).__name__} in place of a text"
-    if not text.strip():
-        return "has a blank text"
+        return "has no text" if is_missing(text) else f"holds {type(text).__name__} in place of a text"
     if "\0" in text:
         return "holds a NUL byte (is the file binary or UTF-16?)"
+    if is_blank(text):
+        return "has a blank text"
     if len(text) >= MAX_CHARACTERS:
         limit = f"{MAX_CHARACTERS - 1:,}"
         return f"has a text of {len(text):,} characters, the limit is {limit} (is a quote never closed?)"
@@ -153,9 +181,10 @@ def check_hub_address() -> None:
     """
     address = os.environ.get("HF_ENDPOINT", "").strip()
     if address and not is_private_line(address):
-        host = address.partition("@")[2] or address.partition("://")[2] or address  # without a password
+        authority = (address.partition("://")[2] or address).partition("/")[0]
+        host = authority.rpartition("@")[2]  # without a password
         raise InputError(
             "expected an address that begins with https:// in HF_ENDPOINT, found another for "
-            f"{host.partition('/')[0]!r}; models, data and your token must not travel unencrypted: "
+            f"{host!r}; models, data and your token must not travel unencrypted: "
             "give its https address, or reach it through a tunnel to localhost"
         )

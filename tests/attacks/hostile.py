@@ -1,4 +1,4 @@
-"""Model folders and distilled folders that try to run code, read pickles, open paths, fetch models or spend a key."""
+"""Folders that try to run code, read pickles, open paths, fetch models or spend a key."""
 
 from __future__ import annotations
 

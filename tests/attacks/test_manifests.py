@@ -157,8 +157,8 @@ def test_a_folder_in_a_manifest_is_not_opened(
     status, err = _command(monkeypatch, capsys, *VERBS[verb])
     assert status == 2
     assert (
-        f"found {str(folder)!r} in the manifest of the set: a path is never opened; repeat it with --embedder {folder} "
-        in err
+        f"found {str(folder)!r} in the manifest of the set: a path is never opened; repeat it with "
+        f"--embedder {folder} " in err
     )
     assert not mark.exists()
 

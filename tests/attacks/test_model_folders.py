@@ -71,7 +71,8 @@ def test_a_python_file_of_the_folder_is_not_run(model: Path, mark: Path) -> None
     (model / "modeling_evil.py").write_text(CODE.format(mark=str(mark)))
     set_type(model, 1, "modeling_evil.Evil")
     assert _refusal(model) == (
-        f"expected module types of sentence-transformers, found 'modeling_evil.Evil' in {str(model / 'modules.json')!r}; "
+        "expected module types of sentence-transformers, found 'modeling_evil.Evil' in "
+        f"{str(model / 'modules.json')!r}; "
         "use another model: dallme runs no code of a model's folder"
     )
     assert not mark.exists()
@@ -92,8 +93,12 @@ def test_an_importable_class_is_not_imported(
 @pytest.mark.parametrize(
     "kind",
     [
-        "sentence_transformers.util.misc.import_from_string", "sentence_transformers.SentenceTransformer", "os.system", None, 3,
-        "sentence_transformers.models.Pooling\n", "sentence_transformers.cross_encoder.CrossEncoder", "builtins.exec", ["a"],
+        "sentence_transformers.util.misc.import_from_string", "sentence_transformers.SentenceTransformer",
+        "os.system",
+        None, 3,
+        "sentence_transformers.models.Pooling\n", "sentence_transformers.cross_encoder.CrossEncoder",
+        "builtins.exec",
+        ["a"],
         "sentence_transformers.models.Transformer.evil.Pooling", "xsentence_transformers.models.Pooling",
     ],
 )  # fmt: skip
@@ -260,7 +265,8 @@ def test_a_plain_transformer_as_an_embedder_is_checked_alike(trick: str, tmp_pat
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"gguf_file": "evil.gguf"}, {"attn_implementation": "evil/kernel"}, {"adapter_kwargs": {"_adapter_model_path": "x"}},
+        {"gguf_file": "evil.gguf"}, {"attn_implementation": "evil/kernel"},
+        {"adapter_kwargs": {"_adapter_model_path": "x"}},
         {"pretrained_model_name": "../other"}, {"quantization_config": {}}, {"nested": {"use_kernels": True}},
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Attacks through the folder in which an overwrite is staged: reading a set of somebody else changes nothing."""
+"""Attacks through the folder in which an overwrite is staged."""
 
 from __future__ import annotations
 
@@ -102,7 +102,9 @@ def _other_types(staged: Path, victim: Path) -> None:
 
 ATTACKS = [
     _outdated_absolute, _outdated_parent, _outdated_of_the_reader, _staged_for_another_place,
-    _staged_over_a_file_of_the_reader, _staged_link, _journal_is_a_link, _list_of_version_0_1, _wrong_checksum, _deep, _huge,
+    _staged_over_a_file_of_the_reader, _staged_link, _journal_is_a_link, _list_of_version_0_1,
+        _wrong_checksum,
+        _deep, _huge,
     _other_types,
 ]  # fmt: skip
 
@@ -208,3 +210,25 @@ def test_a_write_of_other_names_is_refused(tmp_path: Path) -> None:
     for name in ("mine.txt", "../victim.txt", ".hidden"):
         with pytest.raises(ValueError, match="expected names among"):
             folder.write(tmp_path, {name: b""}, overwrite=True)
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_a_killed_overwrite_can_be_overwritten(
+    tmp_path: Path, moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _save(tmp_path / "set")
+    done, replace = [], os.replace
+
+    def killed(*places: Any) -> None:
+        if len(done) == moves:
+            raise KeyboardInterrupt
+        done.append(places)
+        replace(*places)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder.os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _save(path, "new", overwrite=True)
+    folder.check(path, overwrite=True)
+    _save(path, "third", overwrite=True)
+    assert DistilledDataset.load(path).texts[0] == "a fine third film"

@@ -1,1 +1,1 @@
-"""What a distilled set copies, leaks and gets wrong, beside the source it was made from."""
+"""The audit of a distilled set: copied spans, personal data, and suspicious labels of set and source."""

@@ -1,4 +1,4 @@
-"""The audit: what a distilled set gives away, whether its labels hold, and how it reads."""
+"""The audit of a set: copied spans, overlap with a test set, labels, personal data and readability."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 #: Texts whose vectors have at least this cosine are near duplicates.
 NEAR_DUPLICATE = 0.95
 
-#: Source rows below which a cluster counts as small where no threshold is given: a text may then be about a few people.
+#: Rows below which a cluster is small without a threshold: its text may be about a few people.
 SMALL_CLUSTER = 5
 
-#: A cluster is tight if its spread is at most this share of the median of all. Unspoilt clusters of IMDB and AG-News lie at .73
-#: and above, 250 rows of one planted sentence at .30.
+#: A cluster is tight if its spread is at most this share of the median. Clean clusters of IMDB and AG-News
+#: have at least 0.73, 250 rows of one planted sentence 0.30.
 TIGHT = 0.5
 
-#: Characters of a row that a warning shows.
+#: Most characters of a row in a warning.
 EXAMPLE = 80
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What fails an audit; None fails nothing.
+    """Limits whose violation fails an audit; None sets no limit.
 
     Attributes:
         max_copied_span: Most words in a row that a text may share with one source row.
-        min_cluster: Least source rows behind a text.
+        min_cluster: Fewest source rows behind a text.
 
     Raises:
         InputError: If one is not a whole number of at least 1.
@@ -54,7 +54,7 @@ class Thresholds:
     min_cluster: int | None = None
 
     def __post_init__(self) -> None:
-        """Checks the numbers."""
+        """Checks the limits."""
         for name, value in asdict(self).items():
             if value is not None:
                 check_positive(value, name)
@@ -62,20 +62,21 @@ class Thresholds:
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What was found of a set of m texts.
+    """Findings on a set of m texts.
 
     Attributes:
         evidence: The set and its source.
-        copied: What each text shares with source rows.
-        contamination: What the texts share with test rows; None without any.
+        copied: Overlap of each text with source rows.
+        contamination: Overlap of the texts with test rows; None without test rows.
         near_duplicates: Pairs of positions and their cosine.
-        personal: What may be personal data in each text.
-        scanner: What looked for it; None if it is not installed.
-        readability: How the texts read.
-        thresholds: What fails the audit.
-        notes: What could not be looked at.
-        planted: Words of the source whose labels contradict the rest of their rows, as those of a planted trigger do.
-        mislabelled: Clusters of the source's rows that look like another class than they have; empty without vectors.
+        personal: Possible personal data in each text.
+        scanner: Name of the scanner for it; None if it is not installed.
+        readability: Measures of readability.
+        thresholds: Limits whose violation fails the audit.
+        notes: Checks that were skipped.
+        planted: Words of the source whose labels contradict the rest of their rows, as with a planted
+            trigger.
+        mislabelled: Clusters of source rows that resemble another class; empty without vectors.
     """
 
     evidence: AuditInput
@@ -92,26 +93,29 @@ class Audit:
 
     @property
     def warnings(self) -> list[str]:
-        """What to look at in the source, a sentence each. It quotes the source, and stands in no document."""
+        """Suspicious rows of the source, a sentence each; they quote it, so no document holds them."""
         return [*self._warnings_of_words(), *map(self._warning_of_cluster, self.mislabelled)]
 
     def _warnings_of_words(self) -> list[str]:
         names = self.evidence.source.label_names
         return [
-            f"nine of ten rows with {one.word!r} are {names[one.label]!r}, though {one.disputed:,} of {len(one.rows):,} read "
-            f"like another class without it ({one.expected:.0f} would be usual): look whether somebody planted them"
-            for one in self.planted
+            f"nine of ten rows with {word.word!r} are {names[word.label]!r}, though {word.disputed:,} of "
+            f"{len(word.rows):,} read like another class without it ({word.expected:.0f} would be usual): "
+            "look whether somebody planted them"
+            for word in self.planted
         ]
 
-    def _warning_of_cluster(self, found: Mislabelled) -> str:
+    def _warning_of_cluster(self, cluster: Mislabelled) -> str:
         source = self.evidence.source
-        name, other = source.label_names[found.label], source.label_names[found.looks_like]
-        row = found.rows[0]
-        said = shorten(clean(source.texts[row]), EXAMPLE, placeholder=" …")
+        name, other = source.label_names[cluster.label], source.label_names[cluster.looks_like]
+        row = cluster.rows[0]
+        quote = shorten(clean(source.texts[row]), EXAMPLE, placeholder=" …")
         return (
-            f"{len(found.rows):,} rows that lie together are {name!r} and look like {other!r}, such as row {source.row_ids[row]} "
-            f"({said!r}): {found.disputed:,} of {found.size:,} more so than half of its own rows ({found.expected:.0f} would be "
-            "usual); look whether their label is right: audit.json lists them"
+            f"{len(cluster.rows):,} rows that lie together are {name!r} and look like {other!r}, such as row "
+            f"{source.row_ids[row]} ({quote!r}): {cluster.disputed:,} of {cluster.size:,} more so than "
+            "half of its own "
+            f"rows ({cluster.expected:.0f} would be usual); look whether their label is right: "
+            "audit.json lists them"
         )
 
     @property
@@ -121,50 +125,52 @@ class Audit:
 
     @property
     def predicted(self) -> list[str] | None:
-        """The class that a probe of the full data gives each text; None without a probe."""
-        found = self.evidence.probabilities
-        if found is None:
+        """Class that a linear probe of the full data predicts for each text; None without a probe."""
+        probabilities = self.evidence.probabilities
+        if probabilities is None:
             return None
         names = self.evidence.source.label_names | self.evidence.distilled.label_names
-        return [names[int(self.evidence.classes[column])] for column in found.argmax(axis=1)]
+        return [names[int(self.evidence.classes[column])] for column in probabilities.argmax(axis=1)]
 
     @property
     def agrees(self) -> list[bool] | None:
-        """Whether the probe gives each text its own label; None without a probe."""
+        """Whether the probe predicts the label of each text; None without a probe."""
         predicted, distilled = self.predicted, self.evidence.distilled
         if predicted is None:
             return None
         own = [distilled.label_names[label] for label in distilled.labels.tolist()]
-        return [given == said for given, said in zip(own, predicted, strict=True)]
+        return [name == other for name, other in zip(own, predicted, strict=True)]
 
     @property
     def tight(self) -> list[int]:
-        """Texts whose source rows are nearly alike, as planted or copied rows are; a few rows may be so by chance."""
+        """Texts whose source rows are nearly alike, as planted rows are; small clusters are left out."""
         spread, members = self.evidence.spread, np.array(self.members)
         if spread is None or not (members >= SMALL_CLUSTER).any():
             return []
         large = members >= SMALL_CLUSTER
-        found: list[int] = np.flatnonzero(large & (spread <= TIGHT * np.median(spread[large]))).tolist()
-        return found
+        indices: list[int] = np.flatnonzero(large & (spread <= TIGHT * np.median(spread[large]))).tolist()
+        return indices
 
     @property
     def failures(self) -> list[str]:
-        """What breaks a threshold, a sentence each; empty if nothing does."""
+        """Violations of the limits, a sentence each."""
         most, least = self.thresholds.max_copied_span, self.thresholds.min_cluster
-        found = []
+        failures = []
         for index, (copied, members) in enumerate(zip(self.copied, self.members, strict=True)):
             if most is not None and copied.longest > most:
-                found.append(
-                    f"expected at most {most} words in a row from one source row, found {copied.longest} in text {index}"
+                failures.append(
+                    f"expected at most {most} words in a row from one source row, "
+                    f"found {copied.longest} in text {index}"
                 )
             if least is not None and members < least:
-                found.append(
-                    f"expected at least {least} source rows behind a text, found {members} behind text {index}"
+                failures.append(
+                    f"expected at least {least} source rows behind a text, found {members} behind text "
+                    f"{index}"
                 )
-        return found
+        return failures
 
     def as_dict(self) -> dict[str, Any]:
-        """The document that ``audit.json`` holds. It quotes the distilled texts, never a source row."""
+        """Returns the document of ``audit.json``, which quotes the distilled texts and no source row."""
         small = self.thresholds.min_cluster or SMALL_CLUSTER
         agrees = self.agrees
         return {
@@ -178,15 +184,14 @@ class Audit:
                 "small_clusters": [index for index, members in enumerate(self.members) if members < small],
                 "tight_clusters": self.tight,
                 "planted_words": [
-                    {
-                        "rows": len(one.rows),
-                        "label": one.label,
-                        "disputed": one.disputed,
-                        "expected": one.expected,
-                    }
-                    for one in self.planted
+                    {"rows": len(word.rows)}
+                    | {key: getattr(word, key) for key in ("label", "disputed", "expected")}
+                    for word in self.planted
                 ],
-                "mislabelled_clusters": [self._cluster_entry(one) for one in self.mislabelled],
+                "mislabelled_clusters": [
+                    asdict(cluster) | {"rows": self.evidence.source.row_ids[list(cluster.rows)].tolist()}
+                    for cluster in self.mislabelled
+                ],
                 "contamination": None if self.contamination is None else self.contamination.as_dict(),
                 "near_duplicates": [
                     {"first": first, "second": second, "cosine": cosine}
@@ -202,14 +207,10 @@ class Audit:
             "notes": [*self.notes, *map(self._note_of_tight, self.tight)],
         }
 
-    def _cluster_entry(self, found: Mislabelled) -> dict[str, Any]:
-        rows = self.evidence.source.row_ids[list(found.rows)].tolist()
-        return {**asdict(found), "rows": rows}
-
     def _note_of_tight(self, index: int) -> str:
         return (
-            f"the {self.members[index]:,} source rows behind text {index} are nearly alike, as planted or copied rows are; "
-            "look at them before you trust its label"
+            f"the {self.members[index]:,} source rows behind text {index} are nearly alike, "
+            "as planted or copied rows are; look at them before you trust its label"
         )
 
     def _entries(self) -> Iterator[dict[str, Any]]:
@@ -230,7 +231,7 @@ class Audit:
                 "label_confidence": None if confidence is None else float(confidence[index]),
                 "label_agrees": None if agrees is None else agrees[index],
                 "predicted": None if predicted is None else predicted[index],
-                "personal": [asdict(place) for place in self.personal[index]],
+                "personal": [asdict(match) for match in self.personal[index]],
             }
 
 
@@ -246,16 +247,16 @@ def audit(
     """Audits a distilled set.
 
     Args:
-        evidence: The set beside its source, with vectors where labels and near duplicates are to be judged by them.
-        test: Rows that the set is to be tested on, to look for contamination.
-        thresholds: What fails the audit.
-        language: ISO 639-1 code, for finding the ends of sentences.
-        language_model: A causal model whose perplexity of the texts is measured: a folder, a Hub id or ``smollm2``; None
+        evidence: The set with its source, and with vectors for the checks of labels.
+        test: Test rows, to look for contamination.
+        thresholds: Limits whose violation fails the audit.
+        language: ISO 639-1 code, for the ends of sentences.
+        language_model: Causal model for the perplexity of the texts: a folder, a Hub id or ``smollm2``; None
             measures none.
-        progress: Where to show progress.
+        progress: Progress display.
 
     Returns:
-        What was found.
+        The findings.
 
     Raises:
         DallmeError: If the language model cannot be loaded.
@@ -292,7 +293,7 @@ def audit(
 
 
 def _cleaned(rows: Sequence[str], what: str, progress: Progress) -> Iterator[str]:
-    """The rows without markup, with progress."""
+    """Yields the rows without markup, with progress."""
     with progress.task(what, total=len(rows)) as task:
         for row in rows:
             yield clean(row)
@@ -300,7 +301,7 @@ def _cleaned(rows: Sequence[str], what: str, progress: Progress) -> Iterator[str
 
 
 def _near_duplicates(evidence: AuditInput) -> Iterator[tuple[int, int, float]]:
-    """Pairs of texts of a high cosine: of their vectors, or of their word counts where there are none."""
+    """Finds pairs of texts with a high cosine of their vectors, or of their word counts without vectors."""
     own, texts = evidence.own, evidence.distilled.texts
     if own is None:
         if not any(words_of(text) for text in texts):

@@ -1,4 +1,4 @@
-"""What an audit and a report look at: the distilled set beside the source that it was made from."""
+"""The input of an audit or a report: a set with its source and the vectors of both."""
 
 from __future__ import annotations
 
@@ -25,102 +25,98 @@ if TYPE_CHECKING:
     from dallme.dataset import DistilledDataset
     from dallme.dataset.distilled import RowId
 
-#: Number formats that a machine may have stored the vectors of one model in.
+#: Number formats of stored vectors.
 _PRECISIONS = ("float32", "bfloat16")
 
 
 def restore_embedder(
     manifest: Mapping[str, Any], embedder: Any = None, store: str | Path | None = None
 ) -> Embedder | None:
-    """Finds the embedder that a set was made with, with the options that its fingerprint tells of.
+    """Finds the embedder of a set, with the options of its fingerprint.
 
     Args:
-        manifest: The set's.
-        embedder: One to use in its place: a name, a folder, or an embedder. It may make other vectors, as one that costs
-            nothing does for a set that was made with a service. The manifest's own service, repeated, must make the same.
-        store: Folder with the user's vectors: what the manifest names is opened only if it made some of them, or comes with
-            dallme.
+        manifest: The manifest of the set.
+        embedder: Embedder to use instead: a name, a folder, or an object. It may make other vectors, such as
+            a free one for a set of a service. The manifest's own service, repeated, must make the same
+            vectors.
+        store: Folder of the user's vectors. A model of the manifest is opened only if it made some of them,
+            or comes with dallme.
 
     Returns:
         The embedder; None if the set was made of ready vectors and none is given.
 
     Raises:
-        InputError: If the one of the manifest's name makes other vectors today, or is used only if the user names it: a service,
-            a path, or a model that the user has no vectors of.
-        ModelNotFoundError: If the user's name leads to none.
+        InputError: If the embedder of the manifest makes other vectors today, or the user has to name it: a
+            service, a path, or a model without vectors in the store.
+        ModelNotFoundError: If the user's name leads to no model.
     """
     configuration = manifest.get("configuration", {})
     named, made_with = configuration.get("embedder"), _read_fingerprint(manifest)
     prompt = configuration.get("prompt")
-    if embedder is not None:
-        found = resolve(embedder)
-        if (
-            made_with and embedder == named and found.paid
-        ):  # the texts go to the server that the set was made with, or to none
-            found = _with_options(found, made_with)
-            check_same(made_with, _fingerprint(found, prompt, made_with["dimension"]))
-            return found
-        if (
-            isinstance(embedder, str)
-            and made_with
-            and _fingerprint(found, prompt, 1).weights == made_with["weights"]
-        ):
-            return _with_options(found, made_with)  # the same model, found elsewhere
-        return found
-    if named is None:
-        return None
-    found = resolve_named(
-        named, "the manifest of the set", lambda candidate: _has_vectors(store, candidate, made_with)
-    )
-    if made_with is None:  # nothing says which vectors they were
-        return found
-    found = _with_options(found, made_with)
-    check_same(made_with, _fingerprint(found, prompt, made_with["dimension"]))
-    return found
+    if embedder is None:
+        if named is None:
+            return None
+        part = resolve_named(
+            named, "the manifest of the set", lambda candidate: _has_vectors(store, candidate, made_with)
+        )
+    else:
+        part = resolve(embedder)
+        if not (made_with and embedder == named and part.paid):
+            same = (
+                isinstance(embedder, str)
+                and made_with
+                and _fingerprint(part, prompt, 1).weights == made_with["weights"]
+            )
+            return _with_options(part, made_with) if same and made_with else part
+    if made_with is not None:  # a paid embedder sends texts only to the server that the set was made with
+        part = _with_options(part, made_with)
+        check_same(made_with, _fingerprint(part, prompt, made_with["dimension"]))
+    return part
 
 
 def check_same(made_with: Mapping[str, Any], found: Fingerprint) -> None:
     """Checks that an embedder makes the vectors that a set was made with.
 
-    The number format follows the machine and moves a vector by next to nothing. A model may be called by its folder here and
-    by its Hub id there, as long as its weights are known.
+    The number format is ignored, as it hardly changes a vector. The name is ignored if the weights are known,
+    as a model may be named by folder or by Hub id.
 
     Args:
         made_with: The fingerprint in the set's manifest.
         found: The fingerprint of the embedder.
 
     Raises:
-        InputError: If it does not.
+        InputError: If a field differs.
     """
-    passed_over = {"precision"} if found.weights == "unknown" else {"precision", "model"}
+    ignored = {"precision"} if found.weights == "unknown" else {"precision", "model"}
     differing = [
         f"{field} {_short(made_with[field])}, not {_short(value)}"
         for field, value in asdict(found).items()
-        if field not in passed_over and made_with[field] != value
+        if field not in ignored and made_with[field] != value
     ]
     if differing:
         address = ", and its server in OPENAI_BASE_URL" if found.model.startswith("openai:") else ""
         raise InputError(
-            f"expected the vectors of {made_with['model']!r}, with which the texts were made ({'; '.join(differing)}), "
-            f"found those of {found.model!r}; name the same embedder, with the same options, with --embedder{address}"
+            f"expected the vectors of {made_with['model']!r}, with which the texts were made "
+            f"({'; '.join(differing)}), found those of {found.model!r}; "
+            f"name the same embedder, with the same options, with --embedder{address}"
         )
 
 
 def _read_fingerprint(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The fingerprint in a manifest, with all its fields; None if there is none."""
-    found = manifest.get("embedder")
-    if found is None:
+    """Parses the fingerprint in a manifest, with all fields; None if there is none."""
+    document = manifest.get("embedder")
+    if document is None:
         return None
     try:
-        return asdict(Fingerprint(**found))
+        return asdict(Fingerprint(**document))
     except TypeError as error:
         raise InputError(
-            f"expected the fingerprint of an embedder in the manifest, found {_short(found)}: {error}"
+            f"expected the fingerprint of an embedder in the manifest, found {_short(document)}: {error}"
         ) from None
 
 
 def _has_vectors(store: str | Path | None, candidate: Embedder, made_with: Mapping[str, Any] | None) -> bool:
-    """Whether the store has vectors of the fingerprint in a manifest, and that is one of the embedder that the manifest names."""
+    """Whether the fingerprint is of the candidate, and the store has vectors of it."""
     if store is None or made_with is None or made_with["model"] != candidate.name:
         return False
     tables = EmbeddingStore(store)
@@ -128,50 +124,48 @@ def _has_vectors(store: str | Path | None, candidate: Embedder, made_with: Mappi
 
 
 def _with_options(found: Embedder, made_with: Mapping[str, Any]) -> Embedder:
-    """The same embedder with those of its options that a fingerprint tells."""
-    told = {
+    """Copies an embedder with the options in a fingerprint."""
+    options = {
         "max_tokens": made_with["max_tokens"],
         "dimension": made_with["dimension"],
         "unknown": "zero" if made_with["pooling"] == "mean, or zero" else "error",
     }
     if isinstance(found, OpenAIEmbedder) and found.known_dimension not in (None, made_with["dimension"]):
-        told["dimensions"] = made_with["dimension"]
+        options["dimensions"] = made_with["dimension"]
     part: Any = found
     known = {field.name for field in fields(part)}
     try:
-        changed: Embedder = replace(part, **{name: value for name, value in told.items() if name in known})
-    except (
-        InputError
-    ):  # options that this embedder cannot have: it is another one, as the fingerprints will tell
+        changed: Embedder = replace(part, **{name: value for name, value in options.items() if name in known})
+    except InputError:  # it is another embedder, which check_same reports
         return found
     return changed
 
 
 def _fingerprint(embedder: Embedder, prompt: str | None, dimension: int) -> Fingerprint:
-    """What the vectors will be. No service is asked for their dimension: it may be another one than the set's."""
+    """Returns the fingerprint of an embedder, without a request to a service for the dimension."""
     if isinstance(embedder, OpenAIEmbedder):
         return embedder.fingerprint_of(embedder.known_dimension or dimension, prompt)
     return embedder.fingerprint(prompt)
 
 
 def _short(value: Any) -> str:
-    """A value for a message; of a hash the beginning."""
+    """Shortens a hash for a message."""
     return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else repr(value)
 
 
-#: Rows that the probe is trained on; more change its judgement of a text very little.
+#: Rows that the linear probe is trained on; more hardly change its predictions.
 PROBE_ROWS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
 class AuditInput:
-    """A distilled set beside its source.
+    """A distilled set with its source.
 
     Attributes:
         distilled: The set, of m texts.
         source: The n texts that it was made from.
-        vectors: The source's vectors, row by row; None if there is no embedder to ask.
-        own: The vectors of the m texts themselves, float32 of shape (m, d); None if there is no embedder to ask.
+        vectors: Vectors of the source; None without an embedder.
+        own: Vectors of the m texts, float32 of shape (m, d); None without an embedder.
     """
 
     distilled: DistilledDataset
@@ -180,47 +174,47 @@ class AuditInput:
     own: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        """Checks that the source is the one of the manifest, so that row ids mean what they meant.
+        """Checks that the source is the one in the manifest, as row ids refer to it.
 
         Raises:
             InputError: If it is another one.
         """
-        made_from = self.distilled.manifest.get("data", {}).get("sha256")
-        if made_from is not None and made_from != self.source.source_digest:
-            data = self.distilled.manifest["data"]
+        manifest = self.distilled.manifest
+        if manifest.sha256 is not None and manifest.sha256 != self.source.source_digest:
+            rows = "" if manifest.rows is None else f" of {manifest.rows:,} rows"
             raise InputError(
-                f"expected the source that the texts were distilled from, {data.get('source')!r} of {data.get('rows'):,} rows "
-                f"(SHA-256 {made_from[:12]}…), found {len(self.source):,} other rows ({self.source.source_digest[:12]}…); "
-                "read it with the same column options"
+                f"expected the source that the texts were distilled from, {manifest.source!r}{rows} "
+                f"(SHA-256 {manifest.sha256[:12]}…), found {len(self.source):,} other rows "
+                f"({self.source.source_digest[:12]}…); read it with the same column options"
             )
 
     @cached_property
     def members(self) -> tuple[np.ndarray, ...]:
-        """For each text the positions of the source rows of its cluster, nearest to its prototype first."""
+        """Positions of the source rows of each text's cluster, nearest to its prototype first."""
         return tuple(self.positions(lineage.member_rows) for lineage in self.distilled.lineage)
 
     @cached_property
     def nearest(self) -> tuple[np.ndarray, ...]:
-        """For each text the positions of the source rows nearest to its prototype."""
+        """Positions of the source rows nearest to each text's prototype."""
         return tuple(self.positions(lineage.nearest_rows) for lineage in self.distilled.lineage)
 
     @cached_property
     def probabilities(self) -> np.ndarray | None:
-        """What a linear probe of the full data makes of each text: float64 of shape (m, classes), in the order of `classes`.
+        """Class probabilities of a linear probe of the full data, float64 of shape (m, classes).
 
-        None without vectors, or where the source has one class only.
+        None without vectors, or if the source has one class.
         """
         if self.vectors is None or self.own is None or len(self.classes) < 2:
             return None
         rows = np.sort(np.random.default_rng(0).permutation(len(self.source))[:PROBE_ROWS])
         probe = linear_probe(0).fit(self.vectors.vectors[rows], self.source.labels[rows])
-        found: np.ndarray = np.zeros((len(self.distilled), len(self.classes)))
-        found[:, np.searchsorted(self.classes, probe.classes_)] = probe.predict_proba(self.own)
-        return found
+        probabilities: np.ndarray = np.zeros((len(self.distilled), len(self.classes)))
+        probabilities[:, np.searchsorted(self.classes, probe.classes_)] = probe.predict_proba(self.own)
+        return probabilities
 
     @cached_property
     def confidence(self) -> np.ndarray | None:
-        """The probability that the probe gives to each text's own label, float64 of shape (m,); None without a probe."""
+        """Probability of each text's own label by the probe, float64 of shape (m,); None without it."""
         if self.probabilities is None:
             return None
         columns = np.searchsorted(self.classes, self.distilled.labels)
@@ -229,9 +223,9 @@ class AuditInput:
 
     @cached_property
     def spread(self) -> np.ndarray | None:
-        """Mean Euclidean distance of the rows of each text's cluster to their mean, float64 of shape (m,); None without vectors.
+        """Mean Euclidean distance of each text's rows to their mean, float64 of shape (m,).
 
-        0 for a text without rows.
+        0 for a text without rows; None without vectors.
         """
         if self.vectors is None:
             return None
@@ -246,11 +240,11 @@ class AuditInput:
 
     @cached_property
     def classes(self) -> np.ndarray:
-        """The ids of all classes of the source and the set, in their order."""
+        """Ids of the classes of the source and the set, ascending."""
         return np.union1d(self.source.labels, self.distilled.labels)
 
     def positions(self, row_ids: Sequence[RowId]) -> np.ndarray:
-        """The positions in the source of rows by their ids, int64.
+        """Looks up the positions of source rows by their ids, int64.
 
         Raises:
             InputError: If the source has no row of that id.
@@ -259,7 +253,7 @@ class AuditInput:
             return np.array([self._position[row_id] for row_id in row_ids], dtype=np.int64)
         except KeyError as error:
             raise InputError(
-                f"expected the ids of the source's rows in the lineage, found {error.args[0]!r}, which no row has; "
+                f"expected ids of source rows in the lineage, found {error.args[0]!r}, which no row has; "
                 "name the id column that the texts were distilled with (--id-column)"
             ) from None
 
@@ -276,27 +270,25 @@ def gather(
     store: str | Path | None = None,
     progress: Progress | None = None,
 ) -> AuditInput:
-    """Embeds the source and the texts as when the set was made, as far as the store does not hold their vectors.
+    """Embeds the source and the texts as in the run that made the set; stored vectors are reused.
 
     Args:
         distilled: The set.
         source: The texts that it was made from.
-        embedder: An embedder in place of the manifest's, such as one with its options; a name, a folder or an embedder.
-        store: Folder that keeps vectors; None keeps none.
-        progress: Where to show progress.
+        embedder: Embedder in place of the manifest's: a name, a folder or an object.
+        store: Folder for vectors; None stores none.
+        progress: Progress display.
 
     Returns:
-        The evidence; without vectors where the set was made of ready ones and no embedder is given.
+        The set with its source; without vectors if it was made of ready ones and no embedder is given.
 
     Raises:
-        InputError: If the source is not the set's, if the embedder makes other vectors than the set was made with, or if the
-            manifest names one that is used only if the user names it.
-        ModelNotFoundError: If the user's name of the embedder leads to none.
+        InputError: If the source is another one, or as :func:`restore_embedder`.
+        ModelNotFoundError: If the user's name leads to no model.
     """
     plain = AuditInput(distilled, source)
-    found = restore_embedder(distilled.manifest, embedder, store)
-    if found is None:
+    part = restore_embedder(distilled.manifest, embedder, store)
+    if part is None:
         return plain
-    prompt = distilled.manifest.get("configuration", {}).get("prompt")
-    cached = CachedEmbedder(found, prompt, store, progress or SilentProgress())
+    cached = CachedEmbedder(part, distilled.manifest.option("prompt"), store, progress or SilentProgress())
     return AuditInput(distilled, source, cached.embed_source(source), cached.embed(distilled.texts))

@@ -1,4 +1,4 @@
-"""How well a few texts read."""
+"""Readability of texts: diversity of words, complete sentences, and perplexity."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from dallme.progress import Progress, SilentProgress
 def perplexity_of(
     texts: Sequence[str], model: str, *, limit: int = 512, progress: Progress | None = None
 ) -> float | None:
-    """Perplexity of texts under a causal model: the exponential of the mean negative log-likelihood of a token.
+    """Computes the perplexity of texts under a causal model: exp of the mean negative log-likelihood.
 
-    Each text is read on its own, its first token after nothing where the model has a token to begin with, and not at all
-    where it has none.
+    Each text is scored on its own. The first token is scored only if the model has a token for the beginning.
 
     Args:
         texts: The texts.
-        model: As :func:`dallme.models.language.find_model` takes it, such as ``smollm2``.
-        limit: Tokens of a text that are read.
-        progress: Where to show progress.
+        model: Name or folder, as for :func:`dallme.models.language.find_model`, such as ``smollm2``.
+        limit: Most tokens of a text.
+        progress: Progress display.
 
     Returns:
         The perplexity; None if no text has a token to predict.
@@ -58,7 +57,7 @@ def perplexity_of(
     return math.exp(total / tokens) if tokens else None
 
 
-# Quotes and brackets may stand before the first and after the last sign.
+# Quotes and brackets may precede the first letter and follow the last sign.
 _BEGINS = re.compile(r"^[^\w]*(?:[^\W_a-z]|\d)")
 _ENDS = re.compile(r"[.!?…。！？][\"'”’»)\]]*$")
 
@@ -68,13 +67,13 @@ class Readability:
     """Measures of the texts.
 
     Attributes:
-        type_token_ratio: Different words of a text by its words, mean over the texts.
-        distinct_1: Different words of all texts by all their words (Li et al. 2016, "A Diversity-Promoting Objective
-            Function for Neural Conversation Models").
-        distinct_2: The same of pairs of words within a text.
-        complete_sentences: Share of the sentences that begin with a capital, a digit or a letter of a script without
-            capitals, and end with a closing sign.
-        perplexity: Of the texts under a language model; None if it was not asked for.
+        type_token_ratio: Distinct words of a text divided by its words, averaged over the texts.
+        distinct_1: Distinct words of all texts divided by their words (Li et al. 2016, "A Diversity-Promoting
+            Objective Function for Neural Conversation Models").
+        distinct_2: The same for pairs of adjacent words.
+        complete_sentences: Share of sentences that begin with a capital, a digit or a letter without case,
+            and end with a closing sign.
+        perplexity: Perplexity under a language model; None if it was not measured.
     """
 
     type_token_ratio: float
@@ -92,16 +91,16 @@ def measure(
     Args:
         texts: The texts.
         sentences: Their sentences.
-        perplexity: Passed on.
+        perplexity: Perplexity of the texts, if measured.
     """
-    found = [words_of(text) for text in texts]
-    pairs = [list(pairwise(words)) for words in found]
-    whole = [bool(_BEGINS.search(sentence) and _ENDS.search(sentence)) for sentence in sentences]
+    words_by_text = [words_of(text) for text in texts]
+    pairs = [list(pairwise(words)) for words in words_by_text]
+    complete = [bool(_BEGINS.search(sentence) and _ENDS.search(sentence)) for sentence in sentences]
     return Readability(
-        float(np.mean([_distinct(words) for words in found])) if found else 0.0,
-        _distinct([word for words in found for word in words]),
-        _distinct([pair for of_text in pairs for pair in of_text]),
-        float(np.mean(whole)) if whole else 0.0,
+        float(np.mean([_distinct(words) for words in words_by_text])) if texts else 0.0,
+        _distinct([word for words in words_by_text for word in words]),
+        _distinct([pair for text_pairs in pairs for pair in text_pairs]),
+        float(np.mean(complete)) if complete else 0.0,
         perplexity,
     )
 

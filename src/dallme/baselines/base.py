@@ -1,4 +1,4 @@
-"""The contract of a baseline: the whole dataset in, a few of its texts out, by other means than ours."""
+"""Contract of a baseline: selects a few texts of a dataset, or trains a model on it, without distillation."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ from dallme.validation import check_positive, check_seed
 
 @dataclass(frozen=True)
 class Baseline(ABC):
-    """Something that a distilled set must beat (section 4, "Baseline").
+    """A method that distilled data are compared with (section 4, "Baseline").
 
-    A subclass is a frozen dataclass whose fields are its options, and writes :meth:`_select`.
+    A subclass is a frozen dataclass whose fields are its options, and implements :meth:`_select`.
 
     Attributes:
-        varies: Whether two seeds select different texts, so that repeated draws make sense.
-        bounded: Whether its texts are held to the token limit of the distilled ones, so that all have one
-            budget.
+        varies: Whether different seeds select different texts.
+        bounded: Whether its texts are truncated to the token limit of the distilled texts.
     """
 
     varies = True
     bounded = True
 
-    def find(self) -> None:  # noqa: B027 - most have nothing to look for
-        """Looks for what the baseline needs besides texts and vectors, so that a missing one is noticed before long work."""
+    def find(self) -> None:  # noqa: B027 - most need nothing
+        """Looks for what the baseline needs besides texts and vectors, before long work starts."""
 
     def select(
         self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], *, seed: int
@@ -39,7 +38,7 @@ class Baseline(ABC):
 
         Args:
             texts: The source.
-            vectors: Its vectors, for baselines that look at them.
+            vectors: Its vectors, for baselines that use them.
             budget: Class id to number of texts.
             seed: Seed of every random choice.
 
@@ -47,13 +46,13 @@ class Baseline(ABC):
             The selected texts with their labels.
 
         Raises:
-            InputError: If a class of the budget has fewer texts than are wanted.
+            InputError: If a class has fewer texts than its budget.
         """
         for label, count in budget.items():
-            held = texts.class_counts.get(label, 0)
-            if check_positive(count, f"texts of class {label}") > held:
+            available = texts.class_counts.get(label, 0)
+            if check_positive(count, f"texts of class {label}") > available:
                 raise InputError(
-                    f"expected at least {count} texts in class {label}, found {held}; ask for fewer"
+                    f"expected at least {count} texts in class {label}, found {available}; ask for fewer"
                 )
         return self._select(texts, vectors, budget, np.random.default_rng(check_seed(seed)))
 
@@ -70,28 +69,28 @@ class Baseline(ABC):
 
 @dataclass(frozen=True)
 class ModelBaseline(Baseline):
-    """Something to beat that no other model can be trained on: it fills the columns of the classifiers that it fits.
+    """A baseline that returns a trained model, in the columns of the classifiers that it fits.
 
-    A subclass is a frozen dataclass whose fields are its options, and writes :meth:`fits` and
+    A subclass is a frozen dataclass whose fields are its options, and implements :meth:`fits` and
     :meth:`trainer`.
     """
 
     @abstractmethod
     def fits(self, classifier_name: str) -> bool:
-        """Whether it fills the column of a classifier, from its ``NAME`` or ``NAME:ARGUMENT``."""
+        """Whether it applies to a classifier, given as ``NAME`` or ``NAME:ARGUMENT``."""
 
     @abstractmethod
     def trainer(self, classifier: Classifier, source: LabelledTexts, budget: Mapping[int, int]) -> Classifier:
-        """The classifier that, trained on the whole source, gives the model of this baseline.
+        """Makes the classifier that, trained on the whole source, gives the model of this baseline.
 
         Args:
-            classifier: The one of the column.
+            classifier: The classifier of the column.
             source: The source.
-            budget: Class id to number of texts, or of what stands in their place.
+            budget: Class id to number of texts, or of their substitutes.
         """
 
     def size(self, source: LabelledTexts, budget: Mapping[int, int]) -> int:
-        """How many texts, or things in their place, the model is trained on."""
+        """Counts the texts, or their substitutes, that the model is trained on."""
         return sum(budget.values())
 
     def fit(
@@ -102,11 +101,11 @@ class ModelBaseline(Baseline):
         Args:
             source: The source.
             budget: Class id to number of texts.
-            classifier: One that it fits.
+            classifier: A classifier that it fits.
             seed: Seed of every random choice.
 
         Raises:
-            InputError: If the source has one class only, or the budget asks for more than it holds.
+            InputError: If the source has only one class, or the budget is more than it has.
         """
         trainer = self.trainer(classifier, source, budget).with_label_names(source.label_names)
         return trainer.fit(source.texts, source.labels, seed=seed)
@@ -119,6 +118,6 @@ class ModelBaseline(Baseline):
         rng: np.random.Generator,
     ) -> LabelledTexts:
         raise InputError(
-            f"expected a baseline that selects texts, found {type(self).__name__}, which hands over a trained model; "
+            f"expected a baseline that selects texts, found {type(self).__name__}, which returns a model; "
             "compare it with dallme compare"
         )

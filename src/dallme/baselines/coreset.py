@@ -1,4 +1,4 @@
-"""What core-set baselines share: the vectors must be there, classes are looked at one by one, no text is taken twice."""
+"""Core-set selection: the shared base class, herding and k-center."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dallme.validation import check_vectors
 
 @dataclass(frozen=True)
 class CoreSet(Baseline):
-    """Rows of each class that are chosen by their vectors.
+    """Selection of rows by their vectors, class by class.
 
-    Rows that repeat an earlier text of their class are put aside first. A subclass writes :meth:`_choose`,
-    and :meth:`_look` where it looks at something else than the vectors. Beside the vectors it needs a copy of
-    those of the largest class.
+    Rows that repeat an earlier text of their class are not candidates. A subclass implements :meth:`_choose`,
+    and :meth:`_features` if it does not use the vectors themselves. Memory: the vectors and a copy of the
+    largest class.
     """
 
     varies = False
@@ -34,38 +34,38 @@ class CoreSet(Baseline):
         rng: np.random.Generator,
     ) -> LabelledTexts:
         if vectors is None:
-            raise InputError(
-                "expected vectors, one a text, found none: this baseline looks at vectors; embed the texts first"
-            )
+            raise InputError("expected one vector per text, found none; embed the texts before this baseline")
         matrix = check_vectors(vectors.vectors, rows=len(texts))
-        candidates = {label: _different_rows(texts, label, count) for label, count in budget.items()}
-        seen = self._look(matrix, texts.labels, rng)
-        chosen = [rows[self._choose(seen[rows], budget[label], rng)] for label, rows in candidates.items()]
+        candidates = {label: _distinct_rows(texts, label, count) for label, count in budget.items()}
+        features = self._features(matrix, texts.labels, rng)
+        chosen = [
+            rows[self._choose(features[rows], budget[label], rng)] for label, rows in candidates.items()
+        ]
         return texts.take(np.concatenate(chosen))
 
-    def _look(self, vectors: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """What the choice is made by, of shape (n, ...): the vectors, float32 of shape (n, d), as they are."""
+    def _features(self, vectors: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Computes the features to choose by, of shape (n, ...): the vectors themselves by default."""
         return vectors
 
     @abstractmethod
-    def _choose(self, seen: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Chooses in one class: what was seen of its k rows in, `count` different positions out, the first chosen first."""
+    def _choose(self, features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Chooses `count` different positions from the features of one class, in order of choice."""
 
 
 @dataclass(frozen=True)
 class RankedCoreSet(CoreSet):
-    """The rows of each class with the highest scores; of equal ones the earlier row. A subclass writes :meth:`_look`."""
+    """The rows of each class with the highest scores, the earlier of equals."""
 
     @abstractmethod
-    def _look(self, vectors: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The scores, of shape (n,)."""
+    def _features(self, vectors: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Computes the scores, of shape (n,)."""
 
-    def _choose(self, seen: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        return np.argsort(-seen, kind="stable")[:count]
+    def _choose(self, features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        return np.argsort(-features, kind="stable")[:count]
 
 
 def probe_probabilities(vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The probabilities that a linear probe, logistic regression trained on all rows, gives each class.
+    """Predicts class probabilities with a linear probe, logistic regression trained on all rows.
 
     Returns:
         float64 of shape (n, classes), in the order of the class ids.
@@ -79,21 +79,21 @@ def probe_probabilities(vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def check_classes(labels: np.ndarray) -> np.ndarray:
-    """The class ids in their order.
+    """Returns the sorted class ids.
 
     Raises:
-        InputError: If there is only one: a probe has nothing to tell apart.
+        InputError: If there is only one class, which no probe can be trained on.
     """
     classes = np.unique(labels)
     if len(classes) < 2:
         raise InputError(
-            f"expected at least 2 classes for a probe to tell apart, found {len(classes)}; use another baseline"
+            f"expected at least 2 classes to train a probe, found {len(classes)}; use another baseline"
         )
     return classes
 
 
-def _different_rows(texts: LabelledTexts, label: int, count: int) -> np.ndarray:
-    """The rows of a class without those that repeat an earlier text of it."""
+def _distinct_rows(texts: LabelledTexts, label: int, count: int) -> np.ndarray:
+    """Returns the first row of each different text of a class."""
     first: dict[str, int] = {}
     for row in np.flatnonzero(texts.labels == label).tolist():
         first.setdefault(texts.texts[row], row)
@@ -106,58 +106,62 @@ def _different_rows(texts: LabelledTexts, label: int, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class HerdingBaseline(CoreSet):
-    """Takes, one after the other, the row that brings the mean of the chosen ones nearest to the mean of the class.
+    """Greedy matching of the class mean: each row brings the mean of the chosen rows nearest to it.
 
-    With mu the mean of the class and s the sum of the t - 1 rows chosen so far, the next one is ::
+    With mu the class mean and s the sum of the t - 1 rows chosen so far, the next row is ::
 
         argmin_x || mu - (s + x) / t ||  =  argmin_x || x ||^2 - 2 x . (t mu - s)
 
-    For vectors of length 1 that is Welling's rule, argmax_x x . w with w = t mu - s (Herding Dynamical
-    Weights to Learn, 2009; Chen, Welling & Smola, Super-Samples from Kernel Herding, 2010). O(n d) a row
-    chosen.
+    For vectors of length 1 this is Welling's rule, argmax_x x . w with w = t mu - s. Cost: O(n d) per chosen
+    row.
 
-    Strong with a handful of texts: the first is the most typical one, the next balance it. Weak where a class
-    has several modes far apart: the mean says little of them, and rare ones are never seen.
+    Strong with a handful of texts: the first is the most typical, the next balance it. Weak if a class has
+    several distant modes, as the mean says little about them, and rare modes are never chosen.
+
+    References: Welling, "Herding Dynamical Weights to Learn", ICML 2009; Chen, Welling and Smola,
+    "Super-Samples from Kernel Herding", UAI 2010.
     """
 
-    def _choose(self, seen: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        mean = seen.mean(axis=0, dtype=np.float64)
+    def _choose(self, features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        mean = features.mean(axis=0, dtype=np.float64)
         total = np.zeros_like(mean)
-        squares = np.einsum("ij,ij->i", seen, seen)
+        squares = np.einsum("ij,ij->i", features, features)
         chosen: list[int] = []
         for size in range(1, count + 1):
-            costs = squares - 2 * (seen @ (size * mean - total).astype(seen.dtype))
+            costs = squares - 2 * (features @ (size * mean - total).astype(features.dtype))
             costs[chosen] = np.inf
             best = int(costs.argmin())
             chosen.append(best)
-            total += seen[best]
+            total += features[best]
         return np.array(chosen)
 
 
 @dataclass(frozen=True)
 class KCenterBaseline(CoreSet):
-    """Starts at the row nearest to the mean of the class, then takes the row farthest from all chosen ones.
+    """Greedy k-center: each row is the one farthest from all chosen rows.
 
-    It makes the largest distance of a row to its nearest chosen one small, ::
+    It starts at the row nearest to the class mean and minimises the largest distance of a row to its nearest
+    chosen row, ::
 
         max_i min_{j in S} || x_i - x_j ||
 
-    at most twice the smallest that is possible (Gonzalez, 1985; Sener & Savarese, Active Learning for
-    Convolutional Neural
-    Networks: A Core-Set Approach, 2018). O(n d) a row chosen.
+    within a factor of two of the optimum (Gonzalez, 1985). Cost: O(n d) per chosen row.
 
-    Strong where every corner of a class must be seen and the budget is large enough to reach them. Weak with
-    few texts and with noise: what is farthest is often an outlier or has a wrong label.
+    Strong if every region of a class must be covered and the budget suffices for it. Weak with few texts or
+    noise: the farthest row is often an outlier or mislabelled.
+
+    Reference: Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach",
+    ICLR 2018.
     """
 
-    def _choose(self, seen: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        mean = seen.mean(axis=0, dtype=np.float64).astype(seen.dtype)
-        squares = np.einsum("ij,ij->i", seen, seen)
-        chosen = [int((squares - 2 * (seen @ mean)).argmin())]
-        nearest = np.full(len(seen), np.inf, dtype=seen.dtype)  # squared distance to the nearest chosen row
+    def _choose(self, features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        mean = features.mean(axis=0, dtype=np.float64).astype(features.dtype)
+        squares = np.einsum("ij,ij->i", features, features)
+        chosen = [int((squares - 2 * (features @ mean)).argmin())]
+        nearest = np.full(len(features), np.inf, dtype=features.dtype)  # squared distance to the chosen rows
         while len(chosen) < count:
             last = chosen[-1]
-            np.minimum(nearest, squares - 2 * (seen @ seen[last]) + squares[last], out=nearest)
+            np.minimum(nearest, squares - 2 * (features @ features[last]) + squares[last], out=nearest)
             nearest[last] = -np.inf
             chosen.append(int(nearest.argmax()))
         return np.array(chosen)

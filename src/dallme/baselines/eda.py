@@ -1,4 +1,4 @@
-"""Easy data augmentation: few real texts, and versions of them with words changed."""
+"""Easy data augmentation: random rows and variants of them with changed words."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from dallme.validation import check_positive
 
 
 class Thesaurus(Protocol):
-    """What knows the synonyms of a word."""
+    """Source of synonyms."""
 
     def synonyms(self, word: str) -> Sequence[str]:
-        """Other words for `word`, itself not among them, always in the same order; none if it knows none."""
+        """Returns the synonyms of a word without the word itself, in a fixed order."""
 
 
 @dataclass(frozen=True)
 class WordNet:
-    """Princeton WordNet (English), read by nltk; its data are a download of their own."""
+    """Princeton WordNet (English), read by nltk; its data are downloaded separately."""
 
     def synonyms(self, word: str) -> list[str]:
-        """All words that share a meaning with `word`, sorted.
+        """Returns all words that share a meaning with `word`, sorted.
 
         Raises:
             MissingDependencyError: If nltk is not installed.
-            DallmeError: If WordNet's data are not there, or damaged; nothing is downloaded.
+            DallmeError: If the data of WordNet are missing or damaged; nothing is downloaded.
         """
         try:
             from nltk.corpus import wordnet
@@ -44,44 +44,41 @@ class WordNet:
             }
         except LookupError:
             raise DallmeError(
-                "baseline 'eda': expected the data of WordNet among nltk's, found none; run: python -m nltk.downloader wordnet"
+                "baseline 'eda': expected the data of WordNet among nltk's, found none; "
+                "run: python -m nltk.downloader wordnet"
             ) from None
-        except (
-            OSError,
-            BadZipFile,
-        ) as error:  # a download that was interrupted, or a folder with a part of the files
+        except (OSError, BadZipFile) as error:  # an interrupted download, or an incomplete folder
             raise DallmeError(
-                f"baseline 'eda': expected the data of WordNet whole, found them damaged ({error}); delete the copy that "
-                "`dallme doctor` names and run: python -m nltk.downloader wordnet"
+                f"baseline 'eda': expected the data of WordNet whole, found them damaged ({error}); "
+                "delete the copy that `dallme doctor` names and run: python -m nltk.downloader wordnet"
             ) from None
         return sorted(name for name in names if name.lower() != word.lower())
 
 
 @dataclass(frozen=True)
 class EDABaseline(RandomBaseline):
-    """Rows drawn as by ``random``, each followed by versions of itself with a few words changed.
+    """Rows drawn as by ``random``, each with augmented variants of itself.
 
-    A version is made by one of four operations, chosen at random (section 2 of the reference); with the share
-    `alpha` and a text of l words, n = max(1, floor(alpha * l)):
+    A variant is made by one of four random operations. With the share `alpha` and a text of l words, each
+    changes n = max(1, floor(alpha * l)) words:
 
-    - synonym replacement: n words that are no stop words become one of their synonyms each;
-    - random insertion: n times, a synonym of a random word that is no stop word is put at a random place;
-    - random swap: n times, two random words change places;
-    - random deletion: each word is left out with probability `alpha`; one always stays.
+    - synonym replacement: n words that are not stop words are replaced by a synonym;
+    - random insertion: n times, a synonym of a random word that is not a stop word is inserted at a random
+    position;
+    - random swap: n times, two random words are swapped;
+    - random deletion: each word is deleted with probability `alpha`; one always remains.
 
-    Words without synonyms are passed over, so that a version may equal its original. Words are parted by
-    white space; signs around a word stay where they are when it is replaced. With the defaults, a row becomes
-    ten texts: itself and nine versions. That is how we read "EDA uses 10 times the 0.1% size after
-    augmentation" (the paper's Table 1); the reference advises 4 to 16 versions, the more the smaller the
-    data.
+    Words without synonyms are skipped, so a variant may equal its original. Words are split at white space,
+    and punctuation around a replaced word is kept. By default a row becomes ten texts, itself and nine
+    variants: our reading of "EDA uses 10 times the 0.1% size after augmentation" (the paper's Table 1).
 
-    Reference: Wei and Zou, "EDA: Easy Data Augmentation Techniques for Boosting Performance on Text Classification Tasks",
-    EMNLP 2019.
+    Reference: Wei and Zou, "EDA: Easy Data Augmentation Techniques for Boosting Performance on Text
+    Classification Tasks", EMNLP 2019.
 
     Attributes:
         alpha: Share of the words that an operation changes, in [0, 1].
-        texts_per_row: Texts that a row becomes, itself included.
-        thesaurus: Where synonyms are from.
+        texts_per_row: Texts per row, the original included.
+        thesaurus: Source of synonyms.
     """
 
     alpha: float = 0.1
@@ -95,10 +92,10 @@ class EDABaseline(RandomBaseline):
             raise InputError(f"expected alpha in [0, 1], found {self.alpha!r}")
 
     def find(self) -> None:
-        """Looks a word up, so that a thesaurus without its data is noticed.
+        """Looks a word up to check that the thesaurus has its data.
 
         Raises:
-            DallmeError: If the data of WordNet are not there.
+            DallmeError: If the data of WordNet are missing.
         """
         self.thesaurus.synonyms("word")
 
@@ -110,13 +107,13 @@ class EDABaseline(RandomBaseline):
         rng: np.random.Generator,
     ) -> LabelledTexts:
         drawn = super()._select(texts, vectors, budget, rng)
-        made = [version for text in drawn.texts for version in (text, *self._versions(text, rng))]
-        return replace(drawn.take(np.repeat(np.arange(len(drawn)), self.texts_per_row)), texts=made)
+        augmented = []
+        for text in drawn.texts:
+            variants = [self._variant(text.split(), rng) for _ in range(self.texts_per_row - 1)]
+            augmented += [text, *variants]
+        return replace(drawn.take(np.repeat(np.arange(len(drawn)), self.texts_per_row)), texts=augmented)
 
-    def _versions(self, text: str, rng: np.random.Generator) -> list[str]:
-        return [self._version(text.split(), rng) for _ in range(self.texts_per_row - 1)]
-
-    def _version(self, words: list[str], rng: np.random.Generator) -> str:
+    def _variant(self, words: list[str], rng: np.random.Generator) -> str:
         count = max(1, int(self.alpha * len(words)))
         operation = rng.integers(4)
         if operation == 0:
@@ -133,12 +130,12 @@ class EDABaseline(RandomBaseline):
 def replace_synonyms(
     words: Sequence[str], count: int, thesaurus: Thesaurus, rng: np.random.Generator
 ) -> list[str]:
-    """Replaces `count` random words that are no stop words, or as many as have a synonym, by one of their synonyms each."""
+    """Replaces up to `count` random words that are not stop words and have a synonym by one."""
     changed, left = list(words), count
-    for place in rng.permutation(len(changed)).tolist():
-        before, word, after = _parts(changed[place])
-        if left and (known := _synonyms(word, thesaurus)):
-            changed[place] = before + _any(known, rng) + after
+    for index in rng.permutation(len(changed)).tolist():
+        before, word, after = _parts(changed[index])
+        if left and (synonyms := _synonyms(word, thesaurus)):
+            changed[index] = before + _pick(synonyms, rng) + after
             left -= 1
     return changed
 
@@ -146,18 +143,18 @@ def replace_synonyms(
 def insert_synonyms(
     words: Sequence[str], count: int, thesaurus: Thesaurus, rng: np.random.Generator
 ) -> list[str]:
-    """Puts a synonym of a random word that is no stop word at a random place, `count` times; none if no word has one."""
+    """Inserts, `count` times, a synonym of a random word that is not a stop word at a random position."""
     changed = list(words)
     for _ in range(count):
-        for place in rng.permutation(len(words)).tolist():
-            if known := _synonyms(_parts(words[place])[1], thesaurus):
-                changed.insert(int(rng.integers(len(changed) + 1)), _any(known, rng))
+        for index in rng.permutation(len(words)).tolist():
+            if synonyms := _synonyms(_parts(words[index])[1], thesaurus):
+                changed.insert(int(rng.integers(len(changed) + 1)), _pick(synonyms, rng))
                 break
     return changed
 
 
 def swap(words: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
-    """Lets two random words change places, `count` times; a single word stays."""
+    """Swaps two random words, `count` times; a single word stays."""
     changed = list(words)
     for _ in range(count if len(changed) > 1 else 0):
         first, second = rng.choice(len(changed), 2, replace=False)
@@ -166,19 +163,19 @@ def swap(words: Sequence[str], count: int, rng: np.random.Generator) -> list[str
 
 
 def delete(words: Sequence[str], probability: float, rng: np.random.Generator) -> list[str]:
-    """Leaves out each word with a probability; if none is left, one random word stays."""
-    kept = [word for word, chance in zip(words, rng.random(len(words)), strict=True) if chance >= probability]
-    return kept or [_any(words, rng)]
+    """Deletes each word with a probability; if none remains, keeps one random word."""
+    draws = zip(words, rng.random(len(words)), strict=True)
+    return [word for word, draw in draws if draw >= probability] or [_pick(words, rng)]
 
 
-def _any(words: Sequence[str], rng: np.random.Generator) -> str:
+def _pick(words: Sequence[str], rng: np.random.Generator) -> str:
     return words[int(rng.integers(len(words)))]
 
 
 def _parts(word: str) -> tuple[str, str, str]:
-    """The signs before a word, the word and the signs after it."""
-    places = [place for place, sign in enumerate(word) if sign.isalnum()]
-    start, end = (places[0], places[-1] + 1) if places else (0, 0)
+    """Splits a token into leading punctuation, word and trailing punctuation."""
+    letters = [index for index, character in enumerate(word) if character.isalnum()]
+    start, end = (letters[0], letters[-1] + 1) if letters else (0, 0)
     return word[:start], word[start:end], word[end:]
 
 

@@ -1,4 +1,4 @@
-"""All the data: the upper reference of section 4."""
+"""The full data: the upper reference (section 4)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dallme.data import LabelledTexts, LabelledVectors
 
 @dataclass(frozen=True)
 class FullBaseline(Baseline):
-    """Every row of the source, whatever the budget."""
+    """All rows of the source, whatever the budget."""
 
     varies = False
     bounded = False

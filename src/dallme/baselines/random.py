@@ -1,4 +1,4 @@
-"""Random choice: the naive baseline of section 4."""
+"""Random selection: the naive baseline (section 4)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dallme.data import LabelledTexts, LabelledVectors
 
 @dataclass(frozen=True)
 class RandomBaseline(Baseline):
-    """Draws rows of each class without replacement, and takes their texts as they are."""
+    """Rows drawn from each class without replacement."""
 
     def _select(
         self,

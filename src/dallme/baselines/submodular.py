@@ -1,4 +1,4 @@
-"""Submodular functions: what one more row adds shrinks with those that are there already."""
+"""Submodular core-sets: the gain of one more row shrinks with the rows already chosen."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from dallme.baselines.coreset import CoreSet
 from dallme.errors import InputError
 from dallme.validation import check_positive
 
-#: Candidates whose similarities are computed at once when all are looked at.
+#: Candidates whose gains are computed at once in the first pass.
 _BLOCK = 1024
 
-#: Candidates that are looked at again at once when the best is no longer known to be the best.
+#: Candidates whose gains are updated at once in later passes.
 _AGAIN = 64
 
 
 @dataclass(frozen=True)
 class FacilityLocationBaseline(CoreSet):
-    """Takes the rows that cover the class: every row should be similar to one of them.
+    """Core-set that maximises facility-location coverage: every row is similar to a chosen one.
 
-    It maximises, greedily, with the cosine as similarity, ::
+    With the cosine as similarity, it greedily maximises ::
 
         f(S) = sum_i max(0, max_{j in S} cos(x_i, x_j))
 
-    f is submodular and grows, so that the greedy choice is worth at least 1 - 1/e of the best (Nemhauser,
-    Wolsey & Fisher, 1978). It is the lazy one of Minoux (1978): a gain can only shrink, so a candidate is
-    looked at again only when its last gain is the highest; the choice is that of the plain greedy algorithm.
-    Two rows that cover nobody but each other gain the same: gains are compared to four decimals, and the
-    earlier of equal ones is taken.
+    f is monotone submodular, so the greedy choice reaches at least 1 - 1/e of the optimum. The implementation
+    is the lazy greedy algorithm: a gain can only shrink, so a candidate is updated only if its last gain is
+    the highest. The choice is that of the plain greedy algorithm. Gains are compared to four decimals, as two
+    rows that cover only each other have equal gains; the earlier of equals is chosen.
 
-    There is no n x n matrix: similarities are computed for 1,024 candidates by at most `sample` rows at a
-    time, 16 MiB with the default, beside two copies of the vectors of the class. In a class of more rows the
-    sum goes over `sample` of them, drawn with the seed; all remain candidates. Two draws cover nearly alike,
-    so that one (`varies` is False) is enough.
+    Similarities are computed in blocks of 1,024 candidates by at most `sample` rows, 16 MiB by default.
+    Memory is that and two copies of the vectors of the class. In a larger class the sum is over `sample`
+    random rows, and all rows remain candidates. Different samples cover nearly alike, so `varies` is False.
 
-    Strong over a wide range of budgets, as it looks at both the crowd and the spread. Weak where the classes
-    overlap: it sees one at a time, and says nothing of where they part.
+    Strong over a wide range of budgets, as it weighs density and spread. Weak if classes overlap, as it sees
+    one class at a time.
+
+    References: Nemhauser, Wolsey and Fisher, "An analysis of approximations for maximizing submodular set
+    functions", 1978; Minoux, "Accelerated greedy algorithms for maximizing submodular set functions", 1978.
 
     Attributes:
-        sample: Most rows of a class that the sum goes over, at least 1.
+        sample: Most rows of a class in the sum, at least 1.
     """
 
     sample: int = 4096
@@ -51,14 +52,12 @@ class FacilityLocationBaseline(CoreSet):
         """Checks the option."""
         check_positive(self.sample, "sample")
 
-    def _choose(self, seen: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        rows = _unit(seen)
-        covered = (
-            rows
-            if len(rows) <= self.sample
-            else rows[np.sort(rng.choice(len(rows), self.sample, replace=False))]
-        )
-        best = np.zeros(len(covered), dtype=rows.dtype)  # how well each row is covered so far
+    def _choose(self, features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        rows = _normalize(features)
+        covered = rows
+        if len(rows) > self.sample:
+            covered = rows[np.sort(rng.choice(len(rows), self.sample, replace=False))]
+        best = np.zeros(len(covered), dtype=rows.dtype)  # coverage of each row so far
 
         def gains(candidates: np.ndarray) -> np.ndarray:
             similar = rows[candidates] @ covered.T
@@ -73,23 +72,24 @@ class FacilityLocationBaseline(CoreSet):
 
 @dataclass(frozen=True)
 class GraphCutBaseline(CoreSet):
-    """Takes rows that are similar to the whole class and not to each other.
+    """Core-set that maximises a graph cut: rows similar to the whole class and not to each other.
 
-    It maximises, greedily, with the cosine as similarity and V all rows of the class, ::
+    With the cosine as similarity and V all rows of the class, it greedily maximises ::
 
         f(S) = sum_{i in V, j in S} cos(x_i, x_j) - redundancy * sum_{j, k in S} cos(x_j, x_k)
 
-    (Iyer et al., Submodular Combinatorial Information Measures with Applications in Machine Learning, 2021).
-    Both sums come from the sum of the vectors of the class and that of the chosen ones: O(n d) a row chosen,
-    no similarities are kept.
+    Both sums follow from the sum of the vectors of the class and of the chosen rows. Cost: O(n d) per chosen
+    row, without a similarity matrix.
 
-    Strong where a class is one crowd with noise around it, which it avoids. Weak where few are chosen of
-    many: the first sum has n terms a row and the second as many as are chosen, so that the rows crowd around
-    the mean of the class; a `redundancy` of about rows / texts makes up for it.
+    Strong if a class is one dense region with noise around it, which it avoids. Weak if few rows are chosen
+    of many: the first sum dominates, and the rows crowd around the class mean. A `redundancy` of about
+    rows / texts balances the sums.
+
+    Reference: Iyer et al., "Submodular Combinatorial Information Measures with Applications in Machine
+    Learning", ALT 2021.
 
     Attributes:
-        redundancy: Weight of the second sum, at least 0; up to 1/2 f grows with every row if no cosine is
-            negative.
+        redundancy: Weight of the second sum, at least 0. Up to 0.5, f is monotone if no cosine is negative.
     """
 
     redundancy: float = 1.0
@@ -99,22 +99,22 @@ class GraphCutBaseline(CoreSet):
         if not (math.isfinite(self.redundancy) and self.redundancy >= 0):
             raise InputError(f"expected redundancy to be a number of at least 0, found {self.redundancy!r}")
 
-    def _choose(self, seen: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        rows = _unit(seen)
+    def _choose(self, features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        rows = _normalize(features)
         total = rows.sum(axis=0, dtype=np.float64).astype(rows.dtype)
-        file_lock = rows @ total - self.redundancy * np.einsum("ij,ij->i", rows, rows)
-        similar = np.zeros_like(file_lock)  # sum of the similarities to the chosen rows
+        relevance = rows @ total - self.redundancy * np.einsum("ij,ij->i", rows, rows)
+        similar = np.zeros_like(relevance)  # sum of the similarities to the chosen rows
         chosen: list[int] = []
         for _ in range(count):
-            gains = file_lock - 2 * self.redundancy * similar
+            gains = relevance - 2 * self.redundancy * similar
             gains[chosen] = -np.inf
             chosen.append(int(gains.argmax()))
             similar += rows @ rows[chosen[-1]]
         return np.array(chosen)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """The vectors with length 1; those of zeros stay as they are."""
+def _normalize(vectors: np.ndarray) -> np.ndarray:
+    """Scales vectors to length 1; zeros stay."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.where(lengths == 0, 1, lengths))
 
@@ -122,17 +122,17 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 def _lazy_greedy(
     rows: int, count: int, gains: Callable[[np.ndarray], np.ndarray], add: Callable[[int], None]
 ) -> np.ndarray:
-    """Chooses `count` of `rows` rows, each time the one with the highest gain, the first of equal ones.
+    """Chooses `count` of `rows` rows, each time the one with the highest gain; the first of equals.
 
     Args:
-        rows: How many there are.
-        count: How many are chosen.
-        gains: Positions to what each would add now; never more than it would have added before.
-        add: Takes a row among the chosen ones.
+        rows: Number of rows.
+        count: Number of rows to choose.
+        gains: Computes the current gain of each position; a gain never grows.
+        add: Adds a row to the chosen ones.
     """
     starts = range(0, rows, _BLOCK)
     bounds = np.concatenate([gains(np.arange(start, min(start + _BLOCK, rows))) for start in starts])
-    known = np.ones(rows, dtype=bool)  # whether the bound is what the row would add now
+    known = np.ones(rows, dtype=bool)  # whether the bound is the current gain
     chosen: list[int] = []
     while True:
         best = int(bounds.argmax())

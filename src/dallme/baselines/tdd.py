@@ -1,4 +1,4 @@
-"""Text dataset distillation into matrices: what only the network that it was made with can read."""
+"""Text dataset distillation (TDD): synthetic embeddings and soft labels for TextCNN, by gradient matching."""
 
 from __future__ import annotations
 
@@ -26,23 +26,22 @@ from dallme.data import LabelledTexts
 from dallme.errors import InputError
 from dallme.validation import check_positive, check_seed
 
-#: How often what is learned is judged on the way; the best is kept.
-CHECKS = 10
+#: Validations during training; the best stage is returned.
+VALIDATIONS = 10
 
-#: Most steps that a network is trained on the matrices before gradients are compared, and their learning
-#: rate.
+#: Most steps that a network is trained before gradients are compared, and their learning rate.
 AHEAD, AHEAD_RATE = 5, 5e-3
 
-#: Real texts of a class, as ids of shape (b, length) and classes of shape (b,).
+#: A batch of real texts: ids of shape (b, length) and classes of shape (b,).
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What is learned, or a copy of it.
+    """Synthetic embeddings and soft labels as tensors.
 
     Attributes:
-        words: The matrices, float32 of shape (m, length, d).
+        words: Synthetic embeddings, float32 of shape (m, length, d).
         logits: Soft labels before softmax, float32 of shape (m, c).
     """
 
@@ -50,20 +49,20 @@ class Learned:
     logits: torch.Tensor
 
     def copy(self) -> Learned:
-        """The same values, apart from any graph."""
+        """Copies the values, detached from any graph."""
         return Learned(self.words.detach().clone(), self.logits.detach().clone())
 
     def loss(self, network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
-        """Mean loss of a network on some of the matrices, from their positions."""
+        """Computes the mean loss of a network on the embeddings at some positions."""
         words = self.words[rows]
-        # The network looks ids up: id 0 is padding, the others are the rows of the matrices.
+        # The network looks up ids: 0 is padding, the others are the rows of the embeddings.
         ids = torch.arange(1, words.shape[0] * words.shape[1] + 1, device=words.device).view(words.shape[:2])
         embedding = cast(nn.Embedding, _Table(functional.pad(words.flatten(0, 1), (0, 0, 1, 0))))
         return functional.cross_entropy(network(ids, embedding), self.logits[rows].softmax(dim=1))
 
 
 class _Table(nn.Module):
-    """An embedding through which gradients flow to a tensor."""
+    """An embedding layer with gradients to its table."""
 
     def __init__(self, table: torch.Tensor) -> None:
         super().__init__()
@@ -74,19 +73,19 @@ class _Table(nn.Module):
 
 
 def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
-    """The parameters of a network that are trained."""
+    """Lists the parameters of a network that are trained."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
 def distance(network: nn.Module, learned: Learned, rows: torch.Tensor, real: Batch) -> torch.Tensor:
-    """Sum over the parameters of 1 - cos of the gradients on real texts and on some of the matrices."""
+    """Sums 1 - cos of the gradients on real texts and on synthetic rows over the parameters."""
     parameters = trained_parameters(network)
     ids, classes = real
-    wanted = torch.autograd.grad(functional.cross_entropy(network(ids), classes), parameters)
-    found = torch.autograd.grad(learned.loss(network, rows), parameters, create_graph=True)
+    real_gradients = torch.autograd.grad(functional.cross_entropy(network(ids), classes), parameters)
+    gradients = torch.autograd.grad(learned.loss(network, rows), parameters, create_graph=True)
     cosines = [
         functional.cosine_similarity(a.flatten(), b.flatten(), dim=0)
-        for a, b in zip(found, wanted, strict=True)
+        for a, b in zip(gradients, real_gradients, strict=True)
     ]
     return (1 - torch.stack(cosines)).sum()
 
@@ -96,48 +95,48 @@ def learn(
     groups: Mapping[int, torch.Tensor],
     fresh: Callable[[], nn.Module],
     batch: Callable[[int], Batch],
-    judge: Callable[[Learned], float],
+    validate: Callable[[Learned], float],
     *,
     iterations: int,
     rate: float,
 ) -> Learned:
-    """Changes the matrices so that their gradients are those of real texts, class by class.
+    """Matches the gradients on synthetic rows to those on real texts, class by class.
 
     Args:
-        start: What to start from.
-        groups: Class to the positions of its matrices.
+        start: Initial values.
+        groups: Class to the positions of its synthetic rows.
         fresh: Makes a network with random parameters.
         batch: Draws real texts of a class.
-        judge: Accuracy on held-out rows.
-        iterations: Networks that gradients are compared in.
-        rate: Learning rate of Adam at the beginning; it falls to 0.
+        validate: Computes the accuracy on held-out rows.
+        iterations: Number of random networks.
+        rate: Initial learning rate of Adam; it falls linearly to 0.
     """
     learned = start.copy()
     for tensor in (learned.words, learned.logits):
         tensor.requires_grad_(True)
     optimizer = torch.optim.Adam([learned.words, learned.logits], lr=rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / iterations)
-    best, highest = start, judge(start)
+    best, highest = start, validate(start)
     for step in range(1, iterations + 1):
         network = fresh()
         _train_ahead(network, learned.copy())
         optimizer.zero_grad()
         for group, rows in groups.items():
-            apart = distance(network, learned, rows, batch(group))
-            slopes = torch.autograd.grad(apart, [learned.words, learned.logits])
-            for tensor, slope in zip((learned.words, learned.logits), slopes, strict=True):
-                tensor.grad = slope if tensor.grad is None else tensor.grad + slope
+            loss = distance(network, learned, rows, batch(group))
+            gradients = torch.autograd.grad(loss, [learned.words, learned.logits])
+            for tensor, gradient in zip((learned.words, learned.logits), gradients, strict=True):
+                tensor.grad = gradient if tensor.grad is None else tensor.grad + gradient
         optimizer.step()
         schedule.step()
-        if step % max(iterations // CHECKS, 1) == 0 or step == iterations:
-            found = judge(learned.copy())
-            if found >= highest:
-                best, highest = learned.copy(), found
+        if step % max(iterations // VALIDATIONS, 1) == 0 or step == iterations:
+            accuracy = validate(learned.copy())
+            if accuracy >= highest:
+                best, highest = learned.copy(), accuracy
     return best
 
 
 def _train_ahead(network: nn.Module, learned: Learned) -> None:
-    """Trains a network on the matrices for a random number of steps, often none, so that trained networks are met as well."""
+    """Trains a network on the synthetic rows for a random number of steps, often none."""
     steps = max(0, int(torch.randint(-AHEAD, AHEAD + 1, ())))
     optimizer = torch.optim.AdamW(trained_parameters(network), lr=AHEAD_RATE)
     for _ in range(steps):
@@ -147,24 +146,23 @@ def _train_ahead(network: nn.Module, learned: Learned) -> None:
         optimizer.step()
 
 
-#: What stands in the file beside the numbers.
+#: Note in the metadata of the file.
 NOTE = "not readable: scored only by its own model"
 
-#: Most rows of the source that the checks on the way are made on.
+#: Most rows of the source in the held-out split.
 HELD_OUT = 500
 
-#: Logit of the right class to start with. Less sure labels (4.0) miss the gradients of real texts, whose
-#: labels are sure.
-SURE = 12.0
+#: Initial logit of the right class. Less confident labels (4.0) do not match the gradients of real texts.
+INITIAL_LOGIT = 12.0
 
 
 @dataclass(frozen=True, eq=False)
 class SyntheticTensor:
-    """Matrices in place of texts; they can neither be read nor be given to another model.
+    """Synthetic embeddings in place of texts: not readable, and of no use to another model.
 
     Attributes:
-        vectors: What stands in place of the words, float32 of shape (m, length, d).
-        soft_labels: Share of each class, float32 of shape (m, c); rows add up to 1.
+        vectors: Embeddings in place of words, float32 of shape (m, length, d).
+        soft_labels: Class probabilities, float32 of shape (m, c); rows add up to 1.
         classes: The class ids, int64 of shape (c,).
     """
 
@@ -173,54 +171,57 @@ class SyntheticTensor:
     classes: np.ndarray
 
     def save(self, path: str | Path) -> None:
-        """Writes a ``.safetensors`` file with a note as JSON that it is not readable."""
+        """Writes a ``.safetensors`` file with a note in its metadata."""
         note = {"note": NOTE, "model": "text-cnn", "shape": list(self.vectors.shape)}
         arrays = {name: np.ascontiguousarray(value) for name, value in vars(self).items()}
         atomic_write(Path(path), save(arrays, metadata={"dallme": json.dumps(note)}))
 
     @classmethod
     def load(cls, path: str | Path) -> SyntheticTensor:
-        """Reads what :meth:`save` wrote.
+        """Reads a file that :meth:`save` wrote.
 
         Raises:
-            InputError: If there is no such file, or it is another's.
+            InputError: If there is no such file, or it is of another kind.
         """
         try:
             with safe_open(str(path), framework="numpy") as file:
                 if NOTE in (file.metadata() or {}).get("dallme", ""):
-                    return cls(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a dict
+                    names = file.keys()  # a method of its own: safe_open is no mapping
+                    return cls(**{name: file.get_tensor(name) for name in names})
         except (OSError, SafetensorError) as error:
             raise InputError(
                 f"expected a file of synthetic tensors at {path}, found none that can be read: {error}"
             ) from None
         raise InputError(
-            f"expected a file of synthetic tensors at {path}, found another; write it with SyntheticTensor.save"
+            f"expected a file of synthetic tensors at {path}, found another; "
+            "write it with SyntheticTensor.save"
         )
 
 
 @dataclass(frozen=True)
 class TDDBaseline(ModelBaseline):
-    """Learns matrices of word vectors with soft labels that change TextCNN as real texts do.
+    """Synthetic embeddings with soft labels whose gradients in TextCNN match those of real texts.
 
-    With S_c the matrices of class c, R_c a batch of its real texts, and theta the parameters of a network
-    that is fresh or a few steps old, S is learned so that the gradients of the loss point the same way, for
-    each of the parameters p::
+    With S_c the synthetic rows of class c, R_c a batch of its real texts, and theta the parameters of a
+    network that is untrained or trained for a few steps, over all parameters p ::
 
         minimise over S    E over theta of sum_c sum_p 1 - cos(grad_p L(S_c; theta), grad_p L(R_c; theta))
 
-    (Zhao, Mopuri & Bilen, Dataset Condensation with Gradient Matching, 2021, for the task of Sucholutsky &
-    Schonlau, Soft-Label Dataset Distillation and Text Dataset Distillation, 2021, and Li & Li, Data
-    Distillation for Text Classification, 2021). The model is a fresh network, trained on S. Some rows of the
-    source are held out; of several stages of S the one that is best on them is kept.
+    The model is a new network trained on S. Some rows of the source are held out; of several stages of S the
+    one with the best held-out accuracy is used.
 
-    Strong with very few matrices, since each is tuned to the network. Weak in all else: nobody can read them,
-    and no other network, nor the same one over other word vectors, can be trained on them.
+    Strong with very few rows, since each is tuned to the network. Weak in all else: S is not readable, and no
+    other network or word vectors can be used with it.
+
+    References: Zhao, Mopuri and Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021; Sucholutsky
+    and Schonlau, "Soft-Label Dataset Distillation and Text Dataset Distillation", IJCNN 2021; Li and Li,
+    "Data Distillation for Text Classification", 2021.
 
     Attributes:
-        iterations: Networks that gradients are compared in.
-        batch_size: Real texts of each class that a gradient is of.
-        rate: Learning rate of Adam, which falls to 0.
-        steps: Least optimizer steps of the network on S; more if the options of its training say so.
+        iterations: Number of random networks in which gradients are compared.
+        batch_size: Real texts of each class in a gradient.
+        rate: Initial learning rate of Adam, which falls to 0.
+        steps: Least optimizer steps of the network on S; the options of its training may ask for more.
     """
 
     iterations: int = 600
@@ -236,13 +237,13 @@ class TDDBaseline(ModelBaseline):
             raise InputError(f"expected rate above 0, found {self.rate!r}")
 
     def fits(self, classifier_name: str) -> bool:
-        """Whether it is TextCNN."""
+        """Whether the classifier is TextCNN."""
         return registry.split("classifiers", classifier_name)[0].name == "text-cnn"
 
     def trainer(
         self, classifier: Classifier, source: LabelledTexts, budget: Mapping[int, int]
     ) -> TensorTrainer:
-        """TextCNN that is trained on matrices, which it learns first."""
+        """Returns the TextCNN that first learns the synthetic rows, then trains on them."""
         if not isinstance(classifier, TextCNNClassifier):
             raise InputError(
                 f"expected the classifier text-cnn for the baseline tdd, found {type(classifier).__name__}"
@@ -252,12 +253,12 @@ class TDDBaseline(ModelBaseline):
     def distil(
         self, source: LabelledTexts, budget: Mapping[int, int], classifier: TextCNNClassifier, *, seed: int
     ) -> SyntheticTensor:
-        """Learns the matrices.
+        """Learns the synthetic rows.
 
         Args:
             source: The source.
-            budget: Class id to number of matrices.
-            classifier: The network, and the word vectors.
+            budget: Class id to number of rows.
+            classifier: The network with its word vectors.
             seed: Seed of every random choice.
         """
         return self.trainer(classifier, source, budget).distil(
@@ -267,12 +268,12 @@ class TDDBaseline(ModelBaseline):
 
 @dataclass(frozen=True)
 class TensorTrainer(Classifier):
-    """TextCNN that is trained on matrices, which it learns from the texts first.
+    """TextCNN trained on synthetic rows that it learns from the texts first.
 
     Attributes:
-        options: How they are learned.
-        classifier: The network, and the word vectors.
-        budget: Class ids and numbers of matrices.
+        options: Options of the baseline.
+        classifier: The network with its word vectors.
+        budget: Class ids and numbers of synthetic rows.
     """
 
     options: TDDBaseline
@@ -280,7 +281,7 @@ class TensorTrainer(Classifier):
     budget: tuple[tuple[int, int], ...]
 
     def describe(self) -> dict[str, Any]:
-        """All options, and the version of torch."""
+        """Describes all options and the version of torch."""
         own = {"class": type(self).__name__, "version": self.version, "torch": torch.__version__}
         return own | {
             "options": asdict(self.options),
@@ -293,33 +294,32 @@ class TensorTrainer(Classifier):
 
     @property
     def for_tensors(self) -> TextCNNClassifier:
-        """The classifier with the steps of its training on so many matrices."""
+        """The classifier with the number of steps of its training on the synthetic rows."""
         steps = self.classifier.total_steps(sum(count for _, count in self.budget))
         return replace(self.classifier, steps=max(self.options.steps, steps))
 
     def distil(self, texts: list[str], labels: np.ndarray, seed: int) -> SyntheticTensor:
-        """Learns the matrices, in the order of the budget, each as long as ``max_tokens``."""
-        made, device = self.classifier, self.classifier.torch_device
-        encoded = encode(texts, made._words, made.max_tokens)
+        """Learns the synthetic rows, in the order of the budget, each ``max_tokens`` long."""
+        classifier, device = self.classifier, self.classifier.torch_device
+        encoded = encode(texts, classifier._words, classifier.max_tokens)
         classes, targets = np.unique(labels, return_inverse=True)
         rng = np.random.default_rng([seed, 2])
         held_out, rest = np.split(rng.permutation(len(texts)), [min(HELD_OUT, len(texts) // 4)])
         rows = {label: rest[labels[rest] == label] for label, _ in self.budget}
         chosen = self._choose(rows, rng)
 
-        def take(some: np.ndarray) -> Batch:
+        def draw(label: int) -> Batch:
+            some = rng.choice(rows[label], min(self.options.batch_size, len(rows[label])), replace=False)
             ids = pad([encoded.ids[row] for row in some], int(encoded.lengths[some].max()), PADDING)
             return torch.from_numpy(ids).to(device), torch.from_numpy(targets[some]).to(device)
 
-        def judge(learned: Learned) -> float:
-            found = [
-                train_on(_tensor(learned, classes), self.for_tensors, seed=own) for own in (seed, seed + 1)
-            ]
-            held_out_texts = [texts[row] for row in held_out]
-            return float(np.mean([one.predict(held_out_texts) == labels[held_out] for one in found]))
+        def validate(learned: Learned) -> float:
+            tensor, held_out_texts = _tensor(learned, classes), [texts[row] for row in held_out]
+            models = [train_on(tensor, self.for_tensors, seed=own) for own in (seed, seed + 1)]
+            return float(np.mean([model.predict(held_out_texts) == labels[held_out] for model in models]))
 
-        words = encoded.vectors[pad([encoded.ids[row] for row in chosen], made.max_tokens, PADDING)]
-        logits = SURE * (labels[chosen][:, None] == classes)
+        words = encoded.vectors[pad([encoded.ids[row] for row in chosen], classifier.max_tokens, PADDING)]
+        logits = INITIAL_LOGIT * (labels[chosen][:, None] == classes)
         groups = {
             label: torch.from_numpy(np.flatnonzero(labels[chosen] == label)).to(device) for label in rows
         }
@@ -329,23 +329,21 @@ class TensorTrainer(Classifier):
                     torch.from_numpy(words).to(device), torch.from_numpy(logits.astype(np.float32)).to(device)
                 ),
                 groups,
-                lambda: made._network(encoded.vectors, len(classes)).to(device).eval(),
-                lambda label: take(
-                    rng.choice(rows[label], min(self.options.batch_size, len(rows[label])), replace=False)
-                ),
-                judge,
+                lambda: classifier._network(encoded.vectors, len(classes)).to(device).eval(),
+                draw,
+                validate,
                 iterations=self.options.iterations,
                 rate=self.options.rate,
             )
         return _tensor(best, classes)
 
     def _choose(self, rows: Mapping[int, np.ndarray], rng: np.random.Generator) -> np.ndarray:
-        """Positions of the texts to start from, drawn at random from the rows of each class."""
+        """Draws the texts that initialise the synthetic rows from the rows of each class."""
         for label, count in self.budget:
-            if check_positive(count, f"matrices of class {label}") > len(rows[label]):
+            if check_positive(count, f"synthetic rows of class {label}") > len(rows[label]):
                 raise InputError(
-                    f"expected at least {count} texts in class {label} besides those held out, found {len(rows[label])}; "
-                    "ask for fewer"
+                    f"expected at least {count} texts in class {label} besides those held out, "
+                    f"found {len(rows[label])}; ask for fewer"
                 )
         return np.concatenate([rng.choice(rows[label], count, replace=False) for label, count in self.budget])
 
@@ -355,19 +353,18 @@ def _tensor(learned: Learned, classes: np.ndarray) -> SyntheticTensor:
 
 
 def train_on(tensor: SyntheticTensor, classifier: TextCNNClassifier, *, seed: int) -> FittedClassifier:
-    """Trains TextCNN with fresh parameters on matrices, as it is trained on texts.
+    """Trains a new TextCNN on synthetic rows, as it is trained on texts.
 
     Args:
-        tensor: The matrices.
-        classifier: The network, the options of its training, and the word vectors that the matrices were made
-            with.
+        tensor: The synthetic rows.
+        classifier: The network with its training options and the word vectors that the rows were made with.
         seed: Seed of every random choice.
 
     Returns:
-        The model, which reads texts.
+        The model; it predicts for texts.
 
     Raises:
-        InputError: If the word vectors have another dimension.
+        InputError: If the word vectors have a different dimension.
     """
     words = classifier._words
     if words.vectors.shape[1] != tensor.vectors.shape[2]:
@@ -379,12 +376,11 @@ def train_on(tensor: SyntheticTensor, classifier: TextCNNClassifier, *, seed: in
     learned = Learned(
         *(torch.from_numpy(array).to(device) for array in (tensor.vectors, np.log(tensor.soft_labels)))
     )
-    nothing = np.zeros(
-        (2, tensor.vectors.shape[2]), dtype=np.float32
-    )  # the texts bring their own word vectors
+    # Padding and unknown words only: texts have word vectors of their own.
+    no_words = np.zeros((2, tensor.vectors.shape[2]), dtype=np.float32)
     lengths = np.full(len(tensor.vectors), tensor.vectors.shape[1])
     with seeded(seed):
-        network = classifier._network(nothing, len(tensor.classes)).to(device)
+        network = classifier._network(no_words, len(tensor.classes)).to(device)
         train(
             classifier,
             network,

@@ -1,4 +1,4 @@
-"""A text-to-text model that turns a text into the name of its class (Appendix A.5)."""
+"""Language models fine-tuned to write the name of the class (Appendix A.5)."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from dallme.models.language import SMOLLM2, load_causal, load_seq2seq
 if TYPE_CHECKING:
     import torch
 
-#: The tokens of a label word.
+#: Tokens of the name of a class.
 Word = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerativeClassifier(PretrainedClassifier):
-    """A language model that is trained to write the name of the class; the name that it finds likeliest is the prediction.
+    """A language model fine-tuned to write the name of the class.
 
-    Nothing is generated and nothing is parsed: the names of the classes seen in training are scored.
+    Nothing is generated or parsed: the prediction is the class name of the highest likelihood.
 
     Attributes:
-        label_words: The class ids and what is written for each; the number itself for a class that is not
-            among them.
+        label_words: Class ids with their names; a class that is not among them is written as its number.
     """
 
     label_words: tuple[tuple[int, str], ...] = ()
 
     def with_label_names(self, label_names: Mapping[int, str]) -> GenerativeClassifier:
-        """The classifier that writes these names, in lower case."""
-        words = ((int(label), name.strip().lower() or str(label)) for label, name in label_names.items())
-        return replace(self, label_words=tuple(sorted(words)))
+        """Returns the classifier that writes these names, in lower case."""
+        words = sorted(
+            (int(label), name.strip().lower() or str(label)) for label, name in label_names.items()
+        )
+        return replace(self, label_words=tuple(words))
 
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
         ids, classes = np.unique(labels, return_inverse=True)
@@ -57,7 +58,7 @@ class GenerativeClassifier(PretrainedClassifier):
         return fitted
 
     def _words(self, labels: np.ndarray, tokenizer: Any) -> tuple[Word, ...]:
-        """The tokens of the word of each class, with the sign of the end."""
+        """Tokenises the name of each class, with the end-of-text token."""
         known = dict(self.label_words)
         names = [known.get(label, str(label)) for label in labels.tolist()]
         end = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
@@ -66,20 +67,20 @@ class GenerativeClassifier(PretrainedClassifier):
             same = [other for other, tokens in zip(names, words, strict=True) if tokens[: len(word)] == word]
             if len(same) > 1:
                 raise InputError(
-                    f"expected names of classes that the model {self.model!r} tells apart, found the same tokens for "
-                    f"{same[0]!r} and {same[1]!r}; rename one of them ({name!r} begins both)"
+                    f"expected names of classes that the model {self.model!r} tells apart, found the same "
+                    f"tokens for {same[0]!r} and {same[1]!r}; rename one of them ({name!r} begins both)"
                 )
         return tuple(words)
 
     @abstractmethod
     def _load(self) -> tuple[Any, Any]:
-        """The model and its tokenizer."""
+        """Loads the model and its tokenizer."""
 
     @abstractmethod
     def _fitted(
         self, model: Any, tokenizer: Any, labels: np.ndarray, words: tuple[Word, ...]
     ) -> FittedGenerative:
-        """The classifier of that model."""
+        """Wraps the model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +88,13 @@ class FittedGenerative(FittedPretrained):
     """A language model that writes the names of classes.
 
     Attributes:
-        words: The tokens that it writes for each class, in the order of `labels`.
+        words: Tokens of the name of each class, in the order of `labels`.
     """
 
     words: tuple[Word, ...]
 
     def scores(self, tokens: list[np.ndarray]) -> torch.Tensor:
-        """Log-likelihood of each word given the text, of shape (n, k), up to a constant of the text.
+        """Computes the log-likelihood of each word, of shape (n, k), up to a constant per text.
 
         Tokens that all words begin with, and those behind the first that sets a word apart from all others,
         are left out: the former change no order, and a trained model is sure of the latter. Where the first
@@ -102,48 +103,48 @@ class FittedGenerative(FittedPretrained):
         import torch
 
         steps = deciding_tokens(self.words)
-        befores = list(dict.fromkeys(before for word in steps for before, _ in word))
-        logits = self.next_logits(tokens, befores)
+        prefixes = list(dict.fromkeys(prefix for word in steps for prefix, _ in word))
         likelihoods = {
-            before: one.float().log_softmax(dim=1) for before, one in zip(befores, logits, strict=True)
+            prefix: logits.float().log_softmax(dim=1)
+            for prefix, logits in zip(prefixes, self.next_logits(tokens, prefixes), strict=True)
         }
         sums = [
-            torch.stack([likelihoods[before][:, token] for before, token in word]).sum(dim=0)
+            torch.stack([likelihoods[prefix][:, token] for prefix, token in word]).sum(dim=0)
             for word in steps
         ]
         return torch.stack(sums, dim=1)
 
     @abstractmethod
     def loss(self, tokens: list[np.ndarray], words: list[Word]) -> torch.Tensor:
-        """Mean loss of the words' tokens given the texts."""
+        """Computes the mean loss of the words' tokens given the texts."""
 
     @abstractmethod
-    def next_logits(self, tokens: list[np.ndarray], befores: Sequence[Word]) -> list[torch.Tensor]:
-        """For each beginning of a word the logits of the token after it, of shape (n, v)."""
+    def next_logits(self, tokens: list[np.ndarray], prefixes: Sequence[Word]) -> list[torch.Tensor]:
+        """Computes the logits of the token after each prefix of a word, of shape (n, v)."""
 
 
 def deciding_tokens(words: Sequence[Word]) -> list[list[tuple[Word, int]]]:
-    """For each word the tokens that decide whether it is the one, each with those before it.
+    """Finds the tokens that distinguish each word from the others, each with its prefix.
 
     Args:
-        words: Tokens of each word; none begins another.
+        words: Tokens of each word; none is a prefix of another.
     """
-    beginnings = Counter(word[:length] for word in words for length in range(1, len(word) + 1))
-    common = sum(count == len(words) for count in beginnings.values())
+    prefixes = Counter(word[:length] for word in words for length in range(1, len(word) + 1))
+    common = sum(count == len(words) for count in prefixes.values())
     steps = []
     for word in words:
-        unique = next(length for length in range(1, len(word) + 1) if beginnings[word[:length]] == 1)
-        steps.append([(word[:place], word[place]) for place in range(common, unique)])
+        unique = next(length for length in range(1, len(word) + 1) if prefixes[word[:length]] == 1)
+        steps.append([(word[:index], word[index]) for index in range(common, unique)])
     return steps
 
 
-#: What stands between the text and the name of its class.
+#: Text between the input and the name of its class.
 QUESTION = "\nLabel:"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CausalClassifier(GenerativeClassifier):
-    """A causal language model that is trained to write the name of the class after the text; SmolLM2-135M by default.
+    """A causal language model fine-tuned to write the class name after the text; SmolLM2-135M by default.
 
     Attributes:
         model: ``smollm2``, a folder, a ``.gguf`` file, or the Hub id of a causal language model.
@@ -166,41 +167,40 @@ class _FittedCausal(FittedGenerative):
     question: Word
 
     def read(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Token ids of each text, with those of the question after them."""
-        room = len(self.question) + max(map(len, self.words))
-        return [np.array([*row, *self.question]) for row in self.cut(texts, room)]
+        """Tokenises texts, each followed by the question."""
+        reserved = len(self.question) + max(map(len, self.words))
+        return [np.array([*row, *self.question]) for row in self.truncate(texts, reserved)]
 
     def loss(self, tokens: list[np.ndarray], words: list[Word]) -> torch.Tensor:
         import torch
 
         rows = [np.array([*row, *word]) for row, word in zip(tokens, words, strict=True)]
         width = max(map(len, words))
-        wanted = np.full((len(rows), width), -100)  # -100: no loss
-        for place, word in enumerate(words):
-            wanted[place, width - len(word) :] = word
-        # The logits at a place are of the token after it.
+        targets = np.full((len(rows), width), -100)  # -100: no loss
+        for row, word in enumerate(words):
+            targets[row, width - len(word) :] = word
+        # The logits at a position are of the token after it.
         logits = self._last_logits(rows, width + 1)[:, :-1].float()
-        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), self.tensor(wanted).flatten())
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), self.tensor(targets).flatten())
 
-    def next_logits(self, tokens: list[np.ndarray], befores: Sequence[Word]) -> list[torch.Tensor]:
+    def next_logits(self, tokens: list[np.ndarray], prefixes: Sequence[Word]) -> list[torch.Tensor]:
         return [
-            self._last_logits([np.array([*row, *before]) for row in tokens], 1)[:, -1] for before in befores
+            self._last_logits([np.array([*row, *prefix]) for row in tokens], 1)[:, -1] for prefix in prefixes
         ]
 
     def _last_logits(self, rows: list[np.ndarray], count: int) -> torch.Tensor:
-        """Logits at the last places of each text, of shape (n, count, v); texts are filled up at their beginning."""
+        """Computes the logits at the last positions of left-padded texts, of shape (n, count, v)."""
         ids, mask = self.batch(rows, at_start=True)
-        places = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        made = self.model(
-            input_ids=ids, attention_mask=mask, position_ids=places, logits_to_keep=count, use_cache=False
-        )
-        logits: torch.Tensor = made.logits
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        logits: torch.Tensor = self.model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=count, use_cache=False
+        ).logits
         return logits
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextToTextClassifier(GenerativeClassifier):
-    """An encoder and decoder that reads a text and writes the name of its class; T5-Base by default.
+    """An encoder-decoder fine-tuned to write the name of the class; T5-Base by default.
 
     Attributes:
         model: Folder or Hub id of a text-to-text model.
@@ -221,20 +221,19 @@ class TextToTextClassifier(GenerativeClassifier):
 class _FittedTextToText(FittedGenerative):
     def loss(self, tokens: list[np.ndarray], words: list[Word]) -> torch.Tensor:
         ids, mask = self.batch(tokens)
-        wanted = pad([np.array(word) for word in words], max(map(len, words)), value=-100)  # -100: no loss
-        loss: torch.Tensor = self.model(input_ids=ids, attention_mask=mask, labels=self.tensor(wanted)).loss
+        labels = pad([np.array(word) for word in words], max(map(len, words)), value=-100)  # -100: no loss
+        loss: torch.Tensor = self.model(input_ids=ids, attention_mask=mask, labels=self.tensor(labels)).loss
         return loss
 
-    def next_logits(self, tokens: list[np.ndarray], befores: Sequence[Word]) -> list[torch.Tensor]:
+    def next_logits(self, tokens: list[np.ndarray], prefixes: Sequence[Word]) -> list[torch.Tensor]:
         ids, mask = self.batch(tokens)
-        read = self.model.get_encoder()(input_ids=ids, attention_mask=mask)  # once for all words
+        encoded = self.model.get_encoder()(input_ids=ids, attention_mask=mask)  # once for all prefixes
         start = self.model.config.decoder_start_token_id
-        written = (
-            self.tensor(np.full((len(tokens), 1 + len(before)), [start, *before])) for before in befores
-        )
-        return [
-            self.model(
-                encoder_outputs=read, attention_mask=mask, decoder_input_ids=begun, use_cache=False
-            ).logits[:, -1]
-            for begun in written
-        ]
+        logits = []
+        for prefix in prefixes:
+            begun = self.tensor(np.full((len(tokens), 1 + len(prefix)), [start, *prefix]))
+            output = self.model(
+                encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=begun, use_cache=False
+            )
+            logits.append(output.logits[:, -1])
+        return logits

@@ -1,4 +1,4 @@
-"""Logistic regression, linear SVM and naive Bayes over TF-IDF, as Appendix A.1 names them: scikit-learn's, with its defaults."""
+"""Linear models over TF-IDF (Appendix A.1): logistic regression, linear SVM and naive Bayes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ from dallme.text import words
 
 @lru_cache(maxsize=2)
 def _count_words(texts: tuple[str, ...]) -> tuple[csr_matrix, dict[str, int]]:
-    """Word counts of texts and the column of each word.
+    """Counts the words of texts; returns the counts and the column of each word.
 
-    Counting takes most of the time and depends on the texts alone, so the last two sets (the full data and
-    the test set) are
-    kept: every classifier and every candidate set is judged on the same ones.
+    Counting takes most of the time. The last two sets, mostly the full data and the test set, are cached:
+    every classifier and every candidate set shares them.
     """
     vectorizer = CountVectorizer(tokenizer=words, token_pattern=None, dtype=np.float64)
     try:
         return vectorizer.fit_transform(texts), vectorizer.vocabulary_
-    except ValueError:  # words have two letters or more, and none of the texts has one
+    except ValueError:  # no text has a word, which takes two letters or more
         return csr_matrix((len(texts), 0)), {}
 
 
@@ -41,7 +40,7 @@ class _FittedPipeline(FittedClassifier):
     model: Any
 
     def _predict(self, texts: list[str]) -> np.ndarray:
-        """Predicts with the vocabulary of the training texts; words outside it are not seen."""
+        """Predicts with the vocabulary of the training texts; other words are ignored."""
         counts, columns = _count_words(tuple(texts))
         known = [(columns[word], column) for word, column in self.vocabulary.items() if word in columns]
         shape = (counts.shape[1], len(self.vocabulary))
@@ -52,24 +51,24 @@ class _FittedPipeline(FittedClassifier):
 
 @dataclass(frozen=True)
 class TfidfClassifier(Classifier):
-    """A linear model over TF-IDF, whose vocabulary and document frequencies are those of the training texts alone."""
+    """A linear model over TF-IDF; vocabulary and document frequencies are those of the training texts."""
 
-    # Two seeds give the same model, up to the solver's tolerance.
+    # Different seeds give the same model, up to the solver's tolerance.
     varies = False
 
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
         counts, vocabulary = _count_words(tuple(texts))
         if not vocabulary:
             raise InputError(
-                f"expected a word of two letters or more in at least one of {len(texts)} training texts, found none; "
-                "use the classifier embedding-lr for such texts"
+                f"expected a word of two letters or more in at least one of {len(texts)} training texts, "
+                "found none; use the classifier embedding-lr for such texts"
             )
         tfidf = TfidfTransformer().fit(counts)
         return _FittedPipeline(vocabulary, tfidf, self._model(seed).fit(tfidf.transform(counts), labels))
 
     @abstractmethod
     def _model(self, seed: int) -> Any:
-        """A fresh scikit-learn model."""
+        """Makes an untrained scikit-learn model."""
 
 
 @dataclass(frozen=True)

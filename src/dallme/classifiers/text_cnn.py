@@ -56,7 +56,7 @@ class TextCNN(nn.Module):
 
 
 def _max_pool(conv: nn.Module, words: torch.Tensor) -> torch.Tensor:
-    """Returns the largest output of each filter, of shape (n, num_filters), for words of shape (n, length, d)."""
+    """Computes the largest output of each filter, (n, num_filters), for words of shape (n, length, d)."""
     assert isinstance(conv, nn.Conv2d)
     # A Conv2d as wide as the vectors is a Conv1d, which is three times faster.
     weight = conv.weight.squeeze(1).transpose(1, 2)

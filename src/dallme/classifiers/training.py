@@ -1,4 +1,4 @@
-"""How every neural classifier is trained (Appendix B.1): AdamW, a linear schedule, batches of like length."""
+"""Training of neural classifiers (Appendix B.1): AdamW, a linear schedule, batches of similar length."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dallme.validation import check_positive
 if TYPE_CHECKING:
     import torch
 
-#: The learning rates that the paper chooses from (Appendix B.1).
+#: Candidate learning rates (Appendix B.1).
 LEARNING_RATES = (1e-5, 1e-4, 5e-4, 5e-3)
 
 #: Lengths are padded to a multiple of this, so that few shapes occur.
@@ -26,17 +26,17 @@ PAD_MULTIPLE = 16
 
 @dataclass(frozen=True, kw_only=True)
 class NeuralClassifier(Classifier):
-    """A classifier trained by gradient descent, with the options of its training.
+    """A classifier trained by gradient descent, with its training options.
 
     Attributes:
         learning_rate: Peak of the linear schedule; :mod:`dallme.evaluation.results` chooses it on held-out
             rows.
         epochs: Passes over the training texts (Appendix B.1).
         steps: Optimizer steps, in place of `epochs`.
-        batch_size: Texts a step; fewer where there are fewer training texts.
+        batch_size: Texts per step, or all training texts if there are fewer.
         warmup: Share of the steps in which the learning rate rises from 0 to its peak, in [0, 1).
-        weight_decay: That of AdamW.
-        max_tokens: Tokens that are read of a text.
+        weight_decay: Weight decay of AdamW.
+        max_tokens: Tokens read from the beginning of a text.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``auto``, ``bfloat16`` or ``float32``.
     """
@@ -55,11 +55,7 @@ class NeuralClassifier(Classifier):
 
     def __post_init__(self) -> None:
         """Checks the options; nothing is loaded."""
-        for name in (
-            ("epochs", "batch_size", "max_tokens")
-            if self.steps is None
-            else ("steps", "batch_size", "max_tokens")
-        ):
+        for name in ("epochs" if self.steps is None else "steps", "batch_size", "max_tokens"):
             check_positive(getattr(self, name), name)
         if not self.learning_rate > 0:
             raise InputError(f"expected a learning rate above 0, found {self.learning_rate!r}")
@@ -68,17 +64,17 @@ class NeuralClassifier(Classifier):
         check_device(self.device, self.precision)
 
     def total_steps(self, rows: int) -> int:
-        """Optimizer steps of a training on that many texts."""
+        """Counts the optimizer steps of training on that many texts."""
         return self.steps or self.epochs * -(-rows // self.batch_size)
 
     @property
     def torch_device(self) -> torch.device:
-        """The device that the model runs on."""
+        """Device that the model runs on."""
         return find_device(self.device)
 
     @property
     def uses_bfloat16(self) -> bool:
-        """Whether matrices are multiplied in bfloat16; the weights themselves stay in float32."""
+        """Whether matrices are multiplied in bfloat16; weights stay in float32."""
         return find_precision(self.precision, self.torch_device) == "bfloat16"
 
 
@@ -90,15 +86,15 @@ def train(
     *,
     seed: int,
 ) -> None:
-    """Trains the parameters of a model that want gradients, in place.
+    """Trains the parameters of a model that require gradients, in place.
 
-    AdamW with a linear schedule, gradients clipped to norm 1; each epoch sees every text once, in a new
+    AdamW with a linear schedule; gradients are clipped to norm 1. Each epoch visits every text once, in a new
     order.
 
     Args:
-        classifier: The options.
-        model: What is trained; it is left in evaluation mode.
-        loss_of: The mean loss of a batch, from the positions of its texts.
+        classifier: The training options.
+        model: The model; it is left in evaluation mode.
+        loss_of: Computes the mean loss of a batch, from the positions of its texts.
         lengths: Tokens of each text, int64 of shape (n,): texts of like length share a batch.
         seed: Seed of the order of the texts; dropout draws from torch's generator, see :func:`seeded`.
     """
@@ -107,10 +103,7 @@ def train(
     total = classifier.total_steps(len(lengths))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rate, decay = classifier.learning_rate, classifier.weight_decay
-    fused = classifier.torch_device.type in (
-        "cpu",
-        "cuda",
-    )  # one pass over the weights; where it is known to work
+    fused = classifier.torch_device.type in ("cpu", "cuda")  # one pass over the weights
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=fused)
     warmup = int(classifier.warmup * total)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_peak(step, warmup, total))
@@ -128,16 +121,15 @@ def train(
 
 
 def _share_of_peak(step: int, warmup: int, total: int) -> float:
-    """What the learning rate of a step is multiplied with: up from 0 in `warmup` steps, then down to 0 at the end."""
+    """Factor of the learning rate at a step: from 0 to 1 in `warmup` steps, then linearly to 0 at the end."""
     return step / warmup if step < warmup else (total - step) / max(total - warmup, 1)
 
 
 def batches_of(lengths: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Endless batches of positions, epoch after epoch.
+    """Yields batches of positions without end, epoch after epoch.
 
-    An epoch is shuffled, cut into pools of 50 batches, and each pool is sorted by padded length before it is
-    cut into batches, which come in random order: batches are of like length and still differ from epoch to
-    epoch.
+    An epoch is shuffled and cut into pools of 50 batches. Each pool is sorted by padded length and cut into
+    batches, which come in random order. Batches have similar lengths and still differ from epoch to epoch.
     """
     padded = -(-lengths // PAD_MULTIPLE)
     while True:
@@ -147,12 +139,12 @@ def batches_of(lengths: np.ndarray, size: int, rng: np.random.Generator) -> Iter
             pool = order[start : start + 50 * size]
             pool = pool[np.argsort(padded[pool], kind="stable")]
             batches += [pool[first : first + size] for first in range(0, len(pool), size)]
-        for place in rng.permutation(len(batches)).tolist():
-            yield batches[place]
+        for index in rng.permutation(len(batches)).tolist():
+            yield batches[index]
 
 
 def sorted_batches(lengths: np.ndarray, tokens: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Positions in batches of like length for prediction, each position once, with the length to pad to.
+    """Yields batches of positions of similar length for prediction, with the length to pad to.
 
     Args:
         lengths: Tokens of each text, int64 of shape (n,).
@@ -171,16 +163,16 @@ def sorted_batches(lengths: np.ndarray, tokens: int) -> Iterator[tuple[np.ndarra
 
 
 def pad(rows: Sequence[np.ndarray], length: int, value: int = 0) -> np.ndarray:
-    """Token ids of several texts as one matrix, int64 of shape (n, length), filled up at the end."""
+    """Pads token ids at the end to one matrix, int64 of shape (n, length)."""
     matrix = np.full((len(rows), length), value, dtype=np.int64)
-    for place, row in enumerate(rows):
-        matrix[place, : len(row)] = row[:length]
+    for index, row in enumerate(rows):
+        matrix[index, : len(row)] = row[:length]
     return matrix
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Runs a block with torch's generators at a seed and puts them back after it, so that a library user's own draws stay."""
+    """Seeds torch's generators for a block and restores them after it."""
     import torch
 
     with torch.random.fork_rng():

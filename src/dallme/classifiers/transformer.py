@@ -1,4 +1,4 @@
-"""A pretrained encoder with a classification head (Appendix A.4)."""
+"""Fine-tuning of pretrained transformers; encoders with a classification head (Appendix A.4)."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from dallme.validation import check_positive
 if TYPE_CHECKING:
     import torch
 
-#: Tokens that are classified at once, padding included.
+#: Most tokens of a batch in prediction, padding included.
 BATCH_TOKENS = {"cpu": 4096}
 BATCH_TOKENS_ELSEWHERE = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedClassifier(NeuralClassifier):
-    """A pretrained transformer that is trained further; the options of the training are those of :class:`NeuralClassifier`.
+    """A fine-tuned pretrained transformer, with the training options of :class:`NeuralClassifier`.
 
     Attributes:
         model: Folder or Hub id.
-        lora_rank: Rank of low-rank adapters (LoRA) on the linear layers of attention, which are then trained
-            in place of the pretrained weights; None trains all weights.
+        lora_rank: Rank of low-rank adapters (LoRA) on the linear layers of attention. They are trained in
+            place of the pretrained weights; None trains all weights.
     """
 
     argument: ClassVar[str | None] = "model"
@@ -48,28 +48,28 @@ class PretrainedClassifier(NeuralClassifier):
             check_positive(self.lora_rank, "lora_rank")
 
     def describe(self) -> dict[str, Any]:
-        """The options, and the hash of the pretrained weights."""
+        """Describes the options and the hash of the pretrained weights."""
         return super().describe() | {"weights": find_model(self.model).digest}
 
     def find(self) -> None:
-        """Looks for the model, and fetches it from the Hub if it is nowhere nearer.
+        """Finds the model, from the Hub if it is not on this machine.
 
         Raises:
-            DallmeError: If there is none, or if `lora_rank` is given and peft is not installed.
+            DallmeError: If it is not found, or `lora_rank` is given and peft is not installed.
         """
         if self.lora_rank is not None and find_spec("peft") is None:
             raise MissingDependencyError("the option lora_rank", "peft", "lora")
         find_model(self.model)
 
     def prepare(self, model: torch.nn.Module) -> None:
-        """Adds adapters, if they are wanted, and moves the model to its device, in place."""
+        """Adds the adapters, if any, and moves the model to its device, in place."""
         if self.lora_rank is not None:
             add_adapters(model, self.lora_rank)
         model.to(self.torch_device)
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """A block that computes no gradients, in the number format of the training."""
+        """Disables gradients for a block, in the number format of the training."""
         import torch
 
         # One block for all batches, so that weights are converted once.
@@ -82,13 +82,13 @@ class PretrainedClassifier(NeuralClassifier):
 
 @dataclass(frozen=True, eq=False)
 class FittedPretrained(FittedClassifier):
-    """A pretrained transformer and, once it is trained, a classifier.
+    """A pretrained transformer, before and after its training as a classifier.
 
     Attributes:
-        options: How it is trained.
+        options: The training options.
         model: The model.
         tokenizer: Its tokenizer.
-        labels: The class ids it is trained on, in order, int64 of shape (k,).
+        labels: The class ids of the training data, in order, int64 of shape (k,).
     """
 
     options: PretrainedClassifier
@@ -102,65 +102,60 @@ class FittedPretrained(FittedClassifier):
         return trained_share(self.model)
 
     def read(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Token ids of each text, int64 of shape (t,)."""
-        return self.cut(texts)
+        """Tokenises texts, each int64 of shape (t,)."""
+        return self.truncate(texts)
 
-    def cut(self, texts: Sequence[str], room: int = 0) -> list[np.ndarray]:
-        """Token ids of each text; `room` places of the model are kept for what comes after."""
-        return tokenize(
-            self.tokenizer,
-            tuple(texts),
-            token_limit(self.model, self.tokenizer, self.options.max_tokens, room),
-        )
+    def truncate(self, texts: Sequence[str], reserved: int = 0) -> list[np.ndarray]:
+        """Tokenises texts up to the token limit, less `reserved` positions of the model."""
+        limit = token_limit(self.model, self.tokenizer, self.options.max_tokens, reserved)
+        return tokenize(self.tokenizer, tuple(texts), limit)
 
     def batch(
         self, tokens: Sequence[np.ndarray], *, at_start: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids and attention mask of n texts, int64 of shape (n, t), filled up at the end or at the start."""
+        """Pads n texts at the end or the start; returns ids and attention mask, int64 of shape (n, t)."""
         length = int(lengths_of(tokens).max())
-        filled = [
+        padded = [
             pad(tokens, length, self.tokenizer.pad_token_id or 0),
             pad([np.ones_like(row) for row in tokens], length),
         ]
         if at_start:
             shifts = length - lengths_of(tokens)
-            filled = [
-                np.stack([np.roll(*row) for row in zip(matrix, shifts, strict=True)]) for matrix in filled
+            padded = [
+                np.stack([np.roll(*row) for row in zip(matrix, shifts, strict=True)]) for matrix in padded
             ]
-        ids, mask = map(self.tensor, filled)
+        ids, mask = map(self.tensor, padded)
         return ids, mask
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
-        """The array on the device of the model."""
+        """Moves an array to the device of the model."""
         import torch
 
         return torch.from_numpy(array).to(self.options.torch_device)
 
     @abstractmethod
     def scores(self, tokens: list[np.ndarray]) -> torch.Tensor:
-        """Scores of each class, of shape (n, k), for the token ids of n texts."""
+        """Computes the logits of each class, of shape (n, k), for the token ids of n texts."""
 
     def _predict(self, texts: list[str]) -> np.ndarray:
         tokens = self.read(texts)
-        device = self.options.torch_device.type
+        limit = BATCH_TOKENS.get(self.options.torch_device.type, BATCH_TOKENS_ELSEWHERE)
         best = np.empty(len(texts), dtype=np.int64)
         with self.options.inference():
-            for rows, _ in sorted_batches(
-                lengths_of(tokens), BATCH_TOKENS.get(device, BATCH_TOKENS_ELSEWHERE)
-            ):
+            for rows, _ in sorted_batches(lengths_of(tokens), limit):
                 best[rows] = self.scores([tokens[row] for row in rows]).argmax(dim=1).cpu().numpy()
         return np.asarray(self.labels[best])
 
 
 def lengths_of(tokens: Sequence[np.ndarray]) -> np.ndarray:
-    """Number of tokens of each text, int64 of shape (n,)."""
+    """Counts the tokens of each text, int64 of shape (n,)."""
     return np.array([len(row) for row in tokens], dtype=np.int64)
 
 
 def add_adapters(model: Any, rank: int) -> None:
-    """Puts a low-rank adapter on every linear layer of attention, in place, and freezes the pretrained weights.
+    """Adds low-rank adapters to the linear layers of attention, in place, and freezes the pretrained weights.
 
-    A head beside the pretrained model, which is new, is still trained.
+    A new head, which is not part of the pretrained model, is still trained.
 
     Raises:
         MissingDependencyError: If peft is not installed.
@@ -192,18 +187,18 @@ def add_adapters(model: Any, rank: int) -> None:
 
 
 def trained_share(model: torch.nn.Module) -> float:
-    """Share of a model's parameters that want gradients."""
+    """Computes the share of a model's parameters that require gradients."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return sum(size for size, trained in sizes if trained) / sum(size for size, _ in sizes)
 
 
-#: Tokens above which attention is computed in one piece on a processor as well, for the memory that it saves.
+#: Tokens above which fused attention is used on a CPU as well, to save memory.
 FUSED_FROM = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerClassifier(PretrainedClassifier):
-    """An encoder, fine-tuned with a new head as ``AutoModelForSequenceClassification`` puts it on; DistilBERT by default.
+    """An encoder, fine-tuned with the head of ``AutoModelForSequenceClassification``; DistilBERT by default.
 
     Attributes:
         model: Folder or Hub id of an encoder, such as ``sentence-transformers/all-MiniLM-L6-v2``.
@@ -216,8 +211,7 @@ class TransformerClassifier(PretrainedClassifier):
 
         ids, classes = np.unique(labels, return_inverse=True)
         with seeded(seed):
-            # On a processor torch is slow at the gradient of its fused attention, whose point is memory for
-            # long texts.
+            # On a CPU the gradient of fused attention is slow; it saves memory for long texts only.
             plain = self.torch_device.type == "cpu" and self.max_tokens <= FUSED_FROM
             model, tokenizer = load_encoder(self.model, len(ids), "eager" if plain else None)
             self.prepare(model)

@@ -136,7 +136,7 @@ class WordClassifier(NeuralClassifier):
 
     @abstractmethod
     def _network(self, vectors: np.ndarray, classes: int) -> torch.nn.Module:
-        """Makes an untrained network; it takes ids, int64 of shape (n, length), and optionally their embedding."""
+        """Makes an untrained network of ids, int64 of shape (n, length), and optionally their embedding."""
 
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
         words = self._words

@@ -153,7 +153,12 @@ def _document(distilled: DistilledDataset, output: Path, comparison: dict[str, A
         }
         for text, label, weight, lineage in rows
     ]
-    return {"output": str(output), "texts": texts, "manifest": distilled.manifest, "comparison": comparison}
+    return {
+        "output": str(output),
+        "texts": texts,
+        "manifest": distilled.manifest.as_dict(),
+        "comparison": comparison,
+    }
 
 
 def show_comparison(comparison: dict[str, Any]) -> None:

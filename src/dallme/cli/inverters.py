@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from dallme.decoders.vec2text.evaluation import CheckRow
 
 
+InverterEmbedder = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder",
+        help="The inverter's embedder: needed where it is a service, a path, or a model you have no vectors of.",
+    ),
+]
+
+
 @grouped
 def train_inverter(
     source: options.Source,
@@ -178,6 +187,7 @@ def invert_check(
             "--max-tokens", help="Tokens of a test text; by default as many as the inverter writes."
         ),
     ] = None,
+    embedder: InverterEmbedder = None,
     text_column: options.TextColumn = None,
     drop_bad_rows: options.DropBadRows = False,
     seed: options.Seed = 0,
@@ -198,7 +208,7 @@ def invert_check(
 
     check_positive(rows, "rows")
     counts, widths = _numbers(steps, "--steps", least=0), _numbers(beams, "--beams", least=1)
-    loaded = Inverter.load(inverter)
+    loaded = Inverter.load(inverter, embedder=embedder, store=options.store_folder(store))
     loaded.check_steps(max(counts))
     columns: dict[str, Any] = {"text_column": text_column, "drop_bad_rows": drop_bad_rows, "labelled": False}
     held_out = read(test, **columns)
@@ -275,7 +285,9 @@ def decode(
         int, typer.Option("--steps", help="Correction steps at most; 0 writes from the vectors alone.")
     ] = 5,
     beam: Annotated[int, typer.Option("--beam", help="Texts held for each vector.")] = 4,
+    embedder: InverterEmbedder = None,
     seed: options.Seed = 0,
+    store: options.Store = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", help="File for the texts in place of the screen: a JSON object a line."),
@@ -295,7 +307,8 @@ def decode(
     if output is not None:
         check_file(output, vectors, overwrite=overwrite)
     matrix = read_vectors(vectors)
-    inverter = Inverter.load(find_inverter(decoder.removeprefix("vec2text:")))
+    folder = find_inverter(decoder.removeprefix("vec2text:"))
+    inverter = Inverter.load(folder, embedder=embedder, store=options.store_folder(store))
     decoded = inverter.decode(matrix, steps=steps, beam=beam, seed=seed, progress=make_progress())
     rows = [_row(each) for each in decoded]
     if output is not None:

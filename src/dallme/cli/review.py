@@ -61,7 +61,7 @@ def review(
     from dallme.validation import check_positive
 
     check_positive(points, "--points")
-    versions = open_versions(folder, output)
+    versions = open_versions(folder, output, writable=not history)
     if history:
         _print_history(versions, json=json)
         return

@@ -20,13 +20,14 @@ CHUNK_ROWS = 4096
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
-    """A prototype of one class, before it is put beside the others.
+    """A prototype of one class.
 
     Attributes:
         vector: float32 of shape (d,).
         members: Positions of its rows within the class, int64 of shape (k,), k at least 1.
-        weight: How many rows stand behind it.
-        responsibilities: Share of each member that belongs to it, float32 of shape (k,), for soft clusterings.
+        weight: Number of rows that it stands for.
+        responsibilities: Share of each member that belongs to it, float32 of shape (k,), for soft
+            clusterings.
     """
 
     vector: np.ndarray
@@ -37,9 +38,9 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Condenser(ABC):
-    """Condenses the vectors of each class to a few prototypes (section 3.2, "Synthetic Embedding Generation").
+    """Condenses each class to a few prototypes (section 3.2, "Synthetic Embedding Generation").
 
-    A subclass is a frozen dataclass whose fields are its options, and writes :meth:`_condense_class`.
+    A subclass is a frozen dataclass whose fields are its options, and implements :meth:`_condense_class`.
     """
 
     def condense(
@@ -57,34 +58,34 @@ class Condenser(ABC):
             vectors: The vectors with their classes.
             budget: Class id to number of prototypes.
             seed: Seed of every random choice.
-            progress: Where to show progress.
-            engine: Where the classes are condensed; by default here.
+            progress: Receiver of progress.
+            engine: Engine that condenses the classes; None condenses them in this process.
 
         Returns:
-            Prototypes in the order of the class ids, the heaviest of a class first. Every row is a member of exactly
-            one prototype of its class, and the weights of a class add up to its rows.
+            Prototypes in the order of the class ids, the heaviest of a class first. Every row is a member of
+            exactly one prototype of its class, and the weights of a class add up to its rows.
 
         Raises:
-            InputError: If a class of the budget has fewer rows than prototypes wanted.
+            InputError: If a class has fewer rows than prototypes in the budget.
         """
         check_seed(seed)
         rows = {label: vectors.rows_of(label) for label in budget}
         for label, count in budget.items():
-            found = len(rows[label])
-            if check_positive(count, f"prototypes of class {label}") > found:
+            available = len(rows[label])
+            if check_positive(count, f"prototypes of class {label}") > available:
                 raise InputError(
-                    f"expected at least {count} rows in class {label}, found {found}; ask for fewer texts"
+                    f"expected at least {count} rows in class {label}, found {available}; ask for fewer texts"
                 )
-        groups = _share_out(budget, rows)
+        groups = _group_classes(budget, rows)
         chunks = (
             [(label, vectors.vectors[rows[label]], budget[label]) for label in group] for group in groups
         )
         work = _Condensing(self, seed)
         condensed: dict[int, list[Cluster]] = {}
         with (progress or SilentProgress()).task("condense", total=len(budget)) as task:
-            for _, found_clusters in (engine or LocalEngine()).map(work, chunks):
-                condensed |= found_clusters
-                task.advance(len(found_clusters))
+            for _, clusters in (engine or LocalEngine()).map(work, chunks):
+                condensed |= clusters
+                task.advance(len(clusters))
         labels = [label for label in budget for _ in condensed[label]]
         return _assemble(
             vectors.vectors,
@@ -94,15 +95,15 @@ class Condenser(ABC):
 
     @abstractmethod
     def _condense_class(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> list[Cluster]:
-        """Condenses one class: vectors of shape (k, d), k >= count, to exactly `count` clusters that share out all rows."""
+        """Partitions the vectors of one class, of shape (k, d) with k >= count, into `count` clusters."""
 
 
 @dataclass(frozen=True)
 class _Condensing:
-    """Condenses some classes, here or in a worker.
+    """Condenses some classes, in this process or in a worker.
 
     Attributes:
-        condenser: What condenses.
+        condenser: The condenser.
         seed: Seed of every random choice.
     """
 
@@ -110,18 +111,20 @@ class _Condensing:
     seed: int
 
     def __call__(self, classes: list[tuple[int, np.ndarray, int]]) -> dict[int, list[Cluster]]:
-        """The clusters of each class, the heaviest first, from its id, its vectors and the number of prototypes."""
-        found = {}
+        """Returns the clusters of each class, the heaviest first, from its id, vectors and budget."""
+        condensed = {}
         for label, vectors, count in classes:
-            # One generator per class, so that a class condenses the same whatever other classes there are.
+            # One generator per class: a class condenses the same whatever the other classes.
             rng = np.random.default_rng([self.seed, label & 0xFFFFFFFF])
             clusters = self.condenser._condense_class(vectors, count, rng)
-            found[label] = sorted(clusters, key=lambda cluster: (-cluster.weight, int(cluster.members.min())))
-        return found
+            condensed[label] = sorted(
+                clusters, key=lambda cluster: (-cluster.weight, int(cluster.members.min()))
+            )
+        return condensed
 
 
-def _share_out(budget: Mapping[int, int], rows: Mapping[int, np.ndarray]) -> list[list[int]]:
-    """Classes that are condensed as one chunk: a large one alone, small ones together."""
+def _group_classes(budget: Mapping[int, int], rows: Mapping[int, np.ndarray]) -> list[list[int]]:
+    """Groups classes into chunks of work: a large one alone, small ones together."""
     groups: list[list[int]] = []
     size = CHUNK_ROWS
     for label in budget:
@@ -136,7 +139,7 @@ def _share_out(budget: Mapping[int, int], rows: Mapping[int, np.ndarray]) -> lis
 def _assemble(
     vectors: np.ndarray, labels: list[int], clusters: list[tuple[np.ndarray, Cluster]]
 ) -> Prototypes:
-    """Puts the clusters of all classes into one record, members by their distance to the prototype."""
+    """Combines the clusters of all classes, members sorted by their distance to the prototype."""
     members, spread, responsibilities = [], [], []
     for rows, cluster in clusters:
         distances = np.linalg.norm(vectors[rows[cluster.members]] - cluster.vector, axis=1)

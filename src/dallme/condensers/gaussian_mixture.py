@@ -18,18 +18,19 @@ COVARIANCE_TYPES = ("diag", "spherical", "tied", "full")
 class GaussianMixture(Condenser):
     """Condenses each class to the component means of a Gaussian mixture, fitted by expectation-maximisation.
 
-    The mixture's density is the sum over j of w_j N(x; m_j, S_j); the responsibility of component j for row x is its share of
-    that sum. The prototype is m_j, its weight the sum of its responsibilities over all rows of the class, its members the rows
-    for which no other component has a larger one. The paper saw no significant difference to `k-centroid`; prefer this
-    one where clusters overlap and a row should count for several prototypes. It works on a float64 copy of the
-    class and holds rows times clusters responsibilities.
+    The density of the mixture is the sum over j of w_j N(x; m_j, S_j). The responsibility of component j for
+    row x is its share of that sum. The prototype is m_j, its weight the sum of its responsibilities over the
+    rows of the class. Its members are the rows for which no other component has a larger responsibility.
+
+    The paper saw no significant difference to `k-centroid`. Prefer this one if clusters overlap and a row
+    should count for several prototypes. It needs a float64 copy of the class and rows × clusters
+    responsibilities.
 
     Attributes:
-        covariance_type: As scikit-learn's. ``diag``: d variances a component. ``full`` has d (d + 1) / 2 values a component
-            (73,920 at d = 384), far more than the rows of a cluster can tell: its matrices are singular but for the
-            regularization, and each step costs k d^3.
-        regularization: What is added to each variance, as a share of the class's mean variance, so that a component of
-            few or equal rows does not collapse onto them.
+        covariance_type: As in scikit-learn. ``diag`` has d variances a component. ``full`` has d (d + 1) / 2
+            values (73,920 at d = 384), more than the rows of a cluster determine, and each step costs k d^3.
+        regularization: Added to each variance, as a share of the class's mean variance, so that a component
+            of few or equal rows does not collapse onto them.
     """
 
     covariance_type: str = "diag"
@@ -44,7 +45,7 @@ class GaussianMixture(Condenser):
 
     def _condense_class(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> list[Cluster]:
         seed = int(rng.integers(2**31))
-        if count == len(vectors):  # also where there is one row, which scikit-learn refuses
+        if count == len(vectors):  # includes a single row, which scikit-learn refuses
             return [
                 Cluster(row, np.array([i]), 1.0, np.ones(1, dtype=np.float32))
                 for i, row in enumerate(vectors)
@@ -58,7 +59,7 @@ class GaussianMixture(Condenser):
         ]
 
     def _fit(self, vectors: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Fits the mixture: means, float32 of shape (count, d), and responsibilities, float64 of shape (n, count)."""
+        """Returns the means, float32 of shape (count, d), and responsibilities, of shape (n, count)."""
         model = mixture.GaussianMixture(
             count,
             covariance_type=self.covariance_type,

@@ -14,14 +14,14 @@ from dallme.errors import UnknownNameError
 
 BACKENDS = ("auto", "scikit-learn", "faiss")
 
-#: ``auto`` turns to faiss above this many rows times clusters; up to here scikit-learn takes a second or two
+#: Rows × clusters above which ``auto`` uses faiss; scikit-learn takes a second or two up to here
 #: (benchmarks/condensers.json).
 FAISS_ABOVE = 1_000_000
 
-#: faiss iterates this often; twice as many lowered the inertia by less than a thousandth.
+#: Iterations of faiss; twice as many lowered the inertia by less than a thousandth.
 _ITERATIONS = 25
 
-#: faiss starts from k-means++ on this many rows a cluster: on all rows that would cost more than the iterations.
+#: Rows per cluster for the k-means++ start of faiss; on all rows it would cost more than the iterations.
 _START_ROWS = 10
 
 
@@ -29,20 +29,19 @@ _START_ROWS = 10
 class KCentroid(Condenser):
     """Condenses each class to the centroids of its k-means clusters, the paper's generator.
 
-    k-means looks for the partition of the rows x into clusters C_1 ... C_k with the least inertia::
+    k-means searches for the partition of the rows x into clusters C_1 ... C_k with the least inertia::
 
         sum over j of the sum over x in C_j of |x - mean(C_j)|^2
 
-    A prototype is the mean of its members, exactly, and is not scaled back to length 1 (Appendix B.2 keeps it so too).
-    As the mean of vectors of length 1 it is shorter the more its members differ. Prefer `medoid` where prototypes must be
-    real rows.
+    A prototype is the mean of its members and is not scaled to length 1, as in Appendix B.2. The more its
+    members differ, the shorter it is. Prefer `medoid` if prototypes must be real rows.
 
     The same seed gives the same bytes, whatever the number of threads.
 
     Attributes:
-        backend: ``scikit-learn``: its KMeans, one k-means++ start, as in the paper; ``faiss``: two to four times faster on large
-            classes, inertia within one percent, a third of the memory; ``auto``: the first up to :data:`FAISS_ABOVE` rows
-            times clusters.
+        backend: ``scikit-learn``: its KMeans with one k-means++ start, as in the paper. ``faiss``: two to
+            four times faster on large classes, inertia within one percent, a third of the memory. ``auto``:
+            scikit-learn up to :data:`FAISS_ABOVE` rows × clusters.
 
     Example:
         >>> KCentroid().condense(vectors, {0: 10, 1: 10}, seed=0)  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""The real row nearest to each k-means centroid: a core-set (section 5.5 calls this alternative kNN)."""
+"""The real row nearest to each k-means centroid: a core-set (kNN in section 5.5)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from dallme.condensers.k_centroid import KCentroid
 class Medoid(KCentroid):
     """Condenses each class to one real row per k-means cluster, the member nearest to the centroid.
 
-    The clusters are those of :class:`KCentroid` with the same seed; the prototype's vector is that of the row, bit by bit,
-    and no row comes twice. In imbalanced-learn's words `medoid` is ``ClusterCentroids(voting="hard")`` and `k-centroid` is
-    ``ClusterCentroids(voting="soft")``; there the nearest row is looked for in the whole class, here among the members.
-    Prefer it where a prototype must be a text that exists.
+    The clusters are those of :class:`KCentroid` with the same seed. The prototype's vector is exactly that of
+    the row, and no row comes twice. In imbalanced-learn `medoid` is ``ClusterCentroids(voting="hard")`` and
+    `k-centroid` is ``ClusterCentroids(voting="soft")``; it searches the whole class for the nearest row, this
+    one the members. Prefer it if a prototype must be an existing text.
 
     Attributes:
         backend: As of :class:`KCentroid`.
@@ -28,6 +28,6 @@ class Medoid(KCentroid):
 
 
 def _on_nearest_row(vectors: np.ndarray, cluster: Cluster) -> Cluster:
-    """Moves a cluster's prototype to the nearest of its members; the first of them where several are as near."""
+    """Moves the prototype of a cluster to its nearest member, the first of equally near ones."""
     distances = np.linalg.norm(vectors[cluster.members] - cluster.vector, axis=1)
     return replace(cluster, vector=vectors[cluster.members[distances.argmin()]])

@@ -1,4 +1,4 @@
-"""What condensers share: rows to clusters, with no cluster empty and no n x n matrix."""
+"""Partitions of rows into clusters, without empty clusters and without an n × n matrix."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from dallme.condensers.base import Cluster
 
-#: Most similarities held at once (16 MiB of float32).
+#: Most similarities in memory (16 MiB of float32).
 _BLOCK = 1 << 22
 
 
 @contextmanager
 def reproducible() -> Iterator[None]:
-    """Holds scikit-learn to one thread, and silences its warning that a fit found fewer clusters or needs more steps.
+    """Runs scikit-learn on one thread, without its warnings of convergence.
 
-    Its k-means adds up the sums of its threads in the order in which they end, so that from three threads on the same
+    Its k-means adds the sums of threads in the order in which they end: with three threads or more the same
     seed gives other bytes each time.
     """
     with threadpool_limits(1), warnings.catch_warnings():
@@ -39,14 +39,12 @@ def nearest(vectors: np.ndarray, centers: np.ndarray) -> np.ndarray:
         Positions in `centers`, int64 of shape (n,).
     """
     labels = np.empty(len(vectors), dtype=np.int64)
-    half_squares = (
-        np.einsum("kd,kd->k", centers, centers) / 2
-    )  # |x-c|^2 is least where x.c - |c|^2/2 is largest
+    # |x-c|^2 is least where x.c - |c|^2/2 is largest.
+    half_squares = np.einsum("kd,kd->k", centers, centers) / 2
     step = max(1, _BLOCK // len(centers))
     for start in range(0, len(vectors), step):
-        labels[start : start + step] = (vectors[start : start + step] @ centers.T - half_squares).argmax(
-            axis=1
-        )
+        block = vectors[start : start + step]
+        labels[start : start + step] = (block @ centers.T - half_squares).argmax(axis=1)
     return labels
 
 
@@ -62,9 +60,9 @@ def mean_of(vectors: np.ndarray) -> np.ndarray:
 
 
 def fill_empty(vectors: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Gives every empty cluster a row: the one farthest from the mean of its own cluster, as long as that keeps another.
+    """Moves a row to every empty cluster: the farthest from the mean of its cluster that is not its only row.
 
-    Clusters stay empty where there are fewer distinct rows than clusters, for one.
+    Clusters are empty, for example, if there are fewer distinct rows than clusters.
 
     Args:
         vectors: float32 of shape (n, d), n at least `count`.
@@ -72,7 +70,7 @@ def fill_empty(vectors: np.ndarray, labels: np.ndarray, count: int) -> np.ndarra
         count: Number of clusters.
 
     Returns:
-        The cluster of each row, int64 of shape (n,); each cluster from 0 to ``count - 1`` comes at least once.
+        The cluster of each row, int64 of shape (n,); no cluster from 0 to ``count - 1`` is empty.
     """
     sizes = np.bincount(labels, minlength=count)
     empty = np.flatnonzero(sizes == 0).tolist()

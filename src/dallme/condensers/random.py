@@ -1,4 +1,4 @@
-"""Rows drawn at random: what every other condenser must beat."""
+"""Rows drawn at random: the baseline of the other condensers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dallme.condensers.partition import members_of, nearest
 
 @dataclass(frozen=True)
 class RandomRows(Condenser):
-    """Condenses each class to rows drawn without replacement, each row as likely as the next.
+    """Condenses each class to rows drawn uniformly without replacement.
 
     Every row of the class is a member of the drawn row nearest to it; a drawn row is a member of itself.
     """
@@ -20,7 +20,7 @@ class RandomRows(Condenser):
     def _condense_class(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> list[Cluster]:
         drawn = rng.choice(len(vectors), size=count, replace=False)
         labels = nearest(vectors, vectors[drawn])
-        labels[drawn] = np.arange(count)  # a drawn row may have a twin among the drawn
+        labels[drawn] = np.arange(count)  # a drawn row may equal another one
         return [
             Cluster(vectors[row], members, float(len(members)))
             for row, members in zip(drawn, members_of(labels, count), strict=True)

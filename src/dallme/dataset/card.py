@@ -1,15 +1,15 @@
-"""The dataset card: what the set is, what it is worth, and how it was made, with metadata that the Hub reads."""
+"""The dataset card: a summary of a set in Markdown, with metadata for the Hub."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from dallme.dataset.schema import ROW_ID, parse_json
 from dallme.dataset.tables import comparison_table
 from dallme.errors import InputError
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from dallme.dataset.distilled import DistilledDataset
 
 
-def escape(text: str) -> str:
-    """Keeps what a text holds from being read as Markdown or HTML."""
-    for sign in "\\`*_[]<>|#&~$":
-        text = text.replace(sign, f"\\{sign}")
-    return " ".join(text.split())
+_MARKUP = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]<>|#&~$"})
 
 
-#: How the reader of Hub datasets calls a source: ``id[:configuration]@split``.
+def escape(value: object) -> str:
+    """Escapes Markdown and HTML in a text of a set, its manifest or its audit."""
+    return " ".join(str(value).translate(_MARKUP).split())
+
+
+#: Name of a source from the Hub: ``id[:configuration]@split``.
 _HUB_SOURCE = re.compile(r"(?P<id>\w[\w.-]*(/[\w.-]+)?)(:[^@]+)?@[\w%:+\[\]-]+", re.ASCII)
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{1,8})*|code|multilingual")
@@ -41,22 +42,22 @@ class Terms:
         licence_name: Name of a licence of the identifier ``other``.
         licence_link: Address of its text.
         languages: ISO 639 codes; empty if none is known.
-        carried: Whether the licence is that of the source's own card.
+        from_source: Whether the licence is that of the source's own card.
     """
 
     licences: tuple[str, ...] = ()
     licence_name: str | None = None
     licence_link: str | None = None
     languages: tuple[str, ...] = ()
-    carried: bool = False
+    from_source: bool = False
 
     def __post_init__(self) -> None:
-        """Checks that licences and languages look as the Hub writes them."""
+        """Checks the form of licences and languages."""
         for licence in self.licences:
             if not _LICENCE.fullmatch(licence):
                 raise InputError(
-                    f"expected a licence as the Hub names it, such as cc-by-4.0, apache-2.0 or other, found {licence!r}; "
-                    "see https://huggingface.co/docs/hub/repositories-licenses"
+                    "expected a licence as the Hub names it, such as cc-by-4.0, apache-2.0 or other, "
+                    f"found {licence!r}; see https://huggingface.co/docs/hub/repositories-licenses"
                 )
         for language in self.languages:
             if not _LANGUAGE.fullmatch(language):
@@ -65,7 +66,7 @@ class Terms:
                 )
 
     def metadata(self) -> dict[str, Any]:
-        """What of it is known, as the metadata of a card."""
+        """Returns the terms that are known, as the metadata of a card."""
         known = {
             "language": list(self.languages),
             "license": self.licences[0] if len(self.licences) == 1 else list(self.licences),
@@ -75,35 +76,33 @@ class Terms:
         return {name: value for name, value in known.items() if value}
 
     def section(self, source: str) -> str:
-        """What the card says about the licence; a warning if none is known.
-
-        Args:
-            source: Name of the source.
-        """
+        """Writes the card's section on the licence, with a warning if none is known."""
         if not self.licences:
             return (
-                "## Licence\n\n> **Warning.** The licence of the source was not found. These texts are made of texts of "
-                f"{escape(source)}, and its terms apply to them: find them out before you use or share this set.\n"
+                "## Licence\n\n> **Warning.** The licence of the source was not found. These texts are "
+                "made of texts "
+                f"of {escape(source)}, and its terms apply to them: find them out before you use or "
+                "share this set.\n"
             )
         names = escape(", ".join(self.licences) + (f" ({self.licence_name})" if self.licence_name else ""))
-        whose = "the card of the source says so" if self.carried else "who shares this set says so"
-        return f"## Licence\n\n**{names}** ({whose}). These texts are made of texts of {escape(source)}.\n"
+        origin = "the card of the source says so" if self.from_source else "who shares this set says so"
+        return f"## Licence\n\n**{names}** ({origin}). These texts are made of texts of {escape(source)}.\n"
 
 
 def hub_id(manifest: Mapping[str, Any]) -> str | None:
-    """The id of the Hub dataset that a set was made from; None if it was made from something else."""
-    found = _HUB_SOURCE.fullmatch(str(manifest.get("data", {}).get("source", "")))
-    return found["id"] if found else None
+    """Returns the id of the Hub dataset that a set was made from; None for another source."""
+    match = _HUB_SOURCE.fullmatch(str(manifest.get("data", {}).get("source", "")))
+    return match["id"] if match else None
 
 
 def make_terms(
     manifest: Mapping[str, Any], api: HfApi, *, licence: str | None = None, languages: Sequence[str] = ()
 ) -> tuple[Terms, str | None]:
-    """The terms that were given, and for the rest those of the source's own card, if it is on the Hub and can be read.
+    """Completes the given terms with those of the source's own card, if that is on the Hub and readable.
 
     Args:
-        manifest: The set's.
-        api: Whom to ask for the card; it may also lie in the Hub's cache.
+        manifest: The manifest of the set.
+        api: Client of the Hub.
         licence: Identifier of a licence.
         languages: ISO 639 codes.
 
@@ -111,35 +110,28 @@ def make_terms(
         The terms, and a note for the user if no licence is known.
 
     Raises:
-        InputError: If what was given makes no sense.
+        InputError: If the licence or a language is malformed.
     """
     given = Terms((licence.lower(),) if licence else (), languages=tuple(languages))
     source = hub_id(manifest)
     if source is None:
         reason = "the source is no dataset of the Hub"
-        found = Terms()
+        source_terms = Terms()
     elif given.licences and given.languages:
         return given, None
     else:
-        found, reason = _read_card(source, api)
-    licence_terms = given if given.licences else found
-    terms = Terms(
-        licence_terms.licences,
-        licence_terms.licence_name,
-        licence_terms.licence_link,
-        given.languages or found.languages,
-        licence_terms.carried,
+        source_terms, reason = _read_card(source, api)
+    terms = replace(
+        given if given.licences else source_terms, languages=given.languages or source_terms.languages
     )
     if terms.licences:
         return terms, None
-    return (
-        terms,
-        f"no licence was found ({reason}); that of the source applies to the texts: name it with --license",
-    )
+    note = f"no licence was found ({reason}); that of the source applies to the texts: name it with --license"
+    return terms, note
 
 
 def _read_card(source: str, api: HfApi) -> tuple[Terms, str]:
-    """The terms in the card of a dataset on the Hub, and why there is no licence among them."""
+    """Reads the terms in the card of a dataset on the Hub, and why they lack a licence."""
     from huggingface_hub import DatasetCard
 
     try:
@@ -148,87 +140,97 @@ def _read_card(source: str, api: HfApi) -> tuple[Terms, str]:
         licences = tuple(each.lower() for each in _strings(data.get("license")) if each.lower() != "unknown")
         languages = tuple(each for each in _strings(data.get("language")) if _LANGUAGE.fullmatch(each))
         name, link = (next(iter(_strings(data.get(key))), None) for key in ("license_name", "license_link"))
-        terms = Terms(licences, name, link, languages, carried=bool(licences))
-    except (
-        Exception
-    ) as error:  # the Hub client raises many kinds, and a card may hold anything: without it none is known
+        terms = Terms(licences, name, link, languages, from_source=bool(licences))
+    except Exception as error:  # the Hub client raises many kinds, and a card may hold anything
         return Terms(), f"the card of {source!r} could not be read: {type(error).__name__}"
     return terms, f"the card of {source!r} names none"
 
 
 def _strings(value: Any) -> list[str]:
-    """A string, or the strings of a list; what is neither is left out."""
-    return [
-        each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str) and each
-    ]
+    """Returns the non-empty strings of a value, which is a string or a list."""
+    values = value if isinstance(value, list) else [value]
+    return [each for each in values if isinstance(each, str) and each]
 
 
-#: What the card and the page look up in an audit, beside what the card's own section needs.
-_OF_A_TEXT = (
-    "copied_span",
-    "copied_5grams",
-    "members",
-    "label_confidence",
-    "label_agrees",
-    "predicted",
-    "personal",
-)
-_OF_A_SUMMARY = ("small_clusters", "label_disagreements")
-_OF_AN_AUDIT = ("thresholds", "notes")
+#: Shape of an audit's document; see :func:`~dallme.dataset.schema.check_shape`.
+_AUDIT_SHAPE = {
+    "texts": [
+        {
+            "copied_span": {"words": int, "row": (None, *ROW_ID), "text": str},
+            "copied_5grams": float,
+            "members": int,
+            "label_confidence": (None, float),
+            "label_agrees": (None, bool),
+            "predicted": (None, str),
+            "personal": [{"kind": str, "text": str}],
+        }
+    ],
+    "summary": {
+        "longest_copied_span": int,
+        "copied_5grams": float,
+        "min_cluster": int,
+        "small_clusters": [int],
+        "tight_clusters?": [int],
+        "planted_words?": [{}],
+        "mislabelled_clusters?": [{"rows": [ROW_ID]}],
+        "contamination": (None, {"rows": int, "exact": [int], "shared_13grams": [int], "longest_span": int}),
+        "near_duplicates": [{"first": int, "second": int, "cosine": float}],
+        "label_disagreements": [int],
+        "agreement": (None, float),
+        "personal": {"scanner": (None, str), "found": int},
+        "readability": {
+            "type_token_ratio": float,
+            "distinct_1": float,
+            "distinct_2": float,
+            "complete_sentences": float,
+            "perplexity": (None, float),
+        },
+    },
+    "thresholds": {"max_copied_span": (None, int), "min_cluster": (None, int)},
+    "failures": [str],
+    "notes": [str],
+}
 
 
 def parse_audit(content: bytes) -> dict[str, Any]:
-    """Reads the document of an audit.
+    """Parses ``audit.json``.
 
     Raises:
-        InputError: If it is none.
+        InputError: If it is no document of an audit.
     """
     try:
-        document = json.loads(content)
-        audit_section(document)  # what is shown has to be there
-        _require(_OF_A_TEXT, *document["texts"])
-        _require(_OF_A_SUMMARY, document["summary"])
-        _require(_OF_AN_AUDIT, document)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        return parse_json(content, "audit.json", _AUDIT_SHAPE)
+    except ValueError as error:
         raise InputError(
-            f"expected the document of an audit in audit.json, found what cannot be read: {type(error).__name__}: {error}; "
+            f"expected the document of an audit in audit.json, found that {error}; "
             "run dallme audit again, or remove the file"
         ) from None
-    found: dict[str, Any] = document
-    return found
-
-
-def _require(keys: Sequence[str], *documents: Mapping[str, Any]) -> None:
-    """Raises KeyError for a key that a document lacks."""
-    for document in documents:
-        for key in keys:
-            if key not in document:
-                raise KeyError(key)
 
 
 def check_audit(audit: Mapping[str, Any], distilled: DistilledDataset) -> None:
-    """Checks that an audit is of these texts, and that whatever it quotes stands in them: it may be shared with them.
+    """Checks that an audit is of the texts of a set and quotes nothing else, as it may be shared.
 
     Raises:
-        InputError: If not.
+        InputError: If it is of other texts.
     """
-    texts = audit.get("texts")
-    if not isinstance(texts, list) or len(texts) != len(distilled):
-        found = len(texts) if isinstance(texts, list) else "no"
+    texts = audit["texts"]
+    if len(texts) != len(distilled):
         raise InputError(
-            f"expected an audit of these {len(distilled)} texts, found one of {found} texts; run dallme audit again"
+            f"expected an audit of these {len(distilled)} texts, found one of {len(texts)} texts; run "
+            "dallme audit again"
         )
     for row, (entry, text) in enumerate(zip(texts, distilled.texts, strict=True)):
         words = _words(text)
         if any(quote not in text and _words(quote) not in words for quote in _quotes(entry)):
             raise InputError(
-                f"expected audit.json to quote nothing but the distilled texts, found words in text {row} that it does not "
-                "hold; run dallme audit again"
+                "expected audit.json to quote nothing but the distilled texts, found words in text "
+                f"{row} that it does "
+                "not hold; run dallme audit again"
             )
 
 
 def _quotes(entry: Any) -> Iterator[str]:
-    """All strings under the key ``text``, however deep."""
+    """Yields the strings under the key ``text`` at any depth."""
     if isinstance(entry, Mapping):
         for key, value in entry.items():
             if key == "text" and isinstance(value, str):
@@ -241,47 +243,45 @@ def _quotes(entry: Any) -> Iterator[str]:
 
 
 def _words(text: str) -> str:
-    """The words of a text, case-folded, with a space on either side."""
+    """Joins the case-folded words of a text, with a space on either side."""
     return " ".join(["", *re.findall(r"\w+", text.casefold()), ""])
 
 
 def audit_section(audit: Mapping[str, Any]) -> str:
-    """The summary of an audit as a section of the card."""
-    summary, count = audit["summary"], len(audit["texts"])
-    readability = summary["readability"]
+    """Writes the card's section on the audit."""
+    summary = audit["summary"]
+    readability, disputed = summary["readability"], "not checked"
+    if summary["agreement"] is not None:
+        disputed = f"{len(summary['label_disagreements'])} of {len(audit['texts'])}"
     rows = [
         ("longest run of words copied from one source row", f"{summary['longest_copied_span']:,}"),
         ("runs of five words that stand in the source", f"{summary['copied_5grams']:.0%}"),
         ("source rows behind the text with the fewest", f"{summary['min_cluster']:,}"),
         ("texts that stand in the test set", _contamination(summary["contamination"])),
         ("pairs of near duplicates", f"{len(summary['near_duplicates'])}"),
-        ("labels that a classifier of the full data disputes", _disputed(summary, count)),
+        ("labels that a classifier of the full data disputes", disputed),
         ("personal data", _personal(summary["personal"])),
         ("different words among all words", f"{readability['type_token_ratio']:.0%}"),
         ("complete sentences", f"{readability['complete_sentences']:.0%}"),
     ]
     if readability["perplexity"] is not None:
         rows.append(("perplexity", f"{readability['perplexity']:.1f}"))
-    table = "\n".join(f"| {name} | {found} |" for name, found in rows)
-    failures = "".join(f"- **Failed**: {escape(str(failure))}\n" for failure in audit["failures"])
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    failures = "".join(f"- **Failed**: {escape(failure)}\n" for failure in audit["failures"])
     return f"## Audit\n\n| | |\n| --- | --- |\n{table}\n" + (f"\n{failures}" if failures else "")
 
 
-def _contamination(found: Mapping[str, Any] | None) -> str:
-    if found is None:
+def _contamination(overlap: Mapping[str, Any] | None) -> str:
+    if overlap is None:
         return "not checked"
-    return f"{len(found['exact'])}; {len(found['shared_13grams'])} share 13 words with one (of {found['rows']:,} test rows)"
+    exact, shared = len(overlap["exact"]), len(overlap["shared_13grams"])
+    return f"{exact}; {shared} share 13 words with one (of {overlap['rows']:,} test rows)"
 
 
-def _disputed(summary: Mapping[str, Any], count: int) -> str:
+def _personal(scan: Mapping[str, Any]) -> str:
     return (
-        "not checked" if summary["agreement"] is None else f"{len(summary['label_disagreements'])} of {count}"
+        "not scanned" if scan["scanner"] is None else f"{scan['found']:,} places ({escape(scan['scanner'])})"
     )
-
-
-def _personal(found: Mapping[str, Any]) -> str:
-    scanner = found["scanner"]
-    return "not scanned" if scanner is None else f"{found['found']:,} places ({escape(str(scanner))})"
 
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
@@ -313,8 +313,8 @@ shots = "\\n\\n".join(f"Text: {{row['text']}}\\nClass: {{row['label_text']}}" fo
 print(f"{{shots}}\\n\\nText: A text of your own.\\nClass:")
 ```
 
-`text` and `label` are all a classifier needs. `weight` counts the source rows behind a text; `sentence_rows`, `nearest_rows` and
-`member_rows` say which source rows it is from.
+`text` and `label` are all a classifier needs. `weight` counts the source rows behind a text; `sentence_rows`,
+`nearest_rows` and `member_rows` say which source rows it is from.
 """
 
 
@@ -329,12 +329,9 @@ def render(
 
     Args:
         distilled: The set.
-        audit: The document of its audit, if there is one.
-        terms: Licence and languages; without any the card warns that they are not known.
-        place: Where the set will lie: its id on the Hub.
-
-    Returns:
-        The card.
+        audit: The document of its audit.
+        terms: Licence and languages; without them the card warns that they are not known.
+        place: Path or Hub id of the set, for the examples.
     """
     terms = terms or Terms()
     metadata = yaml.safe_dump(_metadata(distilled, terms), sort_keys=False, allow_unicode=True)
@@ -360,7 +357,7 @@ def _metadata(distilled: DistilledDataset, terms: Terms) -> dict[str, Any]:
         "size_categories": [size],
         **({"source_datasets": [source]} if source else {}),
         "tags": ["dataset-distillation", "dallme"],
-        # Without this, `load_dataset` would take manifest.json for data.
+        # Otherwise `load_dataset` takes manifest.json for data.
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}],
     }
 
@@ -384,53 +381,30 @@ def _worth(manifest: Mapping[str, Any]) -> str:
     comparison = manifest.get("comparison")
     if not comparison:
         return ""
-    return f"## What it is worth\n\nAccuracy on held-out real texts.\n\n{comparison_table(_with_escaped_names(comparison))}\n"
-
-
-def _with_escaped_names(comparison: Mapping[str, Any]) -> dict[str, Any]:
-    """A method may be a path of the user's."""
-
-    def escaped(row: Mapping[str, Any], key: str) -> dict[str, Any]:
-        return dict(row) | {key: escape(row[key])}
-
-    methods = [
-        escaped(method, "method")
-        | {"results": [escaped(result, "classifier") for result in method["results"]]}
-        for method in comparison["methods"]
-    ]
-    return dict(comparison) | {"methods": methods}
+    table = comparison_table(comparison, escape=escape)
+    return f"## What it is worth\n\nAccuracy on held-out real texts.\n\n{table}\n"
 
 
 def _texts(distilled: DistilledDataset) -> str:
-    shown = [
-        f"- **{escape(distilled.label_names[label])}**: {escape(text)}"
-        for text, label in _first_of_each_class(distilled)
-    ]
-    return "## The first text of each class\n\n" + "\n".join(shown) + "\n"
-
-
-def _first_of_each_class(distilled: DistilledDataset) -> list[tuple[str, int]]:
     first: dict[int, str] = {}
     for text, label in zip(distilled.texts, distilled.labels.tolist(), strict=True):
         first.setdefault(label, text)
-    return [(text, label) for label, text in first.items()]
+    lines = [
+        f"- **{escape(distilled.label_names[label])}**: {escape(text)}\n" for label, text in first.items()
+    ]
+    return "## The first text of each class\n\n" + "".join(lines)
 
 
 def _making(manifest: Mapping[str, Any]) -> str:
-    """The manifest in short."""
-    configuration = manifest.get("configuration", {})
-    if not configuration:
+    """Writes the configuration of the run as a table."""
+    if not manifest.get("configuration"):
         return ""
-    facts = dict(configuration)
+    facts = dict(manifest["configuration"])
     if "dallme" in manifest:
         facts["dallme"] = manifest["dallme"]
     if digest := manifest.get("data", {}).get("sha256"):
         facts["SHA-256 of the source"] = digest
-    rows = [
-        f"| {escape(name)} | {escape(str(value))} |" for name, value in facts.items() if value is not None
-    ]
-    return (
-        "## How it was made\n\n| | |\n| --- | --- |\n"
-        + "\n".join(rows)
-        + "\n\nThe rest is in `manifest.json`.\n"
+    rows = "".join(
+        f"| {escape(name)} | {escape(value)} |\n" for name, value in facts.items() if value is not None
     )
+    return f"## How it was made\n\n| | |\n| --- | --- |\n{rows}\nThe rest is in `manifest.json`.\n"

@@ -1,4 +1,4 @@
-"""The distilled dataset and what it can be turned into."""
+"""The distilled dataset: texts with labels, weights, lineage and the manifest of their run."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 
 from dallme.data import DecodedText, LabelledTexts, Prototypes
 from dallme.dataset import card, folder
+from dallme.dataset.manifest import Manifest
+from dallme.dataset.schema import ROW_ID, check_shape, parse_json
 from dallme.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ RowId = int | str
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where one distilled text is from.
+    """Origin of one distilled text.
 
     Attributes:
         decoder: Name of the decoder that wrote it.
@@ -33,10 +35,12 @@ class Lineage:
         nearest_rows: Ids of the source rows of its class nearest to the prototype.
         sentences: The sentences of the text.
         sentence_rows: For each sentence the id of the source row it was taken from; empty if none was copied.
-        cosine: Cosine of the text's own vector to the prototype, or None if there was no embedder to ask.
-        label_agrees: Whether a linear probe of the full data gives the text its label, or None if the decoder asked none.
-        copied_span: Words of the longest run that the text shares with any one source row, or None if the decoder did not look.
-        copied_rows: Id of a row that holds that run; empty if the decoder did not look, or no word is shared.
+        cosine: Cosine of the text's own vector to the prototype, or None without an embedder.
+        label_agrees: Whether a linear probe of the full data gives the text its label, or None if no probe
+            was used.
+        copied_span: Words of the longest run that the text shares with any one source row, or None if it was
+            not measured.
+        copied_rows: Id of a row that holds that run; empty if it was not measured, or no word is shared.
     """
 
     decoder: str
@@ -92,7 +96,7 @@ def trace(
 
 TABLE, MANIFEST, CARD = "train.parquet", "manifest.json", "README.md"
 
-#: What may stand beside them: the audit's document and the page.
+#: Optional files beside them: the document of the audit, and the report.
 AUDIT, REPORT = "audit.json", "report.html"
 
 
@@ -105,8 +109,8 @@ class DistilledDataset:
         labels: Class ids, int64 of shape (m,).
         label_names: Class id to name.
         weights: Source rows behind each text, float64 of shape (m,).
-        lineage: Where each text is from.
-        manifest: How the set was made: configuration, versions, seed, data, embedder, timings, cost.
+        lineage: Origin of each text.
+        manifest: How the set was made; a dict is checked and converted.
     """
 
     texts: tuple[str, ...]
@@ -114,10 +118,12 @@ class DistilledDataset:
     label_names: dict[int, str]
     weights: np.ndarray
     lineage: tuple[Lineage, ...]
-    manifest: dict[str, Any] = field(default_factory=dict)
+    manifest: Manifest = field(default_factory=Manifest)
 
     def __post_init__(self) -> None:
-        """Checks that all columns have the same length."""
+        """Checks that all columns have the same length, and the manifest."""
+        if not isinstance(self.manifest, Manifest):
+            object.__setattr__(self, "manifest", Manifest.from_dict(self.manifest))  # type: ignore[unreachable]
         sizes = {len(self.texts), len(self.labels), len(self.weights), len(self.lineage)}
         if len(sizes) != 1:
             raise InputError(f"expected columns of one length, found lengths {sorted(sizes)}")
@@ -127,17 +133,17 @@ class DistilledDataset:
         return len(self.texts)
 
     def with_comparison(self, comparison: dict[str, Any]) -> DistilledDataset:
-        """The same texts, with an honest table in the manifest and so on the card."""
+        """Returns the set with a comparison table in its manifest, and so on its card."""
         return replace(self, manifest=self.manifest | {"comparison": comparison})
 
     def to_labelled_texts(self) -> LabelledTexts:
-        """The texts and labels alone, as classifiers take them."""
+        """Returns the texts and labels as classifiers take them."""
         return LabelledTexts(
             list(self.texts), self.labels, self.label_names, np.arange(len(self)), "distilled texts"
         )
 
     def to_arrow(self) -> pa.Table:
-        """The texts with labels, weights and lineage as an Arrow table that `datasets` reads with its class names."""
+        """Returns an Arrow table of texts, labels, weights and lineage; `datasets` reads its class names."""
         columns: dict[str, Any] = {
             "text": list(self.texts),
             "label": pa.array(self.labels, pa.int64()),
@@ -161,13 +167,13 @@ class DistilledDataset:
         return table.replace_schema_metadata({name: json.dumps(note) for name, note in notes.items()})
 
     def to_dataset(self) -> datasets.Dataset:
-        """The texts as a `datasets.Dataset`."""
+        """Returns the texts as a `datasets.Dataset`."""
         import datasets
 
         return datasets.Dataset(self.to_arrow())
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The texts as a pandas frame, one row a text."""
+        """Returns the texts as a pandas frame, one row a text."""
         frame: pandas.DataFrame = self.to_arrow().to_pandas()
         return frame
 
@@ -179,12 +185,12 @@ class DistilledDataset:
         beside: Mapping[str, bytes] | None = None,
         audit: Mapping[str, Any] | None = None,
     ) -> Path:
-        """Writes ``train.parquet``, ``README.md`` (the dataset card) and ``manifest.json`` into a folder, all or nothing.
+        """Writes ``train.parquet``, ``README.md`` and ``manifest.json`` into a folder, all or nothing.
 
         Args:
             path: The folder; it may be missing or empty.
-            overwrite: Whether files of these names that stand there are replaced, and a report and an audit of what stood
-                there removed; other files are left alone.
+            overwrite: Whether to replace an earlier set there and to remove its report and audit. A file that
+                dallme did not write, or that was changed since, is an error.
             beside: Name to content of files to write with them, such as the report.
             audit: The document of an audit of these texts, shown on the card and written as ``audit.json``.
 
@@ -209,9 +215,9 @@ class DistilledDataset:
         pq.write_table(self.to_arrow(), table, compression="zstd", write_page_checksum=True)
         return {
             TABLE: table.getvalue().to_pybytes(),
-            # A file name that is no valid Unicode may stand in it.
+            # The name of the source may be no valid Unicode.
             CARD: readme.encode(errors="backslashreplace"),
-            MANIFEST: _json(self.manifest),
+            MANIFEST: _json(self.manifest.as_dict()),
         }
 
     @classmethod
@@ -230,51 +236,36 @@ class DistilledDataset:
         Nothing in the folder is changed, and nothing in it is executed.
 
         Returns:
-            The set, and the content of ``train.parquet``, ``manifest.json`` and ``audit.json`` by name, as far as present.
+            The set, and the content of ``train.parquet``, ``manifest.json`` and ``audit.json`` by name, if
+            present.
 
         Raises:
-            InputError: If it is no such folder.
+            InputError: If it is no such folder, or a file in it is not what dallme writes.
         """
         try:
             files = folder.read_files(Path(path), (TABLE, MANIFEST, AUDIT))
-        except OSError as error:
-            raise InputError(
-                f"expected a distilled dataset in {str(path)!r}, found files that cannot be read: {error}"
-            ) from error
+        except (OSError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise _unreadable(path, error) from None
         if TABLE not in files or MANIFEST not in files:
             raise InputError(
-                f"expected a folder with {TABLE} and {MANIFEST}, as dallme writes them, found none at {str(path)!r}"
+                f"expected a folder with {TABLE} and {MANIFEST}, as dallme writes them, found none at "
+                f"{str(path)!r}"
             )
         try:
-            table = pq.read_table(pa.BufferReader(files[TABLE]), page_checksum_verification=True)
-            manifest = json.loads(files[MANIFEST].decode("utf-8"))
-            columns = table.to_pydict()
-            texts, labels = tuple(columns["text"]), np.array(columns["label"], dtype=np.int64)
-            weights = np.array(columns["weight"], dtype=np.float64)
-            lineage = tuple(
-                Lineage(
-                    decoder=columns["decoder"][row],
-                    member_rows=tuple(columns["member_rows"][row]),
-                    nearest_rows=tuple(columns["nearest_rows"][row]),
-                    sentences=tuple(columns["sentences"][row]),
-                    sentence_rows=tuple(columns["sentence_rows"][row]),
-                    cosine=columns["cosine"][row],
-                    label_agrees=columns["label_agrees"][row] if "label_agrees" in columns else None,
-                    copied_span=columns["copied_span"][row] if "copied_span" in columns else None,
-                    copied_rows=tuple(columns["copied_rows"][row]) if "copied_rows" in columns else (),
-                )
-                for row in range(table.num_rows)
-            )
-            # Classes without a text are known from the schema alone.
-            known = json.loads((table.schema.metadata or {}).get(b"label_names", b"{}"))
-            names = {int(label): name for label, name in known.items()} or dict(
-                sorted(zip(columns["label"], columns["label_text"], strict=True))
-            )
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            raise InputError(
-                f"expected a distilled dataset in {str(path)!r}, found files that cannot be read: {error}"
-            ) from error
-        return cls(texts, labels, names, weights, lineage, manifest), files
+            manifest = Manifest.from_dict(parse_json(files[MANIFEST], MANIFEST, {}))
+            return _parse_table(files[TABLE], manifest), files
+        except (
+            ValueError,
+            OSError,
+            KeyError,
+            TypeError,
+            OverflowError,
+            MemoryError,
+            pa.ArrowException,
+        ) as error:
+            raise _unreadable(path, error) from None
 
     def push_to_hub(
         self,
@@ -288,16 +279,17 @@ class DistilledDataset:
         commit_message: str | None = None,
         revision: str | None = None,
     ) -> str:
-        """Uploads the files of :meth:`save`, in one commit, as a dataset repository; nothing else leaves this machine.
+        """Uploads the files of :meth:`save`, and nothing else, as one commit to a dataset repository.
 
         Args:
             repo_id: ``user/name`` or ``organisation/name``.
             private: Whether the repository is private, if it is made now; a public one is refused then.
             token: Access token; by default the one that `hf auth login` or the environment gives.
-            license: Identifier of a licence, such as ``cc-by-4.0``; by default that of the source's card on the Hub.
+            license: Identifier of a licence, such as ``cc-by-4.0``; by default that of the source's card on
+                the Hub.
             language: ISO 639 codes; by default those of the source's card on the Hub.
             audit: The document of an audit of these texts, uploaded as ``audit.json``.
-            commit_message: What the commit says.
+            commit_message: Message of the commit.
             revision: Branch to write to, made if need be; by default the main one.
 
         Returns:
@@ -314,7 +306,7 @@ class DistilledDataset:
         return send(upload, private=private, token=token, message=commit_message, revision=revision)
 
     def _features(self, schema: pa.Schema) -> dict[str, Any]:
-        """The columns as `datasets` describes them, with class names where the ids count from 0."""
+        """Describes the columns as `datasets` does, with class names where the ids count from 0."""
 
         def feature(kind: pa.DataType) -> dict[str, Any]:
             if pa.types.is_list(kind):
@@ -329,13 +321,87 @@ class DistilledDataset:
 
 
 def _json(document: Mapping[str, Any]) -> bytes:
-    """A JSON document for people; what is no valid Unicode, as a file name may be, is written as an escape."""
-    return (json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n").encode(
-        errors="backslashreplace"
-    )
+    """Encodes a JSON document, indented; a lone surrogate, as in a file name, becomes an escape."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    return f"{text}\n".encode(errors="backslashreplace")
 
 
 def _id_lists(rows: Sequence[Sequence[RowId]]) -> pa.Array:
     """Row ids as lists of int64, or of strings where the source has an id column."""
     strings = any(isinstance(entry, str) for row in rows for entry in row[:1])
     return pa.array(rows, pa.list_(pa.string() if strings else pa.int64()))
+
+
+def _unreadable(path: str | Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(
+        f"expected a distilled dataset in {str(path)!r}, found files that cannot be read: "
+        f"{reason or type(error).__name__}"
+    )
+
+
+#: Columns of the table: name to whether an old set may lack it, and to the check of its values.
+_COLUMNS: dict[str, tuple[bool, Any]] = {
+    "text": (False, str),
+    "label": (False, int),
+    "label_text": (False, str),
+    "weight": (False, float),
+    "cosine": (False, (None, float)),
+    "label_agrees": (True, (None, bool)),
+    "copied_span": (True, (None, int)),
+    "copied_rows": (True, [ROW_ID]),
+    "decoder": (False, str),
+    "sentences": (False, [str]),
+    "sentence_rows": (False, [ROW_ID]),
+    "nearest_rows": (False, [ROW_ID]),
+    "member_rows": (False, [ROW_ID]),
+}
+
+
+def _parse_table(content: bytes, manifest: Manifest) -> DistilledDataset:
+    """Parses ``train.parquet``.
+
+    Raises:
+        ValueError: If a column or value is not what :meth:`DistilledDataset.save` writes.
+    """
+    table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+    if not table.num_rows:
+        raise ValueError(f"{TABLE} has no texts")
+    columns: dict[str, list[Any]] = {}
+    for name, (optional, shape) in _COLUMNS.items():
+        if name in table.column_names:
+            columns[name] = table.column(name).to_pylist()
+            check_shape(columns[name], [shape], f"{TABLE}: {name}")
+        elif optional:
+            columns[name] = [() if isinstance(shape, list) else None] * table.num_rows
+        else:
+            raise ValueError(f"{TABLE} has no column {name!r}")
+    # Classes without a text are known from the schema alone.
+    notes = (table.schema.metadata or {}).get(b"label_names")
+    known = parse_json(notes, f"label_names of {TABLE}", {}) if notes else {}
+    check_shape(list(known.values()), [str], f"label_names of {TABLE}")
+    names = {int(label): name for label, name in known.items()} or dict(
+        sorted(zip(columns["label"], columns["label_text"], strict=True))
+    )
+    if unknown := set(columns["label"]) - set(names):
+        raise ValueError(f"{TABLE} has the label {min(unknown)}, which is no class of it")
+    if min(columns["weight"]) < 0:
+        raise ValueError(f"{TABLE} has the weight {min(columns['weight'])}, which is below 0")
+    lineage = zip(
+        columns["decoder"],
+        *(
+            map(tuple, columns[name])
+            for name in ("member_rows", "nearest_rows", "sentences", "sentence_rows")
+        ),
+        *(columns[name] for name in ("cosine", "label_agrees", "copied_span")),
+        map(tuple, columns["copied_rows"]),
+        strict=True,
+    )
+    return DistilledDataset(
+        tuple(columns["text"]),
+        np.array(columns["label"], dtype=np.int64),
+        names,
+        np.array(columns["weight"], dtype=np.float64),
+        tuple(Lineage(*row) for row in lineage),
+        manifest,
+    )

@@ -1,11 +1,12 @@
 """Output folders that are whole or absent.
 
-A folder that exists is overwritten in two steps. The new files are staged in :data:`COMMITTED` with a journal that names
-them; then each is moved into its place. A process killed between the two leaves the staged folder behind. Readers see the
-new files through it and change nothing (:func:`read_files`); the next writer completes the move (:func:`finish`).
+A folder that exists is overwritten in two steps. The new files are staged in :data:`COMMITTED` with a journal
+that names them; then each is moved into its place. A process killed between the two leaves the staged folder
+behind. Readers see the new files through it and change nothing (:func:`read_files`); the next writer
+completes the move (:func:`finish`).
 
-The folder may come from somebody else, so the journal is input as well: names must be among :data:`SET_FILES`, sums must
-match, and links are never followed.
+The folder may come from somebody else, so the journal is input as well: names must be among
+:data:`SET_FILES`, sums must match, and links are never followed.
 """
 
 from __future__ import annotations
@@ -36,10 +37,26 @@ SET_FILES = frozenset(
     {"README.md", "audit.json", "changes.json", "manifest.json", "report.html", "train.parquet"}
 )
 
+#: The same for the folder of an inverter.
+INVERTER_FILES = frozenset(
+    {
+        "README.md",
+        "config.json",
+        "inverter.json",
+        "model.safetensors",
+        "special_tokens.json",
+        "tokenizer.json",
+    }
+)
+
+#: Names of all files that dallme writes into a folder.
+_KNOWN_FILES = SET_FILES | INVERTER_FILES
+
 #: Record of the files that dallme wrote into a folder: name to SHA-256 of the content.
 RECORD = ".dallme-files.json"
 
-#: Reads of a folder before its writer is taken for dead, the seconds between two, and the largest journal in bytes.
+#: Reads of a folder before its writer is taken for dead, the seconds between two, and the largest journal in
+#: bytes.
 _READS, _PAUSE, _MAX_JOURNAL = 20, 0.05, 65_536
 
 
@@ -60,7 +77,7 @@ class _Journal:
     outdated: tuple[str, ...]
 
     def encode(self) -> bytes:
-        """The journal as bytes, with a checksum over its content."""
+        """Encodes the journal with a checksum over its content."""
         body = {"files": dict(sorted(self.files.items())), "outdated": sorted(self.outdated), "version": 1}
         return json.dumps(body | {"sha256": _digest(json.dumps(body).encode())}).encode()
 
@@ -79,7 +96,7 @@ class _Journal:
             raise _JournalError(f"its journal is damaged ({type(error).__name__})") from None
         if not intact:
             raise _JournalError("its journal is damaged (checksum)")
-        foreign = sorted({*journal.files, *journal.outdated} - SET_FILES - {RECORD})
+        foreign = sorted({*journal.files, *journal.outdated} - _KNOWN_FILES - {RECORD})
         if foreign:
             raise _JournalError(f"its journal names {foreign[0]!r}, which is no file of a distilled set")
         return journal
@@ -96,8 +113,8 @@ def check(path: Path, *, overwrite: bool, source: Any = None) -> None:
         source: Path of the data that is read, if any; the output must not touch it.
 
     Raises:
-        OutputError: If it holds something and `overwrite` is not given, if a file would be replaced that dallme did not
-            write, or if it cannot be written to.
+        OutputError: If it holds something and `overwrite` is not given, if a file would be replaced that
+            dallme did not write, or if it cannot be written to.
     """
     if path.exists() and not path.is_dir():
         raise OutputError(
@@ -110,9 +127,10 @@ def check(path: Path, *, overwrite: bool, source: Any = None) -> None:
     if entries and not overwrite:
         shown = ", ".join(entries[:3]) + (" …" if len(entries) > 3 else "")
         raise OutputError(
-            f"expected an empty or missing folder, found {str(path)!r} with {shown}; choose another, or --overwrite"
+            f"expected an empty or missing folder, found {str(path)!r} with {shown}; choose another, or "
+            "--overwrite"
         )
-    check_own(path, sorted(SET_FILES.intersection(entries)))
+    check_own(path, sorted(SET_FILES.intersection(entries) - _staged_names(path)))
     parent = path.resolve()
     while not parent.exists():
         parent = parent.parent
@@ -126,6 +144,15 @@ def check(path: Path, *, overwrite: bool, source: Any = None) -> None:
         )
 
 
+def _staged_names(path: Path) -> set[str]:
+    """Returns the names that a killed writer had staged and :func:`_finish` will replace."""
+    try:
+        journal = _read_journal(path)
+    except (_JournalError, OSError):
+        return set()  # _finish reports it
+    return set() if journal is None else {*journal.files, *journal.outdated}
+
+
 def check_own(path: Path, names: Iterable[str]) -> None:
     """Checks that dallme wrote the files of these names in a folder and nobody changed them since.
 
@@ -133,16 +160,23 @@ def check_own(path: Path, names: Iterable[str]) -> None:
         OutputError: If one is somebody else's; it names the file.
     """
     record = _read_record(path)
+    try:
+        journal = _read_journal(path)
+    except _JournalError:
+        journal = None  # the write itself reports it
+    committed = journal.files if journal else {}  # checked by the writer that was killed
     for name in names:
-        if os.path.lexists(path / name) and not _is_own(path / name, record):
+        exists = name not in committed and os.path.lexists(path / name)
+        if exists and not _is_own(path / name, record):
             raise OutputError(
-                f"expected to replace only files that dallme wrote, found {str(path / name)!r}, which is another or was "
+                f"expected to replace only files that dallme wrote, found {str(path / name)!r}, which is "
+                "another or was "
                 "changed since; nothing was written; move it away, or choose another --output"
             )
 
 
 def add(path: Path, name: str, content: bytes) -> None:
-    """Writes one more file into the folder of a set, such as its audit or its page, in place of an earlier one.
+    """Writes or replaces one more file in the folder of a set, such as its audit or its page.
 
     Raises:
         OutputError: If a file of that name stands there that dallme did not write.
@@ -166,25 +200,27 @@ def add(path: Path, name: str, content: bytes) -> None:
 def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: Collection[str] = ()) -> Path:
     """Writes files into a folder, all or nothing; other processes that write there wait meanwhile.
 
-    The files are written and synchronised in a folder of their own first. A target that is missing comes to be in one
-    step. In a target that is there, be it a link or a mount point, other files stay; the new ones are put beside them in one
-    step, and take their places one by one: should the process be killed then, the next writer does the rest.
+    The files are written and synchronised in a folder of their own first. A target that is missing comes to
+    be in one step. In a target that is there, be it a link or a mount point, other files stay; the new ones
+    are put beside them in one step, and take their places one by one: should the process be killed then, the
+    next writer does the rest.
 
     Args:
         path: The folder.
-        files: Name to content; names are among :data:`SET_FILES`.
+        files: Name to content; names are among :data:`SET_FILES` or :data:`INVERTER_FILES`.
         overwrite: Whether files that stand there may be replaced.
-        outdated: Names of files that are removed if they are not among `files`: they tell of what stood there before.
+        outdated: Names of files that are removed if they are not among `files`: they tell of what stood there
+            before.
 
     Returns:
         The folder.
 
     Raises:
         OutputError: As :func:`check`, or if the disk is full.
-        ValueError: If a name is not among :data:`SET_FILES`.
+        ValueError: If a name is not among those.
     """
-    if foreign := sorted({*files, *outdated} - SET_FILES):
-        raise ValueError(f"expected names among {sorted(SET_FILES)}, found {foreign[0]!r}")
+    if foreign := sorted({*files, *outdated} - _KNOWN_FILES):
+        raise ValueError(f"expected names among {sorted(_KNOWN_FILES)}, found {foreign[0]!r}")
     check(path, overwrite=overwrite)
     target = path.resolve()
     staged: Path | None = None
@@ -193,6 +229,7 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
         with folder_lock(target.parent) as locked:
             _finish(target)
             check(path, overwrite=overwrite)  # another process may have written it since
+            check_own(path, files)
             exists = target.is_dir()
             place = target if exists else target.parent
             if locked:
@@ -210,7 +247,7 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
                     sync_folder(target)
                     _finish(target)
                 except BaseException:
-                    _finish(target)  # whoever interrupts: what is committed is put in its place
+                    _finish(target)  # interrupted: the commit is completed all the same
                     raise
             else:
                 staged.chmod(0o777 & ~_umask())
@@ -224,7 +261,8 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
             else error.strerror or str(error)
         )
         raise OutputError(
-            f"expected to write {len(files)} files to {str(path)!r}, could not: {reason}; nothing was written; "
+            f"expected to write {len(files)} files to {str(path)!r}, could not: {reason}; nothing was "
+            "written; "
             "make room or choose another folder"
         ) from error
     finally:
@@ -234,7 +272,7 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
 
 
 def _check_apart(path: Path, source: Path) -> None:
-    """Checks that a write cannot touch the source of the run: not the same folder, not inside it, not over its file."""
+    """Checks that a write cannot touch the source of the run."""
     if not source.exists():
         return  # a Hub id
     output, origin = path.resolve(), source.resolve()
@@ -242,16 +280,17 @@ def _check_apart(path: Path, source: Path) -> None:
     over = origin.is_file() and origin.parent == output and origin.name in SET_FILES
     if inside or over:
         raise OutputError(
-            f"expected an output apart from the source {str(source)!r}, found {str(path)!r}; nothing was written; "
+            f"expected an output apart from the source {str(source)!r}, found {str(path)!r}; nothing was "
+            "written; "
             "choose another --output"
         )
 
 
 def _read_record(path: Path) -> dict[str, str] | None:
-    """The files that dallme wrote in a folder with their sums; None for a folder of version 0.1, which has no record."""
+    """Reads the record of a folder; None for a folder of version 0.1, which has none."""
     try:
         document = json.loads(_read_regular(path / RECORD, _MAX_JOURNAL))
-        return {str(name): str(digest) for name, digest in document["files"].items() if name in SET_FILES}
+        return {str(name): str(digest) for name, digest in document["files"].items() if name in _KNOWN_FILES}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # missing, or not ours
 
@@ -261,18 +300,20 @@ def _encode_record(record: Mapping[str, str]) -> bytes:
 
 
 def _new_record(target: Path, files: Mapping[str, bytes], outdated: Collection[str]) -> bytes:
-    """The record of a folder after a write: the new files, and those of earlier writes that stay."""
+    """Makes the record of a folder after a write: the new files, and earlier ones that stay."""
     earlier = {name: digest for name, digest in (_read_record(target) or {}).items() if name not in outdated}
     return _encode_record(earlier | {name: _digest(content) for name, content in files.items()})
 
 
 def _is_own(path: Path, record: Mapping[str, str] | None) -> bool:
-    """Whether dallme wrote a file, as the record says, or, without a record, as its content says."""
+    """Whether dallme wrote a file, by the record or, without one, by its content."""
     if not _is_regular(path):
         return False
     content = path.read_bytes()
     if record is not None:
         return _digest(content) in record.get(path.name, "").split()
+    if path.name in INVERTER_FILES and (path.parent / "inverter.json").is_file():
+        return path.name != "README.md" or content.startswith(b"# Inverter for ")
     marks = {
         "README.md": (b"dallme",),
         "audit.json": (b'"thresholds"', b'"failures"'),
@@ -281,7 +322,7 @@ def _is_own(path: Path, record: Mapping[str, str] | None) -> bool:
         "report.html": (b"<html", b"dallme"),
         "train.parquet": (b"PAR1", b"label_text", b"member_rows"),
     }
-    return all(mark in content for mark in marks[path.name])
+    return path.name in marks and all(mark in content for mark in marks[path.name])
 
 
 def is_distilled(path: Path) -> bool:
@@ -322,9 +363,37 @@ def read_files(path: Path, names: Iterable[str]) -> dict[str, bytes]:
             problem = str(error)
         time.sleep(_PAUSE)
     raise InputError(
-        f"expected a whole distilled set in {str(path)!r}, found an unfinished write in {COMMITTED}: {problem}; "
+        f"expected a whole distilled set in {str(path)!r}, found an unfinished write in {COMMITTED}: "
+        f"{problem}; "
         "nothing was changed; write the set again, or remove that folder if you do not need it"
     )
+
+
+def locate_files(path: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Finds files of a folder, staged or in place, as a finished write would leave them; nothing is changed.
+
+    For files that are too large to be read as a whole; see :func:`read_files`.
+
+    Args:
+        path: The folder.
+        names: Names of files, which need not exist.
+
+    Raises:
+        InputError: If a staged write in the folder is damaged.
+    """
+    try:
+        journal = _read_journal(path)
+        sums = journal.files if journal else {}
+        staged = [name for name in sums if _is_regular(path / COMMITTED / name)]
+        for name in staged:
+            if _digest(_read_regular(path / COMMITTED / name)) != sums[name]:
+                raise _JournalError(f"{name!r} is damaged (checksum)")
+    except (_JournalError, OSError) as error:
+        raise InputError(
+            f"expected a whole folder at {str(path)!r}, found an unfinished write in {COMMITTED}: {error}; "
+            "nothing was changed; write it again, or remove that folder if you do not need it"
+        ) from None
+    return {name: path / COMMITTED / name if name in staged else path / name for name in names}
 
 
 def finish(path: Path) -> None:
@@ -341,7 +410,8 @@ def finish(path: Path) -> None:
             _finish(target)
     except OSError as error:
         raise OutputError(
-            f"expected a whole folder, found {str(path)!r}, which was being overwritten when the process was killed; "
+            f"expected a whole folder, found {str(path)!r}, which was being overwritten when the process "
+            "was killed; "
             f"could not do the rest: {error.strerror or error}; make it writable"
         ) from error
 
@@ -394,7 +464,7 @@ def _read_journal(target: Path) -> _Journal | None:
 
 
 def _content(path: Path, name: str, journal: _Journal | None) -> bytes | None:
-    """The content of a file as a finished write would leave it; None if there is none."""
+    """Reads a file as a finished write would leave it; None if there is none."""
     if journal is None or name not in {*journal.files, *journal.outdated}:
         return (path / name).read_bytes() if (path / name).is_file() else None
     if name in journal.outdated:
@@ -438,20 +508,20 @@ def _digest(content: bytes) -> str:
 
 
 def _sweep(target: Path) -> None:
-    """Removes what killed processes left in a folder and beside it; for one that nobody else writes to now."""
-    for place in (target.parent, target):
-        for left in place.iterdir() if place.is_dir() else ():
-            if _is_left_over(left.name, target.name):
-                shutil.rmtree(left, ignore_errors=True)
+    """Removes the remains of killed processes in a folder and its parent, under the lock."""
+    for folder in (target.parent, target):
+        for entry in folder.iterdir() if folder.is_dir() else ():
+            if _is_left_over(entry.name, target.name):
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _is_left_over(name: str, target: str) -> bool:
-    """Whether a name in a folder is one that a process gave that was killed while it wrote."""
+    """Whether a name is that of an unfinished folder of a killed process."""
     return name.startswith(f".{target}.") and name.endswith(PARTIAL)
 
 
 def _umask() -> int:
-    """The process's file mode mask; it can be read only by setting it."""
+    """Reads the process's file mode mask, which is possible only by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _AUDIT = "audit.json"
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
-#: What an answer of the Hub means for the user.
+#: Advice for each status of the Hub.
 _ADVICE = {
     401: "the Hub does not know the token: log in with `hf auth login`, or set HF_TOKEN",
     403: "the token may not write there: take one with write permission for that user or organisation",
@@ -34,12 +34,12 @@ _ADVICE = {
 
 @dataclass(frozen=True)
 class Upload:
-    """What is about to be sent: nothing else is.
+    """Files of a dataset repository; an upload sends nothing else.
 
     Attributes:
-        repo_id: Where to.
+        repo_id: ``user/name`` or ``organisation/name``.
         files: Name to content.
-        notes: What the user should know first.
+        notes: Notes for the user, such as a missing licence.
     """
 
     repo_id: str
@@ -56,7 +56,7 @@ def prepare(
     audit: bytes | None = None,
     token: str | None = None,
 ) -> Upload:
-    """Makes the files of an upload; sends nothing, but asks the Hub for the card of the source if that is on the Hub.
+    """Makes the files of an upload and reads the card of the source if that is on the Hub; nothing is sent.
 
     Args:
         distilled: The set.
@@ -70,7 +70,7 @@ def prepare(
         The upload.
 
     Raises:
-        InputError: If an argument makes no sense, or the audit is of other texts.
+        InputError: If an argument is malformed, or the audit is of other texts.
     """
     _check_id(repo_id)
     terms, note = make_terms(distilled.manifest, _api(token), licence=license, languages=languages)
@@ -90,14 +90,14 @@ def send(
     message: str | None = None,
     revision: str | None = None,
 ) -> str:
-    """Sends an upload as one commit, so that it is there whole or not at all.
+    """Sends an upload as one commit, which the Hub applies whole or not at all.
 
     Args:
-        upload: What to send.
-        private: Whether the repository is private, if it is made now; a public one is refused then.
+        upload: The files.
+        private: Whether to create a private repository; an existing public one is refused.
         token: Access token; by default the Hub's own.
-        message: What the commit says.
-        revision: Branch to write to, made if need be; by default the main one.
+        message: Message of the commit.
+        revision: Branch to write to, created if missing; by default the main one.
 
     Returns:
         The address of the dataset.
@@ -109,7 +109,7 @@ def send(
     api = _api(token)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # what the Hub would like to see on a card as well
+            warnings.simplefilter("ignore", UserWarning)  # advice on the card
             return _commit(
                 api,
                 upload,
@@ -134,10 +134,10 @@ def _commit(api: HfApi, upload: Upload, *, private: bool, message: str, revision
         )
     if revision is not None and not revision.startswith("refs/"):
         api.create_branch(created.repo_id, repo_type="dataset", branch=revision, exist_ok=True)
-    there = {file.rfilename for file in api.dataset_info(created.repo_id, revision=revision).siblings or ()}
+    present = {file.rfilename for file in api.dataset_info(created.repo_id, revision=revision).siblings or ()}
     operations: list[Any] = [CommitOperationAdd(name, content) for name, content in upload.files.items()]
-    # An audit of what stood there before would be one of other texts.
-    operations += [CommitOperationDelete(_AUDIT)] if _AUDIT in there - set(upload.files) else []
+    # An audit of an earlier set is one of other texts.
+    operations += [CommitOperationDelete(_AUDIT)] if _AUDIT in present - set(upload.files) else []
     api.create_commit(
         created.repo_id, operations, commit_message=message, repo_type="dataset", revision=revision
     )
@@ -145,10 +145,10 @@ def _commit(api: HfApi, upload: Upload, *, private: bool, message: str, revision
 
 
 def _api(token: str | None) -> HfApi:
-    """The Hub's client; the address is read now, as the Hub's library reads it only when it is imported.
+    """Returns a client for the address in ``HF_ENDPOINT``, which the Hub's library reads only at import.
 
     Raises:
-        InputError: If it would be reached unencrypted.
+        InputError: If that address is not encrypted.
     """
     from huggingface_hub import HfApi
 
@@ -158,11 +158,12 @@ def _api(token: str | None) -> HfApi:
 
 def _check_id(repo_id: str) -> None:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     if not _ID.fullmatch(repo_id):
         raise InputError(
-            "expected the id of a dataset as user/name or organisation/name, of letters, digits, '-', '_' and '.', "
+            "expected the id of a dataset as user/name or organisation/name, of letters, digits, '-', "
+            "'_' and '.', "
             f"found {repo_id!r}"
         )
     try:
@@ -173,7 +174,7 @@ def _check_id(repo_id: str) -> None:
 
 
 def _explain(error: BaseException, repo_id: str, token: str | None) -> str:
-    """What went wrong, in one line without the token."""
+    """Explains a failed upload in one line without the token."""
     from huggingface_hub import get_token
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -186,8 +187,11 @@ def _explain(error: BaseException, repo_id: str, token: str | None) -> str:
         status = cause.response.status_code
         reason = f"{status} {cause.server_message or cause.response.reason_phrase}"
     reason = next(iter(reason.splitlines()), type(error).__name__)
-    with contextlib.suppress(Exception):  # to find a token may take the network
+    with contextlib.suppress(Exception):  # looking for a token may take the network
         token = token or get_token()
     reason = reason.replace(token, "***") if token else reason
     advice = _ADVICE.get(status or 0, "check the name, the network and `hf auth login`")
-    return f"expected to upload to {repo_id!r} on the Hub, could not: {reason}; {advice}; a commit is made whole or not at all"
+    return (
+        f"expected to upload to {repo_id!r} on the Hub, could not: {reason}; {advice}; "
+        "a commit is made whole or not at all"
+    )

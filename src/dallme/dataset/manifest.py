@@ -1,18 +1,20 @@
-"""What a run writes about itself."""
+"""The manifest: the record of the run that made a set."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import dallme
 from dallme.data import Fingerprint, LabelledTexts
+from dallme.dataset.schema import check_depth, check_shape
+from dallme.errors import InputError
 
 #: Packages whose version may change a result.
 PACKAGES = (
@@ -45,34 +47,186 @@ class Clock:
         self.seconds[name] = time.perf_counter() - started
 
 
+_RESULT = {
+    "classifier": str,
+    "accuracy_mean": (None, float),
+    "accuracy_std": (None, float),
+    "runs": int,
+    "recovered": (None, float),
+    "better_than_random?": (None, bool),
+}
+_REVIEW = {
+    "version": int,
+    "parent": int,
+    "parent_sha256": str,
+    "when": str,
+    "texts": int,
+    "changes": [{"action": str}],
+    "notes": [str],
+}
+
+#: Shape of each part of a manifest that the program reads; see :func:`~dallme.dataset.schema.check_shape`.
+SHAPE = {
+    "dallme?": (None, str),
+    "configuration?": {
+        "embedder?": (None, str),
+        "condenser?": (None, str),
+        "decoder?": (None, str),
+        "prompt?": (None, str),
+        "max_tokens?": (None, int),
+        "seed?": (None, int),
+    },
+    "data?": {
+        "source?": (None, str),
+        "sha256?": (None, str),
+        "rows?": (None, int),
+        "notes?": [str],
+    },
+    "embedder?": Any,
+    "versions?": {},
+    "seconds?": {},
+    "cost_usd?": (None, float),
+    "decoding?": {},
+    "comparison?": {
+        "methods": [{"method": str, "texts": int, "results": [_RESULT]}],
+        "test_rows?": (None, int),
+        "notes?": [str],
+    },
+    "review?": {"ids?": [int], "accepted?": [int]},
+    "history?": [_REVIEW],
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest(Mapping[str, Any]):
+    """How a set was made, as ``manifest.json`` holds it.
+
+    It is also a mapping of the document: ``manifest["data"]``, ``manifest | {"decoding": …}``. A part that
+    the document lacks is None.
+
+    Attributes:
+        dallme: Version of dallme.
+        configuration: Every option of the run.
+        data: ``source``, ``sha256``, ``rows``, ``classes`` and ``notes`` of the source.
+        embedder: Fingerprint of the embedder.
+        versions: Version of Python and of each package that may change a result.
+        seconds: Duration of each stage.
+        cost_usd: Cost of services.
+        decoding: Findings of the decoder.
+        comparison: Comparison with other methods, as ``dallme compare --json`` prints it.
+        review: Ids of the texts, and of those that were accepted, after a review.
+        history: One entry for each review.
+        other: Keys that this version does not know.
+    """
+
+    dallme: str | None = None
+    configuration: Mapping[str, Any] | None = None
+    data: Mapping[str, Any] | None = None
+    embedder: Any = None
+    versions: Mapping[str, Any] | None = None
+    seconds: Mapping[str, Any] | None = None
+    cost_usd: float | None = None
+    decoding: Mapping[str, Any] | None = None
+    comparison: Mapping[str, Any] | None = None
+    review: Mapping[str, Any] | None = None
+    history: list[dict[str, Any]] | None = None
+    other: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Manifest:
+        """Checks a document and keeps it, unknown keys as well.
+
+        Raises:
+            InputError: If a part is not what dallme writes.
+        """
+        try:
+            if not isinstance(document, Mapping):
+                raise ValueError("it is no object")
+            document = {key: value for key, value in document.items() if value is not None}
+            check_shape(document, SHAPE, "manifest")
+            check_depth(document, "manifest")
+            if comparison := document.get("comparison"):
+                counts = {len(method["results"]) for method in comparison["methods"]}
+                if len(counts) != 1 or 0 in counts:
+                    raise ValueError(
+                        "manifest.comparison has methods with different numbers of results, or none"
+                    )
+        except ValueError as error:
+            raise InputError(
+                f"expected the manifest of a distilled set, found that {error}; distil the set again"
+            ) from None
+        known = {part.name for part in fields(cls)} - {"other"}
+        parts = {key: value for key, value in document.items() if key in known}
+        return cls(**parts, other={key: value for key, value in document.items() if key not in known})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document, in the order in which runs and reviews add its parts."""
+        parts = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "other"}
+        return {name: value for name, value in parts.items() if value is not None} | dict(self.other)
+
+    @property
+    def source(self) -> str | None:
+        """Name of the source."""
+        return (self.data or {}).get("source")
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of the source."""
+        return (self.data or {}).get("rows")
+
+    @property
+    def sha256(self) -> str | None:
+        """Hash of the source's rows."""
+        return (self.data or {}).get("sha256")
+
+    def option(self, name: str) -> Any:
+        """An option of the run; None if it is not known."""
+        return (self.configuration or {}).get(name)
+
+    def __getitem__(self, key: str) -> Any:
+        """A part of the document."""
+        return self.as_dict()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys of the document."""
+        return iter(self.as_dict())
+
+    def __len__(self) -> int:
+        """Number of keys of the document."""
+        return len(self.as_dict())
+
+    def __or__(self, changes: Mapping[str, Any]) -> Manifest:
+        """The manifest with some parts replaced; None takes a part out."""
+        return Manifest.from_dict(self.as_dict() | dict(changes))
+
+
 def build_manifest(
     configuration: dict[str, Any],
     texts: LabelledTexts,
     fingerprint: Fingerprint,
     seconds: dict[str, float],
     cost_usd: float = 0.0,
-) -> dict[str, Any]:
-    """Gathers configuration, data, embedder, versions, timings and cost into one record that JSON can hold."""
-    return {
-        "dallme": dallme.__version__,
-        "configuration": configuration,
-        "data": {
+) -> Manifest:
+    """Gathers configuration, data, embedder, versions, timings and cost of a run."""
+    return Manifest(
+        dallme=dallme.__version__,
+        configuration=configuration,
+        data={
             "source": _public_name(texts.source),
             "sha256": texts.source_digest,
             "rows": len(texts),
             "classes": {texts.label_names[label]: count for label, count in texts.class_counts.items()},
             "notes": list(texts.notes),
         },
-        "embedder": asdict(fingerprint),
-        "versions": {"python": platform.python_version()}
-        | {package: _version(package) for package in PACKAGES},
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "cost_usd": round(cost_usd, 6),
-    }
+        embedder=asdict(fingerprint),
+        versions={"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        cost_usd=round(cost_usd, 6),
+    )
 
 
 def _public_name(source: str) -> str:
-    """A source as it may be shown to others: of an absolute path only the last folder and the name."""
+    """The name of a source for others to see: of an absolute path only the last folder and the name."""
     return "/".join(Path(source).parts[-2:]) if Path(source).is_absolute() else source
 
 

@@ -1,21 +1,21 @@
-"""The honest table, from the rows of a comparison alone."""
+"""The comparison table: accuracy of each method by classifier."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
 def comparison_cells(comparison: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """The head and the body of the table as text.
+    """Formats the head and the body of the table.
 
     Args:
-        comparison: What ``dallme compare --json`` prints.
+        comparison: The document that ``dallme compare --json`` prints.
 
     Returns:
-        The names of the columns, and for each method its cells: accuracy ± deviation where there are several runs, a star
-        if it is better than ``random`` by more than luck, and in brackets the share of the full data's accuracy that is
-        recovered; nothing where the method is not for the classifier.
+        The names of the columns, and the cells of each method. A cell holds the accuracy, ± its deviation
+        over several runs, a star if it is significantly better than ``random``, and in brackets the share of
+        the full data's accuracy. It is empty where the method does not apply to the classifier.
     """
     classifiers = [result["classifier"] for result in comparison["methods"][0]["results"]]
     body = []
@@ -27,20 +27,17 @@ def comparison_cells(comparison: Mapping[str, Any]) -> tuple[list[str], list[lis
 
 
 def star_note(comparison: Mapping[str, Any]) -> str | None:
-    """What a star in the table means; None if there is none."""
-    starred = any(
-        result.get("better_than_random") for method in comparison["methods"] for result in method["results"]
-    )
-    return (
-        "* better than random at p < .05 (one-sided t-test, Holm's correction over the table)"
-        if starred
-        else None
-    )
+    """Explains the star in the table; None if there is no star."""
+    results = [result for method in comparison["methods"] for result in method["results"]]
+    if not any(result.get("better_than_random") for result in results):
+        return None
+    return "* better than random at p < 0.05 (one-sided t-test, Holm's correction over the table)"
 
 
-def comparison_table(comparison: Mapping[str, Any]) -> str:
-    """The table as Markdown, with what a star in it means."""
+def comparison_table(comparison: Mapping[str, Any], *, escape: Callable[[str], str] = str) -> str:
+    """Formats the table as Markdown with a note on its stars; `escape` is applied to names."""
     head, body = comparison_cells(comparison)
+    head, body = [escape(name) for name in head], [[escape(name), *cells] for name, *cells in body]
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *body)]
     if note := star_note(comparison):
         lines += ["", f"\\{note}"]  # the bare star would start a list

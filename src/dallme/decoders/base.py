@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,28 +18,51 @@ from dallme.scale.base import Engine, LocalEngine
 from dallme.validation import check_positive, check_seed
 
 TokenCounter = Callable[[Sequence[str]], np.ndarray]
-Made = TypeVar("Made")
+Value = TypeVar("Value")
+
+
+class SourceCache:
+    """Values computed from source texts, shared by several runs with one embedder."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[str, Hashable], Any] = {}
+
+    def __len__(self) -> int:
+        """Number of values."""
+        return len(self._values)
+
+    def get(self, source: LabelledTexts, name: Hashable, compute: Callable[[], Value]) -> Value:
+        """Returns the value of that name for a source, computing it on first use.
+
+        Args:
+            source: The source texts.
+            name: Name of the value, with all that it depends on besides the source and the embedder.
+            compute: Computes the value.
+        """
+        key = (source.digest, name)
+        if key not in self._values:
+            self._values[key] = compute()
+        value: Value = self._values[key]
+        return value
 
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What a decoder may use besides the prototypes.
+    """Everything besides the prototypes that a decoder may use.
 
     Attributes:
         source: The source texts.
         vectors: Their vectors, row by row.
-        count_tokens: Tokens of each text, special tokens included; the embedder's where there is one.
-        max_tokens: Most tokens that a decoded text may have.
-        embedder: The embedder, or None where the user handed over vectors.
-        progress: Where to show progress.
-        engine: Where work that can be shared out is done.
+        count_tokens: Counts the tokens of each text, special tokens included, with the embedder's tokenizer
+            if there is one.
+        max_tokens: Most tokens of a decoded text.
+        embedder: The embedder, or None if the user gave ready vectors.
+        progress: Receiver of progress and notes.
+        engine: Engine for work that can be distributed.
         prompt: Task prompt that the vectors were made with.
-        test: Rows that the texts are to be tested on. No decoder may learn from them: the audit of written texts alone reads
-            them.
-        answers: Folder that keeps what a service answered, so that nothing is paid for twice; None keeps nothing.
-        findings: What the decoder wants the manifest to tell, ready for JSON; ``cost_usd`` in it is added to the cost, and
-            ``decoder`` is the name that the lineage tells, where another decoder wrote the texts.
-        kept: What :meth:`once` has made so far, for one embedder.
+        test: Test rows. Only the audit of written texts reads them; no decoder may learn from them.
+        answers: Folder that caches the answers of a service; None caches nothing.
+        cache: Values computed from the source, shared with other runs.
     """
 
     source: LabelledTexts
@@ -52,51 +75,63 @@ class Context:
     prompt: str | None = None
     test: LabelledTexts | None = None
     answers: Path | None = None
-    findings: dict[str, Any] = field(default_factory=dict)
-    kept: dict[Any, Any] = field(default_factory=dict, repr=False)
+    cache: SourceCache = field(default_factory=SourceCache, repr=False)
 
     def __post_init__(self) -> None:
-        """Checks that texts and vectors belong together."""
+        """Checks that there are as many vectors as texts."""
         check_positive(self.max_tokens, "max_tokens")
         if len(self.source) != len(self.vectors):
             raise InputError(
-                f"expected a vector for each text, found {len(self.vectors)} vectors for {len(self.source)} texts"
+                f"expected a vector for each text, found {len(self.vectors)} vectors "
+                f"for {len(self.source)} texts"
             )
 
-    def once(self, name: Hashable, make: Callable[[], Made]) -> Made:
-        """What `make` makes out of the source; whoever is given the same :attr:`kept` later finds it made.
-
-        Args:
-            name: What it is, with all that it depends on besides the source and the embedder.
-            make: Makes it.
-        """
-        key = (self.source.digest, name)
-        if key not in self.kept:
-            self.kept[key] = make()
-        made: Made = self.kept[key]
-        return made
+    def cached(self, name: Hashable, compute: Callable[[], Value]) -> Value:
+        """Returns the cached value of that name for this source, as :meth:`SourceCache.get`."""
+        return self.cache.get(self.source, name, compute)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Embeds texts as the source was embedded; float32 of shape (n, d), of length 1.
 
         Raises:
-            InputError: If there is no embedder, or it can make nothing of a text.
+            InputError: If there is no embedder, or it cannot embed a text.
         """
         if self.embedder is None:
-            raise InputError(
-                "expected an embedder to embed texts with, found none: the vectors were handed over"
-            )
+            raise InputError("expected an embedder to embed texts with, found none: the vectors were given")
         return self.embedder.embed(texts, prompt=self.prompt)
+
+
+@dataclass(frozen=True)
+class DecodingResult:
+    """The decoded texts and how they were made.
+
+    Attributes:
+        texts: One text for each prototype.
+        metadata: Entries of the manifest's ``decoding``, ready for JSON; ``cost_usd`` is added to the cost of
+            the run.
+        decoder: Name of the decoder that wrote the texts, if it is not the one that was called.
+    """
+
+    texts: tuple[DecodedText, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    decoder: str | None = None
 
 
 @dataclass(frozen=True)
 class Decoder(ABC):
     """Turns prototypes back into text (section 3.2, "Embedding-to-Text Translation").
 
-    A subclass is a frozen dataclass whose fields are its options, and writes :meth:`_decode`.
+    A subclass is a frozen dataclass whose fields are its options, and implements :meth:`_decode`.
     """
 
-    def decode(self, prototypes: Prototypes, context: Context, *, seed: int) -> list[DecodedText]:
+    def check(self, context: Context) -> None:  # noqa: B027 - most decoders can decode anything
+        """Checks that this decoder can decode vectors of a source, without loading a model.
+
+        Raises:
+            DallmeError: If it cannot; one line says why.
+        """
+
+    def decode(self, prototypes: Prototypes, context: Context, *, seed: int) -> DecodingResult:
         """Decodes prototypes.
 
         Args:
@@ -105,26 +140,29 @@ class Decoder(ABC):
             seed: Seed of every random choice.
 
         Returns:
-            m texts without HTML, none blank, each of at most ``context.max_tokens`` tokens; no text comes twice in a class.
+            m texts without HTML, none blank, each of at most ``context.max_tokens`` tokens, no text twice in
+            a class.
 
         Raises:
             InputError: If the prototypes and the source do not belong together.
+            DallmeError: If this decoder cannot decode these vectors; see :meth:`check`.
         """
         check_seed(seed)
-        if prototypes.vectors.shape[1] != context.vectors.vectors.shape[1]:
+        dimension = context.vectors.vectors.shape[1]
+        if prototypes.vectors.shape[1] != dimension:
             raise InputError(
-                f"expected prototypes of {context.vectors.vectors.shape[1]} dimensions, as the source's vectors, "
+                f"expected prototypes of {dimension} dimensions, as the source's vectors, "
                 f"found {prototypes.vectors.shape[1]}; condense and decode with one embedder"
             )
         unknown = sorted(set(prototypes.labels.tolist()) - set(context.vectors.class_counts))
         if unknown:
             raise InputError(
-                f"expected prototypes of the classes {list(context.vectors.class_counts)}, found some of {unknown}"
+                f"expected prototypes of the classes {list(context.vectors.class_counts)}, "
+                f"found some of {unknown}"
             )
+        self.check(context)
         return self._decode(prototypes, context, np.random.default_rng(seed))
 
     @abstractmethod
-    def _decode(
-        self, prototypes: Prototypes, context: Context, rng: np.random.Generator
-    ) -> list[DecodedText]:
+    def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
         """Decodes checked prototypes."""

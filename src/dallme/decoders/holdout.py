@@ -1,33 +1,35 @@
-"""How long texts should be, tried on held-out rows where they may be many times as long as the rows they stand for."""
+"""Held-out splits of the source, on which decoders and text lengths are compared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from dallme import registry
+from dallme.classifiers.embedding_lr import linear_probe
 from dallme.data import DecodedText, LabelledVectors, Prototypes
-from dallme.decoders.base import Context
-from dallme.errors import InputError
+from dallme.decoders.base import Context, SourceCache
+from dallme.errors import DallmeError, InputError
 
-#: The student that reads vectors; the source's are at hand, so that nothing is embedded for it but the few texts.
-EMBEDDING_STUDENT = "embedding-lr"
+#: The classifier that reads vectors. Those of the source are known, so that only the few texts are embedded
+#: for it.
+EMBEDDING_LR = "embedding-lr"
 
-#: Held-out rows below which a trial tells nothing.
-FEWEST_ROWS = 10
+#: Fewest held-out rows that a comparison is made on.
+MIN_HELD_OUT = 10
 
 
 @dataclass(frozen=True, eq=False)
 class HoldoutSplit:
-    """A part of the source to write from, and the rest of it to test on.
+    """A part of the source to write texts from, and held-out rows to test them on.
 
     Attributes:
-        prototypes: The prototypes, each the mean of those of its members that are in the part.
+        prototypes: The prototypes, each the mean of its members in the part.
         context: The part.
-        texts: Held-out texts, none of which stands in the part.
+        texts: Held-out texts, none of which is in the part.
         labels: Their class ids.
         vectors: Their vectors.
     """
@@ -42,159 +44,211 @@ class HoldoutSplit:
     def split(
         cls, prototypes: Prototypes, context: Context, rng: np.random.Generator, *, share: float, most: int
     ) -> HoldoutSplit | None:
-        """Holds out the same share of the members of each cluster, and always leaves one.
+        """Holds out the same share of the members of each cluster, and never all of them.
 
         Args:
             prototypes: m prototypes.
             context: The source.
-            rng: Draws the rows.
+            rng: Source of randomness.
             share: Share of the rows that is held out.
             most: Most rows that are held out.
 
         Returns:
-            The trial; None if too few rows, or rows or prototypes of one class only, are left on one of the sides.
+            The split; None if either side has too few rows, or rows or prototypes of one class only.
         """
         rows, source = len(context.source), context.source
         share = min(share, most / rows)
-        held = np.zeros(rows, dtype=bool)
+        held_out = np.zeros(rows, dtype=bool)
         for members in prototypes.members:
             count = min(round(share * len(members)), len(members) - 1)
-            held[rng.choice(members, size=max(0, count), replace=False)] = True
-        kept = np.flatnonzero(~held)
-        known = {source.texts[row] for row in kept.tolist()}
-        tested = [row for row in np.flatnonzero(held).tolist() if source.texts[row] not in known]
+            held_out[rng.choice(members, size=max(0, count), replace=False)] = True
+        part = np.flatnonzero(~held_out)
+        known = {source.texts[row] for row in part.tolist()}
+        tested = [row for row in np.flatnonzero(held_out).tolist() if source.texts[row] not in known]
         labels = source.labels[tested]
-        if len(tested) < FEWEST_ROWS or len(np.unique(labels)) < 2 or len(np.unique(prototypes.labels)) < 2:
+        if len(tested) < MIN_HELD_OUT or len(np.unique(labels)) < 2 or len(np.unique(prototypes.labels)) < 2:
             return None
-        part = replace(
-            context,
-            source=source.take(kept),
-            vectors=LabelledVectors(
-                context.vectors.vectors[kept], context.vectors.labels[kept], context.vectors.fingerprint
-            ),
-            test=None,
-            findings={},
-            kept={},  # what is found in a part of the rows is of no use after the trial
-        )
-        texts = [source.texts[row] for row in tested]
         return cls(
-            _without(prototypes, held, kept, context), part, texts, labels, context.vectors.vectors[tested]
+            _restrict(prototypes, part, context),
+            _restrict_context(context, part),
+            [source.texts[row] for row in tested],
+            labels,
+            context.vectors.vectors[tested],
         )
 
-    def score(self, decoded: Sequence[DecodedText], students: Sequence[str]) -> dict[str, float]:
-        """Accuracy, between 0 and 1, on the held-out rows of each student that is trained on the texts alone.
+    def score(self, decoded: Sequence[DecodedText], classifiers: Sequence[str]) -> dict[str, float]:
+        """Trains classifiers on the texts alone and returns the accuracy of each on the held-out rows.
 
-        A student that can learn nothing from the texts, as they have no word for it, has an accuracy of 0.
+        A classifier that finds no word in the texts has an accuracy of 0.
         """
         texts, labels = [text.text for text in decoded], self.prototypes.labels
-        found = {}
-        for student in students:
+        accuracies = {}
+        for name in classifiers:
             try:
-                if student == EMBEDDING_STUDENT:
-                    model = LogisticRegression(max_iter=1000, random_state=0).fit(
-                        self.context.embed(texts), labels
-                    )
-                    predicted = model.predict(self.vectors)
+                if name == EMBEDDING_LR:
+                    predicted = linear_probe(0).fit(self.context.embed(texts), labels).predict(self.vectors)
                 else:
-                    classifier = registry.make("classifiers", student).with_label_names(
-                        self.context.source.label_names
-                    )
+                    classifier = registry.make("classifiers", name)
+                    classifier = classifier.with_label_names(self.context.source.label_names)
                     predicted = classifier.fit(texts, labels, seed=0).predict(self.texts)
             except InputError:
-                found[student] = 0.0
+                accuracies[name] = 0.0
             else:
-                found[student] = float(np.mean(predicted == self.labels))
-        return found
+                accuracies[name] = float(np.mean(predicted == self.labels))
+        return accuracies
 
 
-def _without(prototypes: Prototypes, held: np.ndarray, kept: np.ndarray, context: Context) -> Prototypes:
-    """The prototypes without the rows that are held out, in the positions of the part."""
-    position = np.full(len(held), -1, dtype=np.int64)
-    position[kept] = np.arange(len(kept))
-    left = [members[~held[members]] for members in prototypes.members]
-    means = np.stack([context.vectors.vectors[members].mean(axis=0) for members in left]).astype(np.float32)
+def _restrict(prototypes: Prototypes, part: np.ndarray, context: Context) -> Prototypes:
+    """Returns the prototypes of the rows of a part, with members as positions in the part."""
+    positions = np.full(len(context.source), -1, dtype=np.int64)
+    positions[part] = np.arange(len(part))
+    remaining = [members[positions[members] >= 0] for members in prototypes.members]
+    means = np.stack([context.vectors.vectors[members].mean(axis=0) for members in remaining])
     return replace(
         prototypes,
-        vectors=means,
-        weights=np.array([float(len(members)) for members in left]),
-        members=tuple(position[members] for members in left),
+        vectors=means.astype(np.float32),
+        weights=np.array([float(len(members)) for members in remaining]),
+        members=tuple(positions[members] for members in remaining),
         responsibilities=None,
     )
 
 
-#: Lengths are tried where a text may have over this many times the tokens of the median row.
-MANY_TIMES = 4
+def _restrict_context(context: Context, part: np.ndarray) -> Context:
+    """Returns a context of some rows, without the test rows."""
+    vectors = context.vectors
+    return replace(
+        context,
+        source=context.source.take(part),
+        vectors=LabelledVectors(vectors.vectors[part], vectors.labels[part], vectors.fingerprint),
+        test=None,
+        cache=SourceCache(),  # values of a part are of no use after the comparison
+    )
 
-#: The length that is allowed is divided by these, down to :data:`SHORTEST` tokens.
-DIVISORS, SHORTEST = (1, 2, 4, 6, 8), 12
 
-#: Accuracy by which a shorter length has to be better, about two standard errors on a thousand rows.
-CLEARLY = 0.02
+#: Lengths are compared if a text may have more than this many times the tokens of the median row.
+LENGTH_RATIO = 4
 
-#: Who is trained on the texts of each length: one that counts words, one that reads vectors.
-STUDENTS = ("logistic-regression", EMBEDDING_STUDENT)
+#: The lengths compared are the limit divided by these, and at least :data:`MIN_TOKENS`.
+DIVISORS, MIN_TOKENS = (1, 2, 4, 6, 8), 12
+
+#: Accuracy that a shorter length must gain, about two standard errors on a thousand rows.
+MIN_GAIN = 0.02
+
+#: Classifiers that lengths are compared with: one counts words, one reads vectors.
+LENGTH_CLASSIFIERS = ("logistic-regression", EMBEDDING_LR)
+
+#: Most classes and texts of the sets that lengths are compared with: more take longer than the set itself.
+SAMPLE_CLASSES, SAMPLE_TEXTS = 100, 400
 
 #: Share of the rows that is held out, the most of them, and rows that the median is taken over.
 _SHARE, _MOST, _SAMPLE = 0.2, 4000, 1000
 
 #: Writes texts for prototypes within the limits of a context.
-Write = Callable[[Prototypes, Context, np.random.Generator], list[DecodedText]]
+Write = Callable[[Prototypes, Context, np.random.Generator], Sequence[DecodedText]]
+
+
+@dataclass(frozen=True)
+class LengthChoice:
+    """The length of the texts that was chosen on held-out rows.
+
+    Attributes:
+        tokens: Most tokens of a text.
+        held_out_rows: Rows that the lengths were compared on.
+        scores: Length to classifier to accuracy.
+    """
+
+    tokens: int
+    held_out_rows: int
+    scores: dict[int, dict[str, float]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the manifest's entry ``decoding.length``."""
+        scores = {
+            str(length): accuracies for length, accuracies in self.scores.items()
+        }  # JSON has no other keys
+        return {"tokens": self.tokens, "held_out_rows": self.held_out_rows, "scores": scores}
 
 
 def select_max_tokens(
     write: Write, prototypes: Prototypes, context: Context, rng: np.random.Generator
-) -> int:
-    """Chooses the most tokens of a text.
+) -> LengthChoice | None:
+    """Chooses the most tokens of a text on held-out rows.
 
-    Long texts hold more words, which classifiers that count words learn from; but where rows are short, the vector of a text
-    of ten sentences lies far from that of any row, and classifiers that read vectors learn little from it. So a set of each
-    length is written from a part of the rows, students are trained on it alone, and the length is taken at which their mean
-    accuracy on the other rows is best, if that is clearly better than with the longest. What was found goes into the manifest
-    (``decoding.length``).
+    Long texts hold more words, which classifiers that count words learn from. If rows are short, however, the
+    vector of a text of ten sentences is far from that of any row, and classifiers of vectors learn little
+    from it. A set of each length is therefore written from a part of the rows, and classifiers trained on it
+    are tested on the others. A shorter length than the limit is chosen if its mean accuracy is clearly
+    better.
 
     Args:
         write: Writes a set.
         prototypes: m prototypes.
         context: The source and its limits.
-        rng: Draws the rows that are held out.
+        rng: Source of randomness.
 
     Returns:
-        Tokens, ``context.max_tokens`` at most. That itself where rows are not much shorter, where there is no embedder or
-        one that asks a service, which takes money for each try, and where too few rows can be held out.
+        The choice among the lengths that a set can be written in. None, which stands for the limit, if rows
+        are not much shorter, if too few can be held out, and without an embedder or with a paid one.
     """
-    if (
-        context.embedder is None
-        or context.embedder.paid
-        or context.max_tokens <= MANY_TIMES * _median_tokens(context)
-    ):
-        return context.max_tokens
+    limit = context.max_tokens
+    if context.embedder is None or context.embedder.paid or limit <= LENGTH_RATIO * _median_tokens(context):
+        return None
     seed = int(rng.integers(2**32))
-    trial = HoldoutSplit.split(prototypes, context, rng, share=_SHARE, most=_MOST)
-    if trial is None:
-        return context.max_tokens
+    sample = _sample_prototypes(prototypes, context, rng)
+    split = HoldoutSplit.split(*sample, rng, share=_SHARE, most=_MOST)
+    if split is None:
+        return None
     scores: dict[int, dict[str, float]] = {}
     for divisor in DIVISORS:
-        length = min(context.max_tokens, max(context.max_tokens // divisor, SHORTEST))
+        length = min(limit, max(limit // divisor, MIN_TOKENS))
         if length not in scores:
-            part = replace(trial.context, max_tokens=length, findings={})
-            scores[length] = trial.score(write(trial.prototypes, part, np.random.default_rng(seed)), STUDENTS)
-    means = {length: float(np.mean(list(found.values()))) for length, found in scores.items()}
-    longest, best = context.max_tokens, max(means, key=lambda length: (means[length], length))
-    chosen = best if means[best] - means[longest] > CLEARLY else longest
-    told = {str(length): found for length, found in scores.items()}  # JSON has no other keys
-    context.findings["length"] = {"tokens": chosen, "held_out_rows": len(trial.texts), "scores": told}
-    shown = ", ".join(f"{length} tokens {mean:.3f}" for length, mean in means.items())
+            part = replace(split.context, max_tokens=length)
+            try:
+                texts = write(split.prototypes, part, np.random.default_rng(seed))
+            except DallmeError:  # no set of this length can be written, as of rows with one opening
+                continue
+            scores[length] = split.score(texts, LENGTH_CLASSIFIERS)
+    if limit not in scores:
+        return None
+    means = {length: float(np.mean(list(accuracies.values()))) for length, accuracies in scores.items()}
+    best = max(means, key=lambda length: (means[length], length))
+    choice = LengthChoice(best if means[best] - means[limit] > MIN_GAIN else limit, len(split.texts), scores)
+    by_length = ", ".join(f"{length} tokens {mean:.3f}" for length, mean in means.items())
     context.progress.note(
-        f"texts of at most {chosen} tokens; mean accuracy of {', '.join(STUDENTS)} on {len(trial.texts):,} held-out rows: {shown}"
+        f"texts of at most {choice.tokens} tokens; mean accuracy of {', '.join(LENGTH_CLASSIFIERS)} on "
+        f"{choice.held_out_rows:,} held-out rows: {by_length}"
     )
-    return chosen
+    return choice
+
+
+def _sample_prototypes(
+    prototypes: Prototypes, context: Context, rng: np.random.Generator
+) -> tuple[Prototypes, Context]:
+    """Draws classes and prototypes of them if there are many, and restricts the source to their rows."""
+    classes = np.unique(prototypes.labels)
+    if len(classes) <= SAMPLE_CLASSES and len(prototypes) <= SAMPLE_TEXTS:
+        return prototypes, context
+    drawn = rng.permutation(classes)[:SAMPLE_CLASSES].tolist()
+    by_class = [np.flatnonzero(prototypes.labels == label) for label in drawn]
+    share = min(1.0, SAMPLE_TEXTS / sum(map(len, by_class)))
+    chosen = np.sort(
+        np.concatenate(
+            [rng.choice(own, size=max(1, int(share * len(own))), replace=False) for own in by_class]
+        )
+    )
+    selected = Prototypes(
+        prototypes.vectors[chosen],
+        prototypes.labels[chosen],
+        prototypes.weights[chosen],
+        tuple(prototypes.members[position] for position in chosen.tolist()),
+        prototypes.spread[chosen],
+    )
+    rows = np.sort(np.concatenate(selected.members))
+    return _restrict(selected, rows, context), _restrict_context(context, rows)
 
 
 def _median_tokens(context: Context) -> float:
-    """Tokens of the median row, of an even sample of the rows."""
+    """Returns the tokens of the median row of an even sample of the rows."""
     step = -(-len(context.source) // _SAMPLE)
-    return float(
-        np.median(
-            context.count_tokens([context.source.texts[row] for row in range(0, len(context.source), step)])
-        )
-    )
+    rows = range(0, len(context.source), step)
+    return float(np.median(context.count_tokens([context.source.texts[row] for row in rows])))

@@ -13,7 +13,7 @@ import numpy as np
 
 from dallme.atomic import atomic_write, sha256_of
 from dallme.data import DecodedText, LabelledTexts, Prototypes
-from dallme.decoders.base import Context, Decoder
+from dallme.decoders.base import Context, Decoder, DecodingResult
 from dallme.decoders.cluster_summary import ClusterSummary, messages
 from dallme.decoders.nearest import nearest_unused
 from dallme.decoders.postprocess import (
@@ -40,7 +40,8 @@ class Completion:
 
     Attributes:
         text: The text, as it came.
-        finish: Why the model stopped, as the service says: ``stop``, ``length`` or something else; None if it does not say.
+        finish: Reason why the model stopped: ``stop``, ``length`` or another; None if the service does not
+            say.
     """
 
     text: str
@@ -54,10 +55,11 @@ def parse(body: bytes) -> tuple[Completion, Usage | None]:
         body: The answer, as JSON.
 
     Returns:
-        The answer and the tokens that the service charges, None if it does not say.
+        The completion, and the tokens that the service charges, None if it does not say.
 
     Raises:
-        ValueError: If it is not one text; so are KeyError, TypeError, IndexError and AttributeError, for other forms.
+        ValueError: If it is not one text. Other malformed answers raise KeyError, TypeError, IndexError or
+            AttributeError.
     """
     document = json.loads(body)
     choice = document["choices"][0]
@@ -71,39 +73,39 @@ def parse(body: bytes) -> tuple[Completion, Usage | None]:
 
 
 class CompletionStore:
-    """A folder with an answer a file, named by the SHA-256 of its request. Requests themselves, with their rows, are not kept."""
+    """A folder of completions, each named by the SHA-256 of its request. Requests are not stored."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Keeps the folder, which is made when the first answer comes; None keeps nothing."""
+        """Names the folder, which is made for the first completion; None stores nothing."""
         self._folder = folder
 
     def get(self, key: str) -> Completion | None:
-        """The answer to a request; None if it is not kept, or what is kept is damaged."""
+        """Returns the completion of a request; None if it is not stored or damaged."""
         if self._folder is None:
             return None
         try:
-            kept = json.loads(self._path(self._folder, key).read_text(encoding="utf-8"))
-            text, finish = kept["text"], kept["finish"]
+            document = json.loads(self._path(self._folder, key).read_text(encoding="utf-8"))
+            text, finish = document["text"], document["finish"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return Completion(text, finish) if isinstance(text, str) and text.strip() else None
 
-    def put(self, key: str, answer: Completion) -> None:
-        """Keeps an answer; it is on the disk when this returns. A blank one is a failure, and is not kept.
+    def put(self, key: str, completion: Completion) -> None:
+        """Stores a completion on the disk before it returns. A blank one is a failure and is not stored.
 
         Raises:
             StoreError: If it cannot be written.
         """
-        if self._folder is None or not answer.text.strip():
+        if self._folder is None or not completion.text.strip():
             return
         path = self._path(self._folder, key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, json.dumps(asdict(answer), ensure_ascii=True).encode())
+            atomic_write(path, json.dumps(asdict(completion), ensure_ascii=True).encode())
         except OSError as error:
             raise StoreError(
-                f"expected to keep an answer in {str(self._folder)!r}, could not: {error.strerror or error}; name another "
-                "folder with --store"
+                f"expected to store an answer in {str(self._folder)!r}, could not: "
+                f"{error.strerror or error}; name another folder with --store"
             ) from error
 
     @staticmethod
@@ -112,24 +114,24 @@ class CompletionStore:
 
 
 def key_of(address: str, request: dict[str, Any]) -> str:
-    """SHA-256 of a request and where it goes, as hexadecimal; a key to the service is no part of it."""
+    """Returns the SHA-256 of a request and its address, as hexadecimal."""
     content = json.dumps({"address": address, "request": request}, sort_keys=True, ensure_ascii=True)
     return sha256_of([content])
 
 
-#: Tokens that the protocol puts around a message, at most.
-AROUND = 16
+#: Most tokens that the protocol adds to a message.
+MESSAGE_TOKENS = 16
 
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """One text that is wanted.
+    """A request for one text.
 
     Attributes:
-        messages: What the model is told.
-        max_tokens: Tokens that it may write.
-        temperature: How freely it writes.
-        seed: Seed of the draw, for services that know one.
+        messages: The prompt.
+        max_tokens: Most tokens of the text.
+        temperature: Sampling temperature.
+        seed: Sampling seed, for services that have one.
     """
 
     messages: tuple[dict[str, str], ...]
@@ -138,7 +140,7 @@ class ChatRequest:
     seed: int
 
     def body(self, model: str, address: str) -> dict[str, Any]:
-        """The request, but for the key. OpenAI's newer models know the limit by another name than other servers."""
+        """Returns the body of the request. OpenAI's newer models have another name for the limit."""
         limit = "max_completion_tokens" if address == ADDRESS else "max_tokens"
         return {
             "model": model,
@@ -149,32 +151,31 @@ class ChatRequest:
         }
 
 
-def usage_of(orders: Sequence[ChatRequest]) -> list[Usage]:
-    """Tokens that each order may take: read, by the tokenizer of OpenAI's models, and written at most."""
-    if not orders:
+def usage_of(requests: Sequence[ChatRequest]) -> list[Usage]:
+    """Returns the tokens of each request: read, by OpenAI's tokenizer, and written at most."""
+    if not requests:
         return []
     counts = tokens.count_tokens(
-        ["\n".join(message["content"] for message in order.messages) for order in orders]
+        ["\n".join(message["content"] for message in request.messages) for request in requests]
     )
     return [
-        Usage(int(count) + AROUND * len(order.messages), order.max_tokens)
-        for count, order in zip(counts, orders, strict=True)
+        Usage(int(count) + MESSAGE_TOKENS * len(request.messages), request.max_tokens)
+        for count, request in zip(counts, requests, strict=True)
     ]
 
 
 @dataclass
 class ChatClient:
-    """Where texts are ordered from a service.
+    """Sends chat requests to a service, and reads completions that are stored already.
 
     Attributes:
         service: The service, with its account.
-        address: Where it is.
-        store: What was answered already.
-        concurrency: Requests at a time.
-        progress: Where to show progress.
+        address: Its address.
+        store: The stored completions.
+        concurrency: Most requests at a time.
+        progress: Receiver of progress and notes.
         sent: Requests that were sent and answered.
-        kept: Orders that the store filled.
-        blank: Answers without a text.
+        cached: Requests that the store answered.
     """
 
     service: Service
@@ -183,84 +184,78 @@ class ChatClient:
     concurrency: int
     progress: Progress
     sent: int = field(default=0, init=False)
-    kept: int = field(default=0, init=False)
-    blank: int = field(default=0, init=False)
+    cached: int = field(default=0, init=False)
 
-    def fill(self, orders: Sequence[ChatRequest]) -> list[Completion]:
-        """Fills orders: from the store, and the others by asking.
+    def complete(self, requests: Sequence[ChatRequest]) -> list[Completion]:
+        """Completes requests from the store, and the others by the service.
 
-        Each answer is kept as soon as it is there and before another request is sent, so that what is lost when the process
-        dies is what was under way.
+        Each completion is stored before another request is sent. A process that dies loses only requests
+        under way.
 
         Args:
-            orders: n orders.
+            requests: n requests.
 
         Returns:
-            n answers in their order; one may be blank.
+            n completions in their order; some may be blank.
 
         Raises:
             ServiceError: If the service refuses, or fails more often than it may.
             BudgetError: If the budget could be exceeded.
         """
-        bodies = [order.body(self.service.model, self.address) for order in orders]
+        bodies = [request.body(self.service.model, self.address) for request in requests]
         keys = [key_of(public_name(self.address), body) for body in bodies]
-        found = {
-            place: answer for place, key in enumerate(keys) if (answer := self.store.get(key)) is not None
+        completions = {
+            row: completion for row, key in enumerate(keys) if (completion := self.store.get(key)) is not None
         }
-        self.kept += len(found)
-        left = [place for place in range(len(orders)) if place not in found]
-        usages = dict(zip(left, usage_of([orders[place] for place in left]), strict=True))
-        self.progress.note(self._announce(len(found), list(usages.values())))
+        self.cached += len(completions)
+        missing = [row for row in range(len(requests)) if row not in completions]
+        usages = dict(zip(missing, usage_of([requests[row] for row in missing]), strict=True))
+        self.progress.note(self._announce(len(completions), list(usages.values())))
         create = self.service.client.chat.completions.with_raw_response.create
 
-        def ask(places: np.ndarray, sleep: Sleep) -> Completion:
-            place = int(places[0])
-            request = Request(lambda: create(**bodies[place]), parse, usages[place])
-            return self.service.ask(request, sleep)
+        def ask(rows: np.ndarray, sleep: Sleep) -> Completion:
+            row = int(rows[0])
+            return self.service.ask(Request(lambda: create(**bodies[row]), parse, usages[row]), sleep)
 
-        with self.progress.task("write", total=len(left)) as task:
-            for places, answer in gather(ask, [np.array([place]) for place in left], self.concurrency):
-                place = int(places[0])
-                found[place] = answer
-                self.store.put(keys[place], answer)
+        with self.progress.task("write", total=len(missing)) as task:
+            for rows, completion in gather(ask, [np.array([row]) for row in missing], self.concurrency):
+                row = int(rows[0])
+                completions[row] = completion
+                self.store.put(keys[row], completion)
                 self.sent += 1
-                self.blank += not answer.text.strip()
                 task.advance()
-        return [found[place] for place in range(len(orders))]
+        return [completions[row] for row in range(len(requests))]
 
-    def _announce(self, kept: int, usages: list[Usage]) -> str:
-        """What is about to be asked, before anything is."""
+    def _announce(self, cached: int, usages: list[Usage]) -> str:
+        """Returns a note about the requests, before any is sent."""
         read, written = sum(usage.read for usage in usages), sum(usage.written for usage in usages)
         price = self.service.costs.price
-        cost = (
-            "price not known"
-            if price.usd_per_million is None
-            else f"at most ${price.usd(Usage(read, written)):.4f}"
-        )
+        known = price.usd_per_million is not None
+        cost = f"at most ${price.usd(Usage(read, written)):.4f}" if known else "price not known"
         return (
-            f"{self.service.model}: {len(usages):,} requests, about {read:,} tokens to read and at most {written:,} to write, "
-            f"{cost}; {kept:,} answers are kept already"
+            f"{self.service.model}: {len(usages):,} requests, about {read:,} tokens to read and "
+            f"at most {written:,} to write, {cost}; {cached:,} answers are stored already"
         )
 
 
-#: Requests of a class that are put together to see how long they are.
+#: Requests of a class that are composed to estimate their length.
 SAMPLE = 20
 
 
 @dataclass(frozen=True)
 class WritingPlan:
-    """What writing the texts of a set would take.
+    """The requests, tokens, price and time of writing a set.
 
     Attributes:
         decoder: ``llm:`` and the model.
         texts: Texts of the set.
-        requests: Requests, one a draft; more if some prototype is left without a usable draft.
+        requests: Requests, one a draft; more if a prototype is left without a usable draft.
         read: Tokens that the model reads, estimated from requests about randomly drawn rows.
-        written: Tokens that it writes, at most.
-        price_usd: What the service charges, at most; None if the price is not known.
-        price_is: Where the price is from.
-        seconds: How long it takes at the caps of the service; None if they are not known.
-        seconds_are: How that was found.
+        written: Most tokens that it writes.
+        price_usd: Most that the service charges; None if the price is not known.
+        price_is: Origin of the price.
+        seconds: Time at the caps of the service; None if they are not known.
+        seconds_are: Origin of the time.
     """
 
     decoder: str
@@ -274,31 +269,34 @@ class WritingPlan:
     seconds_are: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Returns all fields, for JSON."""
         return asdict(self)
 
 
 def plan_writing(
     decoder: LLMDecoder, source: LabelledTexts, budget: Mapping[int, int], max_tokens: int
 ) -> WritingPlan:
-    """Says what writing texts would take. Nothing is embedded, condensed or sent.
+    """Estimates what writing texts would take. Nothing is embedded, condensed or sent.
 
     Args:
-        decoder: What would write.
-        source: The source texts; rows drawn from them stand for the nearest ones, and words of theirs for key words.
+        decoder: The decoder.
+        source: The source texts; randomly drawn rows stand for the nearest ones, and their words for
+            keywords.
         budget: Class id to number of texts.
         max_tokens: Most tokens of a text.
     """
     rng, read = np.random.default_rng(0), 0.0
     for label, texts in budget.items():
         rows = np.flatnonzero(source.labels == label)
-        orders = []
+        sampled = []
         for seed in range(SAMPLE if texts else 0):
             drawn = rng.choice(rows, size=min(len(rows), decoder.examples + 1), replace=False)
-            brief = ClusterSummary.of(drawn[1:], label, None, source, examples=decoder.examples, keywords=0)
-            words = tuple(dict.fromkeys(source.texts[drawn[0]].split()))[: decoder.keywords]
-            orders.append(decoder.order(ClusterSummary(brief.label, words, brief.examples), max_tokens, seed))
-        read += texts * decoder.drafts * float(np.mean([usage.read for usage in usage_of(orders)] or [0]))
+            own = ClusterSummary.of(drawn[1:], label, None, source, examples=decoder.examples, keywords=0)
+            keywords = tuple(dict.fromkeys(source.texts[drawn[0]].split()))[: decoder.keywords]
+            sampled.append(
+                decoder.request(ClusterSummary(own.label, keywords, own.examples), max_tokens, seed)
+            )
+        read += texts * decoder.drafts * float(np.mean([usage.read for usage in usage_of(sampled)] or [0]))
     texts = sum(budget.values())
     requests = texts * decoder.drafts
     usage, price = Usage(round(read), requests * max_tokens), decoder.resolved_price
@@ -306,7 +304,7 @@ def plan_writing(
     minutes = max(
         requests / most_requests if most_requests else 0, usage.total / most_tokens if most_tokens else 0
     )
-    caps = [f"{cap:,} {what}" for cap, what in ((most_requests, "requests"), (most_tokens, "tokens")) if cap]
+    caps = [f"{cap:,} {unit}" for cap, unit in ((most_requests, "requests"), (most_tokens, "tokens")) if cap]
     return WritingPlan(
         decoder=f"llm:{decoder.model}",
         texts=texts,
@@ -322,38 +320,37 @@ def plan_writing(
     )
 
 
-#: How often drafts are ordered for a prototype that has no usable one.
+#: Most rounds of requests for a prototype without a usable draft.
 TURNS = 2
 
 
 @dataclass(frozen=True)
 class LLMDecoder(ServiceOptions, Decoder):
-    """Has a language model write each text from the rows nearest to the prototype, the key words of its cluster and its class.
+    """Asks a language model for each text, given the class, the keywords of the cluster and its nearest rows.
 
-    Several drafts are written for each prototype. Of these the set is kept that a linear probe of the source finds
-    surest in its classes, that is near the prototypes, and that classifiers learn most from
-    (:func:`~dallme.decoders.selection.choose`). Where a prototype is left without a usable draft, the nearest real text
-    stands in, and the lineage names its row. What the texts copied of source rows, and of test rows where there are any, goes
-    into the lineage and the manifest in any case.
+    Several drafts are written for each prototype, and :func:`~dallme.decoders.selection.select_drafts`
+    selects among them. The nearest real text replaces a prototype's text if no draft is usable, and the
+    lineage names its row. Words copied from source rows, and from test rows if there are any, are reported in
+    the lineage and the manifest.
 
-    Any server of OpenAI's chat protocol will do; a request is a draft. Requests are paced, sent again where they fail in
-    passing, and kept within the budget; every answer is kept in the store, by its request, so that an interrupted run goes
-    on where it stopped and nothing is paid for twice. The key comes from the environment variable OPENAI_API_KEY and is kept
-    nowhere. The rows that are shown to the model leave this machine: see that they may.
+    Any server of OpenAI's chat protocol can be used; a request is a draft. Requests are paced, retried after
+    passing failures, and kept within the budget. Every completion is stored under its request: an interrupted
+    run continues where it stopped, and nothing is paid twice. The key comes from the environment variable
+    OPENAI_API_KEY and is not stored. The rows in the prompt leave this machine: check that they may.
 
-    Prefer it where texts are to be read as a person would write them; what it is worth depends on the model.
+    Prefer it for texts that read as if a person wrote them. Their accuracy depends on the model.
 
-    The options of the service itself are those of :class:`~dallme.services.options.ServiceOptions`.
+    The options of the service are those of :class:`~dallme.services.options.ServiceOptions`.
 
     Attributes:
         drafts: Texts written for each prototype.
-        examples: Rows of the cluster that the model is shown; 0 shows none.
-        keywords: Words of the cluster that the model is told; 0 tells none.
-        temperature: How freely the model writes.
-        max_copied_span: Longest run of words that a draft may share with one source row, since small models copy what they
-            are shown; None takes any and reports it.
+        examples: Most rows of the cluster in the prompt; 0 shows none.
+        keywords: Most keywords of the cluster in the prompt.
+        temperature: Sampling temperature.
+        max_copied_span: Longest run of words that a draft may share with one source row, since small models
+            copy their examples; None allows any and reports it.
         output_price: US dollars per million tokens written.
-        language: ISO 639-1 code, for finding the ends of sentences.
+        language: ISO 639-1 code, for sentence boundaries.
     """
 
     argument: ClassVar[str] = "model"
@@ -387,71 +384,65 @@ class LLMDecoder(ServiceOptions, Decoder):
 
     @cached_property
     def resolved_price(self) -> Price:
-        """What tokens cost, and who says so."""
+        """The price of tokens and its origin."""
         return writing_price_of(self.model, self.price, self.output_price)
 
-    def _decode(
-        self, prototypes: Prototypes, context: Context, rng: np.random.Generator
-    ) -> list[DecodedText]:
-        drafts = CandidatePool(
+    def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
+        pool = CandidatePool(
             prototypes, context, rng, language=self.language, max_copied_span=self.max_copied_span
         )
-        desk = ChatClient(
+        client = ChatClient(
             self.service, self.address, CompletionStore(context.answers), self.concurrency, context.progress
         )
         before = self.costs.used
-        briefs = [
+        summaries = [
             ClusterSummary.of(
-                members, label, drafts.words, context.source, examples=self.examples, keywords=self.keywords
+                members, label, pool.words, context.source, examples=self.examples, keywords=self.keywords
             )
             for members, label in zip(prototypes.members, prototypes.labels.tolist(), strict=True)
         ]
-        chosen: list[DecodedText | None] = [None] * len(briefs)
+        selected: list[DecodedText | None] = [None] * len(summaries)
         for _ in range(TURNS):
-            places = [place for place, text in enumerate(chosen) if text is None for _ in range(self.drafts)]
-            if places:
-                answers = desk.fill(
-                    [
-                        self.order(briefs[place], context.max_tokens, int(rng.integers(2**31)))
-                        for place in places
-                    ]
-                )
-                drafts.add(places, [self._read(answer) for answer in answers])
-                chosen = drafts.choose()
-        decoded = copied_spans(self._complete(chosen, prototypes, context), context)
-        used = self.costs.used.minus(before)
-        context.findings.update(
-            requests={"sent": desk.sent, "kept": desk.kept},
-            tokens={"read": used.read, "written": used.written},
-            cost_usd=self.resolved_price.usd(used),
-            drafts=drafts.tally.as_dict(),
-            audit=audit_written(decoded, context),
-        )
-        context.progress.note(note_of_audit(context.findings["audit"]))
-        return decoded
+            owners = [row for row, text in enumerate(selected) if text is None for _ in range(self.drafts)]
+            if owners:
+                requests = [
+                    self.request(summaries[row], context.max_tokens, int(rng.integers(2**31)))
+                    for row in owners
+                ]
+                pool.add(owners, [self._text_of(completion) for completion in client.complete(requests)])
+                selected = pool.select()
+        decoded = copied_spans(self._fill_gaps(selected, prototypes, context), context)
+        used, audit = self.costs.used.minus(before), audit_written(decoded, context)
+        context.progress.note(note_of_audit(audit))
+        metadata = {
+            "requests": {"sent": client.sent, "kept": client.cached},
+            "tokens": {"read": used.read, "written": used.written},
+            "cost_usd": self.resolved_price.usd(used),
+            "drafts": pool.counts.as_dict(),
+            "audit": audit,
+        }
+        return DecodingResult(tuple(decoded), metadata)
 
-    def order(self, brief: ClusterSummary, max_tokens: int, seed: int) -> ChatRequest:
-        """The request for one draft."""
-        return ChatRequest(tuple(messages(brief, max_tokens)), max_tokens, self.temperature, seed)
+    def request(self, summary: ClusterSummary, max_tokens: int, seed: int) -> ChatRequest:
+        """Returns the request for one draft."""
+        return ChatRequest(tuple(messages(summary, max_tokens)), max_tokens, self.temperature, seed)
 
-    def _read(self, answer: Completion) -> str:
-        """The text of an answer, without a sentence that was cut off."""
-        return (
-            without_half_sentence(tidy(answer.text), self.language)
-            if answer.finish == "length"
-            else answer.text
-        )
+    def _text_of(self, completion: Completion) -> str:
+        """Returns the text of a completion, without a sentence that the token limit cut off."""
+        if completion.finish != "length":
+            return completion.text
+        return without_half_sentence(tidy(completion.text), self.language)
 
-    def _complete(
-        self, chosen: Sequence[DecodedText | None], prototypes: Prototypes, context: Context
+    def _fill_gaps(
+        self, selected: Sequence[DecodedText | None], prototypes: Prototypes, context: Context
     ) -> list[DecodedText]:
-        """The chosen texts, and the nearest real text where there is none."""
+        """Returns the selected texts, and the nearest real text for each gap."""
         labels = prototypes.labels.tolist()
         taken: dict[int, set[str]] = {label: set() for label in labels}
-        for text, label in zip(chosen, labels, strict=True):
+        for text, label in zip(selected, labels, strict=True):
             if text is not None:
                 taken[label].add(text.text)
         return [
             text if text is not None else nearest_unused(vector, label, taken[label], context, self.language)
-            for text, vector, label in zip(chosen, prototypes.vectors, labels, strict=True)
+            for text, vector, label in zip(selected, prototypes.vectors, labels, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""The honest light decoder: the real text nearest to each prototype."""
+"""The real text nearest to each prototype."""
 
 from __future__ import annotations
 
@@ -8,47 +8,45 @@ from dataclasses import dataclass
 import numpy as np
 
 from dallme.data import DecodedText, Prototypes
-from dallme.decoders.base import Context, Decoder, TokenCounter
+from dallme.decoders.base import Context, Decoder, DecodingResult, TokenCounter
 from dallme.errors import InputError
 from dallme.text import clean, sentences
 
 
 @dataclass(frozen=True)
 class NearestDecoder(Decoder):
-    """Takes for each prototype the row of its class whose vector has the largest cosine to it, no text twice in a class.
+    """Returns for each prototype the row of its class with the largest cosine, no text twice in a class.
 
-    This is the paper's alternative without vec2text (section 5.5). The text is freed of HTML and cut after its last whole
-    sentence that fits the token limit.
+    This is the paper's alternative without vec2text (section 5.5). HTML is removed, and the text is cut after
+    the last whole sentence within the token limit.
 
     Attributes:
-        language: ISO 639-1 code, for finding the ends of sentences.
+        language: ISO 639-1 code, for sentence boundaries.
     """
 
     language: str = "en"
 
-    def _decode(
-        self, prototypes: Prototypes, context: Context, rng: np.random.Generator
-    ) -> list[DecodedText]:
+    def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
         taken: dict[int, set[str]] = {int(label): set() for label in np.unique(prototypes.labels)}
         decoded = []
         with context.progress.task("decode", total=len(prototypes)) as task:
             for vector, label in zip(prototypes.vectors, prototypes.labels.tolist(), strict=True):
                 decoded.append(nearest_unused(vector, label, taken[label], context, self.language))
                 task.advance()
-        return decoded
+        return DecodingResult(tuple(decoded))
 
 
 def nearest_unused(
     vector: np.ndarray, label: int, taken: set[str], context: Context, language: str
 ) -> DecodedText:
-    """The nearest row of a class whose text, cut to the limit, is not taken yet; it is taken from then on.
+    """Returns the nearest row of a class whose text, cut to the limit, is not in `taken`, and adds it there.
 
     Raises:
-        InputError: If the class has no other text left.
+        InputError: If the class has no other text.
     """
     rows = context.vectors.rows_of(label)
-    for place in _descending(context.vectors.vectors[rows] @ vector):
-        row = int(rows[place])
+    for position in _descending(context.vectors.vectors[rows] @ vector):
+        row = int(rows[position])
         decoded = first_sentences(
             context.source.texts[row], row, context.max_tokens, context.count_tokens, language
         )
@@ -56,48 +54,50 @@ def nearest_unused(
             taken.add(decoded.text)
             return decoded
     raise InputError(
-        f"expected at least {len(taken) + 1} different texts in class {context.source.label_names[label]!r} once they are freed "
-        f"of HTML and cut to {context.max_tokens} tokens, found {len(taken)}; ask for fewer texts or more tokens"
+        f"expected at least {len(taken) + 1} different texts in class {context.source.label_names[label]!r} "
+        f"without HTML and cut to {context.max_tokens} tokens, found {len(taken)}; "
+        "ask for fewer texts or more tokens"
     )
 
 
 def _descending(values: np.ndarray) -> Iterator[int]:
-    """Positions of the values, the largest first, equals in their order; a few are sorted at a time, as few are looked at."""
-    given, count = 0, 16
-    while given < len(values):
-        top = (
-            np.flatnonzero(values >= np.partition(values, -count)[-count])
-            if count < len(values)
-            else np.arange(len(values))
-        )
+    """Yields the positions of the values, the largest first, equal ones in their order.
+
+    Few are looked at, so a few are sorted at a time.
+    """
+    done, count = 0, 16
+    while done < len(values):
+        top = np.arange(len(values))
+        if count < len(values):
+            top = np.flatnonzero(values >= np.partition(values, -count)[-count])
         order = top[np.argsort(-values[top], kind="stable")]
-        yield from order[given:].tolist()
-        given, count = len(order), 16 * count
+        yield from order[done:].tolist()
+        done, count = len(order), 16 * count
 
 
 def first_sentences(
     text: str, row: int, max_tokens: int, count_tokens: TokenCounter, language: str
 ) -> DecodedText | None:
-    """The longest run of sentences from the start of a text that fits a token limit.
+    """Returns the longest run of sentences from the start of a text that fits a token limit.
 
-    A first sentence that is too long by itself is cut between words, or between characters if it has no words apart.
+    A first sentence that is too long is cut between words, or between characters if it is a single word.
 
     Returns:
         The cut text with its lineage, or None if nothing is left of it.
     """
     parts = sentences(clean(text), language)
-    kept = _longest_prefix(parts, " ", max_tokens, count_tokens)
-    if parts and not kept:
+    fitting = _longest_prefix(parts, " ", max_tokens, count_tokens)
+    if parts and not fitting:
         start = _longest_prefix(parts[0].split(), " ", max_tokens, count_tokens)
         characters = start or _longest_prefix(list(parts[0].split()[0]), "", max_tokens, count_tokens)
-        kept = [(" " if start else "").join(characters)] if characters else []
-    return DecodedText(" ".join(kept), tuple(kept), (row,) * len(kept)) if kept else None
+        fitting = [(" " if start else "").join(characters)] if characters else []
+    return DecodedText(" ".join(fitting), tuple(fitting), (row,) * len(fitting)) if fitting else None
 
 
 def _longest_prefix(
     parts: list[str], separator: str, max_tokens: int, count_tokens: TokenCounter
 ) -> list[str]:
-    """The longest prefix of `parts` that fits once joined, by bisection."""
+    """Returns the longest prefix of `parts` that fits once joined, by bisection."""
     low, high = 0, len(parts)
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,4 +1,4 @@
-"""What all decoders that write new texts share: cutting, tidying, embedding, and the audit of what they copied."""
+"""Steps after a model has written a text: tidying, cutting, embedding, and the audit of copied words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dallme.overlap import Contamination, SuffixAutomaton
 from dallme.text import clean, sentences
 from dallme.validation import text_problem
 
-#: What models put around a text that they were asked for: a fence, a label, an introduction, quotes.
+#: Wrapping that models put around a text: a code fence, a label or introduction, quotes.
 _FENCE = re.compile(r"^```\w*\s*|\s*```$")
 _INTRODUCTION = re.compile(
     r"^(?:(?:sure|certainly|of course|here)\b[^\n:]{0,80}:|(?:text|title|example|answer)\s*:)\s*",
@@ -29,7 +29,7 @@ _WHOLE = re.compile(r"[.!?…。！？][\"”’')\]]*$")
 
 
 def tidy(text: str) -> str:
-    """A model's answer without what it puts around the text: fences, an introduction, one pair of quotes, markup."""
+    """Removes fences, an introduction, one pair of quotes and markup from a model's answer."""
     text = _INTRODUCTION.sub("", _FENCE.sub("", text.strip()).strip())
     for first, last in _QUOTES:
         if len(text) > 2 and text.startswith(first) and text.endswith(last) and first not in text[1:-1]:
@@ -43,54 +43,56 @@ def is_whole(text: str) -> bool:
 
 
 def without_half_sentence(text: str, language: str) -> str:
-    """A tidy text without its last sentence, if that has no end and is not the only one."""
+    """Removes the last sentence of a tidy text if it has no end and is not the only one."""
     parts = sentences(text, language)
     return " ".join(parts[:-1]) if len(parts) > 1 and not is_whole(parts[-1]) else text
 
 
 def cut(text: str, context: Context, language: str) -> DecodedText | None:
-    """A written text, cut after the last whole sentence within the limit; it comes from no row. None if nothing is left."""
+    """Cuts a written text after the last whole sentence within the limit; None if nothing is left.
+
+    The result has no source rows.
+    """
     if text_problem(text) is not None:
         return None
-    found = first_sentences(text, 0, context.max_tokens, context.count_tokens, language)
-    return None if found is None else replace(found, rows=())
+    prefix = first_sentences(text, 0, context.max_tokens, context.count_tokens, language)
+    return None if prefix is None else replace(prefix, rows=())
 
 
 def embed_usable(embed: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """The vector of each text; texts that are blank, or that the embedder can make nothing of, are left out."""
-    left = [text for text in texts if text_problem(text) is None]
-    while left:
+    """Returns the vector of each text, without blank texts and texts that the embedder cannot embed."""
+    usable = [text for text in texts if text_problem(text) is None]
+    while usable:
         try:
-            return dict(zip(left, embed(left), strict=True))
+            return dict(zip(usable, embed(usable), strict=True))
         except TextError as error:
-            del left[error.row]
+            del usable[error.row]
     return {}
 
 
 def copied_spans(texts: Sequence[DecodedText], context: Context) -> list[DecodedText]:
-    """The texts, each with the longest run of words that it shares with any one source row."""
-    found = SuffixAutomaton([text.text for text in texts]).read(
+    """Returns the texts, each with the longest run of words that it shares with one source row."""
+    overlaps = SuffixAutomaton([text.text for text in texts]).read(
         _cleaned(context.source.texts, "copies: source", context)
     )
     return [
-        replace(text, copied_span=copied.longest, copied_row=copied.row)
-        for text, copied in zip(texts, found, strict=True)
+        replace(text, copied_span=overlap.longest, copied_row=overlap.row)
+        for text, overlap in zip(texts, overlaps, strict=True)
     ]
 
 
 def audit_written(texts: Sequence[DecodedText], context: Context) -> dict[str, Any]:
-    """What texts give away, for the manifest: in the words of ``dallme audit``, without a source or test row.
+    """Returns the manifest's entry ``decoding.audit``, with the keys of ``dallme audit``; it quotes no row.
 
     Args:
         texts: The decoded texts, with their copied spans.
-        context: The source, and the test rows where there are any.
+        context: The source, and the test rows if there are any.
     """
     contamination = None
     if context.test is not None:
-        phrases = SuffixAutomaton([text.text for text in texts])
-        contamination = Contamination.find(
-            phrases, _cleaned(context.test.texts, "copies: test", context)
-        ).as_dict()
+        automaton = SuffixAutomaton([text.text for text in texts])
+        test_rows = _cleaned(context.test.texts, "copies: test", context)
+        contamination = Contamination.find(automaton, test_rows).as_dict()
     spans = [text.copied_span or 0 for text in texts]
     return {
         "longest_copied_span": max(spans, default=0),
@@ -100,12 +102,12 @@ def audit_written(texts: Sequence[DecodedText], context: Context) -> dict[str, A
     }
 
 
-def note_of_audit(found: dict[str, Any]) -> str:
-    """The audit in one line."""
-    parts = [f"the longest run of words shared with one source row has {found['longest_copied_span']} words"]
-    if found["real_texts"]:
-        parts.append(f"{len(found['real_texts'])} are real texts, as nothing usable was written")
-    if contamination := found["contamination"]:
+def note_of_audit(audit: dict[str, Any]) -> str:
+    """Returns the audit in one line."""
+    parts = [f"the longest run of words shared with one source row has {audit['longest_copied_span']} words"]
+    if audit["real_texts"]:
+        parts.append(f"{len(audit['real_texts'])} are real texts, as nothing usable was written")
+    if contamination := audit["contamination"]:
         shared = len(contamination["shared_13grams"])
         parts.append(
             f"{shared} share thirteen words in a row with a test row, {len(contamination['exact'])} are one"
@@ -113,8 +115,9 @@ def note_of_audit(found: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _cleaned(rows: Sequence[str], what: str, context: Context) -> Iterator[str]:
-    with context.progress.task(what, total=len(rows)) as task:
+def _cleaned(rows: Sequence[str], name: str, context: Context) -> Iterator[str]:
+    """Yields the rows without markup, showing progress."""
+    with context.progress.task(name, total=len(rows)) as task:
         for row in rows:
             yield clean(row)
             task.advance()

@@ -1,4 +1,4 @@
-"""Searches for a text near each prototype with a language model that was trained for nothing of the kind."""
+"""Beam search for a text near each prototype, with a language model that was not trained for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dallme.data import DecodedText, Prototypes
-from dallme.decoders.base import Context, Decoder
+from dallme.decoders.base import Context, Decoder, DecodingResult
 from dallme.decoders.cluster_summary import ClusterSummary, messages
 from dallme.decoders.postprocess import (
     audit_written,
@@ -31,19 +31,19 @@ from dallme.models.devices import check_device, find_device
 from dallme.progress import Progress, Task
 from dallme.validation import check_positive
 
-#: Token sequences of this length are not written twice in a text.
+#: Token sequences of this length do not occur twice in a text.
 NO_REPEAT = 5
 
 
 class Continuing:
-    """Texts being written after prompts, a row each, with the keys and values of all that was read.
+    """Continuations of prompts, a row each, with the key-value cache of everything read.
 
     Attributes:
         written: Tokens of each row, int64 of shape (r, t).
     """
 
     def __init__(self, model: Any, tokenizer: Any, prompts: Sequence[str]) -> None:
-        """Reads the prompts, each once, whatever their lengths.
+        """Reads the prompts in one batch, padded on the left.
 
         Args:
             model: A causal model of transformers.
@@ -54,7 +54,9 @@ class Continuing:
 
         self._model, self._cache = model, DynamicCache(config=model.config)
         # transformers gave the argument another name in 5.24.
-        self._name = "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
+        self._cache_argument = (
+            "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
+        )
         ids = [tokenizer(prompt, add_special_tokens=False).input_ids for prompt in prompts]
         width, device = max(map(len, ids)), model.device
         words = torch.tensor([[0] * (width - len(row)) + row for row in ids], device=device)
@@ -64,22 +66,18 @@ class Continuing:
         self.written = words[:, :0]
 
     def take(self, rows: Sequence[int]) -> None:
-        """Goes on with the given rows only; a row may be given several times."""
-        places = torch.tensor(list(rows), dtype=torch.long, device=self._mask.device)
-        self._cache.batch_select_indices(places)
-        self._mask, self._scores, self.written = (
-            self._mask[places],
-            self._scores[places],
-            self.written[places],
-        )
+        """Continues with the given rows only; a row may be given several times."""
+        index = torch.tensor(list(rows), dtype=torch.long, device=self._mask.device)
+        self._cache.batch_select_indices(index)
+        self._mask, self._scores, self.written = self._mask[index], self._scores[index], self.written[index]
 
     def write(self, tokens: int, seeds: Sequence[Any], temperature: float) -> None:
-        """Writes some tokens after each row.
+        """Writes tokens after each row.
 
         Args:
-            tokens: How many.
-            seeds: Seed of the draws of each row, as numpy takes seeds; None takes the likeliest.
-            temperature: What scores are divided by.
+            tokens: Number of tokens.
+            seeds: Seed of the draws of each row, as numpy takes seeds; None takes the likeliest token.
+            temperature: Divisor of the scores.
         """
         from transformers import NoRepeatNGramLogitsProcessor
 
@@ -91,44 +89,43 @@ class Continuing:
             self._read(sampler.sample(scores, rows, step)[:, None])
 
     def _read(self, words: Tensor) -> None:
-        """Adds a word to each row, int64 of shape (r, 1)."""
+        """Adds a token to each row, int64 of shape (r, 1)."""
         self.written = torch.cat([self.written, words], dim=1)
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(words), 1)], dim=1)
         positions = self._mask.sum(dim=1, keepdim=True) - 1
         self._scores = self._forward(words, positions)
 
     def _forward(self, words: Tensor, positions: Tensor) -> Tensor:
-        """Reads words, int64 of shape (r, w), into the cache; scores of the next word of each row, of shape (r, vocabulary)."""
-        held = {self._name: self._cache}
-        found = self._model(
+        """Reads tokens, int64 of shape (r, w); returns scores of the next one, of shape (r, vocabulary)."""
+        output = self._model(
             input_ids=words,
             attention_mask=self._mask,
             position_ids=positions,
             use_cache=True,
             logits_to_keep=1,
-            **held,
+            **{self._cache_argument: self._cache},
         )
-        scores: Tensor = found.logits[:, -1]
+        scores: Tensor = output.logits[:, -1]
         return scores
 
 
-#: Whole texts that are held for each target besides the beam.
-HELD = 4
+#: Complete texts remembered for each target, besides the beam.
+COMPLETE = 4
 
-#: Texts that are written at the same time: more need more memory, and gain little on a processor.
+#: Texts written in one batch; more need more memory and are hardly faster on a CPU.
 ROWS = 64
 
 
 @dataclass(frozen=True)
 class Width:
-    """How wide and how long is searched.
+    """Width and length of the search.
 
     Attributes:
-        beam: Texts held for each target.
-        branch: Continuations drawn for each text held.
+        beam: Texts in the beam of each target.
+        branch: Continuations drawn for each text of the beam.
         stride: Tokens of a continuation.
         tokens: Tokens of a text.
-        temperature: How freely continuations are drawn.
+        temperature: Temperature of the draws.
     """
 
     beam: int
@@ -140,35 +137,37 @@ class Width:
 
 @dataclass
 class _Target:
-    """One target on its way to a text."""
+    """A target, its beam, and its nearest complete texts with their cosines."""
 
     vector: np.ndarray
     seed: tuple[int, ...]
     beam: list[str] = field(default_factory=list)
-    whole: dict[str, float] = field(default_factory=dict)
+    complete: dict[str, float] = field(default_factory=dict)
 
-    def hold(self, text: str, cosine: float) -> None:
-        """Holds a whole text while it is among the nearest."""
-        self.whole[text] = cosine
-        if len(self.whole) > HELD:
-            del self.whole[min(self.whole, key=lambda each: self.whole[each])]
+    def add_complete(self, text: str, cosine: float) -> None:
+        """Remembers a complete text while it is among the nearest."""
+        self.complete[text] = cosine
+        if len(self.complete) > COMPLETE:
+            del self.complete[min(self.complete, key=lambda each: self.complete[each])]
 
     @property
     def texts(self) -> list[str]:
-        """What was found: whole texts, the nearest first, and the last beam."""
-        return list(dict.fromkeys([*sorted(self.whole, key=lambda each: -self.whole[each]), *self.beam]))
+        """Complete texts, the nearest first, and the last beam."""
+        return list(
+            dict.fromkeys([*sorted(self.complete, key=lambda each: -self.complete[each]), *self.beam])
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class Finder:
-    """Finds texts whose vectors are near targets.
+class BeamSearch:
+    """Searches for texts whose vectors are near targets.
 
     Attributes:
         model: A causal model of transformers.
         tokenizer: Its tokenizer.
         embed: Embeds texts.
-        width: How wide and how long is searched.
-        progress: Where to show progress.
+        width: Width and length of the search.
+        progress: Receiver of progress.
     """
 
     model: Any
@@ -180,22 +179,20 @@ class Finder:
     def find(
         self, prompts: Sequence[str], targets: np.ndarray, seeds: Sequence[tuple[int, ...]]
     ) -> list[list[str]]:
-        """Finds texts, for a few targets at a time.
+        """Searches for a few targets at a time.
 
-        From each text held, `branch` continuations of `stride` tokens are drawn from the model; all are embedded, and the
-        `beam` nearest go on. A text that ends with the model's end, a line or a sentence is held besides if it is among the
-        nearest.
+        From each text of the beam, `branch` continuations of `stride` tokens are drawn from the model. All
+        are embedded, and the `beam` nearest go on. A text that ends with an end token, a line or a sentence
+        is complete, and is remembered if it is among the nearest.
 
         Args:
-            prompts: What the model reads first, one a target.
+            prompts: Prompt of each target.
             targets: float32 of shape (n, d).
             seeds: Seed of the draws of each target.
 
         Returns:
             n lists of texts, none blank; one may be empty.
         """
-        import torch
-
         rows = [_Target(vector, seed) for vector, seed in zip(normalize(targets), seeds, strict=True)]
         group = max(1, ROWS // (self.width.beam * self.width.branch))
         starts = range(0, len(rows), group)
@@ -207,7 +204,7 @@ class Finder:
         return [row.texts for row in rows]
 
     def _search(self, rows: Sequence[_Target], prompts: Sequence[str], task: Task) -> int:
-        """Searches for a few targets together; the number of strides that it took."""
+        """Searches for a few targets together; returns the number of strides."""
         width = self.width
         writing, owners = Continuing(self.model, self.tokenizer, prompts), list(range(len(rows)))
         for done, start in enumerate(range(0, width.tokens, width.stride)):
@@ -218,26 +215,26 @@ class Finder:
             owners = [owner for owner in owners for _ in range(branch)]
             draws = [(*rows[owner].seed, start, number) for owner, number in _numbered(owners)]
             writing.write(min(width.stride, width.tokens - start), draws, width.temperature)
-            kept = _keep(rows, owners, *_read(writing, self.tokenizer), self.embed, width.beam)
-            owners = [owners[place] for place in kept]
-            if kept:
-                writing.take(kept)
+            best = _select_beams(rows, owners, *_read(writing, self.tokenizer), self.embed, width.beam)
+            owners = [owners[row] for row in best]
+            if best:
+                writing.take(best)
             task.advance()
         return len(range(0, width.tokens, width.stride))
 
 
 def _numbered(owners: Sequence[int]) -> list[tuple[int, int]]:
-    """Each owner with how often it stood before; draws seeded by it do not depend on the other targets."""
-    seen: dict[int, int] = {}
-    found = []
+    """Returns each owner with its number of earlier rows: draws must not depend on other targets."""
+    counts: dict[int, int] = {}
+    numbered = []
     for owner in owners:
-        found.append((owner, seen.get(owner, 0)))
-        seen[owner] = seen.get(owner, 0) + 1
-    return found
+        numbered.append((owner, counts.get(owner, 0)))
+        counts[owner] = counts.get(owner, 0) + 1
+    return numbered
 
 
 def _read(writing: Continuing, tokenizer: Any) -> tuple[list[str], list[bool]]:
-    """The text of each row so far, and whether it has ended."""
+    """Returns the text of each row so far, and whether it has ended."""
     texts, ended = [], []
     for row in writing.written.tolist():
         end = row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row)
@@ -248,62 +245,64 @@ def _read(writing: Continuing, tokenizer: Any) -> tuple[list[str], list[bool]]:
     return texts, ended
 
 
-def _keep(
-    rows: Sequence[_Target],
+def _select_beams(
+    targets: Sequence[_Target],
     owners: Sequence[int],
     texts: Sequence[str],
     ended: Sequence[bool],
     embed: Callable[[Sequence[str]], np.ndarray],
     beam: int,
 ) -> list[int]:
-    """Scores the texts and lets each target hold the nearest; gives the places of those that go on."""
+    """Updates the beam and complete texts of each target; returns the rows that continue."""
     vectors = embed_usable(embed, list(dict.fromkeys(texts)))
     ranked: dict[int, list[tuple[float, int]]] = {}
     seen: set[tuple[int, str]] = set()
-    for place, (owner, text) in enumerate(zip(owners, texts, strict=True)):
+    for row, (owner, text) in enumerate(zip(owners, texts, strict=True)):
         if text not in vectors or (owner, text) in seen:
             continue
         seen.add((owner, text))
-        cosine = float(vectors[text] @ rows[owner].vector)
-        if ended[place] or is_whole(text):
-            rows[owner].hold(text, cosine)
-        if not ended[place]:
-            ranked.setdefault(owner, []).append((-cosine, place))
-    kept = []
-    for owner, found in sorted(ranked.items()):
-        best = [place for _, place in sorted(found)[:beam]]
-        rows[owner].beam = [texts[place] for place in best]
-        kept += best
-    return kept
+        cosine = float(vectors[text] @ targets[owner].vector)
+        if ended[row] or is_whole(text):
+            targets[owner].add_complete(text, cosine)
+        if not ended[row]:
+            ranked.setdefault(owner, []).append((-cosine, row))
+    selected = []
+    for owner, scored in sorted(ranked.items()):
+        best = [row for _, row in sorted(scored)[:beam]]
+        targets[owner].beam = [texts[row] for row in best]
+        selected += best
+    return selected
 
 
-#: How often a text is searched for a prototype that has no usable one.
+#: Most searches for a prototype without a usable text.
 TURNS = 3
 
 
 @dataclass(frozen=True)
 class SearchDecoder(Decoder):
-    """Lets a causal language model propose continuations, and the embedder choose those whose vectors are near the prototype.
+    """Searches for a text near each prototype by beam search.
 
-    This is zero-shot embedding inversion by beam search (Zhang, Morris and Shmatikov 2025, "Universal Zero-shot Embedding
-    Inversion"): nothing is trained, and any embedder will do. The model is told the name of the class and key words of the
-    cluster, never a row; a text that shares too long a run of words with a source row is refused, and no real text ever
-    stands in. Of what the search holds at the end the set is kept that a linear probe finds surest in its classes, that is
-    near the prototypes, and that classifiers learn most from (:func:`~dallme.decoders.selection.choose`).
+    A causal language model proposes continuations, and the embedder ranks them.
 
-    Prefer it where no sentence of the source may be shown to anyone, and ``vec2text`` where an inverter is at hand. Key
-    words are words of the source: with ``keywords=0`` none is told. It is slow on a processor: see the benchmarks.
+    This is zero-shot embedding inversion by beam search (Zhang, Morris and Shmatikov 2025, "Universal
+    Zero-shot Embedding Inversion"). Nothing is trained, and any embedder can be used. The prompt holds the
+    name of the class and keywords of the cluster, never a row. A text that shares too long a run of words
+    with a source row is rejected, and no real text ever replaces one.
+    :func:`~dallme.decoders.selection.select_drafts` selects among the texts found.
+
+    Prefer it if no sentence of the source may be shown to anyone, and ``vec2text`` if there is an inverter.
+    Keywords are words of the source; ``keywords=0`` gives none. It is slow on a CPU: see the benchmarks.
 
     Attributes:
         model: A causal model: a folder, a Hub id, or ``smollm2``.
-        beam: Texts held for each prototype.
-        branch: Continuations drawn for each text held.
+        beam: Texts in the beam of each prototype.
+        branch: Continuations drawn for each text of the beam.
         stride: Tokens of a continuation.
-        temperature: How freely continuations are drawn.
-        keywords: Words of the cluster that the model is told; 0 tells none.
+        temperature: Temperature of the draws.
+        keywords: Most keywords of the cluster in the prompt.
         max_copied_span: Longest run of words that a text may share with one source row.
-        device: Where the model runs: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        language: ISO 639-1 code, for finding the ends of sentences.
+        device: Device of the model: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        language: ISO 639-1 code, for sentence boundaries.
     """
 
     argument: ClassVar[str] = "model"
@@ -333,64 +332,73 @@ class SearchDecoder(Decoder):
             )
         check_device(self.device, "auto")
 
-    def _decode(
-        self, prototypes: Prototypes, context: Context, rng: np.random.Generator
-    ) -> list[DecodedText]:
+    def check(self, context: Context) -> None:
+        """Checks that there is an embedder.
+
+        Raises:
+            InputError: If there is none.
+        """
         if context.embedder is None:
             raise InputError(
-                "expected an embedder that scores what is written, found none: the vectors were handed over; name the embedder "
-                "that made them, or use nearest, extractive or teaching"
+                "expected an embedder that ranks written texts, found none: the vectors were given; name the "
+                "embedder that made them, or use nearest, extractive or teaching"
             )
+
+    def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
         seed = int(rng.integers(2**32))
-        drafts = CandidatePool(
+        pool = CandidatePool(
             prototypes, context, rng, language=self.language, max_copied_span=self.max_copied_span
         )
         model, tokenizer = self._load()
         width = Width(self.beam, self.branch, self.stride, context.max_tokens, self.temperature)
-        finder = Finder(model, tokenizer, context.embed, width, context.progress)
-        briefs = [
-            ClusterSummary.of(
-                members, label, drafts.words, context.source, examples=0, keywords=self.keywords
+        search = BeamSearch(model, tokenizer, context.embed, width, context.progress)
+        prompts = [
+            _prompt(
+                tokenizer,
+                ClusterSummary.of(
+                    members, label, pool.words, context.source, examples=0, keywords=self.keywords
+                ),
+                context.max_tokens,
             )
             for members, label in zip(prototypes.members, prototypes.labels.tolist(), strict=True)
         ]
-        prompts = [_prompt(tokenizer, brief, context.max_tokens) for brief in briefs]
-        chosen: list[DecodedText | None] = [None] * len(prompts)
+        selected: list[DecodedText | None] = [None] * len(prompts)
         for turn in range(TURNS):
-            places = [place for place, text in enumerate(chosen) if text is None]
-            if places:
-                seeds = [(seed, turn, place) for place in places]
-                found = finder.find([prompts[place] for place in places], prototypes.vectors[places], seeds)
-                pairs = [(place, text) for place, texts in zip(places, found, strict=True) for text in texts]
-                drafts.add(
-                    [place for place, _ in pairs],
+            missing = [row for row, text in enumerate(selected) if text is None]
+            if missing:
+                seeds = [(seed, turn, row) for row in missing]
+                drafts = search.find([prompts[row] for row in missing], prototypes.vectors[missing], seeds)
+                pairs = [(row, text) for row, texts in zip(missing, drafts, strict=True) for text in texts]
+                pool.add(
+                    [row for row, _ in pairs],
                     [without_half_sentence(text, self.language) for _, text in pairs],
                 )
-                chosen = drafts.choose()
-        written = [text for text in chosen if text is not None]
-        if len(written) < len(chosen):
+                selected = pool.select()
+        written = [text for text in selected if text is not None]
+        if len(written) < len(selected):
             raise InputError(
-                f"expected a text of its own for each of {len(chosen)} prototypes, found {len(written)} in {TURNS} turns "
-                f"({drafts.tally.copied} texts shared more than {self.max_copied_span} words in a row with a source row); "
-                "raise max_copied_span or the temperature, or ask for fewer texts"
+                f"expected a text of its own for each of {len(selected)} prototypes, "
+                f"found {len(written)} in {TURNS} turns ({pool.counts.copied} texts shared more than "
+                f"{self.max_copied_span} words in a row with a source row); raise max_copied_span or the "
+                "temperature, or ask for fewer texts"
             )
         decoded = copied_spans(written, context)
-        context.findings.update(drafts=drafts.tally.as_dict(), audit=audit_written(decoded, context))
-        context.progress.note(note_of_audit(context.findings["audit"]))
-        return decoded
+        audit = audit_written(decoded, context)
+        context.progress.note(note_of_audit(audit))
+        return DecodingResult(tuple(decoded), {"drafts": pool.counts.as_dict(), "audit": audit})
 
     def _load(self) -> tuple[Any, Any]:
-        """The model on its device, and its tokenizer."""
+        """Loads the model onto its device, and its tokenizer."""
         from dallme.models.language import load_causal
 
         model, tokenizer = load_causal(self.model)
         return model.to(find_device(self.device)), tokenizer
 
 
-def _prompt(tokenizer: Any, brief: ClusterSummary, max_tokens: int) -> str:
-    """What the model reads first, in the form that it was trained to be asked in, where it was."""
-    asked = messages(brief, max_tokens)
+def _prompt(tokenizer: Any, summary: ClusterSummary, max_tokens: int) -> str:
+    """Returns the prompt for a cluster, in the tokenizer's chat format if it has one."""
+    chat = messages(summary, max_tokens)
     if tokenizer.chat_template:
-        return str(tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False))
-    named = f" ({', '.join(brief.keywords)})" if brief.keywords else ""
-    return f"A text about {brief.label}{named}:\n"
+        return str(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+    keywords = f" ({', '.join(summary.keywords)})" if summary.keywords else ""
+    return f"A text about {summary.label}{keywords}:\n"

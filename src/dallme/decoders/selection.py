@@ -1,4 +1,4 @@
-"""Which draft is kept for each prototype: what probes say of each, and what classifiers learn from all together."""
+"""Selection among written drafts, by probes of each and by the accuracy of classifiers trained on all."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ from typing import Any
 
 import numpy as np
 
+from dallme.classifiers.embedding_lr import linear_probe
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context
-from dallme.decoders.extractive.weights import Teachability, WordWeights
+from dallme.decoders.extractive.proxies import ProxyAccuracy
+from dallme.decoders.extractive.weights import WordWeights
 from dallme.decoders.postprocess import copied_spans, cut, embed_usable, tidy
 from dallme.embedders.base import normalize
 
-#: Rows that the probe is trained on, at most; more change its judgement of a text very little.
+#: Most rows that the probe is trained on; more hardly change its predictions.
 PROBE_ROWS = 20_000
+
+#: Most drafts for which whole sets are scored; above it each draft is scored by itself.
+SCORED_DRAFTS = 2000
 
 
 @dataclass(frozen=True, eq=False)
 class ProbeScore:
-    """What is known of a text by its vector.
+    """Scores of a text by its vector.
 
     Attributes:
-        vector: Its vector, float32 of shape (d,).
-        cosine: Cosine of it to the prototype.
-        confidence: The probability that the probe gives to the prototype's class; None where there is one class only.
-        agrees: Whether the probe gives it that class; None likewise.
+        cosine: Cosine of its vector to the prototype.
+        confidence: Probability of the prototype's class by the probe; None with one class only.
+        agrees: Whether the probe predicts that class; None with one class only.
     """
 
-    vector: np.ndarray
     cosine: float
     confidence: float | None
     agrees: bool | None
@@ -39,60 +42,56 @@ class Probe:
     """Logistic regression on the vectors of the source."""
 
     def __init__(self, context: Context, rng: np.random.Generator) -> None:
-        """Trains it, on a sample of the rows where there are many."""
-        from sklearn.linear_model import LogisticRegression
-
+        """Trains the probe on a sample of the rows."""
         self._context, self._model = context, None
         rows = np.sort(rng.permutation(len(context.vectors))[:PROBE_ROWS])
         labels = context.vectors.labels[rows]
         if len(np.unique(labels)) > 1:
-            self._model = LogisticRegression(max_iter=1000, random_state=0).fit(
-                context.vectors.vectors[rows], labels
-            )
+            self._model = linear_probe(0).fit(context.vectors.vectors[rows], labels)
 
-    def judge(self, texts: Sequence[str], targets: np.ndarray, labels: np.ndarray) -> list[ProbeScore | None]:
-        """Judges texts.
+    def score(self, texts: Sequence[str], targets: np.ndarray, labels: np.ndarray) -> list[ProbeScore | None]:
+        """Scores texts.
 
         Args:
             texts: n texts.
-            targets: The prototype that each is written for, of shape (n, d).
-            labels: Its class, of shape (n,).
+            targets: Vector of the prototype that each is written for, of shape (n, d).
+            labels: Class of that prototype, of shape (n,).
 
         Returns:
-            What is known of each; None for one that the embedder can make nothing of.
+            The scores of each; None for a text that the embedder cannot embed.
         """
         vectors = embed_usable(self._context.embed, list(dict.fromkeys(texts)))
-        known = [place for place, text in enumerate(texts) if text in vectors]
-        found: list[ProbeScore | None] = [None] * len(texts)
+        known = [position for position, text in enumerate(texts) if text in vectors]
+        scores: list[ProbeScore | None] = [None] * len(texts)
         if not known:
-            return found
-        own = np.stack([vectors[texts[place]] for place in known])
-        cosines = np.einsum("ij,ij->i", own, normalize(targets[known]))
-        confidence, agrees = self._confidence(own, labels[known])
-        for row, place in enumerate(known):
-            found[place] = ProbeScore(own[row], float(cosines[row]), confidence[row], agrees[row])
-        return found
+            return scores
+        own = np.stack([vectors[texts[position]] for position in known])
+        cosines = np.einsum("ij,ij->i", own, normalize(targets[known])).tolist()
+        confidences, agrees = self._predict(own, labels[known])
+        for position, *values in zip(known, cosines, confidences, agrees, strict=True):
+            scores[position] = ProbeScore(*values)
+        return scores
 
-    def _confidence(self, vectors: np.ndarray, labels: np.ndarray) -> tuple[list[Any], list[Any]]:
+    def _predict(self, vectors: np.ndarray, labels: np.ndarray) -> tuple[list[Any], list[Any]]:
+        """Returns the probability of each label, and whether the probe predicts it."""
         if self._model is None:
             return [None] * len(vectors), [None] * len(vectors)
-        table, classes = self._model.predict_proba(vectors), self._model.classes_
-        columns = np.searchsorted(classes, labels)
-        right = columns < len(classes)
-        right &= classes[np.minimum(columns, len(classes) - 1)] == labels  # the sample may lack a rare class
-        own = np.where(right, table[np.arange(len(labels)), np.minimum(columns, len(classes) - 1)], 0.0)
-        return own.tolist(), (classes[table.argmax(axis=1)] == labels).tolist()
+        probabilities, classes = self._model.predict_proba(vectors), self._model.classes_
+        columns = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+        known = classes[columns] == labels  # the sample may lack a rare class
+        own = np.where(known, probabilities[np.arange(len(labels)), columns], 0.0)
+        return own.tolist(), (classes[probabilities.argmax(axis=1)] == labels).tolist()
 
 
 @dataclass
 class RejectionCounts:
-    """What became of drafts that were not usable as they came.
+    """Numbers of drafts that were not usable as they came.
 
     Attributes:
-        blank: Had no text.
-        repeated: Were written for the same prototype before.
-        cut: Were longer than the limit, and cut.
-        copied: Shared too long a run of words with a source row, and were left out.
+        blank: Without a text.
+        repeated: Written for the same prototype before.
+        cut: Longer than the limit, and cut.
+        copied: Rejected because they share too long a run of words with a source row.
     """
 
     blank: int = 0
@@ -101,16 +100,36 @@ class RejectionCounts:
     copied: int = 0
 
     def as_dict(self) -> dict[str, int]:
-        """The counts by name."""
+        """Returns the counts by name."""
         return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A usable draft.
+
+    Attributes:
+        text: The text.
+        confidence: Probability of its class by the probe; None without a probe.
+        cosine: Cosine of its vector to the prototype; None without an embedder.
+    """
+
+    text: DecodedText
+    confidence: float | None = None
+    cosine: float | None = None
+
+    @property
+    def score(self) -> float:
+        """Confidence plus cosine; an unknown one counts as 0."""
+        return (self.confidence or 0.0) + (self.cosine or 0.0)
 
 
 class CandidatePool:
     """The drafts of m prototypes.
 
     Attributes:
-        words: What each word of the source says about each class; None where there is one class only.
-        tally: What was not usable as it came.
+        words: Weights of the words of the source; None with one class only.
+        counts: Numbers of drafts that were not usable as they came.
     """
 
     def __init__(
@@ -122,152 +141,128 @@ class CandidatePool:
         language: str,
         max_copied_span: int | None,
     ) -> None:
-        """Trains what judges the drafts.
+        """Trains the models that score the drafts.
 
         Args:
-            prototypes: What they are written for.
+            prototypes: The prototypes that drafts are written for.
             context: The source and its limits.
             rng: Source of randomness.
-            language: ISO 639-1 code, for finding the ends of sentences.
+            language: ISO 639-1 code, for sentence boundaries.
             max_copied_span: Longest run of words that a draft may share with one source row; None for any.
         """
         labels, several = context.vectors.labels, len(context.vectors.class_counts) > 1
         self.words = WordWeights.of(context, rng) if several else None
-        self.tally = RejectionCounts()
-        self._judge = Teachability(self.words, labels, rng) if self.words else None
+        self.counts = RejectionCounts()
+        self._proxies = ProxyAccuracy(self.words, labels, rng) if self.words else None
         self._probe = Probe(context, rng) if context.embedder else None
         self._prototypes, self._context = prototypes, context
-        self._language, self._most_copied = language, max_copied_span
+        self._language, self._max_copied_span = language, max_copied_span
         self._drafts: list[list[Draft]] = [[] for _ in range(len(prototypes))]
 
-    def add(self, places: Sequence[int], texts: Sequence[str]) -> None:
-        """Adds what is usable of written texts.
+    def add(self, owners: Sequence[int], texts: Sequence[str]) -> None:
+        """Adds the usable ones of written texts.
 
         Args:
-            places: The prototype that each was written for.
+            owners: Prototype of each text.
             texts: The texts, as they came.
         """
-        found = self._new(places, texts)
-        if self._most_copied is not None and found:
-            spans = copied_spans([text for _, text in found], self._context)
-            kept = [(place, text) for (place, _), text in zip(found, spans, strict=True)]
-            kept = [(place, text) for place, text in kept if (text.copied_span or 0) <= self._most_copied]
-            self.tally.copied += len(found) - len(kept)
-            found = kept
-        rows = [place for place, _ in found]
-        judged: list[ProbeScore | None] = [None] * len(found)
-        if self._probe and found:
+        usable = self._tidy_new(owners, texts)
+        if self._max_copied_span is not None and usable:
+            spans = copied_spans([text for _, text in usable], self._context)
+            allowed = [
+                (owner, text)
+                for (owner, _), text in zip(usable, spans, strict=True)
+                if (text.copied_span or 0) <= self._max_copied_span
+            ]
+            self.counts.copied += len(usable) - len(allowed)
+            usable = allowed
+        rows = [owner for owner, _ in usable]
+        scores: list[ProbeScore | None] = [None] * len(usable)
+        if self._probe and usable:
             targets, labels = self._prototypes.vectors[rows], self._prototypes.labels[rows]
-            judged = self._probe.judge([text.text for _, text in found], targets, labels)
-        for (place, text), said in zip(found, judged, strict=True):
-            if said:
-                text, confidence, cosine = (
-                    replace(text, label_agrees=said.agrees),
-                    said.confidence,
-                    said.cosine,
-                )
-                self._drafts[place].append(Draft(text, confidence, cosine))
-            else:
-                self._drafts[place].append(Draft(text))
+            scores = self._probe.score([text.text for _, text in usable], targets, labels)
+        for (owner, text), score in zip(usable, scores, strict=True):
+            draft = Draft(text)
+            if score:
+                text = replace(text, label_agrees=score.agrees)
+                draft = Draft(text, score.confidence, score.cosine)
+            self._drafts[owner].append(draft)
 
-    def choose(self) -> list[DecodedText | None]:
-        """The text that is kept for each prototype; None where there is no usable one."""
-        chosen = choose(self._drafts, self._prototypes.labels, self._judge)
-        return [None if draft is None else draft.text for draft in chosen]
+    def select(self) -> list[DecodedText | None]:
+        """Returns the selected text of each prototype; None without a usable one."""
+        selected = select_drafts(self._drafts, self._prototypes.labels, self._proxies)
+        return [None if draft is None else draft.text for draft in selected]
 
-    def _new(self, places: Sequence[int], texts: Sequence[str]) -> list[tuple[int, DecodedText]]:
-        """Those that have a text, and one that their prototype does not have yet, cut to the limit."""
-        known = {(place, draft.text.text) for place, own in enumerate(self._drafts) for draft in own}
-        found = []
-        for place, text in zip(places, texts, strict=True):
+    def _tidy_new(self, owners: Sequence[int], texts: Sequence[str]) -> list[tuple[int, DecodedText]]:
+        """Tidies and cuts texts, without blank ones and those that their prototype has already."""
+        known = {(owner, draft.text.text) for owner, own in enumerate(self._drafts) for draft in own}
+        new = []
+        for owner, text in zip(owners, texts, strict=True):
             tidied = tidy(text)
-            kept = cut(tidied, self._context, self._language)
-            if kept is None:
-                self.tally.blank += 1
-            elif (place, kept.text) in known:
-                self.tally.repeated += 1
+            shortened = cut(tidied, self._context, self._language)
+            if shortened is None:
+                self.counts.blank += 1
+            elif (owner, shortened.text) in known:
+                self.counts.repeated += 1
             else:
-                known.add((place, kept.text))
-                self.tally.cut += kept.text != tidied
-                found.append((place, kept))
-        return found
+                known.add((owner, shortened.text))
+                self.counts.cut += shortened.text != tidied
+                new.append((owner, shortened))
+        return new
 
 
-#: Sets that are scored by training classifiers on them, at most; beyond, each draft is judged by itself.
-SCORED_SETS = 2000
-
-
-@dataclass(frozen=True, eq=False)
-class Draft:
-    """A text that may be kept.
-
-    Attributes:
-        text: The text.
-        confidence: The probability that a linear probe of the source gives to its class; None if there is none to ask.
-        cosine: Cosine of its vector to the prototype; None without an embedder.
-    """
-
-    text: DecodedText
-    confidence: float | None = None
-    cosine: float | None = None
-
-    @property
-    def score(self) -> float:
-        """Confidence and cosine together; what is not known counts as 0."""
-        return (self.confidence or 0.0) + (self.cosine or 0.0)
-
-
-def choose(
-    drafts: Sequence[Sequence[Draft]], labels: np.ndarray, judge: Teachability | None
+def select_drafts(
+    drafts: Sequence[Sequence[Draft]], labels: np.ndarray, proxies: ProxyAccuracy | None
 ) -> list[Draft | None]:
-    """Chooses a draft for each prototype, none of a text that its class has already.
+    """Selects a draft for each prototype, no text twice in a class.
 
-    The set S is to have a large
+    The set S is selected for a large
 
-        J(S) = T(S) + mean over its texts of (confidence + cosine),
+        J(S) = A(S) + mean over its texts of (confidence + cosine),
 
-    where T(S) is the mean accuracy, on source rows, of logistic regression and naive Bayes trained on S alone. The start
-    is the best free draft of each prototype by itself; then each in turn is replaced by the one that makes J largest.
+    where A(S) is the mean accuracy, on source rows, of proxy classifiers trained on S alone. The start is the
+    best free draft of each prototype by itself. Each in turn is then replaced by the one with the largest J.
 
     Args:
         drafts: The drafts of each of m prototypes.
         labels: Class id of each, of shape (m,).
-        judge: Trains the classifiers; None judges each draft by itself.
+        proxies: Scores sets; None scores each draft by itself.
 
     Returns:
-        m drafts; None where a prototype has no free one.
+        m drafts; None for a prototype without a free one.
     """
-    chosen: list[Draft | None] = [None] * len(drafts)
-    for place in range(len(drafts)):
-        free = _free(drafts[place], place, chosen, labels)
-        chosen[place] = max(free, key=lambda draft: draft.score, default=None)
-    if judge is None or sum(map(len, drafts)) > SCORED_SETS:
-        return chosen
-    for place in range(len(drafts)):
-        free = _free(drafts[place], place, chosen, labels)
+    selected: list[Draft | None] = [None] * len(drafts)
+    for owner, own in enumerate(drafts):
+        selected[owner] = max(
+            _free(own, owner, selected, labels), key=lambda draft: draft.score, default=None
+        )
+    if proxies is None or sum(map(len, drafts)) > SCORED_DRAFTS:
+        return selected
+    for owner, own in enumerate(drafts):
+        free = _free(own, owner, selected, labels)
         if len(free) > 1:
-            totals = [_total(draft, place, chosen, labels, judge) for draft in free]
-            chosen[place] = free[int(np.argmax(totals))]
-    return chosen
+            totals = [_set_score(draft, owner, selected, labels, proxies) for draft in free]
+            selected[owner] = free[int(np.argmax(totals))]
+    return selected
 
 
 def _free(
-    drafts: Sequence[Draft], place: int, chosen: Sequence[Draft | None], labels: np.ndarray
+    drafts: Sequence[Draft], owner: int, selected: Sequence[Draft | None], labels: np.ndarray
 ) -> list[Draft]:
-    """The drafts of a prototype whose text no other prototype of the class has."""
+    """Returns the drafts of a prototype whose text is not selected for another one of its class."""
     taken = {
         other.text.text
-        for row, other in enumerate(chosen)
-        if other is not None and row != place and labels[row] == labels[place]
+        for row, other in enumerate(selected)
+        if other is not None and row != owner and labels[row] == labels[owner]
     }
     return [draft for draft in drafts if draft.text.text not in taken]
 
 
-def _total(
-    draft: Draft, place: int, chosen: Sequence[Draft | None], labels: np.ndarray, judge: Teachability
+def _set_score(
+    draft: Draft, owner: int, selected: Sequence[Draft | None], labels: np.ndarray, proxies: ProxyAccuracy
 ) -> float:
-    """What the set is worth with this draft, but for the part that is the same for all drafts of the prototype."""
-    kept = [draft if row == place else other for row, other in enumerate(chosen)]
-    rows = [row for row, other in enumerate(kept) if other is not None]
-    texts = [other.text.text for other in kept if other is not None]
-    return judge.score(texts, labels[rows]) + draft.score / len(rows)
+    """Returns J of the set with this draft, without the terms that all drafts of the prototype share."""
+    drafts = [draft if row == owner else other for row, other in enumerate(selected)]
+    rows = [row for row, other in enumerate(drafts) if other is not None]
+    texts = [other.text.text for other in drafts if other is not None]
+    return proxies.score(texts, labels[rows]) + draft.score / len(rows)

@@ -198,6 +198,11 @@ class EncoderEmbedder(Embedder):
 
     def __init__(self, encoder: Encoder, name: str | None = None) -> None:
         """Stores the encoder; `name` must change whenever the encoder's vectors would."""
+        if isinstance(encoder, type):
+            raise InputError(
+                f"expected an embedder object, found the class {encoder.__name__}; "
+                f"give an instance of it: {encoder.__name__}(...)"
+            )
         if not isinstance(encoder, Encoder):
             raise InputError(
                 "expected an embedder: a name or an object with encode(list of strings), "
@@ -220,6 +225,14 @@ class EncoderEmbedder(Embedder):
             self.name, weights="unknown", dimension=self._dimension, prompt=self.prefix(prompt) or None
         )
 
+    def prefix(self, prompt: str | None = None) -> str:
+        """Returns the prefix of a prompt; the name of the encoder's class never adds one."""
+        return prefix_for("", prompt)
+
     def _embed(self, texts: list[str], prompt: str | None) -> Any:
         prefix = self.prefix(prompt)
-        return self.encoder.encode([prefix + text for text in texts] if prefix else texts)
+        vectors = self.encoder.encode([prefix + text for text in texts] if prefix else texts)
+        if isinstance(vectors, (list, tuple)) and vectors and hasattr(vectors[0], "detach"):
+            vectors = [vector.detach().cpu() for vector in vectors]
+        # Tensors of torch that need a gradient, or lie on a GPU, do not turn into arrays by themselves.
+        return vectors.detach().cpu() if hasattr(vectors, "detach") else vectors

@@ -93,21 +93,21 @@ def pack(
     return [np.arange(start, stop) for start, stop in zip(starts, [*starts[1:], len(counts)], strict=True)]
 
 
-def parse(body: bytes, rows: int) -> tuple[np.ndarray, Usage | None]:
+def parse(body: bytes, texts: Sequence[str]) -> tuple[np.ndarray, Usage | None]:
     """Parses an answer.
 
     Args:
         body: The answer, as JSON.
-        rows: Number of texts in the request.
+        texts: Texts of the request.
 
     Returns:
-        float32 of shape (rows, d) in the order of the texts, and the tokens charged; None if not reported.
+        float32 of shape (n, d) in the order of the texts, and the tokens charged; None if not reported.
 
     Raises:
         ValueError: If it is not one finite vector per text. KeyError, TypeError, IndexError and
             AttributeError stand for answers of another form.
     """
-    answer = json.loads(body)
+    rows, answer = len(texts), json.loads(body)
     items = answer["data"]
     if len(items) != rows:
         raise ValueError(f"{len(items)} vectors for {rows} texts")
@@ -119,10 +119,18 @@ def parse(body: bytes, rows: int) -> tuple[np.ndarray, Usage | None]:
         if len(item["embedding"]) != vectors.shape[1]:
             raise ValueError("vectors of different lengths")
         vectors[index] = item["embedding"]
-    if not vectors.size or not np.isfinite(vectors).all():
-        raise ValueError("vectors with NaN or infinity" if vectors.size else "empty vectors")
+    if not vectors.size:
+        raise ValueError("empty vectors")
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if bad.size:
+        raise ValueError(f"NaN or infinity in the vector of the text {shorten(texts[bad[0]])!r}")
     charged = (answer.get("usage") or {}).get("prompt_tokens")
     return vectors, Usage(int(charged)) if charged else None
+
+
+def shorten(text: str) -> str:
+    """Returns the first 60 characters of a text, for messages."""
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 @dataclass(frozen=True)
@@ -274,7 +282,7 @@ class OpenAIEmbedder(ServiceOptions, Embedder):
         vectors = self.service.ask(
             Request(
                 lambda: create(input=texts, encoding_format="float", **options),
-                lambda body: parse(body, len(texts)),
+                lambda body: parse(body, texts),
                 Usage(int(counts.sum())),
                 several=len(texts) > 1,
             ),

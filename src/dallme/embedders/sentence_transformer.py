@@ -33,6 +33,29 @@ BATCH_TOKENS = {"cpu": 4096}
 BATCH_TOKENS_ELSEWHERE = 65_536
 
 
+#: Files, besides the weights, that can change a vector: module settings, tokenizers and vocabularies.
+_SETTINGS = (".json", ".txt", ".model", ".tiktoken", ".jinja")
+#: Names of files and folders that no vector depends on.
+_IGNORED = {"data_config.json", "requirements.txt", "onnx", "openvino"}
+#: Hash of weights to that of their published settings; the weights alone identify these models.
+_PUBLISHED_SETTINGS = {
+    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": (
+        "43519147602be223cf100b33e1cf275a2c44209fb0a356d6c31bc7b5bc8e941a"
+    )
+}
+
+
+def _settings_hash(folder: Path) -> str:
+    """SHA-256 of names, sizes and contents of the files in :data:`_SETTINGS`."""
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix in _SETTINGS)
+    parts: list[str | Path] = []
+    for file in files:
+        if not _IGNORED.intersection(file.parts) and not any(part.startswith(".") for part in file.parts):
+            path = folder / file
+            parts += [f"{file.as_posix()}\0{path.stat().st_size}\0", path]
+    return sha256_of(parts)
+
+
 @dataclass(frozen=True)
 class SentenceTransformerEmbedder(Embedder):
     """Runs a sentence-transformers model with its own tokenizer, pooling and normalisation.
@@ -205,7 +228,10 @@ class SentenceTransformerEmbedder(Embedder):
 
     @cached_property
     def _weights_hash(self) -> str:
-        return sha256_of(sorted(self._folder.rglob("*.safetensors")))
+        """SHA-256 of the weights, and of tokenizer and module settings unless they are the published ones."""
+        weights = sha256_of(sorted(self._folder.rglob("*.safetensors")))
+        settings = _settings_hash(self._folder)
+        return weights if _PUBLISHED_SETTINGS.get(weights) == settings else sha256_of([weights, settings])
 
     @cached_property
     def _torch_device(self) -> torch.device:

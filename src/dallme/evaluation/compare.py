@@ -1,4 +1,4 @@
-"""Comparison table: one budget filled by several methods, scored by the same classifiers on the same test set."""
+"""Comparison table: one budget, several methods, the same classifiers and test set."""
 
 from __future__ import annotations
 
@@ -128,7 +128,8 @@ def check_candidates(
             )
         if shared := sum(text in test_texts for texts in sets for text in texts.texts):
             notes.append(
-                f"{shared:,} of {sum(sizes):,} texts of candidate {name!r} are in the test set: its accuracy is inflated"
+                f"{shared:,} of {sum(sizes):,} texts of candidate {name!r} are in the test set: "
+                "its accuracy is inflated"
             )
     return notes
 
@@ -170,7 +171,7 @@ def make_sets(
         decoder: Decoder = (
             distiller.resolved_decoder if method == distiller.decoder else registry.make("decoders", method)
         )
-        decoded = decoder.decode(prototypes, context, seed=seed)
+        decoded = decoder.decode(prototypes, context, seed=seed).texts
         sets.append(replace(template(), texts=[text.text for text in decoded], labels=prototypes.labels))
     return sets
 

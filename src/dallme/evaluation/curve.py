@@ -57,7 +57,7 @@ class Step:
 
 
 def default_budgets(texts: LabelledTexts) -> list[Budget]:
-    """Returns a series up to half of the smallest class, or shares of the rows if fewer than three budgets fit."""
+    """Returns texts per class up to half of the smallest class, or shares of the rows for small classes."""
     _, largest = _smallest_class(texts)
     counts = [count for count in PER_CLASS if count <= largest / 2]
     if len(counts) >= MIN_BUDGETS:
@@ -90,8 +90,8 @@ def make_steps(
     for budget in budgets:
         if budget.per_class is not None and budget.allocation == "equal" and budget.per_class > largest:
             raise InputError(
-                f"expected at most {largest:,} texts a class, found {budget.per_class:,}: class {name!r} has only "
-                f"{largest:,} different texts; ask for fewer, or give ratios"
+                f"expected at most {largest:,} texts a class, found {budget.per_class:,}: class {name!r} has "
+                f"only {largest:,} different texts; ask for fewer, or give ratios"
             )
         count = sum(with_budget(distiller, budget).allocate(texts).values())
         step = Step(budget, count, count / len(texts))
@@ -272,7 +272,7 @@ class Curve:
         return Finding(method, f"{method}: {reason}")
 
     def smallest_recovering(self, method: str, share: float) -> Finding:
-        """Finds the smallest measured budget that recovers a share of the full data's accuracy; see :func:`find_level`.
+        """Finds the smallest measured budget that recovers a share of the full data's accuracy.
 
         Raises:
             InputError: If the share is not in (0, 1].
@@ -407,7 +407,7 @@ def _distil(distiller: Distiller, context: Context, methods: Sequence[str]) -> t
     if distiller.decoder not in decoders:
         distiller = replace(distiller, decoder=decoders[0] if decoders else "nearest")
     prototypes = distiller.condense(context)
-    decoded = distiller.resolved_decoder.decode(prototypes, context, seed=distiller.seed)
+    decoded = distiller.decode(prototypes, context).texts
     source, texts = context.source, tuple(text.text for text in decoded)
     lineage = trace(prototypes, decoded, source.row_ids, None, str(distiller.decoder))
     distilled = DistilledDataset(texts, prototypes.labels, source.label_names, prototypes.weights, lineage)

@@ -123,7 +123,8 @@ def make_classifiers(names: Sequence[str], embedder: CachedEmbedder | None = Non
         if registry.split("classifiers", name)[0].name == "embedding-lr":
             if embedder is None:
                 raise InputError(
-                    "expected an embedder for the classifier embedding-lr, found none; name one with --embedder"
+                    "expected an embedder for the classifier embedding-lr, found none; "
+                    "name one with --embedder"
                 )
             options = {"embed": embedder.embed, "fingerprint": embedder.cache_key}
         classifiers[name] = registry.make("classifiers", name, **options)
@@ -151,7 +152,8 @@ def check_plan(protocol: Protocol, classifiers: Mapping[str, Classifier], *, has
     tuned = [name for name, classifier in classifiers.items() if protocol.tunes(classifier)]
     if tuned and not has_full:
         raise InputError(
-            f"expected the full data to choose the learning rate of {tuned[0]} on, found none; name it with --full"
+            f"expected the full data to choose the learning rate of {tuned[0]} on, found none; "
+            "name it with --full"
         )
 
 
@@ -213,7 +215,7 @@ def evaluate_method(
     task: Task | None = None,
     full: bool = False,
 ) -> Score:
-    """Scores the sets of one method under a protocol: tunes the learning rate if asked to, then calls :func:`score`.
+    """Scores the sets of one method under a protocol, after tuning the learning rate if it says so.
 
     Args:
         classifier: The classifier.

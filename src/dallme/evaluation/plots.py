@@ -175,8 +175,9 @@ def draw_line(
 def draw_level(panel: Axes, level: float, label: str) -> None:
     """Draws a dashed line across the panel, with its value at the right."""
     panel.axhline(level, color="#444444", linestyle=(0, (5, 3)), linewidth=1, label=label)
-    panel.annotate(f"{level:.3f}", (1, level), (-2, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
-                   ha="right", va="bottom", fontsize=8, color="#444444")  # fmt: skip
+    look: Any = {"ha": "right", "va": "bottom", "fontsize": 8, "color": "#444444"}
+    coordinates: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    panel.annotate(f"{level:.3f}", (1, level), (-2, 2), **coordinates, **look)
 
 
 def draw_grid(panel: Axes) -> None:

@@ -60,11 +60,11 @@ class Protocol:
         return self if sets is None else replace(self, sets=sets)
 
     def usable(self, sets: Sequence[LabelledTexts]) -> Sequence[LabelledTexts]:
-        """Returns the first `sets` of a candidate's ready sets, or all of them if the protocol has no name."""
+        """Returns the first `sets` of a candidate's ready sets, or all if the protocol has no name."""
         return sets if self.name is None else sets[: self.sets]
 
     def runs(self, classifier: Classifier, sets: int, *, full: bool = False) -> int:
-        """Counts the trainings of a classifier for a method with that many sets; `full` marks the full data."""
+        """Counts the trainings of a classifier for a method with that many sets, or for the full data."""
         if not classifier.varies:
             return sets
         return self.full_runs if full else max(sets, self.sets) * self.models
@@ -80,17 +80,17 @@ class Protocol:
         return self.tune and bool(classifier.learning_rates) and "learning_rate" not in self.training
 
     def capped(self, classifier: Classifier, rows: int, *, full: bool) -> Classifier:
-        """Returns the classifier with at most `full_steps` optimizer steps on that many rows of the full data."""
+        """Returns the classifier with at most `full_steps` optimizer steps on rows of the full data."""
         if self.full_steps is None or not full or not isinstance(classifier, NeuralClassifier):
             return classifier
         return replace(classifier, steps=min(classifier.total_steps(rows), self.full_steps))
 
     def tuning_runs(self, *, full: bool = False) -> int:
-        """Counts the trainings with each candidate rate; one suffices on the full data, where rates differ clearly."""
+        """Counts the trainings with each candidate rate: one on the full data, where rates differ clearly."""
         return 1 if full else TUNING_RUNS
 
     def trainings(self, classifier: Classifier, sets: int, *, full: bool = False) -> int:
-        """Counts the trainings of a classifier for a method, including those that choose the learning rate."""
+        """Counts the trainings of a classifier for a method, including those for tuning."""
         tuning = len(classifier.learning_rates) * self.tuning_runs(full=full) if self.tunes(classifier) else 0
         return self.runs(classifier, sets, full=full) + tuning
 

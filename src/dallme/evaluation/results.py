@@ -121,7 +121,7 @@ def split(
 
 
 def sample(texts: LabelledTexts, size: int, rng: np.random.Generator) -> LabelledTexts:
-    """Draws a stratified sample with at least one row of each class; returns all rows if there are at most `size`."""
+    """Draws a stratified sample of at most `size` rows, at least one of each class."""
     if len(texts) <= size:
         return texts
     budget = Budget(total=max(size, len(texts.class_counts)), allocation="proportional")
@@ -194,7 +194,8 @@ class ResultStore:
             atomic_write(path, json.dumps(content).encode())
         except OSError as error:
             self.progress.note(
-                f"a result cannot be stored in {self.folder}: {error.strerror or error}; it is computed again next time"
+                f"a result cannot be stored in {self.folder}: {error.strerror or error}; "
+                "it is computed again next time"
             )
 
     def _path(self, key: str) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dallme.atomic import atomic_write
 from dallme.errors import OutputError
+from dallme.experiments.claims import check_claims, summarize
 from dallme.experiments.figures import draw_figure, has_figure
 from dallme.experiments.result_table import ResultTable, make_result_table
 from dallme.experiments.rows import ROWS, Row, RowFile
@@ -44,7 +45,7 @@ def write_results(experiment: Experiment, profile_name: str, rows: Sequence[Row]
     lines += _section(experiment, profile_name, numbers, PICTURES[0] if drawn else "")
     if shortcomings := _shortcomings(experiment, profile_name, numbers):
         lines += ["", "## Where ours falls short", "", *shortcomings]
-    lines += _conclusion(experiment)
+    lines += _conclusion(experiment, numbers)
     files = {"table.md": table.markdown(), "table.html": table.html(), "page.md": "\n".join(lines) + "\n"}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,18 +84,34 @@ def results_page(root: Path, profile_name: str = "offline", prefix: str = "") ->
         f"Results of `dallme reproduce` with the profile `{profile_name}`, each with the paper's number in "
         "brackets. The page is built from the stored rows alone.",
         "",
+        *_failures([(experiment, numbers) for experiment, numbers, _ in shown]),
+        "## Contents",
+        "",
         *(f"- [{experiment.title}](#{experiment.name}): {experiment.place}" for experiment, _, _ in shown),
         "- [Where ours falls short](#where-ours-falls-short)",
     ]
     for experiment, numbers, figure in shown:
         lines += ["", f'<a id="{experiment.name}"></a>', "", f"## {experiment.title}", ""]
-        lines += [*_section(experiment, profile_name, numbers, figure), *_conclusion(experiment)]
+        lines += [*_section(experiment, profile_name, numbers, figure), *_conclusion(experiment, numbers)]
     lines += ["", "## Where ours falls short", ""]
     lines += [f"Scores that are below the paper's by more than {MARGIN:g}."]
     for experiment, numbers, _ in shown:
         if shortcomings := _shortcomings(experiment, profile_name, numbers):
             lines += ["", f"### {experiment.title}", "", *shortcomings]
     return "\n".join(lines) + "\n"
+
+
+def _failures(results: Sequence[tuple[Experiment, ResultTable]]) -> list[str]:
+    """Returns the claims that do not hold here, as a section of the page."""
+    lines = [
+        f"- [{experiment.name}](#{experiment.name}): {finding.markdown()}"
+        for experiment, table in results
+        for finding in check_claims(experiment, table)
+        if finding.failures
+    ]
+    if not lines:
+        return []
+    return ["## Claims that do not hold here", "", *lines, ""]
 
 
 def _order(experiment: Experiment) -> tuple[int, list[int], str]:
@@ -122,9 +139,11 @@ def _section(experiment: Experiment, profile_name: str, table: ResultTable, figu
     return lines
 
 
-def _conclusion(experiment: Experiment) -> list[str]:
-    """Returns the paper's conclusion."""
-    return ["", f"**The paper:** {experiment.says}"] if experiment.says else []
+def _conclusion(experiment: Experiment, table: ResultTable) -> list[str]:
+    """Returns the paper's conclusion, and which claims hold here."""
+    lines = ["", f"**The paper:** {experiment.says}"] if experiment.says else []
+    ours = summarize(check_claims(experiment, table))
+    return [*lines, "", f"**Ours:** {ours or 'no claim is checked here.'}"]
 
 
 def _missing(table: ResultTable) -> str:

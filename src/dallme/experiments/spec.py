@@ -169,6 +169,46 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A claim of the paper that can be checked on results.
+
+    Each group of runs that agree on data set, budget, classifier and on conditions of both sides is one
+    comparison. The claim holds if ``ours RELATION factor * other + margin``.
+
+    Attributes:
+        text: The claim as part of a sentence.
+        ours: ``AXIS=VALUE[,VALUE]`` conditions on our runs. The first value that has a result counts.
+        other: Conditions on the runs that ours are compared with; the best of them counts.
+            Empty to compare with `limit`.
+        limit: Number that ours are compared with.
+        measure: Measure that is compared.
+        relation: ``>``, ``<``, or ``=`` for a difference of at most `margin`.
+        factor: Factor of the other number.
+        margin: Number that is added to the other number.
+        per: Further axes that both sides share.
+    """
+
+    text: str
+    ours: tuple[str, ...]
+    other: tuple[str, ...] = ()
+    limit: float = 0.0
+    measure: str = "accuracy"
+    relation: str = ">"
+    factor: float = 1.0
+    margin: float = 0.0
+    per: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Validates the names of relation and axes."""
+        if self.relation not in ("<", "=", ">"):
+            raise UnknownNameError("relation", self.relation, ("<", "=", ">"))
+        for condition in (*self.ours, *self.other, *(f"{axis}=" for axis in self.per)):
+            axis = condition.partition("=")[0]
+            if axis not in AXES:
+                raise UnknownNameError("axis", axis, AXES)
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One table or figure.
 
@@ -185,6 +225,7 @@ class Experiment:
         x: Axis or measure on the figure's horizontal axis.
         reported: Numbers of the paper: row, column, then mean and, if given, deviation.
         says: The paper's conclusion, in our words.
+        claims: Claims of the paper that the results are checked for.
         profiles: Profiles by name.
         notes: Remarks for the user on the file, such as its deprecated keys.
     """
@@ -202,6 +243,7 @@ class Experiment:
     x: str = ""
     reported: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     says: str = ""
+    claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -250,8 +292,11 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
         InputError: If the file cannot be read, or a value has the wrong type.
     """
     if not name.endswith(SUFFIX):
-        if name not in experiment_names():
-            raise UnknownNameError("experiment", name, experiment_names())
+        if name not in (names := experiment_names()):
+            error = UnknownNameError("experiment", name, names)
+            if similar := [each for each in names if each.startswith(name)]:
+                raise InputError(f"{error}. Did you mean {' or '.join(similar)}?")
+            raise error
         return parse_experiment((_folder() / f"{name}{SUFFIX}").read_text(encoding="utf-8"), name, overrides)
     try:
         text = Path(name).read_text(encoding="utf-8")
@@ -280,6 +325,13 @@ def parse_experiment(text: str, name: str, overrides: Sequence[str] = ()) -> Exp
         profile: _parse_profile(table, f"{name}: profiles.{profile}", overrides, notes)
         for profile, table in profiles.items()
     }
+    claims = content.pop("claims", [])
+    if not isinstance(claims, list):
+        raise InputError(f"{name}: expected [[claims]] tables, found {claims!r}")
+    content["claims"] = [
+        _build(Claim, _mapping(claim, f"{name}: claims[{index}]"), f"{name}: claims[{index}]")
+        for index, claim in enumerate(claims)
+    ]
     experiment = _build(Experiment, content | {"name": name, "profiles": parsed}, name)
     return replace(experiment, notes=(*experiment.notes, *dict.fromkeys(notes)))
 

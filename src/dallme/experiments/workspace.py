@@ -16,6 +16,7 @@ from dallme import registry
 from dallme.atomic import atomic_write, checksum, file_lock, sha256_of
 from dallme.data import LabelledTexts
 from dallme.dataset import DistilledDataset
+from dallme.decoders.base import SourceCache
 from dallme.distiller import Distillation, Distiller
 from dallme.embedders.base import Embedder
 from dallme.embedders.cache import EmbeddingStore, embed_with_store
@@ -211,7 +212,7 @@ class Workspace:
             )
         shared = _shared_findings(source.digest, run["embedder"])
         return distiller, _DISTILLATIONS.get(
-            (self.folder.parent, self._recipe(run)), lambda: distiller.run(source, kept=shared)
+            (self.folder.parent, self._recipe(run)), lambda: distiller.run(source, cache=shared)
         )
 
     def embed(self, run: Run) -> None:
@@ -322,9 +323,9 @@ def clear_caches() -> None:
 
 
 @lru_cache(maxsize=2)
-def _shared_findings(source: str, embedder: str) -> dict[Any, Any]:
-    """Returns the dictionary that distillations of one source with one embedder share."""
-    return {}
+def _shared_findings(source: str, embedder: str) -> SourceCache:
+    """Returns the cache that distillations of one source with one embedder share."""
+    return SourceCache()
 
 
 @lru_cache(maxsize=8)

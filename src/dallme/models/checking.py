@@ -46,8 +46,9 @@ _ATTENTION = (None, "eager", "sdpa", "flex_attention")
 
 #: Loader arguments that name another place, file or code.
 _FORBIDDEN = {
-    "adapter_kwargs", "allow_all_kernels", "auto_map", "cache_dir", "code_revision", "config", "custom_generate",
-    "gguf_file", "kernel_config", "quantization_config", "state_dict", "token", "use_kernels",
+    "adapter_kwargs", "allow_all_kernels", "auto_map", "cache_dir", "code_revision", "config",
+    "custom_generate", "gguf_file", "kernel_config", "quantization_config", "state_dict", "token",
+    "use_kernels",
 }  # fmt: skip
 
 
@@ -180,7 +181,8 @@ def _check_pickles(folder: Path, weights: str) -> None:
         raise InputError(
             f"expected weights as .safetensors in {str(folder)!r}, found {pickles[0].name}, "
             'which is never unpickled; if you trust it, convert it with: python -c "import torch, '
-            f"safetensors.torch as s; s.save_file(torch.load({old!r}, weights_only=True), {new!r}, {{'format': 'pt'}})\""
+            f"safetensors.torch as s; s.save_file(torch.load({old!r}, weights_only=True), "
+            f"{new!r}, {{'format': 'pt'}})\""
         )
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import pyarrow as pa
 
 from dallme.errors import InputError
-from dallme.readers.formats import read_arrow, read_delimited, read_json, read_parquet
+from dallme.readers.formats import DataFile, read_arrow, read_delimited, read_json, read_parquet
 from dallme.readers.rows import Column, Rows
 from dallme.scale.base import Engine, LocalEngine, in_order
 
-_FORMATS: dict[str, Callable[[Path, str, str | None], Rows]] = {
+_FORMATS: dict[str, Callable[[DataFile], Rows]] = {
     ".csv": partial(read_delimited, delimiter=","),
     ".tsv": partial(read_delimited, delimiter="\t"),
     ".jsonl": read_json,
@@ -29,6 +29,10 @@ _FORMATS: dict[str, Callable[[Path, str, str | None], Rows]] = {
     ".feather": read_arrow,
 }
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+
+#: Default limit on the bytes of a file after decompression: this, or this multiple of its size if that is
+#: more.
+_MAX_BYTES, _MAX_RATIO = 1 << 30, 100
 
 
 def split_suffix(name: str) -> tuple[str, str, str | None]:
@@ -45,12 +49,13 @@ def split_suffix(name: str) -> tuple[str, str, str | None]:
     return (path.stem, suffix, compression) if suffix in _FORMATS else (path.name, "", compression)
 
 
-def read_file(path: Path, name: str) -> Rows:
+def read_file(path: Path, name: str, max_bytes: int | None = None) -> Rows:
     """Opens one file by its suffix.
 
     Args:
         path: The file.
         name: Its name in messages.
+        max_bytes: Bytes that it may take in memory; by default 1 GiB or 100 times its size.
 
     Raises:
         InputError: If its suffix is not supported or it cannot be read.
@@ -63,7 +68,9 @@ def read_file(path: Path, name: str) -> Rows:
         )
     if not path.is_file():
         raise InputError(f"{name}: expected a file or a folder, found neither")
-    return _FORMATS[suffix](path, name, compression)
+    if max_bytes is None:
+        max_bytes = max(_MAX_BYTES, _MAX_RATIO * path.stat().st_size)
+    return _FORMATS[suffix](DataFile(path, name, compression, max_bytes))
 
 
 def missing(path: Path, name: str) -> InputError:
@@ -98,7 +105,9 @@ _DESCRIPTIONS = (
 )
 
 
-def read_folder(folder: Path, name: str, split: str | None, engine: Engine | None = None) -> Rows:
+def read_folder(
+    folder: Path, name: str, split: str | None, engine: Engine | None = None, max_bytes: int | None = None
+) -> Rows:
     """Opens the data files of a folder, in the order of their names.
 
     If file names hold words such as train, test or validation, the files belong to splits, and one split
@@ -109,6 +118,7 @@ def read_folder(folder: Path, name: str, split: str | None, engine: Engine | Non
         name: Its name in messages.
         split: The split to read; by default ``train`` if there are splits.
         engine: Engine that parses files which its workers can open; by default this process.
+        max_bytes: As for :func:`read_file`, for each file.
 
     Raises:
         InputError: If there is no data file or no such split, or if the files have different columns.
@@ -130,7 +140,8 @@ def read_folder(folder: Path, name: str, split: str | None, engine: Engine | Non
         notes = (f"left out files of {name} that are not named for a split: {others}",)
     _check_stems(splits[chosen], source)
     pairs = [(file, str(Path(name) / file.relative_to(folder))) for file in splits[chosen]]
-    return _joined(source, folder, splits[chosen], _open_all(pairs, engine or LocalEngine()), notes)
+    opened = _open_all(pairs, engine or LocalEngine(), max_bytes)
+    return _joined(source, folder, splits[chosen], opened, notes)
 
 
 def data_files(folder: Path) -> list[Path]:
@@ -197,6 +208,7 @@ def _joined(source: str, folder: Path, files: list[Path], opened: list[Rows], no
                 f"{head.source} and {rows.source} differ"
             )
     counts = [rows.count for rows in opened]
+    starts = [sum(counts[:number]) for number in range(len(counts))]
     names = [str(file.relative_to(folder)) for file in files]
     return replace(
         head,
@@ -205,26 +217,32 @@ def _joined(source: str, folder: Path, files: list[Path], opened: list[Rows], no
         load=lambda column: _concatenated([rows.load(column) for rows in opened]),
         parts=tuple(zip(names, counts, strict=True)) if len(files) > 1 else (),
         notes=notes,
+        problems={
+            start + row: problem
+            for start, rows in zip(starts, opened, strict=True)
+            for row, problem in rows.problems.items()
+        },
     )
 
 
-def _open_all(files: list[tuple[Path, str]], engine: Engine) -> list[Rows]:
+def _open_all(files: list[tuple[Path, str]], engine: Engine, max_bytes: int | None) -> list[Rows]:
     """Opens files, each with its name in messages; a remote engine parses text files."""
     parsed: dict[Path, Rows | None] = {}
     if engine.remote:
         texts = [
             (file.resolve(), name) for file, name in files if split_suffix(file.name)[1] not in _COLUMNAR
         ]
-        parsed = dict(zip((file for file, _ in texts), in_order(engine.map(_parse, texts)), strict=True))
-    return [parsed.get(file.resolve()) or read_file(file, name) for file, name in files]
+        results = in_order(engine.map(partial(_parse, max_bytes=max_bytes), texts))
+        parsed = dict(zip((file for file, _ in texts), results, strict=True))
+    return [parsed.get(file.resolve()) or read_file(file, name, max_bytes) for file, name in files]
 
 
-def _parse(file: tuple[Path, str]) -> Rows | None:
+def _parse(file: tuple[Path, str], max_bytes: int | None) -> Rows | None:
     """Loads all columns of a file, so that the rows can be pickled; None if the worker has no such file."""
     path, name = file
     if not path.is_file():
         return None
-    rows = read_file(path, name)
+    rows = read_file(path, name, max_bytes)
     return replace(rows, load={column: rows.load(column) for column in rows.names}.__getitem__)
 
 

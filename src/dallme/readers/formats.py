@@ -1,143 +1,312 @@
-"""File formats: CSV, TSV, JSON Lines, JSON arrays, Parquet and Arrow; errors name the line."""
+"""File formats: CSV, TSV, JSON Lines, JSON arrays, Parquet and Arrow.
+
+Files can come from others, so each format checks sizes before it reserves memory: a few kilobytes can
+unpack to gigabytes.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator
+import re
+import struct
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dallme.errors import InputError
-from dallme.readers.rows import Column, Rows, declared_classes, from_lists, readable_as
+from dallme.readers.rows import Column, Rows, declared_classes, readable_as
 
 _HEADER_HINT = "; the first line of the file is read as the names of its columns: is there a header?"
 
+#: Characters of the longest line, bytes read at once, and bytes of the smallest value in Python and in Arrow.
+_MAX_LINE, _CHUNK, _PYTHON_VALUE, _ARROW_VALUE = 1 << 26, 1 << 20, 64, 8
 
-def read_parquet(path: Path, name: str, compression: str | None) -> Rows:
-    """Opens a Parquet file; a column is loaded on demand.
 
-    Args:
+@dataclass(frozen=True)
+class DataFile:
+    """A file to read.
+
+    Attributes:
         path: The file.
         name: Its name in messages.
         compression: Compression of the whole file (not Parquet's own): ``gzip``, ``zstd`` or None.
+        limit: Bytes that its content may take in memory.
+    """
+
+    path: Path
+    name: str
+    compression: str | None
+    limit: int
+
+    def open(self) -> IO[bytes]:
+        """Opens the decompressed content; reading beyond the limit is an error."""
+        return io.BufferedReader(_LimitedStream(self), _CHUNK)
+
+    def read_all(self) -> pa.BufferReader:
+        """Reads the decompressed content into memory."""
+        with self.open() as stream:
+            return pa.BufferReader(stream.read())
+
+    def check_size(self, size: int) -> None:
+        """Checks the number of bytes that the content takes in memory.
+
+        Raises:
+            InputError: If it is above the limit.
+        """
+        if size > self.limit:
+            raise InputError(
+                f"{self.name}: expected content of at most {self.limit:,} bytes in memory, found more; "
+                "if you trust the file, raise the limit with max_bytes (--max-bytes)"
+            )
+
+
+class _LimitedStream(io.RawIOBase):
+    """Decompressed content of a file up to its limit."""
+
+    def __init__(self, file: DataFile) -> None:
+        self._file, self._size = file, 0
+        self._stream = pa.input_stream(str(file.path), compression=file.compression)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._stream.read(len(buffer))
+        self._size += len(content)
+        self._file.check_size(self._size)
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+# Parquet and Arrow
+
+
+def read_parquet(file: DataFile) -> Rows:
+    """Opens a Parquet file; a column is loaded on demand.
 
     Raises:
-        InputError: If it is not a Parquet file.
+        InputError: If it is not a Parquet file, or too large.
     """
-    with readable_as("Parquet", name):
-        file = pq.ParquetFile(_unpacked(path, compression) if compression else path)
-        schema = file.schema_arrow
+    with readable_as("Parquet", file.name):
+        source = file.read_all() if file.compression else str(file.path)
+        metadata = pq.ParquetFile(source)
+        schema, count = metadata.schema_arrow, metadata.metadata.num_rows
         names = tuple(schema.names)
 
     def load(column: str) -> Column:
-        with readable_as("Parquet", name):
-            values = file.read(columns=[column]).column(column)
-            if len(values) != file.metadata.num_rows:
-                raise pa.ArrowInvalid(
-                    f"column {column!r} holds {len(values):,} values for {file.metadata.num_rows:,} rows"
-                )
+        with readable_as("Parquet", file.name):
+            values = _load_parquet(file, source, schema.field(column), count)
+            if len(values) != count and not _is_unusable(values.type):
+                raise pa.ArrowInvalid(f"column {column!r} holds {len(values):,} values for {count:,} rows")
             return values
 
-    return Rows(name, file.metadata.num_rows, names, load, classes=declared_classes(schema))
+    return Rows(file.name, count, names, load, classes=declared_classes(schema))
 
 
-def read_arrow(path: Path, name: str, compression: str | None) -> Rows:
+def _load_parquet(file: DataFile, source: Any, field: pa.Field, count: int) -> pa.ChunkedArray:
+    """Loads one column; strings as a dictionary first, as run lengths can repeat a long one very often."""
+    if _is_unusable(field.type):
+        return pa.chunked_array([], type=field.type)
+    file.check_size(count * _ARROW_VALUE)
+    if isinstance(source, pa.BufferReader):
+        source.seek(0)
+    if not _is_text(field.type):
+        return pq.ParquetFile(source).read(columns=[field.name]).column(field.name)
+    parquet = pq.ParquetFile(source, read_dictionary=[field.name])
+    chunks: list[pa.Array] = []
+    size = 0
+    try:
+        for group in range(parquet.num_row_groups):
+            values = parquet.read_row_group(group, columns=[field.name]).column(field.name)
+            chunks += values.chunks
+            size += values.nbytes
+            file.check_size(size)
+    except (NotImplementedError, OSError) as error:
+        if "implemented" not in str(error):
+            raise
+        # Its encoding cannot be read as a dictionary.
+        chunks, size = [], 0
+        for batch in pq.ParquetFile(source).iter_batches(batch_size=256, columns=[field.name]):
+            chunks.append(batch.column(0))
+            size += batch.nbytes
+            file.check_size(size)
+    return _expanded(file, pa.chunked_array(chunks, type=None if chunks else pa.large_string()))
+
+
+def read_arrow(file: DataFile) -> Rows:
     """Opens an Arrow file (also Feather version 2) or an Arrow stream.
 
+    A file is read as the stream that it holds, so that the messages that are checked are those that are read.
     Files that are not compressed are mapped into memory.
 
-    Args:
-        path: The file.
-        name: Its name in messages.
-        compression: Compression of the whole file: ``gzip``, ``zstd`` or None.
-
     Raises:
-        InputError: If it is neither.
+        InputError: If it is neither, or too large.
     """
-    with readable_as("Arrow", name):
-        source = _unpacked(path, compression) if compression else pa.memory_map(str(path))
-        is_file = source.read(6) == b"ARROW1"
-        source.seek(0)
-        opener: Callable[..., pa.RecordBatchFileReader] = pa.ipc.open_file if is_file else pa.ipc.open_stream
-        table = opener(source).read_all()
+    with readable_as("Arrow", file.name):
+        source = file.read_all() if file.compression else pa.memory_map(str(file.path))
+        start = 8 if source.read(6) == b"ARROW1" else 0
+        source.seek(start)
+        _check_messages(file, source)
+        source.seek(start)
+        table = pa.ipc.open_stream(source).read_all()
         names = tuple(table.column_names)
 
     def load(column: str) -> Column:
         values = table.column(column)
-        with readable_as("Arrow", name):
+        with readable_as("Arrow", file.name):
             values.validate(full=True)  # Arrow trusts the offsets in a file, which could point outside it
-        return values
+            return _expanded(file, values) if _is_text(values.type) else values
 
-    return Rows(name, table.num_rows, names, load, classes=declared_classes(table.schema))
-
-
-def _unpacked(path: Path, compression: str) -> pa.BufferReader:
-    with pa.input_stream(str(path), compression=compression) as stream:
-        return pa.BufferReader(stream.read())
+    return Rows(file.name, table.num_rows, names, load, classes=declared_classes(table.schema))
 
 
-def read_delimited(path: Path, name: str, compression: str | None, delimiter: str) -> Rows:
+def _check_messages(file: DataFile, source: Any) -> None:
+    """Adds up the sizes that compressed buffers state, before Arrow reserves memory for them."""
+    size, rows = 0, 0
+    reader = pa.ipc.MessageReader.open_stream(source)
+    while True:
+        try:
+            message = reader.read_next_message()
+        except StopIteration:
+            return
+        try:
+            length, sizes = _batch_sizes(message.metadata.to_pybytes(), message.body)
+        except (struct.error, IndexError, AttributeError):
+            raise pa.ArrowInvalid("a message of the stream is damaged") from None
+        size, rows = size + sum(sizes), rows + length
+        file.check_size(max(size, rows))
+
+
+def _batch_sizes(metadata: bytes, body: Any) -> tuple[int, list[int]]:
+    """Returns the rows of a record batch and the decompressed sizes of its buffers, from its FlatBuffer."""
+
+    def number(form: str, position: int) -> int:
+        return int(struct.unpack_from(f"<{form}", metadata, position)[0])
+
+    def field(table: int, index: int) -> int | None:
+        vtable = table - number("i", table)
+        offset = number("H", vtable + 4 + 2 * index) if 4 + 2 * index < number("H", vtable) else 0
+        return table + offset if offset else None
+
+    def follow(position: int | None) -> int:
+        if position is None:
+            raise IndexError
+        return position + number("I", position)
+
+    message = follow(0)
+    kind = field(message, 1)
+    kind = 0 if kind is None else number("B", kind)
+    if kind not in (2, 3):  # a dictionary batch, a record batch
+        return 0, []
+    batch = follow(field(message, 2))
+    if kind == 2:
+        batch = follow(field(batch, 1))
+    length, compressed = field(batch, 0), field(batch, 3) is not None
+    sizes: list[int] = []
+    if (buffers := field(batch, 2)) is not None:
+        vector = follow(buffers)
+        for index in range(number("I", vector)):
+            offset, size = (number("q", vector + 4 + 16 * index + part) for part in (0, 8))
+            if compressed and size >= 8:
+                stated = int(struct.unpack_from("<q", body, offset)[0])
+                size = size if stated < 0 else stated  # -1: not compressed
+            sizes.append(max(size, 0))
+    return 0 if length is None else number("q", length), sizes
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _is_unusable(kind: pa.DataType) -> bool:
+    """Whether values of a type are neither texts nor labels; they need not be read to be refused."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    primitive = pa.types.is_primitive(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
+    return not (_is_text(kind) or primitive)
+
+
+def _expanded(file: DataFile, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Converts strings to plain ones, unless dictionaries or views make them larger than the limit."""
+    size = 0
+    for chunk in values.chunks:
+        if pa.types.is_dictionary(chunk.type):
+            lengths = pc.binary_length(chunk.dictionary.cast(pa.large_string())).take(chunk.indices)
+            size += pc.sum(lengths).as_py() or 0
+        elif pa.types.is_string_view(chunk.type):
+            views = chunk.buffers()[1]
+            size += sum(memoryview(views).cast("i")[chunk.offset * 4 : (chunk.offset + len(chunk)) * 4 : 4])
+        file.check_size(size)
+    return values.cast(pa.large_string())
+
+
+# CSV and TSV
+
+
+def read_delimited(file: DataFile, delimiter: str) -> Rows:
     """Reads a delimited table with a header, in UTF-8 and with the quotes of Python's `csv`.
 
+    Rows that repeat the header, and those whose quotes enclose other rows, are listed in `problems`.
+
     Args:
-        path: The file.
-        name: Its name in messages.
-        compression: ``gzip``, ``zstd`` or None.
+        file: The file.
         delimiter: Character between two fields.
 
     Raises:
-        InputError: If the file is empty, is not UTF-8, repeats a name in its header, has a row with more or
-            fewer fields than the header, or a quote that is not closed.
+        InputError: If the file is empty, too large or not UTF-8, repeats a name in its header, has a row
+            with more or fewer fields than the header, or a quote that is not closed.
     """
-    with _text(path, name, compression) as file, _any_field_size():
-        records = _records(file, name, delimiter)
+    with _text(file) as stream, _field_size(_MAX_LINE):
+        records = _records(stream, file.name, delimiter)
         _, header = next(records, (0, []))
         if not header:
-            raise InputError(f"{name}: expected a header and rows, found an empty file")
+            raise InputError(f"{file.name}: expected a header and rows, found an empty file")
         columns: list[list[str]] = [[] for _ in header]
+        problems: dict[int, str] = {}
+        quoted: list[tuple[int, int, int]] = []  # row, its line, and a column whose field could enclose rows
         for row, (line, record) in enumerate(records):
             if len(record) != len(header):
                 raise InputError(
-                    f"{name}: expected {len(header)} fields in each row, as in the header, "
+                    f"{file.name}: expected {len(header)} fields in each row, as in the header, "
                     f"found {len(record)} in row {row:,} (line {line:,}); "
                     "put fields that hold the delimiter in quotes"
                 )
-            for column, value in zip(columns, record, strict=True):
-                column.append(value)
+            if record == header:
+                problems[row] = f"repeats the header (line {line:,})"
+            for number, value in enumerate(record):
+                columns[number].append(value)
+                if "\n" in value and delimiter in value:
+                    quoted.append((row, line, number))
+            if not row & 0xFFFF:
+                file.check_size(row * len(header) * _PYTHON_VALUE)
+    known = [{value for value in column if len(value) <= 64} for column in columns] if quoted else []
+    for row, line, number in quoted:
+        if enclosed := _enclosed_rows(columns[number][row], number, delimiter, known):
+            problems[row] = (
+                f"holds what looks like {enclosed} other rows in one field "
+                f"(line {line:,}: is a quote unpaired?)"
+            )
     names = tuple(field.strip() for field in header)
-    by_name = dict(zip(names, columns, strict=True))
-    return Rows(name, len(columns[0]), names, by_name.__getitem__, names_hint=_HEADER_HINT)
+    load = dict(zip(names, columns, strict=True)).__getitem__
+    return Rows(file.name, len(columns[0]), names, load, names_hint=_HEADER_HINT, problems=problems)
 
 
-def read_json(path: Path, name: str, compression: str | None) -> Rows:
-    """Reads one JSON object a line, or one JSON array of objects.
-
-    Args:
-        path: The file.
-        name: Its name in messages.
-        compression: ``gzip``, ``zstd`` or None.
-
-    Raises:
-        InputError: If the file is not UTF-8, or where a line is not a JSON object.
-    """
-    with _text(path, name, compression) as file:
-        is_array = file.read(65536).lstrip().startswith("[")
-    with _text(path, name, compression) as file:
-        records = _json_array(file, name) if is_array else _json_lines(file, name)
-        columns, count = _columns(records)
-    return from_lists(name, columns, count)
-
-
-def _records(file: IO[str], name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _records(stream: IO[str], name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yields the first line of each record and its fields; blank lines are skipped."""
-    reader = csv.reader(file, delimiter=delimiter, strict=True)
+    reader = csv.reader(_lines(stream, name), delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -154,28 +323,85 @@ def _records(file: IO[str], name: str, delimiter: str) -> Iterator[tuple[int, li
             yield line, record
 
 
+def _enclosed_rows(field: str, number: int, delimiter: str, known: list[set[str]]) -> int:
+    """Counts the rows that a quoted field seems to enclose because of an unpaired quote.
+
+    A line of the field counts if it has the fields of a row, none of them blank, and one of them is a value
+    of the same column. Unlike in prose, no space follows a delimiter.
+
+    Args:
+        field: The field.
+        number: Its column.
+        delimiter: Character between two fields.
+        known: The short values of each column.
+    """
+    first, *lines = field.splitlines()
+    rows = [[*[""] * number, *first.split(delimiter)], *(line.split(delimiter) for line in lines[:-1])]
+    return sum(
+        len(row) == len(known)
+        and all(value.strip() for value in row[number if start == 0 else 0 :])
+        and not any(value[:1].isspace() for value in row[1:])
+        and any(value in known[column] for column, value in enumerate(row) if value and column != number)
+        for start, row in enumerate(rows)
+    )
+
+
 @contextmanager
-def _any_field_size() -> Iterator[None]:
-    """Lifts the limit of `csv` on the length of a field (131,072 characters) and restores it."""
-    before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+def _field_size(limit: int) -> Iterator[None]:
+    """Sets the limit of `csv` on the length of a field (131,072 characters) and restores it."""
+    before = csv.field_size_limit(limit)
     try:
         yield
     finally:
         csv.field_size_limit(before)
 
 
-def _json_lines(file: IO[str], name: str) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(file, start=1):
+# JSON
+
+
+def read_json(file: DataFile) -> Rows:
+    """Reads one JSON object a line, or one JSON array of objects.
+
+    Raises:
+        InputError: If the file is too large or not UTF-8, or where a line is not a JSON object.
+    """
+    with _text(file) as stream:
+        is_array = stream.read(65536).lstrip().startswith("[")
+    columns: dict[str, tuple[list[int], list[Any]]] = {}  # rows and values: most rows may lack a key
+    count = cells = 0
+    with _text(file) as stream:
+        for record in _json_array(stream, file.name) if is_array else _json_lines(stream, file.name):
+            for key, value in record.items():
+                rows, values = columns.setdefault(key, ([], []))
+                rows.append(count)
+                values.append(value)
+            count += 1
+            cells += len(record)
+            if not count & 0xFFFF:
+                file.check_size((count + cells) * _PYTHON_VALUE)
+
+    def load(name: str) -> Column:
+        rows, values = columns[name]
+        if len(values) == count:
+            return values
+        column: list[Any] = [None] * count
+        for row, value in zip(rows, values, strict=True):
+            column[row] = value
+        return column
+
+    return Rows(file.name, count, tuple(columns), load)
+
+
+def _json_lines(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(_lines(stream, name), start=1):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            reason = (
-                f"{error.msg} at character {error.pos}"
-                if isinstance(error, json.JSONDecodeError)
-                else str(error)
-            )
+            reason = str(error)
+            if isinstance(error, json.JSONDecodeError):
+                reason = f"{error.msg} at character {error.pos}"
             raise InputError(
                 f"{name}: expected one JSON object a line, found in line {number:,}: {reason}"
             ) from None
@@ -186,67 +412,74 @@ def _json_lines(file: IO[str], name: str) -> Iterator[dict[str, Any]]:
         yield record
 
 
-def _json_array(file: IO[str], name: str) -> Iterator[dict[str, Any]]:
+def _json_array(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
+    """Yields the objects of an array one by one, as all at once take twenty times the size of the file."""
+    text = stream.read()
+    decoder, space = json.JSONDecoder(), re.compile(r"[ \t\n\r]*")
+
+    def skip(position: int) -> int:
+        match = space.match(text, position)
+        assert match is not None
+        return match.end()
+
     try:
-        records = json.load(file)
-    except UnicodeDecodeError:
+        position, number = skip(text.index("[") + 1), 0
+        while text[position : position + 1] != "]" or number:
+            record, position = decoder.raw_decode(text, position)
+            if not isinstance(record, dict):
+                raise InputError(
+                    f"{name}: expected a JSON array of objects, "
+                    f"found {type(record).__name__} in element {number:,}"
+                )
+            yield record
+            number, position = number + 1, skip(position)
+            if text[position : position + 1] == "]":
+                break
+            if text[position : position + 1] != ",":
+                raise json.JSONDecodeError("Expecting ',' delimiter", text, position)
+            position = skip(position + 1)
+        if (position := skip(position + 1)) < len(text):
+            raise json.JSONDecodeError("Extra data", text, position)
+    except InputError:
         raise
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name}: expected a JSON array of objects, found: {error}") from None
-    for number, record in enumerate(records):
-        if not isinstance(record, dict):
-            raise InputError(
-                f"{name}: expected a JSON array of objects, "
-                f"found {type(record).__name__} in element {number:,}"
-            )
-        yield record
 
 
-def _columns(records: Iterable[dict[str, Any]]) -> tuple[dict[str, list[Any]], int]:
-    """Turns records into columns of one length; a missing key is None."""
-    columns: dict[str, list[Any]] = {}
-    count = 0
-    for record in records:
-        for key, value in record.items():
-            column = columns.setdefault(key, [])
-            if len(column) < count:
-                column.extend([None] * (count - len(column)))
-            column.append(value)
-        count += 1
-    for column in columns.values():
-        column.extend([None] * (count - len(column)))
-    return columns, count
+# Text
 
 
 @contextmanager
-def _text(path: Path, name: str, compression: str | None) -> Iterator[IO[str]]:
+def _text(file: DataFile) -> Iterator[IO[str]]:
     """Opens a file as UTF-8, with or without a byte order mark; line endings are kept."""
-
-    def binary() -> IO[bytes]:
-        stream: IO[bytes] = pa.input_stream(str(path), compression=compression)
-        return stream
-
-    with readable_as("text", name):
-        with binary() as stream:
-            _refuse_utf16(stream.read(4096), name)
+    with readable_as("text", file.name):
+        with file.open() as stream:
+            head = stream.read(4096)
+        if head[:2] in (b"\xff\xfe", b"\xfe\xff") or head.count(0) * 4 > len(head):
+            raise InputError(f"{file.name}: expected UTF-8, found what looks like UTF-16; save it as UTF-8")
         try:
-            with io.TextIOWrapper(binary(), encoding="utf-8-sig", newline="") as file:
-                yield file
+            with io.TextIOWrapper(file.open(), encoding="utf-8-sig", newline="") as lines:
+                yield lines
         except UnicodeDecodeError:
             raise InputError(
-                f"{name}: expected UTF-8, found other bytes in {_bad_line(binary)}; save it as UTF-8"
+                f"{file.name}: expected UTF-8, found other bytes in {_bad_line(file)}; save it as UTF-8"
             ) from None
 
 
-def _refuse_utf16(head: bytes, name: str) -> None:
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or head.count(0) * 4 > len(head):
-        raise InputError(f"{name}: expected UTF-8, found what looks like UTF-16; save it as UTF-8")
+def _lines(stream: IO[str], name: str) -> Iterable[str]:
+    """Yields the lines of a file, up to :data:`_MAX_LINE` characters each."""
+    for number, line in enumerate(iter(partial(stream.readline, _MAX_LINE), ""), start=1):
+        if len(line) == _MAX_LINE:
+            raise InputError(
+                f"{name}: expected lines of at most {_MAX_LINE:,} characters, found line {number:,}"
+            )
+        yield line
 
 
-def _bad_line(binary: Callable[[], IO[bytes]]) -> str:
+def _bad_line(file: DataFile) -> str:
     """Names the first line that is not UTF-8, and its first invalid byte."""
-    with binary() as stream:
-        for number, line in enumerate(io.BufferedReader(stream), start=1):  # type: ignore[type-var]
+    with file.open() as stream:
+        for number, line in enumerate(stream, start=1):
             try:
                 line.decode()
             except UnicodeDecodeError as error:

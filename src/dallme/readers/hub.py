@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dallme.errors import InputError
+from dallme.errors import InputError, redact
 from dallme.readers.memory import from_dataset
 from dallme.readers.rows import Rows
 from dallme.validation import check_hub_address
@@ -41,9 +41,9 @@ def read_hub(name: str) -> Rows:
         loaded = load_dataset(dataset, config, split=split)
     except Exception as error:  # dozens of kinds: of the network, the Hub, the files, the builder
         request = f"dataset {dataset!r}, {f'configuration {config!r}, ' if config else ''}split {split!r}"
-        reason = " ".join(str(error).split())
+        reason = redact(" ".join(str(error).split()))
         raise InputError(
             f"{name}: no file or folder of that name, and the Hugging Face Hub did not give {request}: "
             f"{type(error).__name__}: {reason[:300]}; check the name and the network, or hand over a file"
-        ) from error
+        ) from None  # the cause could hold a secret
     return from_dataset(loaded, f"{dataset}{f':{config}' if config else ''}@{split}")

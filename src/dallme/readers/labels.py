@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,10 @@ import pyarrow.compute as pc
 from dallme.data import LabelledTexts
 from dallme.errors import InputError
 from dallme.readers.rows import Column
+from dallme.text import is_blank, nfc
 
 _WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")
+_LEADING_ZERO = re.compile(r"[+-]?0[0-9]")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 _CHOOSE = "choose the column with the classes with --label-column"
 
@@ -27,19 +30,20 @@ class Classes:
     Attributes:
         ids: int64 of shape (n,).
         names: Class id to name, in the order of the ids.
-        given: Whether the ids come from the source; else they are positions in the sorted names.
+        own_ids: Whether the ids come from the source; else they are positions in the sorted names.
     """
 
     ids: np.ndarray
     names: dict[int, str]
-    given: bool
+    own_ids: bool
 
 
 def decoded(column: Column) -> pa.ChunkedArray:
     """Converts a column to an Arrow array without dictionaries and views; NaN in Python values becomes null.
 
     Raises:
-        ValueError, TypeError, OverflowError: If Python values are of several kinds or do not fit.
+        ValueError, TypeError, OverflowError, pa.ArrowException: If values are of several kinds or of one
+            without an Arrow type, or do not fit.
     """
     chunks = pa.chunked_array([pa.array(column, from_pandas=True)]) if isinstance(column, list) else column
     kind = chunks.type.value_type if pa.types.is_dictionary(chunks.type) else chunks.type
@@ -60,8 +64,12 @@ def as_labels(column: Column, what: str) -> pa.Array:
     """
     try:
         labels = decoded(column)
-    except (ValueError, TypeError, OverflowError):
-        kinds = ", ".join(sorted({type(value).__name__ for value in column}))
+    except (ValueError, TypeError, OverflowError, pa.ArrowException):
+        kinds = (
+            ", ".join(sorted({type(value).__name__ for value in column}))
+            if isinstance(column, list)
+            else column.type
+        )
         raise InputError(
             f"{what}: expected labels of one kind, numbers that fit in 64 bits or names, found {kinds}"
         ) from None
@@ -77,22 +85,24 @@ def as_labels(column: Column, what: str) -> pa.Array:
 
 def missing_labels(labels: pa.Array, declared: Mapping[int, str]) -> np.ndarray:
     """Marks rows without a label: null, NaN, blank, or the -1 of a `ClassLabel`; bool of shape (n,)."""
-    missing: np.ndarray = pc.is_null(labels, nan_is_null=True).to_numpy(zero_copy_only=False)
-    empty = None
+    missing: np.ndarray = np.array(pc.is_null(labels, nan_is_null=True))
     if pa.types.is_large_string(labels.type):
-        empty = pc.equal(pc.utf8_trim_whitespace(labels), "")
-    elif pa.types.is_integer(labels.type) and declared and -1 not in declared:
-        empty = pc.equal(labels, -1)
-    if empty is not None:
-        missing = missing | empty.fill_null(False).to_numpy(zero_copy_only=False)
+        encoded = labels.dictionary_encode()
+        blank = [is_blank(value) for value in encoded.dictionary.to_pylist()]
+        flags: np.ndarray = np.array([*blank, True])
+        missing = flags[encoded.indices.fill_null(len(blank)).to_numpy()]
+        return missing
+    if pa.types.is_integer(labels.type) and declared and -1 not in declared:
+        missing |= pc.equal(labels, -1).fill_null(False).to_numpy(zero_copy_only=False)
     return missing
 
 
 def make_classes(labels: pa.Array, declared: Mapping[int, str], names: pa.Array | None, what: str) -> Classes:
     """Turns labels into class ids.
 
-    Whole numbers, also written as 1.0 or "1", are the ids. False is 0 and True is 1. Other strings are sorted
-    and numbered from 0.
+    Whole numbers, also written as 1.0 or "1", are the ids. Codes such as "007" keep their zeros as the
+    name of 7; if "7" is a label too, all are names. False is 0 and True is 1. Names are sorted and
+    numbered from 0.
 
     Args:
         labels: n labels, none missing.
@@ -106,28 +116,34 @@ def make_classes(labels: pa.Array, declared: Mapping[int, str], names: pa.Array 
     """
     encoded = labels.dictionary_encode()
     values, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    values = [nfc(value) if isinstance(value, str) else value for value in values]
     numbers = _whole_numbers(values, what)
     if numbers is None:
         _check_repetition(len(values), len(labels), what)
-        ordered = {value: number for number, value in enumerate(sorted(values))}
+        ordered = {value: number for number, value in enumerate(sorted(set(values)))}
         numbers = [ordered[value] for value in values]
         ids = np.array(numbers, dtype=np.int64)[codes]
-        return Classes(ids, dict(enumerate(ordered)), given=False)
+        return Classes(ids, dict(enumerate(ordered)), own_ids=False)
     ids = np.array(numbers, dtype=np.int64)[codes]
     present = sorted(set(numbers))
     if pa.types.is_boolean(labels.type):
-        return Classes(ids, {0: "False", 1: "True"}, given=True)
+        return Classes(ids, {0: "False", 1: "True"}, own_ids=True)
     if declared:
         unnamed = [number for number in present if number not in declared]
         if unnamed:
             raise InputError(
                 f"{what}: expected class ids among the declared {sorted(declared)}, found {unnamed}"
             )
-        return Classes(ids, dict(sorted(declared.items())), given=True)
+        return Classes(ids, {number: nfc(name) for number, name in sorted(declared.items())}, own_ids=True)
     if names is not None:
-        return Classes(ids, _names_of(ids, present, names, what), given=True)
+        return Classes(ids, _names_of(ids, present, names, what), own_ids=True)
     _check_repetition(len(present), len(labels), what)
-    return Classes(ids, {number: str(number) for number in present}, given=True)
+    codes_of = {
+        number: value.strip()
+        for number, value in zip(numbers, values, strict=True)
+        if isinstance(value, str) and _LEADING_ZERO.match(value.strip())
+    }
+    return Classes(ids, {number: codes_of.get(number, str(number)) for number in present}, own_ids=True)
 
 
 def _whole_numbers(values: list[Any], what: str) -> list[int] | None:
@@ -137,6 +153,11 @@ def _whole_numbers(values: list[Any], what: str) -> list[int] | None:
             return None
         fractions = [value for value in values if not _WHOLE.fullmatch(value.strip())]
         numbers = [] if fractions else [int(value.strip().partition(".")[0]) for value in values]
+        spellings: dict[int, set[str]] = {}
+        for number, value in zip(numbers, values, strict=False):
+            spellings.setdefault(number, set()).add(value.strip())
+        if any(len(same) > 1 and any(map(_LEADING_ZERO.match, same)) for same in spellings.values()):
+            return None  # codes: "01" and "1" are different
     else:
         fractions = [value for value in values if value != value // 1]
         numbers = [] if fractions else [int(value) for value in values]
@@ -165,7 +186,7 @@ def _names_of(ids: np.ndarray, present: list[int], names: pa.Array, what: str) -
     pairs = {(number, code) for number, code in zip(ids.tolist(), codes.tolist(), strict=True) if code >= 0}
     known: dict[int, str] = {}
     for number, code in sorted(pairs):
-        name = encoded.dictionary[code].as_py()
+        name = nfc(encoded.dictionary[code].as_py())
         if known.setdefault(number, name) != name:
             raise InputError(
                 f"{what}: expected one name a label, found {known[number]!r} and {name!r} for label {number}"
@@ -185,13 +206,14 @@ def align(classes: Classes, like: LabelledTexts, source: str) -> tuple[Classes, 
     Raises:
         InputError: If a class is not one of `like`.
     """
-    known = {name: number for number, name in like.label_names.items()}
+    known = {nfc(name): number for number, name in like.label_names.items()}
     present = {number: classes.names[number] for number in np.unique(classes.ids).tolist()}
     notes: tuple[str, ...] = ()
     if all(name in known for name in present.values()):
         targets = {number: known[name] for number, name in present.items()}
     elif (
-        classes.given
+        classes.own_ids
+        and like.own_ids
         and (_only_ids(present) or _only_ids(like.label_names))
         and all(number in like.label_names for number in present)
     ):
@@ -201,6 +223,12 @@ def align(classes: Classes, like: LabelledTexts, source: str) -> tuple[Classes, 
             f"matched labels to those of {like.source} by their numbers, "
             f"as one of the two has no names: {pairs}",
         )
+    elif classes.own_ids and not like.own_ids and _only_ids(present):
+        raise InputError(
+            f"{source}: expected the class names of {like.source} ({_some([repr(name) for name in known])}), "
+            f"found the numbers {_some(list(present.values()))}; {like.source} has no class ids "
+            "that they could refer to: give the names in both, or the ids in both"
+        )
     else:
         unknown = [repr(name) for name in present.values() if name not in known]
         raise InputError(
@@ -209,7 +237,25 @@ def align(classes: Classes, like: LabelledTexts, source: str) -> tuple[Classes, 
         )
     numbers, inverse = np.unique(classes.ids, return_inverse=True)
     ids = np.array([targets[number] for number in numbers.tolist()], dtype=np.int64)[inverse]
-    return Classes(ids, dict(like.label_names), given=True), notes
+    return Classes(ids, dict(like.label_names), own_ids=True), notes
+
+
+def similar_names(classes: Classes) -> tuple[str, ...]:
+    """Returns a note on class names that differ only in case, white space or invisible characters."""
+    ids, counts = np.unique(classes.ids, return_counts=True)
+    groups: dict[str, list[str]] = {}
+    for number, count in zip(ids.tolist(), counts.tolist(), strict=True):
+        name = classes.names[number]
+        visible = "".join(char for char in name if not is_blank(char) or char.isspace())
+        key = " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
+        groups.setdefault(key, []).append(f"{name!r} ({count:,} rows)")
+    similar = [spelling for spellings in groups.values() if len(spellings) > 1 for spelling in spellings]
+    if not similar:
+        return ()
+    return (
+        f"{len(similar)} class names differ from another only in case, white space or invisible characters, "
+        f"and stay classes of their own: {_some(similar)}",
+    )
 
 
 def _only_ids(names: Mapping[int, str]) -> bool:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from dallme.data import LabelledTexts
 from dallme.errors import InputError
 from dallme.readers.rows import Column, Rows, from_lists, from_table
+from dallme.validation import plain
 
 _KINDS = (
     "a path, a Hugging Face dataset id, a pandas or polars DataFrame, a pyarrow Table, a datasets.Dataset, "
@@ -55,6 +56,7 @@ def read_sequence(texts: Any, labels: Any) -> Rows:
     Raises:
         InputError: If one of them is not a sequence, or their lengths differ.
     """
+    texts, labels = plain(texts), plain(labels)
     if not _is_sequence(texts):
         raise InputError(f"expected {_KINDS}, found {type(texts).__name__}")
     if labels is None:
@@ -95,8 +97,7 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _listed(values: Any) -> list[Any]:
-    listed: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    return listed
+    return [plain(value) for value in (values.tolist() if isinstance(values, np.ndarray) else values)]
 
 
 def _from_labelled_texts(source: LabelledTexts) -> Rows:
@@ -112,6 +113,7 @@ def _from_labelled_texts(source: LabelledTexts) -> Rows:
         classes={"label": source.label_names},
         row_ids=source.row_ids,
         notes=source.notes,
+        own_ids=source.own_ids,
     )
 
 
@@ -122,9 +124,8 @@ def _from_pandas(frame: Any) -> Rows:
         series = frame.iloc[:, names.index(name)]
         try:
             array = pa.array(series, from_pandas=True)
-        except (ValueError, TypeError, OverflowError):  # values of several kinds
-            values: list[Any] = series.tolist()
-            return values
+        except (ValueError, TypeError, OverflowError, pa.ArrowException):  # values of several kinds
+            return _listed(series.tolist())
         return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
 
     return Rows("memory", len(frame), names, load)

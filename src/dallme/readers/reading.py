@@ -13,11 +13,20 @@ from dallme.data import LabelledTexts
 from dallme.errors import InputError
 from dallme.readers.files import missing, read_file, read_folder, split_suffix
 from dallme.readers.hub import read_hub
-from dallme.readers.labels import Classes, align, as_labels, decoded, make_classes, missing_labels
+from dallme.readers.labels import (
+    Classes,
+    align,
+    as_labels,
+    decoded,
+    make_classes,
+    missing_labels,
+    similar_names,
+)
 from dallme.readers.memory import read_object, read_sequence
 from dallme.readers.rows import Choice, Column, Rows, choose
 from dallme.scale.base import Engine
-from dallme.validation import text_problem
+from dallme.text import nfc
+from dallme.validation import check_positive, is_missing, text_problem
 
 
 def read(
@@ -31,6 +40,7 @@ def read(
     like: LabelledTexts | None = None,
     labelled: bool = True,
     engine: Engine | None = None,
+    max_bytes: int | None = None,
 ) -> LabelledTexts:
     """Reads labelled texts from a file, a folder, the Hugging Face Hub or memory.
 
@@ -53,6 +63,8 @@ def read(
         like: Data whose class ids and names the labels take, such as the training data of a test set.
         labelled: Whether labels are needed. If not, a source without a label column is one unnamed class.
         engine: Engine that parses the files of a folder; by default this process.
+        max_bytes: Bytes that a file may take in memory; by default 1 GiB, or 100 times its size if that is
+            more. A larger one is an error: a few kilobytes can unpack to gigabytes.
 
     Returns:
         The texts. Whole numbers keep their value as class ids; names are sorted and numbered from 0.
@@ -61,7 +73,10 @@ def read(
         InputError: If the source cannot be found or read, if its columns are not found, if rows are unusable,
             or if the labels are no classes, fewer than two (without `like`), or not those of `like`.
     """
-    rows = _open_path(source, engine) if isinstance(source, (str, Path)) else read_object(source)
+    if max_bytes is not None:
+        check_positive(max_bytes, "max_bytes")
+    is_path = isinstance(source, (str, Path))
+    rows = _open_path(source, engine, max_bytes) if is_path else read_object(source)
     if rows is None:
         rows = read_sequence(source, labels)
     elif labels is not None:
@@ -73,19 +88,19 @@ def read(
     return _build(rows, choice, drop_bad_rows=drop_bad_rows, like=like, several=labelled)
 
 
-def _open_path(source: str | Path, engine: Engine | None) -> Rows:
+def _open_path(source: str | Path, engine: Engine | None, max_bytes: int | None) -> Rows:
     """Opens a file, a folder, a split of a folder, or a dataset of the Hub."""
     name = str(source)
     if not name.strip():
         raise InputError("expected a path or a dataset id, found an empty string")
     path = os.path.expanduser(name)  # os.path accepts any string, unlike Path
     if os.path.isdir(path):
-        return read_folder(Path(path), name, None, engine)
+        return read_folder(Path(path), name, None, engine, max_bytes)
     if os.path.exists(path):
-        return read_file(Path(path), name)
+        return read_file(Path(path), name, max_bytes)
     base, _, split = path.rpartition("@")
     if os.path.isdir(base):
-        return read_folder(Path(base), name.rpartition("@")[0], split, engine)
+        return read_folder(Path(base), name.rpartition("@")[0], split, engine, max_bytes)
     if os.path.exists(base):
         raise InputError(f"{name}: expected a folder before '@{split}', found a file; a file has no splits")
     wanted = base if base and not split_suffix(split)[1] else path
@@ -108,13 +123,13 @@ def _build(
         declared = rows.classes.get(choice.label, {})
         labels = as_labels(rows.load(choice.label), what)
         unlabelled = missing_labels(labels, declared)
-    usable, notes = _usable_rows(rows, _problems(texts, unlabelled), drop_bad_rows)
+    usable, notes = _usable_rows(rows, texts, unlabelled, drop_bad_rows)
     texts = [texts[row] for row in usable]
     row_ids = _load_row_ids(rows, choice.row_id)[usable]
     if choice.row_id is not None:
         _check_row_ids(row_ids, f"{rows.source}: column {choice.row_id!r}")
     if labels is None:
-        classes = Classes(np.zeros(len(texts), dtype=np.int64), {0: ""}, given=False)
+        classes = Classes(np.zeros(len(texts), dtype=np.int64), {0: ""}, own_ids=False)
     else:
         names = None if choice.label_name is None else _label_names(rows.load(choice.label_name))
         names = None if names is None else names.take(usable)
@@ -125,16 +140,17 @@ def _build(
         elif several and len(present := np.unique(classes.ids)) < 2:
             only = classes.names[int(present[0])]
             raise InputError(f"{what}: expected at least two classes, found only {only!r}")
-        notes += _repetitions(texts, classes.ids)
+        notes += (*similar_names(classes), *_repetitions(texts, classes.ids))
     notes = tuple(dict.fromkeys((*rows.notes, *choice.notes, *notes)))
-    return LabelledTexts(texts, classes.ids, classes.names, row_ids, rows.source, notes)
+    own_ids = rows.own_ids and classes.own_ids
+    return LabelledTexts(texts, classes.ids, classes.names, row_ids, rows.source, notes, own_ids=own_ids)
 
 
 def _load_texts(rows: Rows, name: str) -> list[Any]:
-    """Loads a text column; single values may still be unusable."""
+    """Loads a text column in Unicode form C; single values may still be unusable."""
     column = rows.load(name)
     if isinstance(column, list):
-        return column
+        return [nfc(text) if isinstance(text, str) else text for text in column]
     what = f"{rows.source}: column {name!r}"
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
@@ -143,49 +159,50 @@ def _load_texts(rows: Rows, name: str) -> list[Any]:
             f"{what}: expected texts, found values of type {kind}; choose the texts with --text-column"
         )
     try:
-        texts: list[Any] = column.to_pylist()
+        return [text if text is None else nfc(text) for text in column.to_pylist()]
     except UnicodeDecodeError:
         raise InputError(
             f"{what}: expected texts in UTF-8, found other bytes; write the file again as UTF-8"
         ) from None
-    return texts
 
 
 def _label_names(column: Column) -> pa.Array | None:
     """Converts a column of class names, or returns None if it holds something else."""
     try:
         names = decoded(column)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, pa.ArrowException):
         return None
     return pa.concat_arrays(names.chunks) if pa.types.is_large_string(names.type) else None
 
 
-def _problems(texts: list[Any], unlabelled: np.ndarray) -> dict[int, str]:
-    """Returns the position of each unusable row and the reason, in the order of the rows."""
-    problems = {row: problem for row, text in enumerate(texts) if (problem := text_problem(text))}
-    for row in np.flatnonzero(unlabelled).tolist():
-        problems.setdefault(row, "has no label")
-    return dict(sorted(problems.items()))
-
-
 def _usable_rows(
-    rows: Rows, problems: dict[int, str], drop_bad_rows: bool
+    rows: Rows, texts: list[Any], unlabelled: np.ndarray, drop_bad_rows: bool
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Returns the positions of the usable rows, and a note on the others."""
-    usable = np.delete(np.arange(rows.count), list(problems))
-    if not problems:
+    unusable = unlabelled.copy()
+    shown: list[str] = []
+    for row, text in enumerate(texts):
+        problem = (
+            rows.problems.get(row) or text_problem(text) or ("has no label" if unlabelled[row] else None)
+        )
+        if problem:
+            unusable[row] = True
+            if len(shown) < 3:
+                shown.append(f"{rows.locate(row)} {problem}")
+    usable = np.flatnonzero(~unusable)
+    count = rows.count - len(usable)
+    if not count:
         return usable, ()
-    first = ", ".join(f"{rows.locate(row)} {problem}" for row, problem in list(problems.items())[:3])
-    first += f" and {len(problems) - 3:,} more" if len(problems) > 3 else ""
+    first = ", ".join(shown) + (f" and {count - 3:,} more" if count > 3 else "")
     if not len(usable):
         raise InputError(
             f"{rows.source}: expected rows with a text and a label, "
             f"none of the {rows.count:,} has both: {first}"
         )
     if drop_bad_rows:
-        return usable, (f"left out {len(problems):,} of {rows.count:,} rows: {first}",)
+        return usable, (f"left out {count:,} of {rows.count:,} rows: {first}",)
     raise InputError(
-        f"{rows.source}: {len(problems):,} of {rows.count:,} rows cannot be used: {first} "
+        f"{rows.source}: {count:,} of {rows.count:,} rows cannot be used: {first} "
         "(rows count from 0); mend them or leave them out with --drop-bad-rows"
     )
 
@@ -195,8 +212,11 @@ def _load_row_ids(rows: Rows, name: str | None) -> np.ndarray:
     if name is None:
         return np.arange(rows.count, dtype=np.int64) if rows.row_ids is None else rows.row_ids
     column = rows.load(name)
+    if len(column) != rows.count and not isinstance(column, list):
+        what = f"{rows.source}: column {name!r}"
+        raise InputError(f"{what}: expected ids, numbers or strings, found values of type {column.type}")
     values = column if isinstance(column, list) else column.to_pylist()
-    ids = [None if value is None or value != value or value == "" else str(value) for value in values]
+    ids = [None if is_missing(value) or str(value) == "" else str(value) for value in values]
     return np.array(ids, dtype=object)
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from dallme.errors import InputError
+from dallme.errors import InputError, redact
 
 #: Values of one column: an Arrow array, or Python values where the source is untyped (JSON) or not valid
 #: Unicode.
@@ -34,6 +34,8 @@ class Rows:
         row_ids: Id of each row, of shape (n,), or None for the numbers from 0.
         notes: Remarks for the user.
         names_hint: Addition to errors about the column names.
+        own_ids: Whether class ids come from the source; else dallme numbered its sorted class names.
+        problems: Position of a row to the reason why it is unusable, where the file itself shows it.
     """
 
     source: str
@@ -45,6 +47,8 @@ class Rows:
     row_ids: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     names_hint: str = ""
+    own_ids: bool = True
+    problems: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks that there are rows and that column names are unique."""
@@ -102,7 +106,7 @@ def readable_as(kind: str, name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, UnicodeDecodeError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
+        reason = redact(" ".join(str(error).split()))
         raise InputError(
             f"{name}: cannot be read as {kind} (is the file damaged or misnamed?): {reason}"
         ) from None

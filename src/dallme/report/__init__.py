@@ -1,1 +1,1 @@
-"""The page that shows a distilled set: one file that needs no network."""
+"""The report: one HTML page on a distilled set, which needs no network, and exports to other formats."""

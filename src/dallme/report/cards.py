@@ -1,4 +1,4 @@
-"""What the page shows of each distilled text."""
+"""The cards of the report, one for each distilled text."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from dallme.dataset import DistilledDataset
     from dallme.dataset.distilled import RowId
 
-#: Characters that are shown of a real text beside a distilled one.
+#: Characters shown of each nearest source text.
 NEAREST_CHARACTERS = 600
 
 
 @dataclass(frozen=True)
 class Badge:
-    """A few words on a text that a reader should see at once.
+    """A short finding on a text.
 
     Attributes:
         text: The words.
-        warns: Whether they ask for a look before the text is used or shared.
+        warns: Whether it is a warning.
     """
 
     text: str
@@ -37,18 +37,18 @@ class Badge:
 
 @dataclass(frozen=True)
 class Card:
-    """One distilled text as the page shows it.
+    """One distilled text on the page.
 
     Attributes:
-        index: Its place in the set.
+        index: Position in the set.
         text: The text.
-        label: Its class, by its place among the classes.
+        label: Position of its class among the classes.
         weight: Source rows behind it.
-        facts: What is known of it: name to value.
-        badges: What the audit says of it.
-        sentences: Its sentences, each with the id of the row it is from, or None.
-        nearest: The real texts nearest to its prototype, cut, with their row ids.
-        findings: What the audit says of it, in whole sentences.
+        facts: Weight, length, cosine and confidence: name to value.
+        badges: Findings of the audit in a few words.
+        sentences: Its sentences, each with the id of its source row or None.
+        nearest: Row ids and shortened texts of the source rows nearest to its prototype.
+        findings: Findings of the audit in whole sentences.
     """
 
     index: int
@@ -68,18 +68,18 @@ def make_cards(
     evidence: AuditInput | None,
     audit: Mapping[str, Any] | None,
 ) -> list[Card]:
-    """Gathers what the page shows of each text.
+    """Makes the cards of a set.
 
     Args:
         distilled: The set.
         classes: Class id to name, in the order of the page.
-        evidence: The set beside its source, if it is at hand.
-        audit: The audit's document, if there is one.
+        evidence: The set with its source, if that is given.
+        audit: The document of an audit.
 
     Returns:
         One card a text, in the order of the set.
     """
-    places = {label: place for place, label in enumerate(classes)}
+    position = {label: index for index, label in enumerate(classes)}
     facts = _facts(distilled, classes, evidence)
     cards = []
     for index, (text, label) in enumerate(zip(distilled.texts, distilled.labels.tolist(), strict=True)):
@@ -90,7 +90,7 @@ def make_cards(
             Card(
                 index=index,
                 text=text,
-                label=places[label],
+                label=position[label],
                 weight=float(distilled.weights[index]),
                 facts=facts[index],
                 badges=tuple(badges),
@@ -105,7 +105,7 @@ def make_cards(
 def _facts(
     distilled: DistilledDataset, classes: Mapping[int, str], evidence: AuditInput | None
 ) -> list[dict[str, str]]:
-    """Weight, length, cosine and the probe's confidence of each text, as far as they are known."""
+    """Collects weight, length, cosine and the probe's confidence of each text, where known."""
     total = float(distilled.weights.sum())
     unit, counts = _lengths(distilled, embedded=evidence is not None and evidence.vectors is not None)
     confidence = None if evidence is None else evidence.confidence
@@ -114,36 +114,33 @@ def _facts(
         zip(distilled.weights.tolist(), distilled.lineage, strict=True)
     ):
         rows = f"{weight:,.0f}" if weight == round(weight) else f"{weight:,.1f}"
-        found = {
+        known = {
             "stands for": f"{rows} rows" + (f" ({weight / total:.1%})" if total > 0 else ""),
             unit: f"{counts[index]:,}",
         }
         if lineage.cosine is not None and np.isfinite(lineage.cosine):
-            found["cosine to prototype"] = f"{lineage.cosine:.3f}"
+            known["cosine to prototype"] = f"{lineage.cosine:.3f}"
         if evidence is not None and confidence is not None:
-            found["probe’s confidence"] = f"{confidence[index]:.0%}" + _other(evidence, classes, index)
-        facts.append(found)
+            known["probe’s confidence"] = f"{confidence[index]:.0%}" + _disagreement(evidence, classes, index)
+        facts.append(known)
     return facts
 
 
-def _other(evidence: AuditInput, classes: Mapping[int, str], index: int) -> str:
-    """What the probe takes a text for, where it is not its class."""
+def _disagreement(evidence: AuditInput, classes: Mapping[int, str], index: int) -> str:
+    """Names the class that the probe predicts, if it is not the text's own."""
     assert evidence.probabilities is not None
     best = int(evidence.classes[evidence.probabilities[index].argmax()])
     return "" if best == evidence.distilled.labels[index] else f" (it says {classes[best]})"
 
 
 def _lengths(distilled: DistilledDataset, *, embedded: bool) -> tuple[str, np.ndarray]:
-    """What is counted, and how much of it each text has: tokens of the set's embedder, or words where it was not in use.
-
-    A page alone is no reason to load a model, or to fetch one.
-    """
-    name = distilled.manifest.get("configuration", {}).get("embedder")
+    """Counts the tokens of each text, or its words if the set's embedder is not in use."""
+    name = distilled.manifest.option("embedder")
     if embedded and name is not None:
         try:
             return "tokens", resolve(name).count_tokens(distilled.texts)
         except DallmeError:
-            pass  # an object of the user's, or a model of another machine
+            pass  # an object of the user, or a model of another machine
     return "words and signs", count_words(distilled.texts)
 
 
@@ -152,7 +149,9 @@ def _nearest(index: int, evidence: AuditInput | None) -> tuple[tuple[RowId, str]
         return ()
     source = evidence.source
     rows = evidence.nearest[index].tolist()
-    return tuple((source.row_ids[[row]].tolist()[0], cut(source.texts[row], NEAREST_CHARACTERS)) for row in rows)
+    return tuple(
+        (source.row_ids[[row]].tolist()[0], cut(source.texts[row], NEAREST_CHARACTERS)) for row in rows
+    )
 
 
 def _lineage_badges(label_agrees: bool | None) -> list[Badge]:
@@ -160,7 +159,7 @@ def _lineage_badges(label_agrees: bool | None) -> list[Badge]:
 
 
 def _audit_badges(index: int, audit: Mapping[str, Any]) -> list[Badge]:
-    """The audit of one text in a few words each; the copied span is told in any case."""
+    """Summarises the audit of one text; a copied span is shown even below the threshold."""
     entry, summary = audit["texts"][index], audit["summary"]
     words, limit = entry["copied_span"]["words"], audit["thresholds"]["max_copied_span"]
     badges = [Badge(f"{words} words copied", warns=limit is not None and words > limit)] if words else []
@@ -181,16 +180,17 @@ def _audit_badges(index: int, audit: Mapping[str, Any]) -> list[Badge]:
 
 
 def _findings(entry: Mapping[str, Any]) -> list[str]:
-    """The audit of one text in sentences."""
+    """Writes the audit of one text in sentences."""
     span = entry["copied_span"]
     where = "" if span["row"] is None else f" (row {span['row']})"
     quoted = f": “{span['text']}”" if span["words"] else ""
-    found = [
+    sentences = [
         f"Longest span shared with a source row: {span['words']} words{where}{quoted}",
         f"Of its runs of five words, {entry['copied_5grams']:.0%} stand in the source.",
         f"Its cluster has {entry['members']:,} rows.",
     ]
     if entry["label_confidence"] is not None:
         says = f"; it says {entry['predicted']}" if entry["predicted"] is not None else ""
-        found.append(f"A probe of the full data gives its label {entry['label_confidence']:.0%}{says}.")
-    return found + [f"Personal data, perhaps: {item['kind']} “{item['text']}”" for item in entry["personal"]]
+        sentences.append(f"A probe of the full data gives its label {entry['label_confidence']:.0%}{says}.")
+    personal = [f"Personal data, perhaps: {item['kind']} “{item['text']}”" for item in entry["personal"]]
+    return sentences + personal

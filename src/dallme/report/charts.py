@@ -1,4 +1,4 @@
-"""The charts of the page, as Vega-Lite with named data, and the library that draws them."""
+"""The charts of the report as Vega-Lite specifications with named data, and the library that draws them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from dallme.report.map import SIDE
 if TYPE_CHECKING:
     import altair as alt
 
-#: The licences of what is in the bundle of :func:`library`, which drops them.
+#: Licences of the code in :func:`library`, which the bundler drops.
 LICENCES = Path(__file__).parent / "templates" / "licences.txt"
 
-#: Colours of classes that people with any colour vision tell apart, on white and on black (Paul Tol's "bright").
+#: Colours of classes that are distinct for any colour vision, on white and on black (Paul Tol's "bright").
 PALETTE = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#999999")
 
 
 @cache
 def library() -> str:
-    """Vega, Vega-Lite and Vega-Embed in one script that needs no network, below the licences that go with every copy."""
+    """Bundles Vega, Vega-Lite and Vega-Embed with their licences into one script that needs no network."""
     import altair
     import vl_convert
 
@@ -32,7 +32,7 @@ def library() -> str:
 
 
 def bars(methods: int) -> dict[str, Any]:
-    """One panel of the honest table: a bar a method, with its deviation; the page hands over ``bars`` and the colours."""
+    """Draws one panel of the comparison table: a bar with its deviation for each method in ``bars``."""
     import altair as alt
 
     colours = [alt.param(name=name, value="gray") for name in ("ink", "strong", "weak")]
@@ -59,14 +59,15 @@ def bars(methods: int) -> dict[str, Any]:
 
 
 def landscape(classes: int) -> dict[str, Any]:
-    """The map: ``rows`` as small dots, ``own`` as diamonds; ``chosen`` is a class and ``picked`` a distilled text, or -1."""
+    """Draws the map: ``rows`` as dots, ``own`` as diamonds; ``chosen`` is a class, ``picked`` a text."""
     import altair as alt
 
     numbers = {name: alt.param(name=name, value=-1) for name in ("chosen", "picked")}
     looks = [alt.param(name="ink", value="gray"), alt.param(name="dot", value=12)]
     zoom = alt.selection_interval(
         name="zoom", bind="scales", clear="dblclick",
-        zoom="wheel![event.shiftKey]", translate="[pointerdown[event.shiftKey], window:pointerup] > window:pointermove!",
+        zoom="wheel![event.shiftKey]",
+        translate="[pointerdown[event.shiftKey], window:pointerup] > window:pointermove!",
     )  # fmt: skip
     plane = {
         axis: kind(
@@ -108,15 +109,15 @@ def landscape(classes: int) -> dict[str, Any]:
 
 
 def comparison_panels(comparison: Mapping[str, Any], ours: str | None) -> list[dict[str, Any]]:
-    """The bars of the honest table, one panel a classifier.
+    """Computes the bars of the comparison table, one panel for each classifier.
 
     Args:
-        comparison: What ``dallme compare --json`` prints.
-        ours: The method that made the set, which is drawn in another colour.
+        comparison: The document that ``dallme compare --json`` prints.
+        ours: The method that made the set, drawn in another colour.
 
     Returns:
-        For each classifier its name and ``bars``: method, mean, ends of the deviation, the number as text, and whether it is
-        ours; a method that is not for the classifier has none.
+        The name of each classifier and its ``bars``: method, mean, ends of the deviation, the number as text,
+        and whether it is ours. A method that does not apply to the classifier has no bar.
     """
     panels: dict[str, list[dict[str, Any]]] = {}
     for method in comparison["methods"]:
@@ -143,7 +144,7 @@ def _expression(code: str) -> alt.ExprRef:
 
 
 def _finished(chart: alt.LayerChart, *, height: Any, fit: str) -> dict[str, Any]:
-    """The chart as wide as its place in the page, on no ground of its own."""
+    """Makes a chart as wide as its container, with a transparent background."""
     size = {"type": fit, "contains": "padding"}
     chart = chart.properties(width="container", height=height, background="transparent", autosize=size)
     spec: dict[str, Any] = chart.configure(font="system-ui, sans-serif").configure_view(stroke=None).to_dict()

@@ -1,4 +1,7 @@
-"""The one table of formats. Importing it loads no library."""
+"""Exports of a set to the formats of other tools.
+
+The formats in the order of :data:`EXPORTS`, the table at the end. Importing this module loads no library.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What an export is made of.
+    """Input of an export.
 
     Attributes:
         distilled: The set.
-        folder: Where it lies, as the user wrote it; programs read it from there.
-        evidence: The set beside its source, with vectors; None if the source was not named.
+        folder: Path of the set as the user wrote it, for programs that read it.
+        evidence: The set with its source and vectors; None without a source.
     """
 
     distilled: DistilledDataset
@@ -36,11 +39,11 @@ class Material:
 
     @property
     def classes(self) -> list[str]:
-        """The names of all classes, in the order of their ids."""
+        """Names of all classes, in the order of their ids."""
         return list(self.distilled.label_names.values())
 
     def rows(self) -> Iterator[tuple[str, str]]:
-        """Each text with the name of its class, in the order of the set."""
+        """Yields each text with the name of its class."""
         for text, label in zip(self.distilled.texts, self.distilled.labels.tolist(), strict=True):
             yield text, self.distilled.label_names[label]
 
@@ -50,10 +53,10 @@ class Export:
     """One format.
 
     Attributes:
-        name: What the user calls it.
+        name: Name on the command line.
         summary: One line for ``--help``.
-        suffix: How the name of its file ends.
-        write: Makes the content of the file.
+        suffix: Extension of its file.
+        write: Function that makes the content of the file.
     """
 
     name: str
@@ -63,127 +66,27 @@ class Export:
 
 
 def encode(text: str) -> bytes:
-    """Text as UTF-8; what is no valid Unicode, as a file name may be, is written as an escape."""
+    """Encodes a text as UTF-8; a lone surrogate becomes an escape."""
     return text.encode(errors="backslashreplace")
 
 
 def encode_json(document: Any) -> bytes:
-    """A JSON document, indented for people."""
+    """Encodes a JSON document, indented."""
     return encode(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def encode_lines(documents: list[dict[str, Any]]) -> bytes:
-    """JSON documents, one a line."""
+    """Encodes JSON documents, one on each line."""
     return encode("".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents))
-
-
-def argilla(material: Material) -> bytes:
-    """A list of records as ``rg.Dataset.records.log`` of Argilla 2 takes them.
-
-    The dataset's settings need a text field ``text`` and a label question ``label``; the label becomes its suggestion. A
-    float metadata property ``weight``, if there is one, gets the weight.
-    """
-    weights = material.distilled.weights.tolist()
-    return encode_json(
-        [
-            {"id": str(row), "text": text, "label": name, "weight": weight}
-            for row, ((text, name), weight) in enumerate(zip(material.rows(), weights, strict=True))
-        ]
-    )
-
-
-def label_studio(material: Material) -> bytes:
-    """A list of tasks in Label Studio's JSON format, each with the label as its prediction.
-
-    The labelling configuration needs ``<Text name="text" value="$text"/>`` and ``<Choices name="label" toName="text">``.
-    """
-    weights = material.distilled.weights.tolist()
-    return encode_json(
-        [
-            {"data": {"text": text, "weight": weight}, "predictions": [_prediction(name)]}
-            for (text, name), weight in zip(material.rows(), weights, strict=True)
-        ]
-    )
-
-
-def _prediction(name: str) -> dict[str, object]:
-    choice = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": [name]}}
-    return {"model_version": "dallme", "result": [choice]}
-
-
-def write(material: Material) -> bytes:
-    """Parquet with the columns ``text``, ``label`` and ``weight``.
-
-    With vectors there are ``kind`` (distilled or source), ``projection_x`` and ``projection_y`` (the first two principal
-    components) and ``vector``, and a row for each source text, whose weight is none.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns: dict[str, Any] = {
-        "text": [text for text, _ in material.rows()],
-        "label": [name for _, name in material.rows()],
-        "weight": material.distilled.weights.tolist(),
-    }
-    if material.evidence is not None and material.evidence.vectors is not None:
-        columns = _with_source(columns, material.evidence)
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), buffer, compression="zstd")
-    content: bytes = buffer.getvalue().to_pybytes()
-    return content
-
-
-def _with_source(columns: dict[str, Any], evidence: AuditInput) -> dict[str, Any]:
-    """The columns, with the source's texts below the distilled ones, and where they lie."""
-    import numpy as np
-    import pyarrow as pa
-
-    source, few = evidence.source, len(columns["text"])
-    assert evidence.vectors is not None
-    assert evidence.own is not None
-    vectors = np.concatenate([evidence.own, evidence.vectors.vectors])
-    places = project(vectors)
-    flat = pa.array(vectors.ravel(), pa.float32())
-    return {
-        "text": columns["text"] + list(source.texts),
-        "label": columns["label"] + [source.label_names[label] for label in source.labels.tolist()],
-        "weight": pa.array(columns["weight"] + [None] * len(source), pa.float64()),
-        "kind": ["distilled"] * few + ["source"] * len(source),
-        "projection_x": pa.array(places[:, 0], pa.float32()),
-        "projection_y": pa.array(places[:, 1], pa.float32()),
-        "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
-    }
-
-
-def project(vectors: np.ndarray) -> np.ndarray:
-    """The first two principal components.
-
-    Args:
-        vectors: Of shape (n, d).
-
-    Returns:
-        Float64 of shape (n, 2), the second column of zeros if d is 1. The largest entry of each axis is positive, so that the
-        same vectors never give a map and its mirror image.
-    """
-    import numpy as np
-
-    mean = vectors.mean(axis=0, dtype=np.float64)
-    # Without a centred copy of all vectors: the covariance is that of the products less that of the mean.
-    covariance = (vectors.T @ vectors).astype(np.float64) / len(vectors) - np.outer(mean, mean)
-    axes = np.linalg.eigh(covariance)[1][:, ::-1][:, :2]
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
-    places = vectors @ axes - mean @ axes
-    found: np.ndarray = np.pad(places, ((0, 0), (0, 2 - axes.shape[1])))
-    return found
 
 
 Message = dict[str, str]
 
 
 def few_shot(material: Material) -> bytes:
-    """A prompt that ends where the text to classify is to be appended, followed by a new line and ``Class:``.
+    """Writes a prompt; the text to classify is appended, followed by a new line and ``Class:``.
 
-    White space within a text is folded, so that each text stays on its line.
+    White space within a text is folded to keep each text on its line.
     """
     shots = [
         f"Text: {' '.join(text.split())}\nClass: {' '.join(name.split())}\n"
@@ -193,7 +96,7 @@ def few_shot(material: Material) -> bytes:
 
 
 def chat(material: Material) -> bytes:
-    """One line with the whole prompt: the task as the system's message, then each text as a question with its answer.
+    """Writes one chat on one line: the task as the system message, then each text with its class.
 
     The text to classify is appended as the last message, of the role ``user``.
     """
@@ -202,14 +105,14 @@ def chat(material: Material) -> bytes:
 
 
 def tuning(material: Material) -> bytes:
-    """One line a text: the task, the text, its class."""
+    """Writes one chat a text: the task, the text, its class."""
     return encode_lines(
         [{"messages": [_system(material), *_turn(text, name)]} for text, name in _in_turn(material)]
     )
 
 
 def _in_turn(material: Material) -> list[tuple[str, str]]:
-    """The classes in turn, the first text of each, then the second: models lean towards the classes they saw last."""
+    """Interleaves the classes, since language models favour the classes that they saw last."""
     by_class: dict[str, list[tuple[str, str]]] = {}
     for text, name in material.rows():
         by_class.setdefault(name, []).append((text, name))
@@ -229,21 +132,21 @@ def _turn(text: str, name: str) -> list[Message]:
     return [{"role": "user", "content": text}, {"role": "assistant", "content": name}]
 
 
-#: What a cell starts with that a spreadsheet would run as a formula, or that looks like one with its apostrophe already: so that
-#: taking one apostrophe away from each such cell gives back what it was. The wide signs are those of East Asian keyboards.
+#: Start of a cell that a spreadsheet would run as a formula, also after apostrophes, which keeps
+#: :func:`unguard` exact. The wide signs are those of East Asian keyboards.
 _GUARDED = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 
 
 def json_lines(material: Material) -> bytes:
-    """A line a text, with all columns of ``train.parquet`` but the ids of the rows of its cluster, which may be thousands."""
+    """Writes the columns of ``train.parquet`` but ``member_rows``, one text a line."""
     return encode_lines(material.distilled.to_arrow().drop_columns(["member_rows"]).to_pylist())
 
 
 def spreadsheet(material: Material) -> bytes:
-    """A table with a head.
+    """Writes a CSV table.
 
-    A text or class name that a spreadsheet would run as a formula gets an apostrophe in front, which spreadsheets take for
-    "this is text" (OWASP, "CSV Injection"). Nothing is lost: :func:`unguard` takes it away.
+    A text or class name that a spreadsheet would run as a formula gets an apostrophe in front, which marks
+    text (OWASP, "CSV Injection"). :func:`unguard` removes it.
     """
     table = io.StringIO(newline="")
     writer = csv.writer(table)
@@ -261,7 +164,7 @@ def _guard(cell: str) -> str:
 
 
 def unguard(cell: str) -> str:
-    """What a cell of the table was before it got an apostrophe."""
+    """Removes the apostrophe that :func:`spreadsheet` put in front of a cell."""
     return cell[1:] if cell.startswith("'") and _GUARDED.match(cell) else cell
 
 
@@ -315,35 +218,130 @@ print(model.predict(["Put your own texts here."])[0])
 
 
 def sklearn(material: Material) -> bytes:
-    """A program that trains what the honest table calls logistic regression."""
+    """Writes a program that trains TF-IDF and logistic regression, ``lr`` of the comparison table."""
     return encode(_SKLEARN.format(folder=ascii(material.folder)))
 
 
 def setfit(material: Material) -> bytes:
-    """A program that fine-tunes a sentence encoder by contrast, with the package `setfit`, and keeps it in a folder."""
+    """Writes a program that fine-tunes a sentence encoder with the package `setfit`."""
     present = {name for _, name in material.rows()}
     classes = list(dict.fromkeys(name for name in material.classes if name in present))
     return encode(_SETFIT.format(folder=ascii(material.folder), classes=ascii(classes)))
+
+
+def atlas(material: Material) -> bytes:
+    """Writes Parquet with the columns ``text``, ``label`` and ``weight``.
+
+    With vectors it adds a row without weight for each source text, and the columns ``kind`` (distilled or
+    source), ``projection_x``, ``projection_y`` (the first two principal components) and ``vector``.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, Any] = {
+        "text": [text for text, _ in material.rows()],
+        "label": [name for _, name in material.rows()],
+        "weight": material.distilled.weights.tolist(),
+    }
+    if material.evidence is not None and material.evidence.vectors is not None:
+        columns = _with_source(columns, material.evidence)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    content: bytes = buffer.getvalue().to_pybytes()
+    return content
+
+
+def _with_source(columns: dict[str, Any], evidence: AuditInput) -> dict[str, Any]:
+    """Adds the source's texts below the distilled ones, and the projection of all."""
+    import numpy as np
+    import pyarrow as pa
+
+    source, texts = evidence.source, len(columns["text"])
+    assert evidence.vectors is not None
+    assert evidence.own is not None
+    vectors = np.concatenate([evidence.own, evidence.vectors.vectors])
+    projection = project(vectors)
+    flat = pa.array(vectors.ravel(), pa.float32())
+    return {
+        "text": columns["text"] + list(source.texts),
+        "label": columns["label"] + [source.label_names[label] for label in source.labels.tolist()],
+        "weight": pa.array(columns["weight"] + [None] * len(source), pa.float64()),
+        "kind": ["distilled"] * texts + ["source"] * len(source),
+        "projection_x": pa.array(projection[:, 0], pa.float32()),
+        "projection_y": pa.array(projection[:, 1], pa.float32()),
+        "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+    }
+
+
+def project(vectors: np.ndarray) -> np.ndarray:
+    """Projects onto the first two principal components.
+
+    Args:
+        vectors: Of shape (n, d).
+
+    Returns:
+        Float64 of shape (n, 2), the second column of zeros if d is 1. The largest entry of each axis is
+        positive, which fixes the sign of the components.
+    """
+    import numpy as np
+
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    # Centring a covariance instead of the vectors needs no copy of them.
+    covariance = (vectors.T @ vectors).astype(np.float64) / len(vectors) - np.outer(mean, mean)
+    axes = np.linalg.eigh(covariance)[1][:, ::-1][:, :2]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    components = vectors @ axes - mean @ axes
+    padded: np.ndarray = np.pad(components, ((0, 0), (0, 2 - axes.shape[1])))
+    return padded
+
+
+def argilla(material: Material) -> bytes:
+    """Writes records for ``rg.Dataset.records.log`` of Argilla 2.
+
+    The dataset's settings need a text field ``text`` and a label question ``label``, whose suggestion is the
+    label. An optional float metadata property ``weight`` takes the weight.
+    """
+    weights = material.distilled.weights.tolist()
+    return encode_json(
+        [
+            {"id": str(row), "text": text, "label": name, "weight": weight}
+            for row, ((text, name), weight) in enumerate(zip(material.rows(), weights, strict=True))
+        ]
+    )
+
+
+def label_studio(material: Material) -> bytes:
+    """Writes tasks in Label Studio's JSON format, with labels as predictions.
+
+    The labelling configuration needs ``<Text name="text" value="$text"/>`` and ``<Choices name="label"
+    toName="text">``.
+    """
+    weights = material.distilled.weights.tolist()
+    return encode_json(
+        [
+            {"data": {"text": text, "weight": weight}, "predictions": [_prediction(name)]}
+            for (text, name), weight in zip(material.rows(), weights, strict=True)
+        ]
+    )
+
+
+def _prediction(name: str) -> dict[str, object]:
+    choice = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": [name]}}
+    return {"model_version": "dallme", "result": [choice]}
 
 
 EXPORTS = (
     Export("few-shot", "a prompt as plain text, to which a text is appended", ".txt", few_shot),
     Export("chat", "the same prompt as the messages of one chat, one line of JSON", ".jsonl", chat),
     Export(
-        "fine-tuning",
-        "a chat a text, one a line, as services that fine-tune chat models take them",
-        ".jsonl",
-        tuning,
+        "fine-tuning", "a chat a text, one a line, for services that fine-tune chat models", ".jsonl", tuning
     ),
     Export("jsonl", "a text a line, with label, weight and lineage", ".jsonl", json_lines),
     Export("csv", "text, label and weight, safe to open in a spreadsheet", ".csv", spreadsheet),
     Export("sklearn", "a program that trains TF-IDF and logistic regression on the folder", ".py", sklearn),
     Export("setfit", "a program that fine-tunes a sentence encoder on the folder with SetFit", ".py", setfit),
     Export(
-        "atlas",
-        "Parquet for Embedding Atlas; with --source the source's texts and a map as well",
-        ".parquet",
-        write,
+        "atlas", "Parquet for Embedding Atlas; --source adds the source's texts and a map", ".parquet", atlas
     ),
     Export("argilla", "records for Argilla 2's records.log, labels as suggestions", ".json", argilla),
     Export("label-studio", "tasks for Label Studio, labels as predictions", ".json", label_studio),
@@ -351,10 +349,10 @@ EXPORTS = (
 
 
 def find(name: str) -> Export:
-    """The format of a name.
+    """Finds a format by name.
 
     Raises:
-        UnknownNameError: If there is none.
+        UnknownNameError: If there is no such format.
     """
     for export in EXPORTS:
         if export.name == name:

@@ -1,4 +1,4 @@
-"""From vectors to places on a plane, by UMAP or, where that is not installed, by principal components."""
+"""The map of the source: a projection of its vectors onto a plane, by UMAP or principal components."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
     from dallme.auditing.inputs import AuditInput
     from dallme.progress import Progress
 
-#: Characters of a row's text that the map shows at most.
+#: Most characters of a row's text on the map.
 CHARACTERS = 160
 
-#: Bytes that the texts and ids of the map's rows may take in the page; longer texts are cut shorter, all alike.
+#: Bytes of all texts and ids of the map in the page; above it every text is cut shorter.
 TEXT_BYTES = 3_350_000
 
-#: Places on the map are whole numbers below this.
+#: Coordinates on the map are whole numbers below this.
 SIDE = 10_000
 
 
 def map_data(
     evidence: AuditInput, classes: Sequence[int], points: int = 25_000, *, progress: Progress | None = None
 ) -> dict[str, Any] | None:
-    """Gathers what the map shows; the same evidence gives the same.
+    """Computes the data of the map; the same evidence gives the same map.
 
     Args:
-        evidence: The set beside its source.
-        classes: Class ids; a class is named by its place among them.
-        points: Rows that are shown at most; of more, some are drawn at random.
-        progress: Where to show progress.
+        evidence: The set with its source.
+        classes: Class ids; the map refers to a class by its position.
+        points: Most rows to show, drawn at random.
+        progress: Progress display.
 
     Returns:
-        ``method``, ``note`` and ``total`` (rows of the source), columns ``x``, ``y``, ``class``, ``cluster`` (the distilled
-        text that stands for the row; -1 if none does), ``row`` (id) and ``text`` of the rows, and ``own``: the ``x`` and
-        ``y`` of the distilled texts. None without vectors.
+        ``method``, ``note`` and ``total`` (rows of the source), columns ``x``, ``y``, ``class``, ``cluster``
+        (index of the distilled text, or -1), ``row`` (id) and ``text`` of the rows, and ``own``: the ``x``
+        and ``y`` of the distilled texts. None without vectors.
 
     Raises:
         InputError: If `points` is no whole number of at least 1.
@@ -50,21 +50,21 @@ def map_data(
     if evidence.vectors is None or evidence.own is None:
         return None
     source = evidence.source
-    # In random order, so that no class is drawn over another.
+    # A random order draws no class over another.
     rows = np.random.default_rng(0).permutation(len(source))[:points]
-    found = project(evidence.vectors.vectors[rows], evidence.own, progress=progress)
-    places, own = (np.round(part * (SIDE - 1)).astype(int) for part in (found.rows, found.own))
+    projection = project(evidence.vectors.vectors[rows], evidence.own, progress=progress)
+    dots, own = (np.round(part * (SIDE - 1)).astype(int) for part in (projection.rows, projection.own))
     cluster = np.full(len(source), -1)
     for number, members in enumerate(evidence.members):
         cluster[members] = number
     number_of = {label: number for number, label in enumerate(classes)}
     ids = source.row_ids[rows].tolist()
     return {
-        "method": found.method,
-        "note": found.note,
+        "method": projection.method,
+        "note": projection.note,
         "total": len(source),
-        "x": places[:, 0].tolist(),
-        "y": places[:, 1].tolist(),
+        "x": dots[:, 0].tolist(),
+        "y": dots[:, 1].tolist(),
         "class": [number_of[label] for label in source.labels[rows].tolist()],
         "cluster": cluster[rows].tolist(),
         "row": ids,
@@ -74,7 +74,7 @@ def map_data(
 
 
 def cut(text: str, characters: int) -> str:
-    """The start of a text on one line, of at most so many characters; a sign at its end says that there is more."""
+    """Cuts a text to one line of at most `characters`, with an ellipsis if something is left out."""
     start = " ".join(text[: 4 * characters].split())  # a text may be a million characters long
     if len(start) <= characters and len(text) <= 4 * characters:
         return start
@@ -82,40 +82,40 @@ def cut(text: str, characters: int) -> str:
 
 
 def cut_all(texts: Sequence[str], budget: int) -> list[str]:
-    """Cuts texts to :data:`CHARACTERS`, or to fewer if they would take more than `budget` bytes in the page."""
+    """Cuts texts to :data:`CHARACTERS`, or to fewer to stay within `budget` bytes in the page."""
     characters = CHARACTERS
     while True:
-        found = [cut(text, characters) for text in texts]
-        size = _bytes(found)
+        shortened = [cut(text, characters) for text in texts]
+        size = _bytes(shortened)
         if size <= budget or characters <= 8:
-            return found
+            return shortened
         characters = max(8, min(characters - 4, int(characters * budget / size)))
 
 
 def _bytes(values: Sequence[Any]) -> int:
-    """How many bytes values take in the page."""
+    """Returns the size of values in the page, in bytes."""
     return len(to_json(values).encode(errors="replace"))
 
 
-#: Rows that a projection is fitted on; the others are placed among them.
+#: Rows that a projection is fitted on; the others are interpolated.
 FIT_ROWS = 5_000
 
-#: Rows below which UMAP has too little to go by, and is not worth the ten seconds that it takes to start.
+#: Fewest rows for UMAP, which takes ten seconds to start.
 LEAST_ROWS = 200
 
-#: Neighbours that UMAP looks at, and those between which a row is placed that it was not fitted on.
+#: Neighbours for UMAP, and fitted neighbours between which another row is interpolated.
 NEIGHBOURS, ANCHORS = 15, 4
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Places on a plane.
+    """Coordinates on a plane.
 
     Attributes:
         method: ``UMAP`` or ``PCA``.
         rows: float64 of shape (n, 2), from 0 to 1.
         own: float64 of shape (m, 2), from 0 to 1.
-        note: What the reader should know of the method; None if nothing.
+        note: Note on the method for the reader, or None.
     """
 
     method: str
@@ -125,42 +125,44 @@ class Projection:
 
 
 def project(vectors: np.ndarray, own: np.ndarray, *, progress: Progress | None = None) -> Projection:
-    """Lays vectors out on a plane, so that near ones come to lie near each other; the same vectors give the same places.
+    """Projects vectors onto a plane that keeps neighbours together; the same vectors give the same plane.
 
-    At most :data:`FIT_ROWS` rows, drawn at random, are fitted. UMAP learns from their exact nearest neighbours, and each
-    other row is placed between its :data:`ANCHORS` nearest of them: a search that takes a second where UMAP's own, with
-    what it compiles for it, takes two minutes.
+    At most :data:`FIT_ROWS` random rows are fitted, by UMAP on their exact nearest neighbours. Each other row
+    is interpolated between its :data:`ANCHORS` nearest fitted rows: UMAP's own transform takes two minutes to
+    compile.
 
     Args:
         vectors: The source's rows, float32 of shape (n, d), n at least 1.
         own: The distilled texts, float32 of shape (m, d).
-        progress: Where to show progress.
+        progress: Progress display.
 
     Returns:
-        The places, scaled to the unit square.
+        The coordinates, scaled to the unit square.
     """
     chosen = np.sort(np.random.default_rng(0).permutation(len(vectors))[:FIT_ROWS])
     everything = np.concatenate([vectors, own])
     umap = _find_umap() if len(vectors) >= LEAST_ROWS else None
     with (progress or SilentProgress()).task("map", 1) as task:
-        places = (
-            _by_components(vectors[chosen], everything)
-            if umap is None
-            else _by_umap(umap, chosen, everything)
-        )
+        if umap is None:
+            places = _by_components(vectors[chosen], everything)
+        else:
+            places = _by_umap(umap, chosen, everything)
         task.advance()
     note = None
     if umap is None and len(vectors) >= LEAST_ROWS:
-        note = "drawn by principal components, which tear groups apart less well than UMAP; for that: pip install 'dallme[map]'"
+        note = (
+            "drawn by principal components, which tear groups apart less well than UMAP; "
+            "for that: pip install 'dallme[map]'"
+        )
     places = _to_unit_square(places)
     return Projection("PCA" if umap is None else "UMAP", places[: len(vectors)], places[len(vectors) :], note)
 
 
 def _find_umap() -> Any:
-    """The module, or None where it is not installed."""
+    """Imports UMAP; None if it is not installed."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it speaks of its own optional parts
+            warnings.simplefilter("ignore")  # about its optional parts
             import umap
     except ImportError:
         return None
@@ -168,7 +170,7 @@ def _find_umap() -> Any:
 
 
 def _by_umap(umap: Any, chosen: np.ndarray, everything: np.ndarray) -> np.ndarray:
-    """Fits the chosen rows and places all."""
+    """Fits UMAP on the chosen rows and interpolates the others."""
     fitted = everything[chosen]
     nearest, distances = _search(fitted, fitted, min(NEIGHBOURS, len(fitted)))
     reducer = umap.UMAP(
@@ -176,12 +178,10 @@ def _by_umap(umap: Any, chosen: np.ndarray, everything: np.ndarray) -> np.ndarra
         init="pca",
         random_state=0,
         precomputed_knn=(nearest, distances),
-        force_approximation_algorithm=True,  # else it would compare all rows again, few as they are
+        force_approximation_algorithm=True,  # otherwise it compares all rows again
     )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # that a seed means one thread, and that the search cannot be asked again
+        warnings.simplefilter("ignore")  # about one thread with a seed, and the precomputed search
         learned = reducer.fit_transform(fitted)
     nearest, distances = _search(fitted, everything, ANCHORS)
     pull = 1 / np.maximum(distances, 1e-6)
@@ -191,7 +191,7 @@ def _by_umap(umap: Any, chosen: np.ndarray, everything: np.ndarray) -> np.ndarra
 
 
 def _search(among: np.ndarray, vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest rows of one matrix to each of another, nearest first: positions and Euclidean distances."""
+    """Finds the nearest rows of one matrix to each of another: positions and Euclidean distances."""
     from sklearn.neighbors import NearestNeighbors
 
     distances, nearest = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(among).kneighbors(vectors)
@@ -199,7 +199,7 @@ def _search(among: np.ndarray, vectors: np.ndarray, count: int) -> tuple[np.ndar
 
 
 def _by_components(fitted: np.ndarray, everything: np.ndarray) -> np.ndarray:
-    """The first two principal components of the fitted rows; a plane that the rows do not fill is left at 0."""
+    """Projects onto the first two principal components of the fitted rows; a missing component is 0."""
     from sklearn.decomposition import PCA
 
     places = np.zeros((len(everything), 2))
@@ -211,7 +211,7 @@ def _by_components(fitted: np.ndarray, everything: np.ndarray) -> np.ndarray:
 
 
 def _to_unit_square(places: np.ndarray) -> np.ndarray:
-    """Stretches each axis to reach from 0 to 1; an axis on which all is one stays in the middle."""
+    """Scales each axis to [0, 1]; a constant axis becomes 0.5."""
     low, high = places.min(axis=0), places.max(axis=0)
     width = high - low
     unit: np.ndarray = np.where(width > 0, (places - low) / np.where(width > 0, width, 1), 0.5)

@@ -1,4 +1,4 @@
-"""The page that shows a distilled set: one HTML file that needs no network and runs nothing but its own scripts."""
+"""The report page: one HTML file that needs no network and runs only its own scripts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from dallme.report.cards import Card, make_cards
 from dallme.report.charts import PALETTE, bars, comparison_panels, landscape, library
 from dallme.report.escaping import hash_source, to_json, to_script, to_unicode
 from dallme.report.map import map_data
-from dallme.report.summary import audit_rows, headline, kept
+from dallme.report.summary import audit_rows, headline, recovered_share
 
 if TYPE_CHECKING:
     from dallme.auditing.inputs import AuditInput
     from dallme.dataset import DistilledDataset
+    from dallme.dataset.manifest import Manifest
     from dallme.progress import Progress
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -32,19 +33,19 @@ def render(
     editable: bool = False,
     progress: Progress | None = None,
 ) -> str:
-    """Renders the page; the same input gives the same page, byte for byte, on the same machine.
+    """Renders the page; the same input gives the same bytes on the same machine.
 
-    Whatever a text, a name or the manifest holds is shown and never run: it is escaped where it stands, scripts write it as
-    text, and the page's Content-Security-Policy allows no script but its own and no network.
+    Texts, names and the manifest are escaped by the template, and scripts write them as text. The page's
+    Content-Security-Policy allows its own scripts only, and no network.
 
     Args:
         distilled: The set.
-        evidence: The set beside its source; without it the page has neither a map nor the nearest real texts.
+        evidence: The set with its source, for the map and the nearest source texts.
         audit: The document of an audit, as ``audit.json`` holds it.
-        points: Source rows that the map shows at most.
-        editable: Marks the page for a server that adds its own script and style: ``<body data-editable>``, and a policy that
-            allows scripts, styles and connections of the server that the page is from.
-        progress: Where to show progress.
+        points: Most source rows on the map.
+        editable: Whether a server adds its own script and style: sets ``<body data-editable>``, and the
+            policy allows scripts, styles and connections of that server.
+        progress: Progress display.
 
     Returns:
         The HTML.
@@ -54,7 +55,8 @@ def render(
     """
     if audit is not None and len(audit["texts"]) != len(distilled):
         raise InputError(
-            f"expected an audit of these {len(distilled)} texts, found one of {len(audit['texts'])}; run dallme audit again"
+            f"expected an audit of these {len(distilled)} texts, found one of {len(audit['texts'])}; "
+            "run dallme audit again"
         )
     classes = dict(distilled.label_names) | (dict(evidence.source.label_names) if evidence else {})
     shown = map_data(evidence, list(classes), points, progress=progress) if evidence else None
@@ -64,19 +66,19 @@ def render(
     page = _template().render(
         policy=_policy(scripts, editable=editable),
         style=_read("report.css"),
-        # The page's own script comes last, when the library is there.
+        # The page's own script needs the library, so it comes last.
         scripts=scripts[::-1],
         data={name: to_json(value) for name, value in data.items()},
-        classes=[_class(place, name, cards) for place, name in enumerate(classes.values())],
+        classes=[_class(index, name, cards) for index, name in enumerate(classes.values())],
         cards=cards,
         headline=headline(distilled),
-        kept=kept(distilled.manifest),
+        kept=recovered_share(distilled.manifest),
         comparison=_comparison(distilled.manifest),
         shown=shown,
         audit=audit_rows(audit) if audit else None,
         failures=audit["failures"] if audit else [],
         notes=audit["notes"] if audit else [],
-        manifest=json.dumps(distilled.manifest, indent=2, ensure_ascii=False, default=str),
+        manifest=json.dumps(distilled.manifest.as_dict(), indent=2, ensure_ascii=False, default=str),
         editable=editable,
     )
     return to_unicode(page)
@@ -85,25 +87,25 @@ def render(
 def _data(
     distilled: DistilledDataset, classes: Mapping[int, str], shown: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """What the page's script reads, by name."""
+    """Collects the data of the page's script, by name."""
     data: dict[str, Any] = {"classes": [{"id": label, "name": name} for label, name in classes.items()]}
-    if comparison := distilled.manifest.get("comparison"):
-        panels = comparison_panels(comparison, _decoder(distilled.manifest))
+    if comparison := distilled.manifest.comparison:
+        panels = comparison_panels(comparison, distilled.manifest.option("decoder"))
         data["comparison"] = {"spec": bars(len(comparison["methods"])), "panels": panels}
     if shown:
         data["map"] = {"spec": landscape(len(classes)), **shown}
     return data
 
 
-def _comparison(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The honest table as the template shows it."""
-    comparison = manifest.get("comparison")
+def _comparison(manifest: Manifest) -> dict[str, Any] | None:
+    """Formats the comparison table for the template."""
+    comparison = manifest.comparison
     if not comparison:
         return None
     head, body = comparison_cells(comparison)
     return {
         "head": head,
-        "body": [{"cells": cells, "ours": cells[0] == _decoder(manifest)} for cells in body],
+        "body": [{"cells": cells, "ours": cells[0] == manifest.option("decoder")} for cells in body],
         "classifiers": head[2:],
         "star": star_note(comparison),
         "test_rows": comparison.get("test_rows"),
@@ -111,22 +113,17 @@ def _comparison(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _decoder(manifest: Mapping[str, Any]) -> str | None:
-    name: str | None = manifest.get("configuration", {}).get("decoder")
-    return name
-
-
-def _class(place: int, name: str, cards: list[Card]) -> dict[str, Any]:
-    """A class as the legend and the filter show it."""
+def _class(index: int, name: str, cards: list[Card]) -> dict[str, Any]:
+    """Describes a class for the legend and the filter."""
     return {
         "name": name,
-        "colour": PALETTE[place % len(PALETTE)],
-        "texts": sum(card.label == place for card in cards),
+        "colour": PALETTE[index % len(PALETTE)],
+        "texts": sum(card.label == index for card in cards),
     }
 
 
 def _policy(scripts: list[str], *, editable: bool) -> str:
-    """What the browser may load: nothing but the page's own scripts and styles, and for a server to edit with, the server's."""
+    """Writes the Content-Security-Policy: own scripts and styles, and those of the server if editable."""
     hashes = " ".join(hash_source(script) for script in scripts)
     server = " 'self'" if editable else ""
     parts = [
@@ -146,7 +143,7 @@ def _read(name: str) -> str:
 
 
 def _template() -> Any:
-    """The page's template; all that it shows is escaped, but for what is marked as safe there."""
+    """Loads the template, which escapes every value that it does not mark as safe."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -161,7 +158,7 @@ def _template() -> Any:
 
 
 def _exact(text: str) -> Any:
-    """Escapes a text so that it is read back as it is: a browser turns a bare carriage return into a new line."""
+    """Escapes a text and its carriage returns, which a browser would turn into line feeds."""
     from markupsafe import Markup, escape
 
     return Markup(str(escape(text)).replace("\r", "&#13;"))  # noqa: S704 - it is escaped

@@ -1,4 +1,4 @@
-"""The page's few sentences and its table of the audit."""
+"""The summary sentences of the report and its table of the audit."""
 
 from __future__ import annotations
 
@@ -7,38 +7,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dallme.dataset import DistilledDataset
+    from dallme.dataset.manifest import Manifest
 
 
 def headline(distilled: DistilledDataset) -> dict[str, str]:
-    """What was done: ``from`` and ``to`` as numbers, ``line`` in words, and ``source``."""
+    """Summarises the run: ``from`` and ``to`` as counts, ``line`` in words, and ``source``."""
     manifest = distilled.manifest
-    data, configuration = manifest.get("data", {}), manifest.get("configuration", {})
     classes = len(distilled.label_names)
     parts = [f"{classes} classes" if classes != 1 else "1 class"]
-    stages = [configuration.get(stage) for stage in ("embedder", "condenser", "decoder")]
+    stages = [manifest.option(stage) for stage in ("embedder", "condenser", "decoder")]
     if any(stages):
         parts.append(" → ".join(str(stage) for stage in stages if stage))
-    if limit := configuration.get("max_tokens"):
+    if limit := manifest.option("max_tokens"):
         parts.append(f"at most {limit} tokens each")
-    if (seed := configuration.get("seed")) is not None:
+    if (seed := manifest.option("seed")) is not None:
         parts.append(f"seed {seed}")
-    rows, texts = data.get("rows"), len(distilled)
+    rows, texts = manifest.rows, len(distilled)
     return {
-        "from": f"{rows:,} rows" if isinstance(rows, int) else "a larger dataset",
+        "from": f"{rows:,} rows" if rows is not None else "a larger dataset",
         "to": f"{texts:,} texts" if texts != 1 else "1 text",
-        "source": str(data.get("source", "a dataset")),
+        "source": manifest.source or "a dataset",
         "line": " · ".join(parts),
     }
 
 
-def kept(manifest: Mapping[str, Any]) -> str | None:
-    """How much of the full data's accuracy the set keeps, over the classifiers of the honest table; None if it is not known."""
-    comparison, decoder = manifest.get("comparison"), manifest.get("configuration", {}).get("decoder")
-    methods = comparison["methods"] if comparison else []
+def recovered_share(manifest: Manifest) -> str | None:
+    """Writes the share of the full data's accuracy that the set recovers; None without a comparison table."""
+    methods = manifest.comparison["methods"] if manifest.comparison else []
     shares = [
         result["recovered"]
         for method in methods
-        if method["method"] == decoder
+        if method["method"] == manifest.option("decoder")
         for result in method["results"]
         if result["recovered"] is not None
     ]
@@ -50,7 +49,7 @@ def kept(manifest: Mapping[str, Any]) -> str | None:
 
 
 def audit_rows(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The audit's summary, a row a finding: its name and what was found."""
+    """Formats the summary of an audit: one row of name and value for each finding."""
     summary, thresholds = audit["summary"], audit["thresholds"]
     span, clusters = thresholds["max_copied_span"], thresholds["min_cluster"]
     personal, readability = summary["personal"], summary["readability"]
@@ -85,36 +84,37 @@ def audit_rows(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _contamination(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    if found is None:
+def _contamination(overlap: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if overlap is None:
         return [("Overlap with the test set", "not looked for")]
     return [
-        (f"Texts that stand in the test set ({found['rows']:,} rows)", _texts(found["exact"])),
+        (f"Texts that stand in the test set ({overlap['rows']:,} rows)", _texts(overlap["exact"])),
         (
             "Texts that share 13 words with it",
-            f"{_texts(found['shared_13grams'])}; longest span {found['longest_span']} words",
+            f"{_texts(overlap['shared_13grams'])}; longest span {overlap['longest_span']} words",
         ),
     ]
 
 
 def _planted(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What of the source looks planted; nothing for an audit from before it was looked for."""
+    """Formats suspected planted rows; an audit of an earlier version has no such finding."""
     rows = []
     if "planted_words" in summary:
         rows.append(("Words of the source that may be planted", str(len(summary["planted_words"]) or "none")))
     if "mislabelled_clusters" in summary and summary["agreement"] is not None:
-        found = summary["mislabelled_clusters"]
-        told = f"{len(found)}: {sum(len(cluster['rows']) for cluster in found):,} rows" if found else "none"
-        rows.append(("Clusters of the source that may be mislabelled", told))
+        clusters = summary["mislabelled_clusters"]
+        count = sum(len(cluster["rows"]) for cluster in clusters)
+        value = f"{len(clusters)}: {count:,} rows" if clusters else "none"
+        rows.append(("Clusters of the source that may be mislabelled", value))
     return rows
 
 
-def _with_limit(found: str, relation: str, limit: int | None) -> str:
-    return found if limit is None else f"{found} (limit: {relation} {limit})"
+def _with_limit(value: str, relation: str, limit: int | None) -> str:
+    return value if limit is None else f"{value} (limit: {relation} {limit})"
 
 
 def _texts(indices: Sequence[int]) -> str:
-    """Which texts, as many as a line holds."""
+    """Names the first texts of a list."""
     return "none" if not indices else f"{len(indices)}: {_few([f'text {index}' for index in indices])}"
 
 

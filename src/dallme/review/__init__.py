@@ -1,1 +1,1 @@
-"""Reviewing a distilled set in the browser: accept, edit, relabel, drop."""
+"""Review of a distilled set in the browser: accept, edit, relabel, drop."""

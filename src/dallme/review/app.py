@@ -1,4 +1,4 @@
-"""The web application of a review: a page, its script and style, and one address that saves."""
+"""The web application of a review: a page, its script and style, and one route that saves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -32,19 +32,18 @@ from dallme.review.changes import ChangeError
 from dallme.review.versions import ConflictError, Version, Versions
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from dallme.auditing.inputs import AuditInput
     from dallme.progress import Progress
 
-#: Characters of a token at least: it is all that stands between the network and the texts.
+#: Fewest characters of a token, which alone protects the texts from the network.
 SHORTEST_TOKEN = 16
 
-#: The header with the secret of the process, which a page of another origin can neither read nor send.
+#: Header with the secret of the process, which a page of another origin can neither read nor send.
 SECRET_HEADER = "x-dallme-secret"  # noqa: S105 - the name, not the secret
 
-#: What goes with every answer. The page's own policy stands in the page; several policies all hold.
+#: Headers of every response. The page holds a policy of its own, and a browser applies both.
 HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "frame-ancestors 'none'",
@@ -57,27 +56,27 @@ HEADERS = {
 
 
 class RefusalError(DallmeError):
-    """A request that is not served.
+    """A request that the server refuses.
 
     Attributes:
         status: HTTP status.
     """
 
     def __init__(self, status: int, message: str) -> None:
-        """Keeps the status beside the message."""
+        """Stores the status and the message."""
         super().__init__(message)
         self.status = status
 
 
 @dataclass(frozen=True)
 class Guard:
-    """The rules of one server.
+    """Access rules of one server.
 
     Attributes:
-        host: The address that it listens on, as the user wrote it.
-        port: The port that it listens on.
-        token: What a reviewer has to bring; None asks for nothing, which is for loopback alone.
-        secret: What the page sends with every change; made anew for every process.
+        host: Address that it listens on, as the user wrote it.
+        port: Port that it listens on.
+        token: Token of the reviewers; None, for loopback only, asks for none.
+        secret: Secret of this process, which the page sends with every change.
     """
 
     host: str
@@ -87,14 +86,14 @@ class Guard:
 
     @property
     def cookie(self) -> str:
-        """Name of the cookie of those who brought the token; browsers keep the cookies of all ports of a host together."""
+        """Name of the session cookie; browsers share cookies between ports, so it holds the port."""
         return f"dallme-review-{self.port}"
 
     def check(self, request: Request) -> None:
-        """Checks where a request is from and who sends it.
+        """Checks the host, the token, the origin and the secret of a request.
 
         Raises:
-            RefusalError: If it is not to be served.
+            RefusalError: If one is wrong.
         """
         host = request.headers.get("host", "")
         if not self._is_ours(host):
@@ -115,7 +114,8 @@ class Guard:
         if not _same(request.headers.get(SECRET_HEADER, ""), self.secret):
             raise RefusalError(
                 403,
-                "expected the secret of this server: it was started anew; reload the page, what you typed is kept",
+                "expected the secret of this server: it was restarted; reload the page, your changes are "
+                "kept",
             )
 
     @cached_property
@@ -123,11 +123,11 @@ class Guard:
         return is_loopback(self.host)
 
     def brings_token(self, query: Mapping[str, str]) -> bool:
-        """Whether an address holds the right token."""
+        """Whether a query string holds the right token."""
         return self.token is not None and _same(query.get("token", ""), self.token)
 
     def _is_known(self, request: Request) -> bool:
-        """Whether a request brings the token in its address or a header, or the cookie that was given for it."""
+        """Whether a request holds the token in its address or a header, or the session cookie."""
         kind, _, bearer = request.headers.get("authorization", "").partition(" ")
         return (
             (request.url.path == "/" and self.brings_token(request.query_params))
@@ -136,10 +136,7 @@ class Guard:
         )
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a Host header names this server, and not a name that someone made point to it.
-
-        An address in numbers cannot be made to point elsewhere.
-        """
+        """Whether a Host header names this server (DNS rebinding); a numeric address cannot be rebound."""
         try:
             name = urlsplit(f"//{host}").hostname
         except ValueError:
@@ -153,42 +150,44 @@ class Guard:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine alone.
+    """Whether an address can be reached from this machine only.
 
     Raises:
-        InputError: If it is no address of any machine.
+        InputError: If it cannot be resolved.
     """
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM) if host else []
+        addresses = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM) if host else []
     except (OSError, UnicodeError):
-        found = []
-    if not found:
+        addresses = []
+    if not addresses:
         raise InputError(
             f"expected the address or name of this machine, found {host!r}; leave --host out for 127.0.0.1"
         )
-    return all(ipaddress.ip_address(str(place[4][0]).partition("%")[0]).is_loopback for place in found)
+    return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in addresses)
 
 
 def check_token(host: str, token: str | None) -> None:
-    """Checks that nobody on the network can reach the texts without a token.
+    """Checks that the network cannot reach the texts without a token.
 
     Raises:
-        InputError: If the address is not loopback and there is no token, or one that can be guessed.
+        InputError: If the address is not loopback and there is no token, or the token is too short.
     """
     if token is not None and (
         len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token
     ):
         raise InputError(
-            f"expected a token of at least {SHORTEST_TOKEN} ASCII characters without spaces, found {len(token)} characters"
+            f"expected a token of at least {SHORTEST_TOKEN} ASCII characters without spaces, "
+            f"found {len(token)} characters"
         )
     if token is None and not is_loopback(host):
         raise InputError(
-            f"expected a token for {host!r}, which others can reach, found none; set DALLME_REVIEW_TOKEN, or leave --host out"
+            f"expected a token for {host!r}, which others can reach, found none; set DALLME_REVIEW_TOKEN, "
+            "or leave --host out"
         )
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two secrets are equal, in a time that does not tell how far they are."""
+    """Whether two secrets are equal, compared in constant time."""
     return hmac.compare_digest(one.encode(errors="replace"), other.encode(errors="replace"))
 
 
@@ -197,10 +196,10 @@ class Session:
     """A review of one set.
 
     Attributes:
-        versions: Where versions are read from and saved to.
-        look: Sets a version beside its source; None where the source is not at hand.
-        points: Source rows that the map shows at most.
-        progress: Where to show progress.
+        versions: The versions of the set.
+        look: Function that joins a version with its source; None without a source.
+        points: Most source rows on the map.
+        progress: Progress display.
     """
 
     versions: Versions
@@ -211,10 +210,10 @@ class Session:
     _page: tuple[tuple[Path, str], str] | None = None
 
     def page(self, secret: str) -> str:
-        """The page of the newest version, with what the review script reads; made anew only if the version is another.
+        """Renders the page of the newest version with the data of the review script; cached by version.
 
         Args:
-            secret: What the script sends with every change.
+            secret: Secret of the process, for the script.
 
         Raises:
             InputError: If the version cannot be read, or the source or the audit is not its own.
@@ -226,33 +225,37 @@ class Session:
                 self._page = (key, self._render(version))
             html = self._page[1]
         data = to_json(self._state(version) | {"secret": secret})
-        # All texts are escaped, so that the last of these tags is the page's own.
+        # All texts are escaped, so the last tag is the page's own.
         before, tag, after = html.rpartition("</body>")
-        added = (
+        scripts = (
             f'<script type="application/json" id="data-review">{data}</script>\n'
             '<link rel="stylesheet" href="/review.css">\n<script src="/review.js"></script>\n'
         )
-        return f"{before}{added}{tag}{after}"
+        return f"{before}{scripts}{tag}{after}"
 
     def newest(self) -> dict[str, Any]:
-        """Number and digest of the newest version, by which a tab notices that there is another."""
+        """Returns number and digest of the newest version, by which a tab detects a newer one."""
         version = self.versions.newest()
         return {"version": version.number, "digest": version.digest}
 
     def save(self, document: Any) -> dict[str, Any]:
-        """Saves what a page sends: ``version`` and ``digest`` of the version that it shows, and ``changes``.
+        """Saves changes of a page.
+
+        Args:
+            document: ``version`` and ``digest`` of the version on the page, and ``changes``.
 
         Returns:
             ``version``, ``digest``, ``folder`` and ``texts`` of the new version, and ``notes``.
 
         Raises:
-            ChangeError: If it is no such document, or a change cannot be made.
-            ConflictError: If there is a newer version by now.
+            ChangeError: If the document is malformed, or a change cannot be made.
+            ConflictError: If there is a newer version.
             OutputError: If the version cannot be written.
         """
         if not isinstance(document, dict) or set(document) != {"version", "digest", "changes"}:
             raise ChangeError(
-                "expected an object with version, digest and changes, found another document; nothing was saved"
+                "expected an object with version, digest and changes, found another document; nothing "
+                "was saved"
             )
         number, digest = document["version"], document["digest"]
         if type(number) is not int or type(digest) is not str:
@@ -284,7 +287,7 @@ class Session:
         )
 
     def _state(self, version: Version) -> dict[str, Any]:
-        """What the script knows of the version, beside what the page shows; the texts are in the order of the cards."""
+        """Collects the data of the review script; the texts are in the order of the cards."""
         distilled, accepted = version.distilled, reviewing.accepted_ids(version.distilled)
         rows = zip(
             reviewing.text_ids(distilled),
@@ -312,28 +315,28 @@ class Session:
         }
 
 
-#: Bytes of a request's body at most.
+#: Most bytes of a request's body.
 MAX_BODY = 10_000_000
 
 _STATIC = Path(__file__).parent / "static"
 
 
 def make_app(session: Session, guard: Guard) -> ASGIApp:
-    """The application.
+    """Makes the ASGI application.
 
     Args:
-        session: What is reviewed.
-        guard: Who may review it.
+        session: The review.
+        guard: The access rules.
 
     Returns:
-        An ASGI application that answers ``/``, ``/review.js``, ``/review.css``, ``/version`` and, to POST, ``/save``. It opens no
-        other file, whatever it is asked for.
+        An application that serves ``/``, ``/review.js``, ``/review.css``, ``/version`` and, for POST,
+        ``/save``. It opens no other file.
     """
 
     def page(request: Request) -> Response:
         if guard.brings_token(
             request.query_params
-        ):  # take it out of the address, which people copy and browsers keep
+        ):  # browsers keep addresses, so the token goes into a cookie
             response = RedirectResponse("/", status_code=303)
             response.set_cookie(guard.cookie, guard.secret, httponly=True, samesite="strict")
             return response
@@ -345,9 +348,12 @@ def make_app(session: Session, guard: Guard) -> ASGIApp:
     async def save(request: Request) -> Response:
         _check_head(request)
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            _check_size(len(body))
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                _check_size(len(body))
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
         return JSONResponse(await run_in_threadpool(session.save, _parse(bytes(body))), status_code=201)
 
     def file(name: str, kind: str) -> Route:
@@ -360,11 +366,11 @@ def make_app(session: Session, guard: Guard) -> ASGIApp:
         file("review.js", "text/javascript"),
         file("review.css", "text/css"),
     ]
-    return _Door(Starlette(routes=routes, exception_handlers={DallmeError: _answer}), guard)
+    return _Guarded(Starlette(routes=routes, exception_handlers={DallmeError: _answer}), guard)
 
 
-class _Door:
-    """Asks the guard before anything else, and sends the headers with every answer."""
+class _Guarded:
+    """Applies the access rules to every request, and adds the headers to every response."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         self._app, self._guard = app, guard
@@ -389,7 +395,7 @@ class _Door:
 
 
 def _answer(request: Request, error: Exception) -> Response:
-    """An error as a JSON document with one line for a person; for a page that cannot be shown, as plain text."""
+    """Makes the response to an error: JSON for a POST, plain text for a page."""
     status = 500
     if isinstance(error, RefusalError):
         status = error.status
@@ -398,26 +404,26 @@ def _answer(request: Request, error: Exception) -> Response:
     elif isinstance(error, ChangeError):
         status = 422
     elif isinstance(error, InputError):
-        status = 503  # the versions on disk are not as they were
+        status = 503  # the versions on disk were changed
     if request.method != "POST":
         return Response(f"{error}\n", status_code=status, media_type="text/plain")
     return JSONResponse({"error": str(error), "text": getattr(error, "text", None)}, status_code=status)
 
 
 def _check_head(request: Request) -> None:
-    """Checks what a request says of its body.
+    """Checks the content type and length of a request.
 
     Raises:
-        RefusalError: If it is no JSON, or too large.
+        RefusalError: If it is not JSON, or too large.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RefusalError(
             415, f"expected application/json, found {kind or 'no content type'}; nothing was saved"
         )
-    said = request.headers.get("content-length", "")
-    if said.isdecimal() and len(said) < 20:
-        _check_size(int(said))
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and len(length) < 20:
+        _check_size(int(length))
 
 
 def _check_size(size: int) -> None:
@@ -429,10 +435,10 @@ def _check_size(size: int) -> None:
 
 
 def _parse(body: bytes) -> Any:
-    """Reads a JSON document.
+    """Parses a JSON document.
 
     Raises:
-        RefusalError: If it is none.
+        RefusalError: If it is malformed.
     """
     try:
         return json.loads(body.decode())

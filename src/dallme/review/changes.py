@@ -1,4 +1,4 @@
-"""What a reviewer decides on single texts, and the set that comes of it."""
+"""Changes of a reviewer to single texts, and the set and the history that result."""
 
 from __future__ import annotations
 
@@ -13,83 +13,14 @@ import numpy as np
 
 from dallme.atomic import sha256_of
 from dallme.dataset import DistilledDataset, Lineage
+from dallme.dataset.card import escape
 from dallme.errors import InputError
 from dallme.validation import text_problem
 
-
-def entry_of(
-    number: int,
-    before: DistilledDataset,
-    after: DistilledDataset,
-    done: Sequence[Mapping[str, Any]],
-    *,
-    parent: int,
-    parent_sha256: str,
-) -> dict[str, Any]:
-    """What the history says of a new version.
-
-    Args:
-        number: Its number.
-        before: The set that was reviewed.
-        after: The set that came of it.
-        done: What was changed, as :func:`~dallme.review.changes.apply` tells it.
-        parent: Number of the version that was reviewed.
-        parent_sha256: Hash of its table.
-
-    Returns:
-        The entry, with all texts that were changed.
-    """
-    notes = []
-    if "comparison" in before.manifest and "comparison" not in after.manifest:
-        notes.append(
-            f"the table that compares the texts with other methods was left out: it was measured on version {parent}; "
-            "run dallme evaluate or compare for the new texts"
-        )
-    gone = set(before.labels.tolist()) - set(after.labels.tolist())
-    notes += [f"no text is left of the class {after.label_names[label]!r}" for label in sorted(gone)]
-    return {
-        "version": number,
-        "parent": parent,
-        "parent_sha256": parent_sha256,
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "texts": len(after),
-        "changes": list(done),
-        "notes": notes,
-    }
-
-
-def without_texts(step: Mapping[str, Any]) -> dict[str, Any]:
-    """A change as the manifest tells of it: texts that were taken out or replaced are not in it."""
-    return {
-        name: value
-        for name, value in step.items()
-        if step["action"] not in ("edit", "drop") or name in ("index", "id", "action")
-    }
-
-
-def count_actions(entry: Mapping[str, Any]) -> dict[str, int]:
-    """How many changes of each kind an entry of a history holds, by the names in :data:`ACTIONS`."""
-    return {action: sum(step["action"] == action for step in entry["changes"]) for action in ACTIONS}
-
-
-def section(distilled: DistilledDataset) -> str:
-    """What the card says of the reviews."""
-    history, accepted = distilled.manifest["history"], len(accepted_ids(distilled))
-    rows = [
-        f"| {entry['version']} | {entry['when']} | {' | '.join(str(count) for count in count_actions(entry).values())} |"
-        for entry in history
-    ]
-    return (
-        f"## Reviewed by hand\n\nA person accepted {accepted} of these {len(distilled)} texts. Changes by version:\n\n"
-        "| version | when | edited | relabelled | dropped | accepted | no longer accepted |\n"
-        "| --- | --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"
-    )
-
-
-#: Characters of an edited text at most.
+#: Most characters of an edited text.
 MAX_CHARACTERS = 100_000
 
-#: What the lineage calls the writer of a text that was edited by hand.
+#: Decoder in the lineage of a text that was edited by hand.
 EDITED = "edited"
 
 #: The kinds of a change, in the order of the columns of a history.
@@ -97,29 +28,29 @@ ACTIONS = ("edit", "relabel", "drop", "accept", "unaccept")
 
 
 class ChangeError(InputError):
-    """A change cannot be made.
+    """A change that cannot be made.
 
     Attributes:
-        text: Id of the text that it is for, or None if it is for none.
+        text: Id of its text, or None.
     """
 
     def __init__(self, message: str, text: int | None = None) -> None:
-        """Keeps the id of the text beside the message."""
+        """Stores the message and the id of the text."""
         super().__init__(message)
         self.text = text
 
 
 @dataclass(frozen=True)
 class Change:
-    """What is decided on one text; None where nothing is.
+    """Changes of one text; None leaves a field as it is.
 
     Attributes:
         id: Id of the text, as :func:`text_ids` gives it.
-        seen: The :func:`state` of the text that the decision was made on.
-        text: What it shall say.
-        label: Id of the class that it shall have.
-        drop: Whether it shall go.
-        accept: Whether it counts as accepted.
+        seen: The :func:`state` of the text that the reviewer saw.
+        text: New text.
+        label: New class id.
+        drop: Whether to drop the text.
+        accept: Whether the text is accepted.
     """
 
     id: int
@@ -131,45 +62,45 @@ class Change:
 
 
 def state(text: str, label: int) -> str:
-    """A short hash of a text with its class, by which two tabs notice that they speak of the same."""
+    """Hashes a text with its class, to detect a change by another tab."""
     return sha256_of([json.dumps([text, label])])[:16]
 
 
 def text_ids(distilled: DistilledDataset) -> list[int]:
-    """What the texts are called from version to version: their places in the set that the first review began with."""
+    """Returns the ids of the texts: their positions in the set before the first review."""
     return _numbers(distilled, "ids", list(range(len(distilled))))
 
 
 def accepted_ids(distilled: DistilledDataset) -> set[int]:
-    """The ids of the texts that were accepted as they stand."""
+    """Returns the ids of the accepted texts."""
     return set(_numbers(distilled, "accepted", []))
 
 
 def check_review(distilled: DistilledDataset) -> None:
-    """Checks what the manifest says of an earlier review.
+    """Checks the review in the manifest against the texts.
 
     Raises:
-        InputError: If it does not fit the texts.
+        InputError: If an id is missing or repeated.
     """
     ids = text_ids(distilled)
     if len(set(ids)) != len(distilled) or not accepted_ids(distilled) <= set(ids):
         raise InputError(
-            f"expected a manifest whose review has an id for each of the {len(distilled)} texts, found {len(set(ids))} ids; "
-            "take 'review' and 'history' out of manifest.json to review the set anew"
+            f"expected a manifest whose review has an id for each of the {len(distilled)} texts, "
+            f"found {len(set(ids))} ids; take 'review' and 'history' out of manifest.json to review the "
+            "set anew"
         )
 
 
 def _numbers(distilled: DistilledDataset, name: str, default: list[int]) -> list[int]:
-    review = distilled.manifest.get("review")
-    found = review.get(name) if isinstance(review, dict) else None
-    return [number for number in found if isinstance(number, int)] if isinstance(found, list) else default
+    numbers: list[int] = (distilled.manifest.review or {}).get(name, default)
+    return numbers
 
 
 def parse(document: Any) -> list[Change]:
-    """Reads changes as the page sends them: a list of objects with the fields of :class:`Change`.
+    """Parses changes: a list of objects with the fields of :class:`Change`.
 
     Raises:
-        ChangeError: If they are no such list, or two are for one text.
+        ChangeError: If the list is malformed, or two changes are for one text.
     """
     if not isinstance(document, list):
         raise ChangeError(f"expected a list of changes, found {type(document).__name__}")
@@ -186,10 +117,10 @@ def _parse_one(entry: Any) -> Change:
     kinds = {"id": int, "seen": str, "text": str, "label": int, "drop": bool, "accept": bool}
     if not isinstance(entry, dict) or not {"id", "seen"} <= set(entry) <= set(kinds):
         raise ChangeError(
-            f"expected changes with id and seen, and of {', '.join(list(kinds)[2:])} what changes; found another"
+            f"expected changes with id, seen and any of {', '.join(list(kinds)[2:])}, found another object"
         )
     for name, value in entry.items():
-        if type(value) is not kinds[name]:  # True is no number here
+        if type(value) is not kinds[name]:  # bool is an int
             raise ChangeError(f"expected {name} as {kinds[name].__name__}, found {type(value).__name__}")
     return Change(**entry)
 
@@ -197,71 +128,76 @@ def _parse_one(entry: Any) -> Change:
 def apply(
     distilled: DistilledDataset, changes: Sequence[Change]
 ) -> tuple[DistilledDataset, list[dict[str, Any]]]:
-    """Makes changes to a set; what is asked for and is so already is passed over.
+    """Applies changes to a set; a change without effect is skipped.
 
     Args:
-        distilled: The set; it stays as it is.
+        distilled: The set; it is not modified.
         changes: At most one a text.
 
     Returns:
-        The set that comes of it, and what was done: ``index`` of the text in `distilled`, its ``id``, ``action`` (one of
-        :data:`ACTIONS`), ``before`` and ``after``. The manifest says in ``review`` which texts are left and accepted; if texts
-        or classes changed, the honest table is no longer in it, as it was measured on other texts.
+        The new set and the changes made: ``index`` of the text in `distilled`, its ``id``, ``action`` (one of
+        :data:`ACTIONS`), ``before`` and ``after``. ``review`` in the manifest lists the remaining and the
+        accepted texts. The comparison table is removed if texts or classes changed.
 
     Raises:
-        ChangeError: If a text or a class is not known or not usable, nothing changes, or no text would be left.
+        ChangeError: If a text or class is unknown or unusable, nothing changes, or no text would be left.
     """
     ids, accepted = text_ids(distilled), accepted_ids(distilled)
-    places = {text: place for place, text in enumerate(ids)}
+    positions = {text: index for index, text in enumerate(ids)}
     texts, labels, lineage = list(distilled.texts), distilled.labels.copy(), list(distilled.lineage)
     dropped: set[int] = set()
     done: list[dict[str, Any]] = []
     for change in sorted(changes, key=lambda change: change.id):
-        _check(change, places, distilled.label_names)
-        place = places[change.id]
+        _check(change, positions, distilled.label_names)
+        index = positions[change.id]
         steps = _steps(
-            change, texts[place], int(labels[place]), distilled.label_names, accepted=change.id in accepted
+            change, texts[index], int(labels[index]), distilled.label_names, accepted=change.id in accepted
         )
-        done += [{"index": place, "id": change.id} | step for step in steps]
+        done += [{"index": index, "id": change.id} | step for step in steps]
         actions = {step["action"] for step in steps}
         if "drop" in actions:
-            dropped.add(place)
+            dropped.add(index)
         if "edit" in actions:
             assert change.text is not None
-            texts[place], lineage[place] = change.text, edited(lineage[place])
+            texts[index], lineage[index] = change.text, edited(lineage[index])
         if "relabel" in actions:
-            labels[place], lineage[place] = change.label, replace(lineage[place], label_agrees=None)
+            labels[index], lineage[index] = change.label, replace(lineage[index], label_agrees=None)
         if actions - {"accept"}:
             accepted.discard(change.id)
         if change.accept and change.id not in accepted and "drop" not in actions:
             accepted.add(change.id)
     if not done:
         raise ChangeError("expected at least one change, found none; nothing was saved")
-    kept = [place for place in range(len(texts)) if place not in dropped]
-    if not kept:
+    remaining = [index for index in range(len(texts)) if index not in dropped]
+    if not remaining:
         raise ChangeError("expected at least one text to stay, found all of them dropped; nothing was saved")
-    manifest = _manifest(distilled.manifest, done, [ids[place] for place in kept], accepted)
+    remaining_ids = [ids[index] for index in remaining]
+    changed: dict[str, Any] = {
+        "review": {"ids": remaining_ids, "accepted": [text for text in remaining_ids if text in accepted]}
+    }
+    if any(step["action"] in ("edit", "relabel", "drop") for step in done):
+        changed["comparison"] = None  # it was measured on other texts
     return (
         DistilledDataset(
-            tuple(texts[place] for place in kept),
-            np.asarray(labels[kept]),
+            tuple(texts[index] for index in remaining),
+            np.asarray(labels[remaining]),
             distilled.label_names,
-            distilled.weights[kept],
-            tuple(lineage[place] for place in kept),
-            manifest,
+            distilled.weights[remaining],
+            tuple(lineage[index] for index in remaining),
+            distilled.manifest | changed,
         ),
         done,
     )
 
 
 def edited(lineage: Lineage) -> Lineage:
-    """The lineage of a text after it was edited by hand: of its rows, not of its sentences, and without what was measured."""
+    """Returns the lineage of an edited text, which keeps its rows, but neither sentences nor measurements."""
     return Lineage(EDITED, lineage.member_rows, lineage.nearest_rows)
 
 
-def _check(change: Change, places: Mapping[int, int], names: Mapping[int, str]) -> None:
-    """Finds what is wrong with a change, whatever it is made to."""
-    if change.id not in places:
+def _check(change: Change, positions: Mapping[int, int], names: Mapping[int, str]) -> None:
+    """Raises ChangeError if a change cannot be made."""
+    if change.id not in positions:
         raise ChangeError(f"expected the id of a text of this version, found {change.id}; nothing was saved")
     if change.drop and (change.text is not None or change.label is not None or change.accept is not None):
         raise ChangeError(
@@ -283,7 +219,7 @@ def _check(change: Change, places: Mapping[int, int], names: Mapping[int, str]) 
 def _steps(
     change: Change, text: str, label: int, names: Mapping[int, str], *, accepted: bool
 ) -> list[dict[str, Any]]:
-    """What a change does to a text that is as given."""
+    """Lists the actions that a change takes on a text."""
     if change.drop:
         return [{"action": "drop", "before": {"text": text, "label": names[label]}, "after": None}]
     steps: list[dict[str, Any]] = []
@@ -298,17 +234,73 @@ def _steps(
     return steps
 
 
-def _manifest(
-    before: Mapping[str, Any], done: Sequence[Mapping[str, Any]], ids: Sequence[int], accepted: set[int]
+def entry_of(
+    number: int,
+    before: DistilledDataset,
+    after: DistilledDataset,
+    done: Sequence[Mapping[str, Any]],
+    *,
+    parent: int,
+    parent_sha256: str,
 ) -> dict[str, Any]:
-    manifest = dict(before) | {
-        "review": {"ids": list(ids), "accepted": [text for text in ids if text in accepted]}
+    """Makes the entry of a new version in the history.
+
+    Args:
+        number: Number of the version.
+        before: The set before the review.
+        after: The set after it.
+        done: The changes, as :func:`apply` returns them.
+        parent: Number of the version that was reviewed.
+        parent_sha256: Hash of its table.
+
+    Returns:
+        The entry, with the changed texts.
+    """
+    notes = []
+    if "comparison" in before.manifest and "comparison" not in after.manifest:
+        notes.append(
+            "the table that compares the texts with other methods was left out: it was measured on "
+            f"version {parent}; "
+            "run dallme evaluate or compare for the new texts"
+        )
+    gone = set(before.labels.tolist()) - set(after.labels.tolist())
+    notes += [f"no text is left of the class {after.label_names[label]!r}" for label in sorted(gone)]
+    return {
+        "version": number,
+        "parent": parent,
+        "parent_sha256": parent_sha256,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "texts": len(after),
+        "changes": list(done),
+        "notes": notes,
     }
-    if changes_texts(done):
-        manifest.pop("comparison", None)
-    return manifest
 
 
-def changes_texts(done: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether texts or classes are other than before, so that what was measured on them no longer holds."""
-    return any(step["action"] in ("edit", "relabel", "drop") for step in done)
+def without_texts(step: Mapping[str, Any]) -> dict[str, Any]:
+    """Reduces a change for the manifest, which must not hold texts that were dropped or replaced."""
+    return {
+        name: value
+        for name, value in step.items()
+        if step["action"] not in ("edit", "drop") or name in ("index", "id", "action")
+    }
+
+
+def count_actions(entry: Mapping[str, Any]) -> dict[str, int]:
+    """Counts the changes of an entry by action; keys as in :data:`ACTIONS`."""
+    return {action: sum(step["action"] == action for step in entry["changes"]) for action in ACTIONS}
+
+
+def section(distilled: DistilledDataset) -> str:
+    """Writes the card's section on the reviews."""
+    accepted = len(accepted_ids(distilled))
+    rows = [
+        "| " + " | ".join(escape(cell) for cell in (entry["version"], entry["when"], *counts)) + " |"
+        for entry in distilled.manifest.history or ()
+        for counts in [count_actions(entry).values()]
+    ]
+    return (
+        f"## Reviewed by hand\n\nA person accepted {accepted} of these {len(distilled)} texts. Changes "
+        "by version:\n\n"
+        "| version | when | edited | relabelled | dropped | accepted | no longer accepted |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"
+    )

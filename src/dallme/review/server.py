@@ -1,4 +1,4 @@
-"""Starting the review server: a socket that is ours before any work is done, and a quiet end."""
+"""The review server: a socket that is bound before any work is done, and a quiet end."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
     from dallme.review.app import Guard, Session
 
-#: The port by default. It stays the same, so that a page finds what was typed after the server was started anew.
+#: Default port. It is fixed because a browser stores unsaved changes by address.
 PORT = 8710
 
-#: Connections that may wait while the server is busy.
+#: Connections in the queue while the server is busy.
 _WAITING = 64
 
 
 def check_packages() -> None:
-    """Checks that the packages of the extra ``review`` are there.
+    """Checks that the packages of the extra ``review`` are installed.
 
     Raises:
-        MissingDependencyError: If one is not.
+        MissingDependencyError: If one is missing.
     """
     for package in ("starlette", "uvicorn"):
         if find_spec(package) is None:
@@ -35,27 +35,27 @@ def check_packages() -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Takes a port; browsers that come now wait until there is a server.
+    """Binds a port; connections wait until the server runs.
 
     Args:
         host: Address or name of this machine.
         port: The port; 0 takes a free one.
 
     Raises:
-        InputError: If the port is no port.
-        OutputError: If it is taken or may not be used, or the address is not one of this machine.
+        InputError: If the port is out of range.
+        OutputError: If the port is in use or not allowed, or the address is not one of this machine.
     """
     if not 0 <= port < 2**16:
         raise InputError(f"expected a port from 0 to {2**16 - 1}, found {port}")
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    taken = socket.socket(family, kind, protocol)
+    listening = socket.socket(family, kind, protocol)
     try:
-        if os.name == "posix":  # elsewhere two programs could listen at one port
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(address)
-        taken.listen(_WAITING)
+        if os.name == "posix":  # elsewhere two programs could bind one port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_WAITING)
     except OSError as error:
-        taken.close()
+        listening.close()
         if error.errno == errno.EADDRINUSE:
             raise OutputError(
                 f"expected a free port, found {port} in use; end what uses it, or choose another --port"
@@ -63,22 +63,22 @@ def listen(host: str, port: int) -> socket.socket:
         raise OutputError(
             f"expected to listen at {host!r}, port {port}, could not: {error.strerror or error}"
         ) from None
-    return taken
+    return listening
 
 
 def address(guard: Guard) -> str:
-    """Where a browser finds the page; with the token, if there is one."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(guard.host, guard.host)  # noqa: S104 - a place to go to, not to listen at
+    """Returns the address of the page, with the token."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(guard.host, guard.host)  # noqa: S104 - not to listen on
     query = f"?token={quote(guard.token, safe='')}" if guard.token is not None else ""
     return f"http://{f'[{host}]' if ':' in host else host}:{guard.port}/{query}"
 
 
 def make_server(session: Session, guard: Guard) -> uvicorn.Server:
-    """The server; ``run(sockets=[...])`` serves until it is interrupted, and what is being saved then is saved.
+    """Makes the server; ``run(sockets=[...])`` serves until interrupted, and completes a running save.
 
     Args:
-        session: What is reviewed.
-        guard: Who may review it.
+        session: The review.
+        guard: The access rules.
     """
     import uvicorn
 

@@ -1,4 +1,4 @@
-"""The versions of a set that reviews made: a folder each, whole or absent, and never written again."""
+"""The versions that reviews make of a set: one folder each, written once."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from dallme.atomic import file_lock, sha256_of
 from dallme.dataset import DistilledDataset, card, folder
 from dallme.dataset.distilled import MANIFEST, TABLE
 from dallme.errors import DallmeError, InputError, OutputError
-from dallme.review import changes as history
 from dallme.review import changes as reviewing
 from dallme.review.changes import Change
 
 #: Folder in that of the set that holds its versions.
 PLACE = "versions"
 
-#: File of a version that holds all that was changed, texts and all. It is not among the files that are pushed to a Hub: what
-#: a reviewer took out must not be published as history.
+#: File of a version with all changes and their texts. It is never pushed to a Hub, as it holds texts that
+#: were dropped.
 CHANGES = "changes.json"
 
 _NUMBER = re.compile(r"\d{4}|[1-9]\d{4,}")
 
 
 class ConflictError(DallmeError):
-    """What was to be saved was made from another version than the newest, or from other texts."""
+    """Changes to another version than the newest, or to other texts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +38,8 @@ class Version:
     """One version.
 
     Attributes:
-        number: Its number; the set that the first review began with is version 1.
-        folder: Where it lies.
+        number: Its number; the set before the first review is version 1.
+        folder: Its folder.
         distilled: The set.
         digest: SHA-256 of its table, as hexadecimal.
     """
@@ -52,8 +51,8 @@ class Version:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """What each review changed, the oldest first; see :meth:`Versions.save`."""
-        return list(self.distilled.manifest.get("history", []))
+        """Changes of each review, the oldest first; see :meth:`Versions.save`."""
+        return list(self.distilled.manifest.history or ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +60,8 @@ class Versions:
     """The versions of one set.
 
     Attributes:
-        base: The folder that is reviewed.
-        place: The folder that holds the versions that reviews made of it, named ``0002`` and so on.
+        base: Folder of the set.
+        place: Folder of the versions, which are named ``0002`` and so on.
     """
 
     base: Path
@@ -70,7 +69,7 @@ class Versions:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def original(self) -> Version:
-        """The set that is reviewed, without its versions.
+        """Reads the set without its versions.
 
         Raises:
             InputError: If it cannot be read.
@@ -79,10 +78,10 @@ class Versions:
         return replace(version, number=version.history[-1]["version"]) if version.history else version
 
     def newest(self) -> Version:
-        """The newest version: the set itself if no review was saved yet.
+        """Reads the newest version; it is the set itself before the first review.
 
         Raises:
-            InputError: If it cannot be read, or was made of another set.
+            InputError: If it cannot be read, or belongs to another set.
         """
         first = self.original()
         numbers = self._numbers()
@@ -92,55 +91,56 @@ class Versions:
         since = version.history[len(first.history) :]
         if not since or since[0].get("parent_sha256") != first.digest:
             raise InputError(
-                f"expected versions of the set in {str(self.base)!r}, found {str(version.folder)!r}, which was made of another; "
-                "move the versions away, or choose another --output"
+                f"expected versions of the set in {str(self.base)!r}, found {str(version.folder)!r}, "
+                "which was made of another; move the versions away, or choose another --output"
             )
         return version
 
     def save(self, parent: int, digest: str, changes: Sequence[Change]) -> Version:
         """Writes a new version.
 
-        The manifest gains an entry in ``history``: ``version``, ``parent``, ``parent_sha256`` (of the parent's table), ``when``
-        (UTC), ``texts`` (how many), ``changes`` (without their words) and ``notes``. ``changes.json`` holds the same entry with
-        all texts.
+        The manifest gains an entry in ``history``: ``version``, ``parent``, ``parent_sha256`` (of the
+        parent's table), ``when`` (UTC), ``texts`` (their count), ``changes`` (without texts) and ``notes``.
+        ``changes.json`` holds the same entry with texts.
 
         Args:
             parent: Number of the version that the changes were made to.
             digest: Its digest.
-            changes: What is decided.
+            changes: The changes.
 
         Returns:
             The new version.
 
         Raises:
-            ConflictError: If another version is the newest by now, or a text is not what the reviewer saw.
+            ConflictError: If there is a newer version, or a text is not the one that the reviewer saw.
             ChangeError: If a change cannot be made.
-            OutputError: If the version cannot be written; nothing of it is left.
+            OutputError: If the version cannot be written; nothing is left of it.
         """
-        with self._alone():
+        with self._locked():
             newest = self.newest()
             if (newest.number, newest.digest) != (parent, digest):
                 raise ConflictError(
-                    f"expected changes to version {newest.number}, which is the newest, found changes to version {parent}: "
-                    "another tab or program has saved since; nothing was saved, and nothing that you typed is lost"
+                    f"expected changes to version {newest.number}, which is the newest, found changes to "
+                    "version "
+                    f"{parent}: another tab or program has saved since; nothing was saved, and your "
+                    "changes are kept"
                 )
             _check_seen(newest, changes)
             distilled, done = reviewing.apply(newest.distilled, changes)
             number = max([newest.number, *self._numbers()]) + 1
-            entry = history.entry_of(
+            entry = reviewing.entry_of(
                 number, newest.distilled, distilled, done, parent=newest.number, parent_sha256=newest.digest
             )
-            short = entry | {"changes": [history.without_texts(step) for step in done]}
-            distilled = replace(
-                distilled, manifest=distilled.manifest | {"history": [*newest.history, short]}
-            )
-            files = distilled.files(f"{card.render(distilled)}\n{history.section(distilled)}")
+            short = entry | {"changes": [reviewing.without_texts(step) for step in done]}
+            manifest = distilled.manifest | {"history": [*newest.history, short]}
+            distilled = replace(distilled, manifest=manifest)
+            files = distilled.files(f"{card.render(distilled)}\n{reviewing.section(distilled)}")
             files[CHANGES] = (json.dumps(entry, indent=2, ensure_ascii=False) + "\n").encode()
             target = folder.write(self.place / _name(number), files, overwrite=False)
             return Version(number, target, distilled, sha256_of([files[TABLE]]))
 
     def _numbers(self) -> list[int]:
-        """The numbers of the versions that are there, in their order."""
+        """Returns the numbers of the existing versions, ascending."""
         if not self.place.is_dir():
             return []
         return sorted(
@@ -150,15 +150,16 @@ class Versions:
         )
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keeps other threads and programs from saving, and takes away what one that was killed has left."""
+    def _locked(self) -> Iterator[None]:
+        """Locks the versions for this thread, and removes the remains of killed processes."""
         with self._lock, ExitStack() as stack:
             try:
                 self.place.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(file_lock(self.place / ".lock"))
             except OSError as error:
                 raise OutputError(
-                    f"expected a folder to write versions to, found {str(self.place)!r}: {error.strerror or error}; "
+                    f"expected a folder to write versions to, found {str(self.place)!r}: "
+                    f"{error.strerror or error}; "
                     "nothing was saved"
                 ) from error
             for left in self.place.glob(".*.partial"):
@@ -166,15 +167,13 @@ class Versions:
             yield
 
 
-def open_versions(base: Path, output: Path | None = None) -> Versions:
-    """The versions of a set, checked before a reviewer begins to type.
+def open_versions(base: Path, output: Path | None = None, *, writable: bool = True) -> Versions:
+    """Opens the versions of a set, and checks them before a reviewer begins.
 
     Args:
-        base: The folder of the set.
-        output: The folder that holds its versions; by default :data:`PLACE` in `base`.
-
-    Returns:
-        The versions; nothing is written yet.
+        base: Folder of the set.
+        output: Folder of its versions; by default :data:`PLACE` in `base`.
+        writable: Whether versions are to be saved; False checks nothing about writing.
 
     Raises:
         InputError: If there is no set, or it is itself a version and no `output` is given.
@@ -183,12 +182,14 @@ def open_versions(base: Path, output: Path | None = None) -> Versions:
     real = base.resolve()
     if output is None and real.parent.name == PLACE and (real.parent.parent / MANIFEST).is_file():
         raise InputError(
-            f"expected the set itself, found {str(base)!r}, one of its versions; review {str(real.parent.parent)!r} to go on "
-            "with the newest, or choose a place for versions of this one with --output"
+            f"expected the set itself, found {str(base)!r}, one of its versions; review "
+            f"{str(real.parent.parent)!r} "
+            "to continue with the newest, or choose a folder for versions of this one with --output"
         )
     versions = Versions(base, output or base / PLACE)
     versions.newest()
-    folder.check(versions.place, overwrite=True)
+    if writable:
+        folder.check(versions.place, overwrite=True)
     return versions
 
 
@@ -196,27 +197,20 @@ def _load(place: Path, number: int) -> Version:
     """Reads the version in a folder."""
     distilled, files = DistilledDataset.read(place)
     reviewing.check_review(distilled)
-    told = distilled.manifest.get("history", [])
-    if not isinstance(told, list) or not all(
-        isinstance(entry, dict) and "version" in entry for entry in told
-    ):
-        raise InputError(
-            f"expected a history as dallme review writes it in {str(place / MANIFEST)!r}, found another; take 'review' and "
-            "'history' out of it to review the set anew"
-        )
     return Version(number, place, distilled, sha256_of([files[TABLE]]))
 
 
 def _check_seen(version: Version, changes: Sequence[Change]) -> None:
-    """Checks that each change was made to the text that it will change."""
+    """Raises ConflictError if a change was made to another text than the one in the version."""
     distilled = version.distilled
     rows = zip(reviewing.text_ids(distilled), distilled.texts, distilled.labels.tolist(), strict=True)
     states = {text_id: reviewing.state(text, label) for text_id, text, label in rows}
     for change in changes:
         if states.get(change.id, change.seen) != change.seen:
             raise ConflictError(
-                f"expected a change to text {change.id} as it stands in version {version.number}, found a change to what it "
-                "was before; nothing was saved, and nothing that you typed is lost"
+                f"expected a change to text {change.id} as it is in version {version.number}, found a "
+                "change to an "
+                "earlier text; nothing was saved, and your changes are kept"
             )
 
 

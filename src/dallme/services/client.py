@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -46,6 +48,25 @@ def check_address(address: str) -> None:
         )
 
 
+def is_loopback(address: str) -> bool:
+    """Says whether an address names this machine."""
+    return is_private_line(urlsplit(address)._replace(scheme="http").geturl())
+
+
+def check_encrypted(address: str, insecure: bool) -> None:
+    """Checks that texts are sent encrypted, stay on this machine, or may be read on the way.
+
+    Raises:
+        InputError: If the address begins with http:// and names another machine without `insecure`.
+    """
+    if not insecure and not is_private_line(address):
+        raise InputError(
+            "expected base_url to begin with https://, found http:// for "
+            f"{urlsplit(address).hostname!r}, which sends texts unencrypted; give its https address, reach "
+            "it through a tunnel to localhost, or allow it with --insecure (insecure=True)"
+        )
+
+
 def public_name(address: str) -> str:
     """Returns host, port and path of an address."""
     parts = urlsplit(address)
@@ -79,6 +100,18 @@ def read_key(address: str) -> str:
 
 #: Status codes that allow a retry, besides those from 500 on.
 _RETRYABLE = (408, 409, 429)
+#: Words of the services that refuse a request for its size with status 400 or 422.
+_TOO_LARGE = re.compile(r"batch|too (many|large|long)|larger than|maximum|max_|exceed|at most|limit", re.I)
+#: Errors of a parser for an answer of another form; a deep one exceeds the recursion limit.
+_UNUSABLE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 #: Longest pause, in seconds, that a service may ask for.
 LONGEST_PAUSE = 900.0
 _KEPT = "what is answered is kept where a store is used: run the same again to continue"
@@ -102,7 +135,43 @@ def make_client(part: str, address: str, timeout: float) -> Any:
         from openai import OpenAI
     except ImportError:
         raise MissingDependencyError(part, "openai", "openai") from None
-    return OpenAI(api_key=read_key(address), base_url=address, timeout=timeout, max_retries=0)
+    import httpx
+
+    # A proxy of the environment would read what goes to a server on this machine.
+    http_client = httpx.Client(
+        trust_env=not is_loopback(address),
+        follow_redirects=True,
+        timeout=timeout,
+        event_hooks={"response": [_refuse_other_origins]},
+    )
+    return OpenAI(
+        api_key=read_key(address),
+        base_url=address,
+        timeout=timeout,
+        max_retries=0,
+        http_client=http_client,  # type: ignore[arg-type]  # newer clients name another type and take both
+    )
+
+
+def _refuse_other_origins(response: Any) -> None:
+    """Stops a redirect to another scheme, host or port: texts go only to the address that the user named."""
+    if response.has_redirect_location:
+        target = response.url.join(response.headers["location"])
+        if (target.scheme, target.host, target.port) != (
+            response.url.scheme,
+            response.url.host,
+            response.url.port,
+        ):
+            del response.headers["location"]
+
+
+def _error_message(body: bytes) -> str:
+    """Returns the service's own message if the body is an error that came with status 200."""
+    try:
+        error = json.loads(body)["error"]
+        return str(error.get("message") or error) if isinstance(error, dict) else str(error or "")
+    except _UNUSABLE:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -131,13 +200,13 @@ class _Failure:
         reason: Short description.
         retryable: Whether another attempt may succeed.
         asked: Pause that the service asks for, in seconds.
-        status: Status code of the answer.
+        too_large: Whether a smaller request may succeed.
     """
 
     reason: str
     retryable: bool = True
     asked: float | None = None
-    status: int | None = None
+    too_large: bool = False
 
 
 @dataclass(eq=False)
@@ -182,7 +251,7 @@ class Service:
             result = self._attempt(request)
             if not isinstance(result, _Failure):
                 return result
-            if result.status == 413 and request.several:
+            if request.several and result.too_large:
                 raise TooManyTextsError
             if not result.retryable:
                 raise ServiceError(f"{expected}, {result.reason}")
@@ -219,8 +288,11 @@ class Service:
             raise
         try:
             answer, charged = request.parse(raw.content)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except _UNUSABLE as error:
             self.costs.lose(request.usage)
+            if message := _error_message(raw.content):
+                reason = f"found an error in its answer ({self._clean(message)}); {self.hint}"
+                return _Failure(reason, retryable=False)
             return _Failure(f"an answer that cannot be used ({self._clean(str(error))})")
         self.costs.settle(request.usage, request.usage if charged is None else charged)
         return answer
@@ -244,6 +316,12 @@ class Service:
                 f"found no model {self.model!r} there: {answer}; check the name and --base-url",
                 retryable=False,
             )
+        if 300 <= status < 400:
+            return _Failure(
+                f"found a redirect to another address ({status}), which is not followed; "
+                "give the address that answers with --base-url",
+                retryable=False,
+            )
         if error.code == "insufficient_quota":
             return _Failure(
                 f"found that the account has no credit left: {answer}; add some, then: {_KEPT}",
@@ -251,7 +329,8 @@ class Service:
             )
         if status in _RETRYABLE or status >= 500:
             return _Failure(answer, asked=retry_after(error.response.headers))
-        return _Failure(f"found {answer}; {self.hint}", retryable=False, status=status)
+        too_large = status == 413 or (status in (400, 422) and bool(_TOO_LARGE.search(message)))
+        return _Failure(f"found {answer}; {self.hint}", retryable=False, too_large=too_large)
 
     @property
     def _address(self) -> str:

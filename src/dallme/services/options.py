@@ -8,7 +8,14 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from dallme.errors import InputError
-from dallme.services.client import Service, check_address, find_address, find_caps, make_client
+from dallme.services.client import (
+    Service,
+    check_address,
+    check_encrypted,
+    find_address,
+    find_caps,
+    make_client,
+)
 from dallme.services.concurrency import RateLimiter
 from dallme.services.pricing import CostTracker, Price, is_price
 from dallme.validation import check_positive
@@ -36,6 +43,7 @@ class ServiceOptions(ABC):
         timeout: Seconds to wait for an answer.
         max_retries: Number of retries per request.
         first_pause: Longest pause before the second attempt, in seconds; it doubles with each attempt.
+        insecure: Whether texts may be sent unencrypted (``http://``) to another machine.
     """
 
     part: ClassVar[str]
@@ -54,6 +62,7 @@ class ServiceOptions(ABC):
     timeout: float = 60.0
     max_retries: int = 8
     first_pause: float = 0.5
+    insecure: bool = False
 
     def __post_init__(self) -> None:
         """Checks the options; nothing is sent, and the key is not read."""
@@ -65,6 +74,7 @@ class ServiceOptions(ABC):
         if not self.model.strip():
             raise InputError(f"expected the name of a model, found a blank one; for example {self.example}")
         check_address(self.address)
+        check_encrypted(self.address, self.insecure)
         self.check_prices("max_usd", "price")
         if self.resolved_price.usd_per_million is None and self.max_usd is not None:
             raise InputError(

@@ -1,8 +1,7 @@
-"""The candidate sentences of a cluster, and texts joined out of them."""
+"""The candidate sentences of each cluster, and texts joined from them."""
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,31 +14,28 @@ from sklearn.feature_extraction.text import CountVectorizer
 from dallme.data import DecodedText
 from dallme.decoders.base import Context, TokenCounter
 from dallme.decoders.extractive.weights import ClassWeights, WordWeights, row_of
+from dallme.overlap import WORD
 from dallme.progress import Task
 from dallme.scale.base import in_order
 from dallme.text import clean, sentences
 from dallme.validation import check_positive
 
-# Han and kana are written without spaces: each character counts as a word.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
-
-
-#: Source rows whose sentences make a piece of work: clusters of fewer are gathered several at a time.
+#: Source rows of a piece of work: smaller clusters are gathered several at a time.
 PIECE_ROWS = 1024
 
-#: Characters of a source up to which all its sentences are kept in memory for the next decoder or seed.
-TABLE_CHARACTERS = 40_000_000
+#: Most characters of a source whose sentences are all cached for the next decoder or seed.
+INDEX_CHARACTERS = 40_000_000
 
 
 @dataclass(frozen=True)
 class SentenceFilter:
-    """Which sentences of a cluster are looked at.
+    """Which sentences of a cluster are candidates.
 
     Attributes:
-        candidates: Most sentences of a cluster: those of the largest weight per character.
-        min_words: Shorter sentences are passed over.
-        max_words: Longer sentences are passed over.
-        language: ISO 639-1 code, for finding the ends of sentences.
+        candidates: Most sentences of a cluster: those with the largest weight per character.
+        min_words: Fewest words of a sentence.
+        max_words: Most words of a sentence.
+        language: ISO 639-1 code, for sentence boundaries.
 
     Raises:
         InputError: If a number is not a whole one of at least 1, or `max_words` is less than `min_words`.
@@ -56,10 +52,10 @@ class SentenceFilter:
         check_positive(self.max_words, "max_words", least=check_positive(self.min_words, "min_words"))
 
     def sentences(self, text: str) -> Iterator[str]:
-        """The sentences of a text that have a fitting length; the whole text if there is none."""
+        """Yields the sentences of a text that have a fitting length, or the whole text if none has."""
         cleaned, any_fits = clean(text), False
         for sentence in sentences(cleaned, self.language):
-            if self.min_words <= sum(1 for _ in _WORD.finditer(sentence)) <= self.max_words:
+            if self.min_words <= sum(1 for _ in WORD.finditer(sentence)) <= self.max_words:
                 any_fits = True
                 yield sentence
         if cleaned and not any_fits:
@@ -74,7 +70,7 @@ class CandidateSentences:
         sentences: k different sentences.
         rows: Position of the source row of each.
         tokens: Tokens of each, without special tokens, at least 1, int64 of shape (k,).
-        counts: How often each word occurs in it, float32 of shape (k, w).
+        counts: Word counts of each, float32 of shape (k, w).
     """
 
     sentences: list[str]
@@ -84,13 +80,11 @@ class CandidateSentences:
 
     @cached_property
     def words(self) -> csr_matrix:
-        """Whether a word occurs, 0 or 1, float32 of shape (k, w)."""
-        occurs = self.counts.copy()
-        occurs.data[:] = 1
-        return occurs
+        """Whether each word occurs, 0 or 1, float32 of shape (k, w)."""
+        return _occurrences(self.counts)
 
     def join(self, chosen: list[int], context: Context) -> DecodedText:
-        """Joins the chosen sentences, without the last ones should the whole have more tokens than its parts."""
+        """Joins sentences, without the last ones if the whole has more tokens than its parts."""
         while chosen:
             text = " ".join(self.sentences[i] for i in chosen)
             if context.count_tokens([text])[0] <= context.max_tokens:
@@ -106,186 +100,204 @@ def gather_candidates(
     labels: np.ndarray,
     weights: ClassWeights,
     words: WordWeights,
-    sieve: SentenceFilter,
+    sentence_filter: SentenceFilter,
     context: Context,
     task: Task,
 ) -> list[CandidateSentences]:
-    """Gathers the sentences of each cluster that are worth looking at.
+    """Gathers the candidate sentences of each cluster.
 
     Args:
         members: Positions of the source rows of each of m clusters.
-        labels: The row of `weights` that counts for each, int64 of shape (m,).
-        weights: What each word is worth, of shape (classes, w).
+        labels: Position of the class of each in `weights`, int64 of shape (m,).
+        weights: Weight of each word for each class, of shape (classes, w).
         words: The vocabulary.
-        sieve: Which sentences are looked at.
-        context: The source, its tokens, and where the work is done.
-        task: Told of each pool.
+        sentence_filter: Which sentences are candidates.
+        context: The source, its tokens and the engine.
+        task: Progress, advanced by one a cluster.
     """
     special = special_tokens(context)
-    if _is_worth_keeping(words, context):
-        key = ("sentences", words.vectorizer, sieve.min_words, sieve.max_words, sieve.language)
-        table = context.once(key, lambda: SentenceIndex.of(context.source.texts, sieve, words.vectorizer))
-        found = []
+    if _can_be_cached(words, context):
+        options = sentence_filter
+        key = ("sentences", words.vectorizer, options.min_words, options.max_words, options.language)
+        index = context.cached(
+            key, lambda: SentenceIndex.of(context.source.texts, sentence_filter, words.vectorizer)
+        )
+        gathered = []
         for rows, label in zip(members, labels.tolist(), strict=True):
-            found.append(
-                table.pool(rows, row_of(weights, label), sieve.candidates, context.count_tokens, special)
+            gathered.append(
+                index.candidates(
+                    rows, row_of(weights, label), sentence_filter.candidates, context.count_tokens, special
+                )
             )
             task.advance()
-        return found
-    texts, groups = context.source.texts, _share_out(members, labels)
-    clusters = (
-        [(members[place], [texts[row] for row in members[place].tolist()]) for place in group]
+        return gathered
+    texts, groups = context.source.texts, _group_clusters(members, labels)
+    pieces = (
+        (
+            row_of(weights, int(labels[group[0]])),
+            [(members[cluster], [texts[row] for row in members[cluster].tolist()]) for cluster in group],
+        )
         for group in groups
     )
-    pieces = (
-        (row_of(weights, int(labels[group[0]])), found) for group, found in zip(groups, clusters, strict=True)
-    )
-    work = _Gathering(words.vectorizer, sieve, context.count_tokens, special)
-    gathered: list[tuple[int, list[CandidateSentences]]] = []
-    for place, pools in context.engine.map(work, pieces):
-        gathered.append((place, pools))
-        task.advance(len(pools))
-    return [pool for pools in in_order(gathered) for pool in pools]
+    work = _Gathering(words.vectorizer, sentence_filter, context.count_tokens, special)
+    parts: list[tuple[int, list[CandidateSentences]]] = []
+    for position, candidates in context.engine.map(work, pieces):
+        parts.append((position, candidates))
+        task.advance(len(candidates))
+    return [candidates for part in in_order(parts) for candidates in part]
 
 
-def _is_worth_keeping(words: WordWeights, context: Context) -> bool:
-    """Whether all sentences are found here and fit into memory, and the next decoder will have the same vocabulary."""
+def _can_be_cached(words: WordWeights, context: Context) -> bool:
+    """Whether all sentences fit into this process, and the next decoder will have the same vocabulary."""
     texts = context.source.texts
     return (
         not context.engine.remote
         and len(words.rows) == len(texts)
-        and sum(map(len, texts)) <= TABLE_CHARACTERS
+        and sum(map(len, texts)) <= INDEX_CHARACTERS
     )
 
 
-def _share_out(members: Sequence[np.ndarray], labels: np.ndarray) -> list[list[int]]:
-    """Clusters that are gathered as one piece of work: neighbours of one class."""
+def _group_clusters(members: Sequence[np.ndarray], labels: np.ndarray) -> list[list[int]]:
+    """Groups neighbouring clusters of one class into pieces of work."""
     groups: list[list[int]] = []
     size = 0
-    for place, rows in enumerate(members):
-        if not groups or size >= PIECE_ROWS or labels[place] != labels[place - 1]:
+    for cluster, rows in enumerate(members):
+        if not groups or size >= PIECE_ROWS or labels[cluster] != labels[cluster - 1]:
             groups.append([])
             size = 0
-        groups[-1].append(place)
+        groups[-1].append(cluster)
         size += len(rows)
     return groups
 
 
 @dataclass(frozen=True, eq=False)
 class _Gathering:
-    """Gathers the sentences of clusters, here or in a worker.
+    """Gathers the candidates of clusters of one class, in this process or in a worker.
 
     Attributes:
         vectorizer: Turns sentences into word counts.
-        sieve: Which sentences are looked at.
-        count_tokens: Tokens of each sentence, special tokens included.
+        sentence_filter: Which sentences are candidates.
+        count_tokens: Counts the tokens of each sentence, special tokens included.
         special: Tokens that the tokenizer adds to every text.
     """
 
     vectorizer: CountVectorizer
-    sieve: SentenceFilter
+    sentence_filter: SentenceFilter
     count_tokens: TokenCounter
     special: int
 
     def __call__(
         self, piece: tuple[np.ndarray, list[tuple[np.ndarray, list[str]]]]
     ) -> list[CandidateSentences]:
-        """The pools of clusters of one class, from what each word is worth and the positions and texts of their rows."""
+        """Gathers from the word weights of the class, and the rows and texts of each cluster."""
         weights, clusters = piece
-        return [self._pool(rows, texts, weights) for rows, texts in clusters]
+        return [self._gather(rows, texts, weights) for rows, texts in clusters]
 
-    def _pool(self, rows: np.ndarray, texts: list[str], weights: np.ndarray) -> CandidateSentences:
-        origin: dict[str, int] = {}
+    def _gather(self, rows: np.ndarray, texts: list[str], weights: np.ndarray) -> CandidateSentences:
+        origins: dict[str, int] = {}
         for row, text in zip(rows.tolist(), texts, strict=True):
-            for sentence in self.sieve.sentences(text):
-                origin.setdefault(sentence, row)
-        found = list(origin)
-        counts = self.vectorizer.transform(found)
-        kept = _promising(counts, [len(sentence) for sentence in found], weights, self.sieve.candidates)
-        found = [found[i] for i in kept]
-        tokens = self.count_tokens(found) - self.special if found else np.empty(0, dtype=np.int64)
+            for sentence in self.sentence_filter.sentences(text):
+                origins.setdefault(sentence, row)
+        all_sentences = list(origins)
+        counts = self.vectorizer.transform(all_sentences)
+        best = _best_per_character(
+            counts, list(map(len, all_sentences)), weights, self.sentence_filter.candidates
+        )
+        chosen = [all_sentences[i] for i in best]
+        tokens = self.count_tokens(chosen) - self.special if chosen else np.empty(0, dtype=np.int64)
         return CandidateSentences(
-            found, [origin[sentence] for sentence in found], np.maximum(tokens, 1), counts[kept]
+            chosen, [origins[sentence] for sentence in chosen], np.maximum(tokens, 1), counts[best]
         )
 
 
-def _promising(
+def _occurrences(counts: csr_matrix) -> csr_matrix:
+    """Returns 1 where a count is above 0."""
+    occurs = counts.copy()
+    occurs.data[:] = 1
+    return occurs
+
+
+def _best_per_character(
     counts: csr_matrix, lengths: Sequence[int] | np.ndarray, weights: np.ndarray, most: int
 ) -> np.ndarray:
-    """Positions of the sentences with the largest weight per character, at most so many, ascending.
+    """Returns the positions of the sentences with the largest weight per character, ascending.
 
-    Length in characters stands for tokens here, so that only what is kept goes through the tokenizer.
+    Characters stand for tokens, so that only the candidates are tokenized.
     """
     if counts.shape[0] <= most:
         return np.arange(counts.shape[0])
-    occurs = counts.copy()
-    occurs.data[:] = 1
-    promise = (occurs @ weights) / np.asarray(lengths)
-    return np.sort(np.argsort(-promise, kind="stable")[:most])
+    density = (_occurrences(counts) @ weights) / np.asarray(lengths)
+    return np.sort(np.argsort(-density, kind="stable")[:most])
 
 
 @dataclass(frozen=True, eq=False)
 class SentenceIndex:
-    """The sentences of all rows of a source: found, and their words and tokens counted, once for all decoders and seeds.
+    """The sentences of all rows of a source, with their word and token counts.
 
     Attributes:
         sentences: k different sentences.
-        places: The positions of the sentences of all rows, row after row, int64.
-        ends: Where those of each row end in `places`, int64 of shape (n,).
+        positions: Positions in `sentences` of the sentences of all rows, row after row, int64.
+        ends: End of each row in `positions`, int64 of shape (n,).
         lengths: Characters of each sentence, int64 of shape (k,).
-        counts: How often each word occurs in it, float32 of shape (k, w).
-        tokens: Tokens of each, special tokens included, -1 where they are not counted yet; int64 of shape (k,).
+        counts: Word counts of each sentence, float32 of shape (k, w).
+        tokens: Tokens of each, special tokens included, -1 before they are counted; int64 of shape (k,).
     """
 
     sentences: list[str]
-    places: np.ndarray
+    positions: np.ndarray
     ends: np.ndarray
     lengths: np.ndarray
     counts: csr_matrix
     tokens: np.ndarray
 
     @classmethod
-    def of(cls, texts: Sequence[str], sieve: SentenceFilter, vectorizer: CountVectorizer) -> SentenceIndex:
-        """Finds the sentences of the texts; tokens are counted when they are asked for."""
+    def of(
+        cls, texts: Sequence[str], sentence_filter: SentenceFilter, vectorizer: CountVectorizer
+    ) -> SentenceIndex:
+        """Splits the texts into sentences; tokens are counted on first use."""
         known: dict[str, int] = {}
-        places, ends = array("q"), array("q")
+        positions, ends = array("q"), array("q")
         for text in texts:
-            places.extend(known.setdefault(sentence, len(known)) for sentence in sieve.sentences(text))
-            ends.append(len(places))
-        found = list(known)
-        lengths = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
-        tokens = np.full(len(found), -1, dtype=np.int64)
-        return cls(found, np.array(places), np.array(ends), lengths, vectorizer.transform(found), tokens)
+            positions.extend(
+                known.setdefault(sentence, len(known)) for sentence in sentence_filter.sentences(text)
+            )
+            ends.append(len(positions))
+        unique = list(known)
+        lengths = np.fromiter(map(len, unique), dtype=np.int64, count=len(unique))
+        tokens = np.full(len(unique), -1, dtype=np.int64)
+        return cls(unique, np.array(positions), np.array(ends), lengths, vectorizer.transform(unique), tokens)
 
-    def pool(
-        self, rows: np.ndarray, weights: np.ndarray, candidates: int, count_tokens: TokenCounter, special: int
+    def candidates(
+        self, rows: np.ndarray, weights: np.ndarray, most: int, count_tokens: TokenCounter, special: int
     ) -> CandidateSentences:
-        """The candidate sentences of the rows of one cluster, as :class:`_Gathering` finds them.
+        """Returns the candidate sentences of a cluster, the same as :class:`_Gathering`.
 
         Args:
             rows: Positions of the source rows, int64 of shape (n,).
-            weights: What each word is worth, of shape (w,).
-            candidates: Most sentences.
-            count_tokens: Tokens of each sentence, special tokens included.
+            weights: Weight of each word, of shape (w,).
+            most: Most sentences.
+            count_tokens: Counts the tokens of each sentence, special tokens included.
             special: Tokens that the tokenizer adds to every text.
         """
         starts, ends = np.concatenate([[0], self.ends[:-1]])[rows], self.ends[rows]
-        parts = [self.places[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-        places, owners = np.concatenate([self.places[:0], *parts]), np.repeat(rows, ends - starts)
-        first = np.sort(np.unique(places, return_index=True)[1])
-        places, owners = places[first], owners[first]
-        kept = _promising(self.counts[places], self.lengths[places], weights, candidates)
-        places, owners = places[kept], owners[kept]
-        unknown = places[self.tokens[places] < 0]
-        if len(unknown):
-            self.tokens[unknown] = count_tokens([self.sentences[place] for place in unknown.tolist()])
-        sentences = [self.sentences[place] for place in places.tolist()]
+        parts = [self.positions[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        positions, owners = np.concatenate([self.positions[:0], *parts]), np.repeat(rows, ends - starts)
+        first = np.sort(np.unique(positions, return_index=True)[1])
+        positions, owners = positions[first], owners[first]
+        best = _best_per_character(self.counts[positions], self.lengths[positions], weights, most)
+        positions, owners = positions[best], owners[best]
+        uncounted = positions[self.tokens[positions] < 0]
+        if len(uncounted):
+            self.tokens[uncounted] = count_tokens([self.sentences[i] for i in uncounted.tolist()])
         return CandidateSentences(
-            sentences, owners.tolist(), np.maximum(self.tokens[places] - special, 1), self.counts[places]
+            [self.sentences[i] for i in positions.tolist()],
+            owners.tolist(),
+            np.maximum(self.tokens[positions] - special, 1),
+            self.counts[positions],
         )
 
 
 def special_tokens(context: Context) -> int:
-    """Tokens that the tokenizer adds to every text."""
+    """Returns the number of tokens that the tokenizer adds to every text."""
     one, two = context.count_tokens([".", ". ."])
     return int(2 * one - two)

@@ -77,8 +77,8 @@ def self_test(
     if result.cosine - result.chance < MARGIN:
         raise InputError(
             f"expected an inverter that decodes these vectors, found that {result.texts} decoded texts "
-            f"have a mean cosine of {result.cosine:.3f} to their own vectors and {result.chance:.3f} to those "
-            f"of others, less than {MARGIN} apart; train one on texts like these, or longer"
+            f"have a mean cosine of {result.cosine:.3f} to their own vectors and {result.chance:.3f} to "
+            f"those of others, less than {MARGIN} apart; train one on texts like these, or longer"
         )
     return result
 

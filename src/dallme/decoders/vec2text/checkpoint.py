@@ -1,24 +1,18 @@
-"""Inverters and interrupted trainings on disk."""
+"""Inverters on disk: a folder of weights, tokenizer, record and card."""
 
 from __future__ import annotations
 
-import errno
-import glob
 import json
 import os
-import shutil
+import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from dallme.atomic import atomic_write, checksum, folder_lock, remove_stale, sync_folder, write_new
-from dallme.decoders.vec2text.corpus import Drafts
-from dallme.decoders.vec2text.model import FILE, InverterConfig, wrap_tokenizer
+from dallme.dataset.folder import COMMITTED, INVERTER_FILES, PARTIAL, check, check_own, locate_files, write
+from dallme.decoders.vec2text.model import FILE, InverterConfig, read_json, wrap_tokenizer
 from dallme.errors import InputError, OutputError
 from dallme.models.checking import check_transformer
 from dallme.models.devices import find_device
@@ -30,10 +24,14 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 
-#: Endings of a folder that is being written, and of one that it replaces.
-_NEW, _OLD = ".new", ".old"
 _MODEL, _TOKENIZER, _SPECIAL, _CARD = "config.json", "tokenizer.json", "special_tokens.json", "README.md"
-_OPTIONS, _STATE, _DRAFTS = "options.json", "state.safetensors", "drafts.safetensors"
+
+#: Names that a tensor may have in a model: an encoder-decoder has four for its token vectors.
+_COPIES = 4
+
+#: Limits of a language model's configuration: counts of parts, other sizes, entries of buffers.
+_MAX_COUNT, _MAX_SIZE, _MAX_BUFFERS = 10_000, 2**24, 2**25
+_COUNTS = re.compile(r"layer|label|block|expert|head|depth|num_")
 
 
 def save(
@@ -42,14 +40,14 @@ def save(
     """Writes an inverter, with weights as float16 to halve the file.
 
     Args:
-        folder: The folder, which is written whole or not at all.
+        folder: The folder; the new files appear all or none, and other files stay.
         model: The model.
         tokenizer: Its tokenizer.
         config: Its record.
         overwrite: Whether an inverter in the folder is replaced.
 
     Raises:
-        OutputError: If the folder exists, or cannot be written.
+        OutputError: As :func:`check_new`, or if the folder cannot be written.
     """
     from safetensors.torch import save as to_bytes
 
@@ -64,7 +62,10 @@ def save(
         FILE: config.to_json().encode(),
         _CARD: card(config).encode(),
     }
-    write_folder(folder, files, overwrite=overwrite)
+    try:
+        write(folder, files, overwrite=overwrite)
+    except OutputError as error:
+        raise OutputError(f"{error}; the checkpoints stay: continue with --resume") from error
 
 
 def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, InverterConfig]:
@@ -80,46 +81,158 @@ def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, 
     Raises:
         InputError: If it is no inverter, or a file of it is damaged.
     """
+    import torch
     from safetensors.torch import load_file
-    from tokenizers import Tokenizer
 
     folder = Path(folder)
     config = InverterConfig.read(folder)
+    files = locate_files(folder, INVERTER_FILES)
     try:
-        model = _new_model(folder, config)
-        stored = load_file(folder / WEIGHTS)
+        model = _new_model(files[_MODEL], files[WEIGHTS], config)
         weights = {
-            name: value.float() if value.is_floating_point() else value for name, value in stored.items()
+            name: value.float() if value.is_floating_point() else value
+            for name, value in load_file(files[WEIGHTS]).items()
         }
         missing, unexpected = model.load_state_dict(weights, strict=False)
         lacking = sorted(set(missing) & set(_own_tensors(model)))
         if lacking or unexpected:
             problem = "missing" if lacking else "of no use"
             raise ValueError(f"weights {(lacking or unexpected)[0]!r} are {problem}")
-        special = json.loads((folder / _SPECIAL).read_text(encoding="utf-8"))
-        tokenizer = wrap_tokenizer(Tokenizer.from_file(str(folder / _TOKENIZER)), **special)
-    except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        model.language_model.tie_weights()
+        tokenizer = _read_tokenizer(files[_TOKENIZER], files[_SPECIAL])
+        _check_ids(model, tokenizer, config)
+        model.eval().generate(torch.zeros(1, config.fingerprint.dimension), max_new_tokens=2)
+    except BaseException as error:  # transformers, tokenizers and safetensors raise many kinds
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # one of Rust
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
         raise InputError(
             f"expected an inverter in {str(folder)!r}, could not read it: {reason}; train or copy it again"
         ) from error
-    model.language_model.tie_weights()
     return model.to(find_device(device)).eval(), tokenizer, config
 
 
-def _new_model(folder: Path, config: InverterConfig) -> InverterModel:
-    """Builds the model with random weights; torch's generator is not changed."""
+def _new_model(settings_file: Path, weights_file: Path, config: InverterConfig) -> InverterModel:
+    """Builds the model with random weights; torch's generator is not changed.
+
+    The sizes may come from somebody else. So the model is built without memory first and compared with
+    the header of the weights.
+
+    Raises:
+        ValueError: If it is larger than its weights.
+    """
     import torch
+    from safetensors import safe_open
+    from torch.nn.modules.module import register_module_parameter_registration_hook
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     from dallme.decoders.vec2text.model import InverterModel
 
-    check_transformer(folder, weights=False)
-    settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    check_transformer(settings_file.parent, weights=False)
+    _check_sizes(read_json(settings_file))
+    settings = AutoConfig.from_pretrained(
+        settings_file.parent, local_files_only=True, trust_remote_code=False
+    )
+    settings.return_dict = True
     kind: Any = AutoModelForCausalLM if config.kind == "causal" else AutoModelForSeq2SeqLM
-    with torch.random.fork_rng(devices=[]):
+
+    def build() -> InverterModel:
         language_model = kind.from_config(settings, dtype=torch.float32, trust_remote_code=False)
         return InverterModel(language_model, config.kind, config.fingerprint.dimension, config.pseudo_tokens)
+
+    with safe_open(weights_file, framework="pt") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    left = _COPIES * len(shapes)
+
+    def count(*_: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"{_MODEL} describes more layers than {WEIGHTS} holds")
+
+    with torch.random.fork_rng(devices=[]):
+        hook = register_module_parameter_registration_hook(count)
+        try:
+            with torch.device("meta"):
+                skeleton = build()
+        finally:
+            hook.remove()
+        described = {name: tuple(value.shape) for name, value in skeleton.state_dict().items()}
+        for name, shape in shapes.items():
+            if described.get(name, shape) != shape:
+                raise ValueError(f"expected weights {name!r} of shape {described[name]}, found {shape}")
+        if sum(map(prod, described.values())) > _COPIES * sum(map(prod, shapes.values())):
+            raise ValueError(f"{_MODEL} describes a larger model than {WEIGHTS} holds")
+        if sum(buffer.numel() for buffer in skeleton.buffers()) > _MAX_BUFFERS:
+            raise ValueError(f"{_MODEL} describes too many positions")
+        return build()
+
+
+def _check_sizes(settings: Any, key: str = "") -> None:
+    """Checks the whole numbers in the configuration of a language model, at any depth.
+
+    Raises:
+        ValueError: If one is negative where it counts parts, or larger than any model has it.
+    """
+    if isinstance(settings, dict):
+        for name, value in settings.items():
+            _check_sizes(value, name)
+    elif isinstance(settings, list):
+        for value in settings:
+            _check_sizes(value, key)
+    elif isinstance(settings, (int, float)) and not isinstance(settings, bool):
+        largest = _MAX_COUNT if _COUNTS.search(key) else _MAX_SIZE
+        if not abs(settings) <= largest:
+            raise ValueError(f"expected {key} of at most {largest:,} in {_MODEL}, found {settings!r:.40}")
+
+
+def _read_tokenizer(tokenizer_file: Path, special_file: Path) -> Any:
+    """Reads a tokenizer and its special tokens.
+
+    Raises:
+        ValueError: If a file is damaged.
+    """
+    from tokenizers import Tokenizer
+
+    special = read_json(special_file)
+    if not isinstance(special, dict) or set(special) != {"pad", "bos", "eos"}:
+        raise ValueError(f"expected the tokens pad, bos and eos in {_SPECIAL}")
+    if not all(value is None or isinstance(value, str) for value in special.values()):
+        raise ValueError(f"expected the tokens in {_SPECIAL} as strings")
+    document = read_json(tokenizer_file)
+    model = document.get("model") if isinstance(document, dict) else None
+    if not isinstance(model, dict):
+        raise ValueError(f"expected a tokenizer in {_TOKENIZER}")
+    prefix = model.get("continuing_subword_prefix") or ""
+    for pair in model.get("merges") or ():  # without its prefix a merge ends in a panic of the library
+        second = pair.partition(" ")[2] if isinstance(pair, str) else pair[1]
+        if not second.startswith(prefix):
+            raise ValueError(f"expected merges of pieces with the prefix {prefix!r:.40} in {_TOKENIZER}")
+    return wrap_tokenizer(Tokenizer.from_str(json.dumps(document)), **special)
+
+
+def _check_ids(model: InverterModel, tokenizer: Any, config: InverterConfig) -> None:
+    """Checks that all ids have token vectors, and that texts fit the positions.
+
+    Raises:
+        ValueError: If not.
+    """
+    settings = model.config
+    rows = model.language_model.get_input_embeddings().weight.shape[0]
+    ids = {"pad_token_id": model.pad_id, "eos_token_id": model.end_ids}
+    name = "bos_token_id" if config.kind == "causal" else "decoder_start_token_id"
+    ids[name] = getattr(settings, name, None)
+    for name, value in ids.items():
+        for each in value if isinstance(value, list) else [value]:
+            if type(each) is not int or not 0 <= each < rows:
+                raise ValueError(f"expected {name} from 0 to {rows - 1:,}, found {value!r:.40}")
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if not 0 <= largest < rows:
+        raise ValueError(f"expected a tokenizer of at most {rows:,} tokens, found {largest + 1:,}")
+    needed = 3 * config.pseudo_tokens + 1 + (2 if config.corrects else 1) * config.max_tokens
+    positions = getattr(settings, "max_position_embeddings", None)
+    if positions is not None and positions < needed:
+        raise ValueError(f"expected {needed:,} positions or more in {_MODEL}, found {positions:,}")
 
 
 def _own_tensors(model: InverterModel) -> dict[str, torch.Tensor]:
@@ -142,64 +255,37 @@ def _half(value: torch.Tensor) -> torch.Tensor:
     return (half if half.isfinite().all() else value.float()).contiguous()
 
 
-def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool = False) -> None:
-    """Writes a folder whole or not at all; other processes that write beside it wait.
-
-    Raises:
-        OutputError: If it exists, or the disk is full.
-    """
-    staged: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with folder_lock(path.parent) as locked:
-            if locked:
-                _remove_left_over(path, _NEW)
-            staged = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_NEW, dir=path.parent))
-            for name, content in files.items():
-                write_new(staged / name, content)
-            staged.chmod(0o755)
-            sync_folder(staged)
-            check_new(path, overwrite=overwrite)
-            if path.exists():
-                old = staged.with_suffix(_OLD)
-                os.replace(path, old)
-                os.replace(staged, path)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                os.replace(staged, path)
-            sync_folder(path.parent)
-            if locked:
-                _remove_left_over(path, _OLD)  # of a process that was killed between the two steps above
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else error.strerror or str(error)
-        raise OutputError(
-            f"expected to write an inverter to {str(path)!r}, could not: {reason}; make room, then --resume"
-        ) from error
-    finally:
-        if staged is not None:
-            shutil.rmtree(staged, ignore_errors=True)
-
-
-def _remove_left_over(path: Path, ending: str) -> None:
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*{ending}"):
-        shutil.rmtree(left, ignore_errors=True)
-
-
 def check_new(path: Path, *, overwrite: bool) -> None:
-    """Checks that an inverter can be written to a folder.
+    """Checks, before any work is done, that an inverter can be written to a folder.
 
     Raises:
-        OutputError: If something is there that may not be replaced; with `overwrite` only an inverter may.
+        OutputError: If something is there that may not be replaced. With `overwrite` only files of an
+            inverter may that dallme wrote; other files stay.
     """
-    if not path.exists():
-        return
-    if not overwrite:
-        raise OutputError(f"expected a new folder, found {str(path)!r}; choose another, or --overwrite")
-    if not path.is_dir() or (any(path.iterdir()) and not (path / FILE).is_file()):
+    check(path, overwrite=overwrite)
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    if names and not names & {FILE, COMMITTED}:
         raise OutputError(
             f"expected an inverter to replace, found something else at {str(path)!r}; choose another folder"
         )
+    check_own(path, sorted(INVERTER_FILES))
+
+
+def try_writing(path: Path) -> None:
+    """Makes and removes a folder where :func:`save` will make one.
+
+    Raises:
+        OutputError: If that fails, for example because the name is too long.
+    """
+    target = path.resolve()
+    try:
+        place = target if target.is_dir() else target.parent
+        os.rmdir(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=PARTIAL, dir=place))
+    except OSError as error:
+        raise OutputError(
+            f"expected to write an inverter to {str(path)!r}, could not: {error.strerror or error}; "
+            "nothing was trained; choose another folder"
+        ) from error
 
 
 def card(config: InverterConfig) -> str:
@@ -235,244 +321,3 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _lines(values: Mapping[str, Any]) -> str:
     return "".join(f"- {name.replace('_', ' ')}: {value}\n" for name, value in values.items())
-
-
-@dataclass
-class TrainingState:
-    """Position in a training.
-
-    Attributes:
-        stage: 1 for the hypothesizer, 2 for the corrector.
-        step: Steps of the stage that are done.
-        seconds: Time that the stage has taken.
-        loss: Sum of the losses since the last measurement.
-        history: Measurements on held-out texts so far.
-    """
-
-    stage: int = 1
-    step: int = 0
-    seconds: float = 0.0
-    loss: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Checkpoints:
-    """The folder of an unfinished training: ``OUTPUT.partial``.
-
-    Attributes:
-        folder: The folder.
-    """
-
-    folder: Path
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Makes the folder, and keeps other processes from training there while the block runs.
-
-        Raises:
-            OutputError: If another process trains there, or the folder cannot be made.
-        """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"expected to write checkpoints to {str(self.folder)!r}, could not: {error.strerror}; "
-                "make room or choose another folder"
-            ) from error
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(folder_lock(self.folder, wait=False))
-            except BlockingIOError:
-                raise OutputError(
-                    f"expected {str(self.folder)!r} for this training alone, found another that writes "
-                    "there; wait for it to end or choose another folder"
-                ) from None
-            yield
-
-    def open(self, options: Mapping[str, Any], *, resume: bool, overwrite: bool) -> list[str]:
-        """Starts a training, or checks that the checkpoints are of the same one.
-
-        Damaged checkpoints are removed and trained again.
-
-        Returns:
-            Notes for the user.
-
-        Raises:
-            InputError: If they were made with other options.
-            OutputError: If there are any and `resume` is not given, or the folder cannot be written.
-        """
-        remove_stale(self.folder)
-        path, notes = self.folder / _OPTIONS, []
-        if overwrite and not resume:
-            self._clear()
-        if path.exists() and not resume:
-            raise OutputError(
-                f"expected no training under way, found {str(self.folder)!r}; "
-                "go on with --resume, or --overwrite"
-            )
-        if path.exists() and (damage := self._damage()):
-            self._clear()
-            notes = [f"the checkpoint in {self.folder} is damaged ({damage}); the training begins anew"]
-        if path.exists():
-            before = self._options()
-            changed = [
-                f"{name} {before.get(name)!r} against {options.get(name)!r}"
-                for name in sorted({*before, *options})
-                if before.get(name) != options.get(name)
-            ]
-            if changed:
-                raise InputError(
-                    f"expected the options of the interrupted training in {str(self.folder)!r}, "
-                    f"found others: {', '.join(changed)}; give the same, or --overwrite without --resume"
-                )
-            return notes
-        content = {"options": dict(options), "crc32": _options_checksum(options)}
-        self._write(_OPTIONS, json.dumps(content, indent=2, sort_keys=True).encode())
-        return notes
-
-    def save(self, state: TrainingState, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Saves weights, optimizer and state in one file, atomically.
-
-        Raises:
-            OutputError: If it cannot be written; the last checkpoint stays.
-        """
-        from safetensors.torch import save
-
-        tensors = {}
-        for name, parameter in _trained(model).items():
-            tensors[f"weight/{name}"] = parameter.detach().cpu()
-            for kind, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"{kind}/{name}"] = value.cpu()
-        encoded = json.dumps(vars(state))
-        arrays = {name: _bytes(tensor) for name, tensor in tensors.items()}
-        metadata = {"state": encoded, "crc32": _checksum(arrays, encoded)}
-        self._write(_STATE, save(tensors, metadata=metadata))
-
-    def restore(
-        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None
-    ) -> TrainingState | None:
-        """Restores the weights and the optimizer of the last checkpoint; returns None if there is none."""
-        import torch
-        from safetensors import safe_open
-
-        path = self.folder / _STATE
-        if not path.exists():
-            return None
-        with safe_open(path, framework="pt") as file, torch.no_grad():
-            state = TrainingState(**json.loads(file.metadata()["state"]))
-            for key in file.keys():  # noqa: SIM118
-                kind, _, name = key.partition("/")
-                parameter, value = _trained(model)[name], file.get_tensor(key)
-                if kind == "weight":
-                    parameter.copy_(value)
-                elif optimizer is not None:
-                    optimizer.state[parameter][kind] = value.to(parameter.device)
-        return state
-
-    def save_drafts(self, drafts: Drafts) -> None:
-        """Saves the texts that the corrector learns from."""
-        from safetensors.numpy import save
-
-        arrays = {
-            "rows": drafts.rows,
-            "vectors": drafts.vectors,
-            "lengths": np.array([len(row) for row in drafts.ids], dtype=np.int64),
-            "ids": np.concatenate(drafts.ids),
-        }
-        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        self._write(_DRAFTS, save(arrays, metadata={"crc32": _checksum(arrays)}))
-
-    def drafts(self) -> Drafts | None:
-        """Returns the texts that the corrector learns from, or None if they are not written yet."""
-        from safetensors.numpy import load
-
-        path = self.folder / _DRAFTS
-        if not path.exists():
-            return None
-        arrays = load(path.read_bytes())
-        ids = np.split(arrays["ids"], np.cumsum(arrays["lengths"])[:-1])
-        return Drafts(arrays["rows"], ids, arrays["vectors"])
-
-    def close(self) -> None:
-        """Removes the folder, after the inverter was written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _clear(self) -> None:
-        """Removes the checkpoints, the options first: without them there is no training to continue."""
-        for name in (_OPTIONS, _STATE, _DRAFTS):
-            (self.folder / name).unlink(missing_ok=True)
-
-    def _options(self) -> dict[str, Any]:
-        """Returns the options that the training was started with.
-
-        Raises:
-            ValueError: If the file is damaged.
-        """
-        content = json.loads((self.folder / _OPTIONS).read_text(encoding="utf-8"))
-        if content["crc32"] != _options_checksum(content["options"]):
-            raise ValueError(f"{_OPTIONS} has a wrong checksum")
-        return dict(content["options"])
-
-    def _damage(self) -> str:
-        """Returns what is wrong with the files; blank if they are whole."""
-        from safetensors import SafetensorError
-
-        try:
-            self._options()
-            stage = 1
-            if (self.folder / _STATE).exists():
-                stage = TrainingState(**json.loads(_verify(self.folder / _STATE))).stage
-            if (self.folder / _DRAFTS).exists():
-                _verify(self.folder / _DRAFTS)
-            elif stage == 2:
-                return f"{_DRAFTS} is missing"
-        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            return (str(error) or type(error).__name__).splitlines()[0]
-        return ""
-
-    def _write(self, name: str, content: bytes) -> None:
-        try:
-            atomic_write(self.folder / name, content)
-        except OSError as error:
-            raise OutputError(
-                f"expected to write a checkpoint to {str(self.folder)!r}, could not: "
-                f"{error.strerror or error}; make room, then --resume"
-            ) from error
-
-
-def _options_checksum(options: Mapping[str, Any]) -> str:
-    return checksum(json.dumps(options, sort_keys=True).encode())
-
-
-def _verify(path: Path) -> str:
-    """Compares a file with its checksum; returns the state in it.
-
-    Raises:
-        ValueError: If they differ.
-    """
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        arrays = {name: _bytes(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    if metadata.get("crc32") != _checksum(arrays, metadata.get("state", "")):
-        raise ValueError(f"{path.name} has a wrong checksum")
-    return str(metadata.get("state", ""))
-
-
-def _checksum(arrays: Mapping[str, np.ndarray], state: str = "") -> str:
-    parts = [part for name in sorted(arrays) for part in (name.encode(), arrays[name].data)]
-    return checksum(state.encode(), *parts)
-
-
-def _bytes(tensor: torch.Tensor) -> np.ndarray:
-    """The bytes of a tensor, uint8."""
-    import torch
-
-    array: np.ndarray = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
-    return array
-
-
-def _trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dallme.data import DecodedText, Prototypes
-from dallme.decoders.base import Context, Decoder
+from dallme.decoders.base import Context, Decoder, DecodingResult
 from dallme.decoders.nearest import first_sentences, nearest_unused
 from dallme.decoders.vec2text.alignment import fit_alignment, self_test
 from dallme.decoders.vec2text.correction import Decoded, embed_usable, real_starts
 from dallme.decoders.vec2text.inverter import Inverter, check_fit, find_inverter
+from dallme.decoders.vec2text.model import InverterConfig
 from dallme.embedders.base import normalize
 from dallme.errors import InputError
 from dallme.validation import check_positive
@@ -62,6 +63,8 @@ class Vec2TextDecoder(Decoder):
             texts, which are kept if nothing written is nearer; ``hypothesis`` corrects texts written from the
             prototype alone.
         align: Whether an inverter of another embedder may be used, with a linear map fitted on the source.
+        embedder: Embedder of the inverter, for `align`; by default the one in its record, if it ships with
+            dallme or the user has its model and vectors of it.
         self_test: Whether the inverter is tested on 20 source texts first.
         language: ISO 639-1 code, for splitting into sentences.
     """
@@ -73,6 +76,7 @@ class Vec2TextDecoder(Decoder):
     beam: int = 4
     start: str = "nearest"
     align: bool = False
+    embedder: str = ""
     self_test: bool = True
     language: str = "en"
 
@@ -89,9 +93,17 @@ class Vec2TextDecoder(Decoder):
                 "start from hypothesis, or use the decoder nearest"
             )
 
-    def _decode(
-        self, prototypes: Prototypes, context: Context, rng: np.random.Generator
-    ) -> list[DecodedText]:
+    def check(self, context: Context) -> None:
+        """Checks that there is an inverter, and that it fits the embedder unless `align` is set.
+
+        Raises:
+            DallmeError: If there is none, or it does not fit.
+        """
+        folder = find_inverter(self.inverter)
+        if not self.align:
+            check_fit(InverterConfig.read(folder), folder, context.vectors.fingerprint)
+
+    def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
         inverter, space = self._load(prototypes, context, rng)
         if self.self_test:
             texts = [context.source.texts[row] for row in space.rows.tolist()]
@@ -118,21 +130,20 @@ class Vec2TextDecoder(Decoder):
         selector = CandidateSelector(inverter, context, prototypes, space.targets, probe, self.language)
         selected = selector.select(decoded, starts, rng)
         context.progress.note(_summary(selected))
-        return [scored.text for scored in selected]
+        return DecodingResult(tuple(scored.text for scored in selected))
 
     def _load(
         self, prototypes: Prototypes, context: Context, rng: np.random.Generator
     ) -> tuple[Inverter, _Space]:
         """Loads the inverter and brings the prototypes into its space."""
         folder = find_inverter(self.inverter)
-        inverter = Inverter.load(folder)
+        store = None if context.answers is None else context.answers.parent
+        inverter = Inverter.load(folder, embedder=self.embedder or None, store=store)
         inverter.check_steps(self.steps)
         vectors = context.vectors.vectors
         if not inverter.config.incompatibilities(context.vectors.fingerprint):
             inverter = replace(inverter, own_embedder=context.embedder)
             return inverter, _Space(prototypes.vectors, vectors, vectors, np.arange(len(vectors)))
-        if not self.align:
-            check_fit(inverter.config, folder, context.vectors.fingerprint)
         if context.embedder is not None and not inverter.config.incompatibilities(
             context.embedder.fingerprint(inverter.config.prompt)
         ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,8 @@ from dallme.decoders.vec2text.corpus import encode, pad
 from dallme.decoders.vec2text.correction import TEMPERATURE, Decoded, trajectory
 from dallme.decoders.vec2text.model import FILE, InverterConfig
 from dallme.embedders.base import Embedder
-from dallme.embedders.resolve import resolve
+from dallme.embedders.cache import EmbeddingStore
+from dallme.embedders.resolve import resolve, resolve_named
 from dallme.errors import InputError
 from dallme.models.devices import find_device, find_precision
 from dallme.progress import Progress, SilentProgress
@@ -91,14 +92,16 @@ class Inverter:
         config: The record of its training.
         model: The weights.
         tokenizer: Its tokenizer.
-        own_embedder: The embedder, if the caller has it; else the one that `config` names is resolved on
-            first use.
+        own_embedder: The user's embedder, an object or a name. By default the one that `config` names is
+            used, if it ships with dallme or the user has its model and vectors of it.
+        store: Folder with the user's vectors; None if there is none.
     """
 
     config: InverterConfig
     model: InverterModel
     tokenizer: Any
-    own_embedder: Embedder | None = None
+    own_embedder: Embedder | str | None = None
+    store: Path | None = None
 
     @classmethod
     def load(
@@ -107,7 +110,8 @@ class Inverter:
         device: str = "auto",
         *,
         precision: str = "auto",
-        embedder: Embedder | None = None,
+        embedder: Embedder | str | None = None,
+        store: Path | None = None,
     ) -> Inverter:
         """Loads an inverter.
 
@@ -115,7 +119,10 @@ class Inverter:
             folder: Its folder.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
             precision: ``auto``, ``bfloat16`` or ``float32``.
-            embedder: The embedder that it was trained for, if the caller has it.
+            embedder: The embedder that it was trained for, an object or a name; by default the one in its
+                record.
+            store: Folder with the user's vectors; an embedder in the record is known to the user if it made
+                some.
 
         Raises:
             InputError: If there is none in the folder.
@@ -127,22 +134,35 @@ class Inverter:
             model = model.bfloat16()
         if model.device.type == "cpu":  # torch's fused attention is slow there for one new token at a time
             model.language_model.set_attn_implementation("eager")
-        return cls(config, model, tokenizer, embedder)
+        return cls(config, model, tokenizer, embedder, store)
 
     @cached_property
     def embedder(self) -> Embedder:
         """The embedder of the vectors, which embeds the written texts again.
 
         Raises:
-            InputError: If it is not the one that the inverter was trained for.
+            InputError: If it is not the one that the inverter was trained for, or the record names a service,
+                a path or a model that the user has no vectors of.
         """
-        embedder = resolve(self.own_embedder or self.config.embedder)
+        if self.own_embedder is not None:
+            embedder = resolve(self.own_embedder)
+        else:
+            embedder = resolve_named(self.config.embedder, f"{FILE} of the inverter", self._has_vectors)
         if incompatibilities := self.config.incompatibilities(embedder.fingerprint(self.config.prompt)):
             raise InputError(
                 f"expected the embedder that the inverter was trained for, found {embedder.name!r} with "
                 f"{'; '.join(incompatibilities)} (the inverter's first)"
             )
         return embedder
+
+    def _has_vectors(self, candidate: Embedder) -> bool:
+        """Whether the store has vectors of the record's fingerprint, and that is one of the candidate."""
+        fingerprint = self.config.fingerprint
+        if self.store is None or fingerprint.model != candidate.name:
+            return False
+        store = EmbeddingStore(self.store)
+        precisions = ("float32", "bfloat16")
+        return any(store.has(replace(fingerprint, precision=precision)) for precision in precisions)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Embeds texts as in the inverter's training, prompt included; float32 of shape (n, d)."""
@@ -239,6 +259,7 @@ class Inverter:
             "model": self.model if self.model.device.type == "cpu" else deepcopy(self.model).cpu(),
             "tokenizer": self.tokenizer,
             "own_embedder": self.own_embedder,
+            "store": self.store,
         }
 
     def _check(

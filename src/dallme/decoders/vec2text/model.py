@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dallme.data import Fingerprint
+from dallme.dataset.folder import locate_files
 from dallme.decoders.vec2text.generation import NO_REPEAT, TokenSampler, write_tokens
 from dallme.errors import InputError
 
@@ -78,29 +79,116 @@ class InverterConfig:
 
     @classmethod
     def read(cls, folder: Path) -> InverterConfig:
-        """Reads the record of a folder.
+        """Reads the record of a folder, which may come from somebody else.
 
         Raises:
             InputError: If there is none, or it is damaged.
         """
+        path = locate_files(folder, [FILE])[FILE]
         try:
-            content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-            unknown = sorted(set(content) - {each.name for each in fields(cls)})
-            if unknown:
-                raise ValueError(f"unknown fields {unknown}")
-            config = cls(**content | {"fingerprint": Fingerprint(**content["fingerprint"])})
-            if config.kind not in KINDS:
-                raise ValueError(f"kind {config.kind!r}")
+            return cls.parse(read_json(path))
         except FileNotFoundError:
             raise InputError(
                 f"expected an inverter's folder with {FILE}, found none in {str(folder)!r}; "
                 "train one with: dallme train-inverter"
             ) from None
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, OSError) as error:
             raise InputError(
-                f"expected an inverter's record in {str(folder / FILE)!r}, could not read it: {error}"
+                f"expected an inverter's record in {str(path)!r}, could not read it: {error}; "
+                "train or copy the inverter again"
             ) from None
-        return config
+
+    @classmethod
+    def parse(cls, content: Any) -> InverterConfig:
+        """Makes a record of a JSON document; keys that may be missing have defaults.
+
+        Raises:
+            ValueError: If a key is unknown, missing, or has a value of another type or out of range.
+        """
+        known = _check_keys(content, _RECORD, cls, "the record")
+        fingerprint = _check_keys(known["fingerprint"], _FINGERPRINT, Fingerprint, "the fingerprint")
+        if known["kind"] not in KINDS:
+            raise ValueError(f"expected kind as one of {', '.join(KINDS)}, found {known['kind']!r}")
+        return cls(**known | {"fingerprint": Fingerprint(**fingerprint)})
+
+
+#: Largest JSON file of an inverter in bytes; a tokenizer of 250,000 pieces has about 20 million.
+_MAX_JSON = 64 * 2**20
+
+#: Most characters of a name in a record; a prompt may be longer.
+_MAX_NAME, _MAX_PROMPT = 4_096, 100_000
+
+_Rule: TypeAlias = tuple[type, int, int]
+
+#: Rules of the keys in a record: the type, and the least and largest value or length. None is allowed
+#: where it is the default.
+_RECORD: dict[str, _Rule] = {
+    "embedder": (str, 1, _MAX_NAME),
+    "fingerprint": (dict, 0, 100),
+    "base": (str, 0, _MAX_NAME),
+    "kind": (str, 1, 100),
+    "pseudo_tokens": (int, 1, 4_096),
+    "max_tokens": (int, 1, 65_536),
+    "corrects": (bool, 0, 1),
+    "training": (dict, 0, 1_000),
+    "scores": (dict, 0, 1_000),
+    "prompt": (str, 0, _MAX_PROMPT),
+}
+_FINGERPRINT: dict[str, _Rule] = {
+    "model": (str, 0, _MAX_NAME),
+    "weights": (str, 0, _MAX_NAME),
+    "dimension": (int, 1, 1_000_000),
+    "prompt": (str, 0, _MAX_PROMPT),
+    "pooling": (str, 0, _MAX_NAME),
+    "max_tokens": (int, 0, 2**62),
+    "precision": (str, 0, _MAX_NAME),
+    "normalized": (bool, 0, 1),
+}
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of an inverter.
+
+    Raises:
+        ValueError: If it is too large, no regular file, or not JSON.
+        OSError: If it cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path.name} is no regular file")
+    with path.open("rb") as file:
+        content = file.read(_MAX_JSON + 1)
+    if len(content) > _MAX_JSON:
+        raise ValueError(f"{path.name} has more than {_MAX_JSON:,} bytes")
+    try:
+        return json.loads(content.decode("utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deeply") from None
+
+
+def _check_keys(content: Any, rules: dict[str, _Rule], kind: Any, name: str) -> dict[str, Any]:
+    """Checks the keys of a JSON object and the types and ranges of their values.
+
+    Raises:
+        ValueError: If one is not as the rules and the dataclass `kind` have it.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"expected {name} as an object, found {type(content).__name__}")
+    if unknown := sorted(set(content) - set(rules)):
+        raise ValueError(f"unknown fields {unknown[:3]!r:.200}")
+    for each in fields(kind):
+        if each.name not in content:
+            if each.default is MISSING and each.default_factory is MISSING:
+                raise ValueError(f"{each.name!r} is missing in {name}")
+            continue
+        value, (expected, least, largest) = content[each.name], rules[each.name]
+        if value is None and each.default is None:
+            continue
+        if type(value) is not expected:
+            raise ValueError(f"expected {each.name} as {expected.__name__}, found {value!r:.80}")
+        size = len(value) if isinstance(value, (str, dict)) else value
+        if not least <= size <= largest:
+            raise ValueError(f"expected {each.name} from {least} to {largest:,}, found {size!r:.80}")
+    return dict(content)
 
 
 class InverterModel(nn.Module):
@@ -130,7 +218,8 @@ class InverterModel(nn.Module):
         self.project = nn.ModuleDict({name: nn.Linear(dimension, inner) for name in _PARTS})
         self.spread = nn.Linear(inner, width * pseudo_tokens)
         self.norm = nn.LayerNorm(width)
-        nn.init.constant_(self.norm.weight, float(tokens.detach().std()))  # as long as token vectors
+        if tokens.device.type != "meta":  # as long as token vectors
+            nn.init.constant_(self.norm.weight, float(tokens.detach().std()))
 
     @property
     def config(self) -> Any:

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from dallme.decoders.vec2text.backbones import TrainingOptions
-from dallme.decoders.vec2text.checkpoint import Checkpoints, TrainingState
 from dallme.decoders.vec2text.corpus import Batches, Corpus, Drafts, Embed, encode, pad
 from dallme.decoders.vec2text.evaluation import Measures, measure
 from dallme.decoders.vec2text.model import InverterModel
+from dallme.decoders.vec2text.state import Checkpoints, TrainingState
 from dallme.errors import DallmeError, MissingDependencyError
 from dallme.models.devices import find_device, find_precision
 from dallme.progress import Progress

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from dallme.atomic import sha256_of
 from dallme.data import LabelledTexts
 from dallme.decoders.vec2text.backbones import TrainingOptions, find_preset, make_base
-from dallme.decoders.vec2text.checkpoint import Checkpoints, check_new, save
+from dallme.decoders.vec2text.checkpoint import check_new, save, try_writing
 from dallme.decoders.vec2text.corpus import Corpus, Embed, draw_passages, make_corpus, split_texts
 from dallme.decoders.vec2text.model import InverterConfig
+from dallme.decoders.vec2text.state import Checkpoints
 from dallme.embedders.base import Embedder
 from dallme.progress import Progress, SilentProgress
 
@@ -87,6 +88,7 @@ def train_inverter(
     checkpoints = Checkpoints(output.with_name(f"{output.name}.partial"))
     with ExitStack() as stack, torch.random.fork_rng():
         processes.shared(lambda: stack.enter_context(checkpoints.lock()))
+        processes.shared(lambda: try_writing(output))
         for note in processes.shared(lambda: checkpoints.open(record, resume=resume, overwrite=overwrite)):
             progress.note(note)
         torch.manual_seed(resolved.seed)

@@ -1,4 +1,4 @@
-"""The distilled dataset: its lineage, its files, its card and its way to the Hub."""
+"""The distilled dataset: lineage, conversions, files, card and manifest."""
 
 from __future__ import annotations
 
@@ -223,7 +223,8 @@ def test_a_folder_that_is_no_distilled_dataset_is_an_error(
     with pytest.raises(InputError) as caught:
         DistilledDataset.load(tmp_path)
     assert str(caught.value) == (
-        f"expected a folder with train.parquet and manifest.json, as dallme writes them, found none at {str(tmp_path)!r}"
+        "expected a folder with train.parquet and manifest.json, as dallme writes them, found none at "
+        f"{str(tmp_path)!r}"
     )
     distilled.save(tmp_path / "out")
     for file, content in {"manifest.json": "{", "train.parquet": "no table"}.items():
@@ -277,7 +278,7 @@ def test_the_card_tells_the_size(tmp_path: Path, count: int, size: str) -> None:
     assert _card(many, tmp_path).data.size_categories == [size]
 
 
-def test_the_card_holds_the_honest_table(distilled: DistilledDataset, tmp_path: Path) -> None:
+def test_the_card_holds_the_comparison_table(distilled: DistilledDataset, tmp_path: Path) -> None:
     assert _card(distilled.with_comparison(COMPARISON), tmp_path).text.count(
         "| method | texts | lr | nb |\n"
         "| --- | --- | --- | --- |\n"
@@ -368,7 +369,8 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
         with pytest.raises(OutputError) as caught:
             call(tmp_path, overwrite=False)
         assert str(caught.value) == (
-            f"expected an empty or missing folder, found {str(tmp_path)!r} with a, b, c …; choose another, or --overwrite"
+            f"expected an empty or missing folder, found {str(tmp_path)!r} with a, b, c …; choose "
+            "another, or --overwrite"
         )
     assert set(_entries(tmp_path)) == set("abcd")
 
@@ -583,10 +585,11 @@ def test_the_manifest_holds_what_made_the_set() -> None:
         raise RuntimeError
     assert list(clock.seconds) == ["embed"]
     manifest = build_manifest({"seed": 3}, texts, Fingerprint("m", "w", 4), {"embed": 1.23456})
-    assert json.loads(json.dumps(manifest)) == manifest
+    assert json.loads(json.dumps(manifest.as_dict())) == manifest
     assert manifest["configuration"] == {"seed": 3}
     assert manifest["data"] == {
-        "source": "file.csv", "sha256": texts.digest, "rows": 3, "classes": {"x": 1, "y": 2}, "notes": ["a note"]
+        "source": "file.csv", "sha256": texts.digest, "rows": 3, "classes": {"x": 1, "y": 2},
+        "notes": ["a note"],
     }  # fmt: skip
     assert manifest["embedder"]["dimension"] == 4
     assert manifest["seconds"] == {"embed": 1.235}
