@@ -70,6 +70,8 @@ PARTS = (
     Part("decoders", "extractive", "extractive.decoder", "ExtractiveDecoder", "whole sentences of the cluster, chosen to cover the words of its class"),
     Part("decoders", "teaching", "extractive.decoder", "TeachingDecoder", "whole sentences of the cluster; each next one reduces the errors of proxy classifiers most"),
     Part("decoders", "nearest", "nearest", "NearestDecoder", "the real text nearest to the prototype"),
+    Part("decoders", "select", "select", "SelectDecoder",
+         "one whole row of each cluster, chosen jointly for linear heads on the vectors"),
     Part("decoders", "vec2text", "vec2text.decoder", "Vec2TextDecoder",
          "model that writes texts from vectors and corrects them; vec2text:FOLDER is an inverter of train-inverter"),
     Part("decoders", "auto", "auto", "AutoDecoder", "the decoder of several that is most accurate on held-out rows; auto:NAME,NAME,..."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -73,7 +74,7 @@ def compare(
     protocol.check(classifiers)
     texts = data.read(source)
     held_out = data.read(test, like=texts)
-    columns = DataOptions(candidate_text_column, candidate_label_column, data.drop_bad_rows)
+    columns = replace(data, text_column=candidate_text_column, label_column=candidate_label_column)
     ready = {name: [columns.read(file, like=texts) for file in _sets_at(name)] for name in candidates or ()}
     print_notes(
         [

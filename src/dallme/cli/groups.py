@@ -79,6 +79,7 @@ class DataOptions(Group):
     text_column: options.TextColumn = None
     label_column: options.LabelColumn = None
     drop_bad_rows: options.DropBadRows = False
+    max_bytes: options.MaxBytes = None
 
     def read(self, source: str, **more: Any) -> LabelledTexts:
         """Reads a source; `more` are arguments of :func:`dallme.read`. Test data has no use for ids."""

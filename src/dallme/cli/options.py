@@ -109,6 +109,14 @@ DropBadRows = Annotated[
     bool,
     option("--drop-bad-rows", "Leave out rows without a usable text or label, and say how many.", ADVANCED),
 ]
+MaxBytes = Annotated[
+    int | None,
+    option(
+        "--max-bytes",
+        "Bytes that a file may take in memory; by default 1 GiB, or 100 times its size.",
+        ADVANCED,
+    ),
+]
 Embedder = Annotated[
     str,
     option(

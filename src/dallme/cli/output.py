@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dallme.errors import redact
 from dallme.progress import Progress, Task
 
 if TYPE_CHECKING:
@@ -23,24 +24,10 @@ if TYPE_CHECKING:
 #: Control characters of a terminal, without tab and line feed, and characters that reverse text.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
-#: Words in the names of variables that hold secrets, and the fewest characters of a secret.
-_SECRET_WORDS, _SHORTEST_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD"), 6
-
-#: The user and password of a URL.
-_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*:[^\s/]*@")
-
 
 def printable(text: str) -> str:
     """Escapes what a terminal would obey: control characters, and characters that reverse text."""
     return _CONTROLS.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
-
-
-def redact(text: str) -> str:
-    """Replaces secrets of the environment, and user and password in URLs, by ``***``."""
-    for name, value in os.environ.items():
-        if len(value) >= _SHORTEST_SECRET and any(word in name.upper() for word in _SECRET_WORDS):
-            text = text.replace(value, "***")
-    return _CREDENTIALS.sub("***@", text)
 
 
 def show(text: str = "", *, error: bool = False, secret: bool = False) -> None:

@@ -226,7 +226,7 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
     staged: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with folder_lock(target.parent) as locked:
+        with folder_lock(target) as locked:
             _finish(target)
             check(path, overwrite=overwrite)  # another process may have written it since
             check_own(path, files)
@@ -406,7 +406,7 @@ def finish(path: Path) -> None:
         return
     target = path.resolve()
     try:
-        with folder_lock(target.parent):
+        with folder_lock(target):
             _finish(target)
     except OSError as error:
         raise OutputError(

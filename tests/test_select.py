@@ -1,0 +1,107 @@
+"""The decoder `select`: which rows it takes, and what it minimises. The contract is in test_decoders.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from dallme.condensers.k_centroid import KCentroid
+from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
+from dallme.decoders.base import Context
+from dallme.decoders.nearest import NearestDecoder
+from dallme.decoders.select import SelectDecoder, consistent_rows
+from dallme.embedders.base import count_words
+from dallme.errors import InputError
+
+
+def _overlapping(rows: int, seed: int, scale: float = 1.0) -> Context:
+    """Two classes whose clusters lie side by side, so that the row nearest to a centroid teaches little of the border."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(rows) % 2
+    vectors = rng.normal(size=(rows, 40))
+    vectors[:, 0] += np.where(labels == 0, 2.0, -2.0)
+    vectors[:, 1:4] *= 3  # what the label does not explain
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    words = [("fine", "good", "warm"), ("dull", "poor", "weak")]
+    texts = [
+        f"row {row} is {words[label][row % 3]} and {words[label][row % 2]}"
+        for row, label in enumerate(labels)
+    ]
+    source = LabelledTexts(texts, labels, {0: "a", 1: "b"}, np.arange(rows))
+    matrix = LabelledVectors(
+        (scale * vectors).astype(np.float32), labels, Fingerprint("m", "w", 40, normalized=scale == 1)
+    )
+    return Context(source, matrix, count_words)
+
+
+def _accuracy(decoder: SelectDecoder | NearestDecoder, context: Context, seed: int) -> float:
+    """Accuracy on all rows of a linear classifier trained on the chosen ones."""
+    prototypes = KCentroid().condense(context.vectors, {0: 6, 1: 6}, seed=seed)
+    chosen = [text.rows[0] for text in decoder.decode(prototypes, context, seed=seed).texts]
+    vectors, labels = context.vectors.vectors, context.vectors.labels
+    return float(LogisticRegression(C=10).fit(vectors[chosen], labels[chosen]).score(vectors, labels))
+
+
+def test_chosen_rows_teach_a_linear_head_more_than_nearest_rows() -> None:
+    gains = []
+    for seed in range(6):
+        context = _overlapping(800, seed)
+        gains.append(_accuracy(SelectDecoder(), context, seed) - _accuracy(NearestDecoder(), context, seed))
+    assert np.mean(gains) > 0.01
+    assert min(gains) > -0.02
+
+
+def test_each_text_is_a_row_of_its_own_cluster() -> None:
+    context = _overlapping(400, 0)
+    prototypes = KCentroid().condense(context.vectors, {0: 5, 1: 5}, seed=0)
+    texts = SelectDecoder().decode(prototypes, context, seed=0).texts
+    for text, members in zip(texts, prototypes.members, strict=True):
+        assert set(text.rows) <= set(members.tolist())
+        assert text.text == context.source.texts[text.rows[0]]
+
+
+def test_same_seed_same_rows() -> None:
+    context = _overlapping(400, 1)
+    prototypes = KCentroid().condense(context.vectors, {0: 5, 1: 5}, seed=0)
+    one, other = (SelectDecoder().decode(prototypes, context, seed=3).texts for _ in range(2))
+    assert one == other
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_the_length_of_vectors_does_not_matter(scale: float) -> None:
+    chosen = []
+    for context in (_overlapping(300, 2), _overlapping(300, 2, scale)):
+        prototypes = KCentroid().condense(_overlapping(300, 2).vectors, {0: 4, 1: 4}, seed=0)
+        chosen.append([text.rows for text in SelectDecoder().decode(prototypes, context, seed=0).texts])
+    assert chosen[0] == chosen[1]
+
+
+def test_rows_whose_visible_text_contradicts_their_label_are_left_out() -> None:
+    context = _overlapping(400, 4)
+    texts = list(context.source.texts)
+    hidden = list(range(0, 12, 2))  # of class 0
+    for row in hidden:  # the beginning speaks for the other class, and what agrees lies beyond the limit
+        texts[row] = f"row {row} is dull and poor " + "fine good warm " * 40
+    source = LabelledTexts(texts, context.source.labels, context.source.label_names, context.source.row_ids)
+    limited = Context(source, context.vectors, count_words, max_tokens=6)
+    agreeing = consistent_rows(limited)
+    assert not agreeing[hidden].any()
+    assert agreeing[1:400:2].mean() > 0.9
+    prototypes = KCentroid().condense(context.vectors, {0: 6, 1: 6}, seed=0)
+    kept = {text.rows[0] for text in SelectDecoder().decode(prototypes, limited, seed=0).texts}
+    assert not kept & set(hidden)
+
+
+def test_too_few_rows_to_cross_fit_keep_all_rows() -> None:
+    context = _overlapping(8, 0)
+    assert consistent_rows(context).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"passes": 0}, "expected passes"), ({"ridge": 0.0}, "expected a ridge penalty above 0, found 0.0")],
+)
+def test_bad_options_are_errors(options: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SelectDecoder(**options)  # type: ignore[arg-type]
