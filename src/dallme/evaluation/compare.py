@@ -359,7 +359,7 @@ def compare(
                 scores.append(replace(score, full_accuracy=reference, chance=chance_level(test)))
             size = models[method].size(source, budget) if method in models else len(sets[0])
             rows[method] = MethodResult(method, size, len(sets), tuple(scores))
-    # The full data's rows say it once for each classifier; without them only a set that is never right is suspect.
+    # The row of the full data suffices: each classifier is noted once.
     checked = [rows["full"]] if "full" in rows else [*rows.values()]
     notes += chance_notes([score for row in checked for score in row.scores], test)
     return Comparison(
