@@ -16,11 +16,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from dallme import registry
+from dallme.baselines.coreset import probe_probabilities
 from dallme.classifiers.base import Classifier
 from dallme.classifiers.embedding_lr import EmbeddingLogisticRegression
 from dallme.classifiers.training import NeuralClassifier
+from dallme.data import LabelledTexts
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError
+from dallme.evaluation.probe import probe
 
 #: Three classes whose ids neither start at 0 nor follow each other.
 TRAIN = {
@@ -228,3 +231,15 @@ def test_the_probe_is_described_by_the_fingerprint_of_its_embedder() -> None:
 def test_the_probe_takes_texts_without_words() -> None:
     fitted = _probe().fit(["😀", "😡"], np.array([0, 1]), seed=0)
     assert fitted.predict(["😡", "😀"]).tolist() == [1, 0]
+
+
+def test_no_warning_of_a_library_reaches_the_user(recwarn: pytest.WarningsRecorder) -> None:
+    # One text per class: scikit-learn would warn that the classes look like a regression target.
+    texts, labels = [f"word{label} of class{label}" for label in range(30)], np.arange(30)
+    embedder = HashingEmbedder()
+    for name in ("logistic-regression", "linear-svm", "naive-bayes", "embedding-lr"):
+        assert _make(name).fit(texts, labels, seed=0).predict(texts).tolist() == labels.tolist()
+    probe_probabilities(embedder.embed(texts), labels)
+    source = LabelledTexts(texts, labels, {label: str(label) for label in range(30)}, np.arange(30))
+    assert probe("hashing", embedder.embed, source, source).accuracy == 1
+    assert [str(warning.message) for warning in recwarn] == []

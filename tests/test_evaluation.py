@@ -14,7 +14,15 @@ from dallme.classifiers.base import Classifier, FittedClassifier
 from dallme.data import LabelledTexts
 from dallme.errors import InputError, UnknownNameError
 from dallme.evaluation.compare import check_methods, compare
-from dallme.evaluation.evaluate import Score, check_classifiers, evaluate, make_classifiers, overlap_note
+from dallme.evaluation.evaluate import (
+    Score,
+    chance_level,
+    chance_notes,
+    check_classifiers,
+    evaluate,
+    make_classifiers,
+    overlap_note,
+)
 from dallme.evaluation.protocol import DEFAULT, Protocol
 from dallme.readers import read
 
@@ -42,7 +50,8 @@ def test_figures_by_hand() -> None:
     test = labelled(["w", "x", "y", "z"], [1, 1, 1, 0])
     full = labelled(["a", "b", "c"], [0, 0, 1])
     (score,) = evaluate(train, test, {"majority": Majority()}, full=full, protocol=Protocol(sets=2))
-    # Seed 0 guesses yes: three of four are right; F1 of yes is 6/7, of no 0. Seed 1 guesses no: one of four; F1 of no is 2/5.
+    # Seed 0 guesses yes: three of four are right; F1 of yes is 6/7, of no 0.
+    # Seed 1 guesses no: one of four is right; F1 of no is 2/5.
     assert score.accuracies == (0.75, 0.25)
     assert score.macro_f1s == pytest.approx((3 / 7, 1 / 5))
     assert score.full_accuracy == 0.25
@@ -51,6 +60,38 @@ def test_figures_by_hand() -> None:
     assert document["accuracy_std"] == pytest.approx(np.sqrt(0.125))
     assert document["recovered"] == 2.0
     assert document["runs"] == 2
+
+
+def test_accuracy_below_chance_is_noted() -> None:
+    # The test data's ids are swapped: what is learned of one class is said of the other.
+    texts = [f"{word} thing number {row}" for row in range(8) for word in ("good", "bad")]
+    source, swapped = labelled(texts, [1, 0] * 8), labelled(texts, [0, 1] * 8)
+    distiller, classifiers = Distiller(per_class=1, embedder="hashing"), make_classifiers(["nb"])
+    distillation = distiller.run(source)
+    note = (
+        "naive-bayes, trained on the full data, is right on 0.0% of 16 test rows, guessing on 50.0%: "
+        "check that the test data have the same classes under the same names"
+    )
+    for test, notes in ((swapped, [note]), (source, [])):
+        table = compare(distiller, distillation, test, ["random", "full"], classifiers)
+        assert [text for text in table.notes if "guessing" in text] == notes
+        assert (table.methods[0].scores[0].recovered is None) == bool(notes)
+        scores = evaluate(source.take([0, 1]), test, classifiers, full=source)
+        assert list(chance_notes(scores, test)) == notes
+    alone = evaluate(source.take([0, 1]), swapped, classifiers)
+    assert chance_notes(alone, swapped)[0].startswith("naive-bayes, in every run, is right on 0.0% of 16")
+
+
+def test_few_test_rows_may_be_below_guessing_by_luck() -> None:
+    test = labelled(["a"] * 20, [0, 1] * 10)
+    assert chance_level(test) == pytest.approx(0.5 - 2 * np.sqrt(0.25 / 20))
+    assert chance_level(labelled(["a", "b"], [0, 1])) == 0
+    unlucky = Score("nb", (0.8,), (0.8,), 0.0, full_accuracy=0.4, chance=chance_level(test))
+    assert chance_notes([unlucky], test) == ()
+    assert unlucky.recovered == 2
+    below = Score("nb", (0.8,), (0.8,), 0.0, full_accuracy=0.2, chance=chance_level(test))
+    assert len(chance_notes([below], test)) == 1
+    assert below.recovered is None
 
 
 def test_a_single_run_has_no_deviation_and_no_reference() -> None:
@@ -177,7 +218,7 @@ def test_candidates_come_last_and_are_taken_as_they_are() -> None:
                 labelled(["a", "b"], [0, 1]),
                 LabelledTexts(["a", "b"], np.array([0, 7]), {0: "no", 7: "x"}, np.arange(2)),
             ],
-            r"candidate 'theirs': expected the classes \[0, 1\] of the source, found \[7\] as well in set 1; read it with like=",
+            r"expected the classes \[0, 1\] of the source, found \[7\] as well in set 1; read it with like=",
         ),
         (
             "theirs",

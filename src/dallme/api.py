@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +73,7 @@ def evaluate(
 
     train = _labelled(texts)
     test, full = _labelled(test, train), None if full is None else _labelled(full, train)
-    return evaluation.evaluate(
+    scored = evaluation.evaluate(
         train,
         test,
         _classifiers(classifiers, distiller),
@@ -82,6 +83,9 @@ def evaluate(
         protocol=_protocol(protocol),
         results=_result_store(results, distiller),
     )
+    for note in evaluation.chance_notes(scored, test):
+        warnings.warn(note, stacklevel=2)
+    return scored
 
 
 def compare(

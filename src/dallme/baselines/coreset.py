@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from dallme.baselines.base import Baseline
+from dallme.classifiers.base import fit_sklearn
 from dallme.data import LabelledTexts, LabelledVectors
 from dallme.errors import InputError
 from dallme.validation import check_vectors
@@ -74,7 +75,7 @@ def probe_probabilities(vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
         InputError: If there is only one class.
     """
     check_classes(labels)
-    probe = LogisticRegression(max_iter=1000).fit(vectors, labels)
+    probe = fit_sklearn(LogisticRegression(max_iter=1000), vectors, labels)
     return np.asarray(probe.predict_proba(vectors), dtype=np.float64)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -68,6 +69,13 @@ class Classifier(ABC):
     @abstractmethod
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
         """Trains on checked texts."""
+
+
+def fit_sklearn(model: Any, inputs: Any, labels: np.ndarray) -> Any:
+    """Fits a scikit-learn classifier without its warning about few samples per class."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The number of unique classes", category=UserWarning)
+        return model.fit(inputs, labels)
 
 
 class FittedClassifier(ABC):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from dallme.classifiers.base import Classifier, FittedClassifier
+from dallme.classifiers.base import Classifier, FittedClassifier, fit_sklearn
 
 
 def linear_probe(seed: int) -> LogisticRegression:
@@ -46,4 +46,4 @@ class EmbeddingLogisticRegression(Classifier):
         return {"class": type(self).__name__, "version": self.version, "fingerprint": self.fingerprint()}
 
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
-        return _FittedProbe(self.embed, linear_probe(seed).fit(self.embed(texts), labels))
+        return _FittedProbe(self.embed, fit_sklearn(linear_probe(seed), self.embed(texts), labels))

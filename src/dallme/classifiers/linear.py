@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
-from dallme.classifiers.base import Classifier, FittedClassifier
+from dallme.classifiers.base import Classifier, FittedClassifier, fit_sklearn
 from dallme.errors import InputError
 from dallme.text import words
 
@@ -64,7 +64,9 @@ class TfidfClassifier(Classifier):
                 "found none; use the classifier embedding-lr for such texts"
             )
         tfidf = TfidfTransformer().fit(counts)
-        return _FittedPipeline(vocabulary, tfidf, self._model(seed).fit(tfidf.transform(counts), labels))
+        return _FittedPipeline(
+            vocabulary, tfidf, fit_sklearn(self._model(seed), tfidf.transform(counts), labels)
+        )
 
     @abstractmethod
     def _model(self, seed: int) -> Any:

@@ -69,6 +69,7 @@ def evaluate(
         protocol=protocol,
         results=options.result_store(parts.store, progress, no_cache=training.no_cache),
     )
+    notes += evaluation.chance_notes(scores, held_out)
     results = [score.as_dict() for score in scores]
     print_notes(notes)
     if json:

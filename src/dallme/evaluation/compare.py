@@ -15,7 +15,7 @@ from dallme.decoders.base import Context, Decoder
 from dallme.decoders.nearest import first_sentences
 from dallme.distiller import Distillation, Distiller
 from dallme.errors import InputError, UnknownNameError
-from dallme.evaluation.evaluate import Score, evaluate_method, overlap_note
+from dallme.evaluation.evaluate import Score, chance_level, chance_notes, evaluate_method, overlap_note
 from dallme.evaluation.protocol import DEFAULT, Protocol
 from dallme.evaluation.results import ResultStore
 from dallme.evaluation.significance import better, holm
@@ -355,9 +355,13 @@ def compare(
                 )
                 if method == "full":
                     full_accuracy[name] = score.accuracy
-                scores.append(replace(score, full_accuracy=full_accuracy.get(name)))
+                reference = full_accuracy.get(name)
+                scores.append(replace(score, full_accuracy=reference, chance=chance_level(test)))
             size = models[method].size(source, budget) if method in models else len(sets[0])
             rows[method] = MethodResult(method, size, len(sets), tuple(scores))
+    # The row of the full data suffices: each classifier is noted once.
+    checked = [rows["full"]] if "full" in rows else [*rows.values()]
+    notes += chance_notes([score for row in checked for score in row.scores], test)
     return Comparison(
         tuple(rows[method] for method in sets_of), len(test), tuple(notes), protocol, tuple(classifiers)
     )

@@ -17,7 +17,7 @@ from dallme.decoders.base import Context
 from dallme.distiller import Distillation, Distiller
 from dallme.errors import InputError
 from dallme.evaluation.compare import check_methods, make_sets
-from dallme.evaluation.evaluate import Score, evaluate_method, overlap_note
+from dallme.evaluation.evaluate import Score, chance_level, chance_notes, evaluate_method, overlap_note
 from dallme.evaluation.protocol import DEFAULT
 from dallme.evaluation.results import ResultStore
 
@@ -372,12 +372,13 @@ def curve(
     scores: dict[tuple[str, str], list[Score]] = {
         (method, name): [] for method in names for name in classifiers
     }
+    chance = chance_level(test)
     total = (len(steps) * len(names) + 1) * len(classifiers)
     with clock.lap("rest"), distiller.progress.task("curve", total=total) as task:
         full = {}
         for name, classifier in classifiers.items():
             score = evaluate_method(classifier, name, [texts], test, texts, protocol, full=True, **options)
-            full[name] = replace(score, full_accuracy=score.accuracy)
+            full[name] = replace(score, full_accuracy=score.accuracy, chance=chance)
             task.advance()
         for step in steps:
             step_distiller, distillation = _distil(with_budget(distiller, step.budget), context, names)
@@ -385,7 +386,9 @@ def curve(
                 sets = make_sets(step_distiller, distillation, method, protocol)
                 for name, classifier in classifiers.items():
                     score = evaluate_method(classifier, name, sets, test, texts, protocol, **options)
-                    scores[method, name].append(replace(score, full_accuracy=full[name].accuracy))
+                    scores[method, name].append(
+                        replace(score, full_accuracy=full[name].accuracy, chance=chance)
+                    )
                     task.advance()
     return Curve(
         steps,
@@ -393,7 +396,7 @@ def curve(
         full,
         len(texts),
         len(test),
-        (*overlap_note(texts, test), *notes),
+        (*overlap_note(texts, test), *notes, *chance_notes([*full.values()], test)),
         clock.seconds,
     )
 

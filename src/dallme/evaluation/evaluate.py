@@ -40,6 +40,7 @@ class Score:
         learning_rate: Learning rate of a neural classifier.
         steps: Optimizer steps of a neural classifier on the first set.
         tuned: Learning rate to accuracy on held-out rows, if the rate was chosen on them.
+        chance: Accuracy below which the full data's counts as below chance; 0 if unknown.
     """
 
     classifier: str
@@ -52,6 +53,7 @@ class Score:
     learning_rate: float | None = None
     steps: int | None = None
     tuned: Mapping[float, float] | None = None
+    chance: float = 0.0
 
     @property
     def accuracy(self) -> float:
@@ -65,8 +67,10 @@ class Score:
 
     @property
     def recovered(self) -> float | None:
-        """Recovered accuracy (section 5.2): accuracy as a share of the full data's."""
-        return self.accuracy / self.full_accuracy if self.full_accuracy else None
+        """Recovered accuracy (section 5.2): share of the full data's, None if that is below chance."""
+        if not self.full_accuracy or self.full_accuracy < self.chance:
+            return None
+        return self.accuracy / self.full_accuracy
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the fields for JSON."""
@@ -139,6 +143,33 @@ def overlap_note(source: LabelledTexts, test: LabelledTexts) -> tuple[str, ...]:
     if not shared:
         return ()
     return (f"{shared:,} of {len(test):,} test rows have a text that is in the source as well",)
+
+
+def chance_level(test: LabelledTexts) -> float:
+    """Computes the accuracy two standard deviations below guessing on the test rows, at least 0."""
+    guess = 1 / len(test.class_counts)
+    return float(max(0.0, guess - 2 * np.sqrt(guess * (1 - guess) / len(test))))
+
+
+def chance_notes(scores: Sequence[Score], test: LabelledTexts) -> tuple[str, ...]:
+    """Returns a note on each classifier that is below chance on the full data, or never right on any set.
+
+    Such accuracies mean that the class ids of the test data are not those of the training data.
+    """
+    guess, notes = 1 / len(test.class_counts), []
+    for score in scores:
+        full = score.full_accuracy
+        if full is not None and (full == 0 or full < chance_level(test)):
+            accuracy, trained = full, "trained on the full data"
+        elif score.accuracy == 0:
+            accuracy, trained = 0.0, "in every run"
+        else:
+            continue
+        notes.append(
+            f"{score.classifier}, {trained}, is right on {accuracy:.1%} of {len(test):,} test rows, "
+            f"guessing on {guess:.1%}: check that the test data have the same classes under the same names"
+        )
+    return tuple(dict.fromkeys(notes))
 
 
 def check_plan(protocol: Protocol, classifiers: Mapping[str, Classifier], *, has_full: bool) -> None:
@@ -304,5 +335,6 @@ def evaluate(
                 )
                 for is_full, texts in sets.items()
             ]
-            scores.append(replace(own, full_accuracy=reference[0].accuracy if reference else None))
+            full_accuracy = reference[0].accuracy if reference else None
+            scores.append(replace(own, full_accuracy=full_accuracy, chance=chance_level(test)))
     return scores

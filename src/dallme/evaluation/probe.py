@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import f1_score
 
+from dallme.classifiers.base import fit_sklearn
 from dallme.classifiers.embedding_lr import linear_probe
 from dallme.data import LabelledTexts
 
@@ -60,7 +61,7 @@ def probe(
     started = time.perf_counter()
     train_vectors, test_vectors = embed(source.texts), embed(test.texts)
     embedded = time.perf_counter()
-    predicted = linear_probe(seed).fit(train_vectors, source.labels).predict(test_vectors)
+    predicted = fit_sklearn(linear_probe(seed), train_vectors, source.labels).predict(test_vectors)
     return ProbeResult(
         embedder=name,
         dimension=train_vectors.shape[1],
