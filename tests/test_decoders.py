@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from dallme import registry
 from dallme.data import DecodedText, LabelledVectors
 from dallme.decoders import nearest
-from dallme.decoders.base import Context, Decoder, SourceCache
+from dallme.decoders.base import Context, Decoder, DecodingResult, SourceCache
 from dallme.decoders.extractive import candidates as candidates_module
 from dallme.decoders.extractive import decoder as decoder_module
 from dallme.decoders.extractive import weights as weights_module
@@ -181,6 +181,40 @@ def test_prototypes_of_other_data_are_errors(decoder: Decoder, films: Context) -
         decoder.decode(replace(prototypes, labels=np.array([5, 2, 5, 2, 5, 7])), films, seed=0)
     with pytest.raises(InputError, match="expected seed to be a whole number"):
         decoder.decode(prototypes, films, seed=-1)
+
+
+@dataclass(frozen=True)
+class Fixed(Decoder):
+    """Returns the same texts, whatever is asked."""
+
+    texts: tuple[str, ...] = ()
+
+    def _decode(self, *_: Any) -> DecodingResult:
+        return DecodingResult(tuple(map(DecodedText, self.texts)))
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (("a", "b"), "expected a text for each of 3 prototypes from Fixed, found 2"),
+        (("a", " ", "b"), "expected texts with words from Fixed, found a blank one for prototype 1"),
+        (("a", "b", "c d e"), "expected texts of at most 2 tokens from Fixed, found 3 for prototype 2"),
+        (
+            ("a", "b", "a"),
+            "expected different texts in each class from Fixed, found one twice in class 'class 5', "
+            "the second for prototype 2",
+        ),
+    ],
+)
+def test_broken_promises_of_a_decoder_are_errors(
+    texts: tuple[str, ...], message: str, films: Context
+) -> None:
+    prototypes = make_prototypes(films, [[0], [6], [1]])
+    short = replace(films, max_tokens=2)
+    assert len(Fixed(("a", "a", "b")).decode(prototypes, short, seed=0).texts) == 3
+    with pytest.raises(InputError) as caught:
+        Fixed(texts).decode(prototypes, short, seed=0)
+    assert str(caught.value) == message
 
 
 def test_a_context_checks_itself(films: Context) -> None:

@@ -161,7 +161,37 @@ class Decoder(ABC):
                 f"found some of {unknown}"
             )
         self.check(context)
-        return self._decode(prototypes, context, np.random.default_rng(seed))
+        result = self._decode(prototypes, context, np.random.default_rng(seed))
+        self._check_texts(result.texts, prototypes, context)
+        return result
+
+    def _check_texts(self, texts: Sequence[DecodedText], prototypes: Prototypes, context: Context) -> None:
+        """Checks the promises of :meth:`decode`, which a decoder from elsewhere may break."""
+        name = type(self).__name__
+        if len(texts) != len(prototypes):
+            raise InputError(
+                f"expected a text for each of {len(prototypes)} prototypes from {name}, found {len(texts)}"
+            )
+        blank = [row for row, text in enumerate(texts) if not text.text.strip()]
+        if blank:
+            raise InputError(
+                f"expected texts with words from {name}, found a blank one for prototype {blank[0]}"
+            )
+        counts = context.count_tokens([text.text for text in texts])
+        longest = int(np.argmax(counts))
+        if counts[longest] > context.max_tokens:
+            raise InputError(
+                f"expected texts of at most {context.max_tokens} tokens from {name}, "
+                f"found {counts[longest]} for prototype {longest}"
+            )
+        seen: set[tuple[int, str]] = set()
+        for row, (label, text) in enumerate(zip(prototypes.labels.tolist(), texts, strict=True)):
+            if (label, text.text) in seen:
+                raise InputError(
+                    f"expected different texts in each class from {name}, found one twice in class "
+                    f"{context.source.label_names[label]!r}, the second for prototype {row}"
+                )
+            seen.add((label, text.text))
 
     @abstractmethod
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
