@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Ids of the special tokens of our own tokenizer.
 PAD, BOS, EOS = range(3)
-_SPECIAL_IDS = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}
+_SPECIAL_IDS: dict[str, Any] = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}
 
 #: Standard deviation of the token vectors of a new model.
 _INITIAL_STD = 0.02

@@ -185,7 +185,7 @@ def _check_keys(content: Any, rules: dict[str, _Rule], kind: Any, name: str) -> 
             continue
         if type(value) is not expected:
             raise ValueError(f"expected {each.name} as {expected.__name__}, found {value!r:.80}")
-        size = len(value) if isinstance(value, (str, dict)) else value
+        size: Any = len(value) if isinstance(value, (str, dict)) else value
         if not least <= size <= largest:
             raise ValueError(f"expected {each.name} from {least} to {largest:,}, found {size!r:.80}")
     return dict(content)
