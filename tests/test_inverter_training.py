@@ -481,8 +481,8 @@ def _tiny(base: str = "causal") -> tuple[InverterModel, Any]:
         language_model, tokenizer, kind = make_base("scratch", TEXTS, EMBEDDER, preset=preset)
     else:
         config = T5Config(
-            vocab_size=300, d_model=32, d_ff=64, d_kv=8, num_layers=2, num_heads=4, pad_token_id=0, eos_token_id=EOS,
-            decoder_start_token_id=0,
+            vocab_size=300, d_model=32, d_ff=64, d_kv=8, num_layers=2, num_heads=4, pad_token_id=0,
+            eos_token_id=EOS, decoder_start_token_id=0,
         )  # fmt: skip
         language_model, tokenizer, kind = (
             T5ForConditionalGeneration(config),
