@@ -1,7 +1,7 @@
 """Chooses the storage of embeddings: 1,000,000 vectors of 384 float32, written batch by batch, four ways.
 
-Run ``python benchmarks/store.py``; it writes ``benchmarks/store.json``. Every phase runs in a process of its own, so that
-peak memory is that phase's. ``--rows 50000`` for a small dry run, ``--output -`` to print only.
+Run ``python benchmarks/store.py``; it writes ``benchmarks/store.json``. Every phase runs in a
+process of its own, so that peak memory is that phase's. ``--rows 50000`` for a small dry run, ``--output -`` to print only.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def phase_write(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
 def phase_read(kind: Any, folder: Path, batches: int) -> dict[str, Any]:
     """Opens, looks up and reads 100,000 keys, then reads everything in another order, twice.
 
-    The first time fills memory that is new to the process, and what that costs is the machine's (1 to 4 s for 1.5 GB on
-    the one of store.json); the second time, as `fill_such_an_array_s`, has the memory that the first gave back.
+    The first time fills memory that is new to the process, which costs 1 to 4 s for 1.5 GB on the
+    machine of store.json. The second time, as `fill_such_an_array_s`, reuses that memory.
     """
     opening, store = timed(kind, folder)
     keys = np.concatenate([batch_keys(number) for number in range(batches)])
