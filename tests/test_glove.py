@@ -550,7 +550,8 @@ def test_a_model_as_older_releases_wrote_it(model: Path) -> None:
     pooling.write_text(json.dumps({"word_embedding_dimension": 3} | modes | {"pooling_mode_cls_token": True}))
     with pytest.raises(
         InputError,
-        match=r"expected a model of WordEmbeddings and Pooling \(mean\) in .*, found WordEmbeddings, Pooling, cls_token, mean;",
+        match=r"expected a model of WordEmbeddings and Pooling \(mean\) in .*, "
+        r"found WordEmbeddings, Pooling, cls_token, mean;",
     ):
         GloVeEmbedder(str(model)).embed(["film"])
 

@@ -663,8 +663,10 @@ CLIENT = """
 import sys
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.embedders.cache import EmbeddingStore, embed_with_store
-embedder = OpenAIEmbedder("m", base_url=sys.argv[1], dimensions=32, max_inputs=10, first_pause=0.01, concurrency=3)
-embed_with_store(embedder, [f"text number {row} of some words" for row in range(400)], store=EmbeddingStore(sys.argv[2]))
+embedder = OpenAIEmbedder("m", base_url=sys.argv[1], dimensions=32, max_inputs=10,
+    first_pause=0.01, concurrency=3)
+texts = [f"text number {row} of some words" for row in range(400)]
+embed_with_store(embedder, texts, store=EmbeddingStore(sys.argv[2]))
 """
 
 

@@ -171,9 +171,9 @@ def test_a_plan_grows_with_the_rows() -> None:
 def test_the_papers_example(shared_data: Path) -> None:
     """Section 5.8: embedding the 120,000 texts of AG-News costs about $1.7.
 
-    No single pass gives that at the prices of the table: text-embedding-3-large costs $0.78, both models once $1.38. Two passes
-    of text-embedding-3-large, without and with a prompt (the pair that the paper's Table 3 compares), cost $1.70; that this is
-    what the authors added up is our reading.
+    No single pass gives that at the prices of the table: text-embedding-3-large costs $0.78, both models
+    once $1.38. Two passes of text-embedding-3-large, without and with a prompt (the pair of the paper's
+    Table 3), cost $1.70; that the authors added these up is our reading.
     """
     texts = read(shared_data / "ag_news" / "train.parquet").texts
 

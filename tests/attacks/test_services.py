@@ -1,4 +1,4 @@
-"""Attacks on the requests to a service: proxies, redirects and unencrypted addresses get neither key nor text."""
+"""Attacks on requests to a service: proxies, redirects and open addresses get neither key nor text."""
 
 from __future__ import annotations
 

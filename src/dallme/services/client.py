@@ -132,13 +132,11 @@ def make_client(part: str, address: str, timeout: float) -> Any:
         InputError: If the key is missing or invalid.
     """
     try:
-        from openai import OpenAI
+        from openai import DefaultHttpxClient, OpenAI
     except ImportError:
         raise MissingDependencyError(part, "openai", "openai") from None
-    import httpx
-
     # A proxy of the environment would read what goes to a server on this machine.
-    http_client = httpx.Client(
+    http_client = DefaultHttpxClient(
         trust_env=not is_loopback(address),
         follow_redirects=True,
         timeout=timeout,
