@@ -1,4 +1,4 @@
-"""The demo's data; the archive is fetched once and kept, so the test is skipped where it is not and cannot be."""
+"""Data of the demo; skipped where the archive is neither cached nor can be fetched."""
 
 from __future__ import annotations
 

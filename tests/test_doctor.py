@@ -202,7 +202,10 @@ def _complete(*words: str) -> list[str]:
         "COMP_WORDS": " ".join(["dallme", *words]),
         "COMP_CWORD": str(len(words)),
     }
-    script = "import sys; from dallme.cli.main import run; sys.argv = ['dallme']\ntry: run()\nfinally: print('torch' in sys.modules)"
+    script = (
+        "import sys; from dallme.cli.main import run; sys.argv = ['dallme']\n"
+        "try: run()\nfinally: print('torch' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
     )

@@ -58,7 +58,8 @@ def test_a_missing_package_names_the_part_and_the_command() -> None:
     with pytest.raises(MissingDependencyError) as caught:
         part.load()
     assert str(caught.value) == (
-        "decoder 'x' needs the package 'no_such_package', which is not installed; run: pip install 'dallme[special]'"
+        "decoder 'x' needs the package 'no_such_package', which is not installed; "
+        "run: pip install 'dallme[special]'"
     )
 
 

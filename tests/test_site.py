@@ -1,4 +1,4 @@
-"""The documentation builds as a site without a warning, loads nothing from elsewhere, and its notebooks run."""
+"""The documentation builds as a site without warnings, loads nothing from elsewhere; notebooks run."""
 
 from __future__ import annotations
 
