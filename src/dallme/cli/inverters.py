@@ -25,7 +25,7 @@ InverterEmbedder = Annotated[
     str | None,
     typer.Option(
         "--embedder",
-        help="The inverter's embedder; needed for a service, a path, or a model without vectors in the store.",
+        help="The inverter's embedder; needed for a service, a path, or a model without stored vectors.",
     ),
 ]
 
