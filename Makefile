@@ -1,4 +1,4 @@
-# Targets: demo, test, test-all, test-oldest, audit, check, docs, bench, reproduce, clean.
+# Targets: demo, test, test-all, test-oldest, audit, check, docs, bench, attack, results, reproduce, clean.
 PYTHON ?= python3
 VENV := .venv
 # Processes of `make reproduce`; each takes some gigabytes.
@@ -10,7 +10,7 @@ OLDEST := .venv-oldest
 OLDEST_TESTS := $(addprefix tests/test_,registry.py readers.py dataset.py baselines.py decoders.py classifiers.py audit.py \
 	evaluation.py static.py hub.py cli.py review_server.py report.py teaching.py condensers.py distiller.py)
 
-.PHONY: demo test test-all test-oldest audit check install docs bench reproduce clean
+.PHONY: demo test test-all test-oldest audit check install docs bench attack results reproduce clean
 
 demo: install  ## distil real data and print what it is worth
 	$(BIN)/dallme demo --output dallme-demo --overwrite
@@ -62,8 +62,14 @@ bench: install  ## measure what the documentation claims; see benchmarks/README.
 	for script in main_job teaching writers store condensers embedding_speed million engines openai_faults comparison_table evaluation_speed inversion vec2text_speed inverter_options first_words repeated_sets report fuzz_readers interruptions poison code_size; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 	$(BIN)/python benchmarks/render.py
 
+attack: install  ## a thousand seeded random attacks on sets, sources and the review server
+	$(BIN)/python benchmarks/attack.py
+
+results: install  ## the results page and its figures, from the stored rows
+	$(BIN)/dallme reproduce all --rows-only --output results --page docs/results.md
+
 reproduce: install  ## the paper's tables and figures with models that need no Hub; DALLME_DATA names the folder of data sets
-	$(BIN)/dallme reproduce all --edition offline --output results --page docs/results.md --jobs $(JOBS)
+	$(BIN)/dallme reproduce all --profile offline --output results --page docs/results.md --jobs $(JOBS)
 
 clean:
 	rm -rf $(VENV) $(OLDEST) build dist site dallme-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -147,7 +147,7 @@ def make_client(part: str, address: str, timeout: float) -> Any:
         base_url=address,
         timeout=timeout,
         max_retries=0,
-        http_client=http_client,  # type: ignore[arg-type]  # newer clients name another type and take both
+        http_client=http_client,
     )
 
 
