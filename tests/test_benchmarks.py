@@ -83,7 +83,7 @@ def test_the_table_of_choosing_is_that_of_the_main_job() -> None:
     rows: dict[str, list[str]] = {}
     for data in json.loads((BENCHMARKS / "main_job.json").read_text())["data"].values():
         for row in data["table"]["methods"]:
-            means = [f"{result['accuracy_mean']:.3f}".removeprefix("0") for result in row["results"]]
+            means = [f"{result['accuracy_mean']:.3f}" for result in row["results"]]
             rows.setdefault(names.get(row["method"], f"`{row['method']}`"), []).append(", ".join(means))
     for name, cells in rows.items():
         assert f"| {name} | {' | '.join(cells)} |" in page
