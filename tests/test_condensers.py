@@ -154,8 +154,8 @@ def test_scikit_learn_has_one_thread():
 def test_a_class_condenses_the_same_whatever_the_others(condenser):
     vectors, labels = noise(90), np.arange(90) % 3
     together = condenser.condense(labelled(vectors, labels), {0: 4, 1: 5, 2: 6}, seed=1)
-    file_lock = condenser.condense(labelled(vectors[labels == 1], [1] * 30), {1: 5}, seed=1)
-    assert (together.vectors[together.labels == 1] == file_lock.vectors).all()
+    alone = condenser.condense(labelled(vectors[labels == 1], [1] * 30), {1: 5}, seed=1)
+    assert (together.vectors[together.labels == 1] == alone.vectors).all()
 
 
 @every_condenser

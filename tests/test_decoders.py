@@ -48,7 +48,7 @@ from decoder_cases import (
 # The contract
 
 
-# What vec2text (which needs an inverter), llm (a server) and search write is in no row; their own tests say what holds for them.
+# vec2text needs an inverter, llm a server, and search writes new texts: they have tests of their own.
 WRITERS = ("vec2text", "llm", "search")
 
 
@@ -134,7 +134,7 @@ def test_texts_without_words(decoder: Decoder) -> None:
 
 
 def test_texts_that_share_no_word(decoder: Decoder) -> None:
-    # The only words of several texts are in rows that no cluster holds: there is nothing to learn from the few texts.
+    # The only words of several texts are in rows of no cluster: nothing can be learned from the few texts.
     texts = ["alpha beta gamma delta", "film one two three", "film film four five", "epsilon zeta eta theta"]
     context = make_context(texts, [0, 0, 1, 1])
     prototypes = make_prototypes(context, [[0], [3]])
@@ -175,7 +175,8 @@ def test_prototypes_of_other_data_are_errors(decoder: Decoder, films: Context) -
     with pytest.raises(InputError) as caught:
         decoder.decode(replace(prototypes, vectors=prototypes.vectors[:, :7]), films, seed=0).texts
     assert str(caught.value) == (
-        "expected prototypes of 256 dimensions, as the source's vectors, found 7; condense and decode with one embedder"
+        "expected prototypes of 256 dimensions, as the source's vectors, found 7; "
+        "condense and decode with one embedder"
     )
     with pytest.raises(InputError, match=r"expected prototypes of the classes \[2, 5\], found some of \[7\]"):
         decoder.decode(replace(prototypes, labels=np.array([5, 2, 5, 2, 5, 7])), films, seed=0).texts
@@ -429,7 +430,7 @@ def test_a_cluster_whose_sentences_are_all_taken_gets_the_nearest_free_text(film
 
 
 def test_a_whole_text_that_is_taken_is_not_used_again() -> None:
-    # The first cluster has no text of its own and takes that of the second, whose sentences are all too short.
+    # The first cluster has no text and takes that of the second, whose sentences are all too short.
     context = make_context(
         ["<br />", "Too short. No.", "Another row with a longer sentence.", *FLOPS], [0] * 3 + [1] * 6
     )

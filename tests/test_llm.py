@@ -1,4 +1,4 @@
-"""The llm decoder against a real server on this machine: what is asked, paid, kept and chosen, and what happens when it fails."""
+"""The llm decoder against a real server on this machine: requests, cost, storage, selection, failures."""
 
 from __future__ import annotations
 
@@ -407,9 +407,11 @@ def test_no_key_is_written(
 _KILLED = """
 import sys
 from dallme.distiller import Distiller
-texts = [f"{word} film number {row}, {word} indeed and {word} again" for word in ("great", "awful") for row in range(8)]
+texts = [f"{word} film number {row}, {word} indeed and {word} again"
+         for word in ("great", "awful") for row in range(8)]
 Distiller(per_class=3, embedder="hashing", decoder="llm:small", store=sys.argv[2], max_tokens=24,
-          decoder_options={"base_url": sys.argv[1], "concurrency": 2}).distill(texts, ["good"] * 8 + ["bad"] * 8)
+          decoder_options={"base_url": sys.argv[1], "concurrency": 2}
+          ).distill(texts, ["good"] * 8 + ["bad"] * 8)
 """
 
 

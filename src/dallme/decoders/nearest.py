@@ -64,9 +64,10 @@ def nearest_unused(
 def _cosines(vectors: LabelledVectors, rows: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Returns the cosine of each row to the target, or a positive multiple that all rows share."""
     own = vectors.vectors[rows]
-    if vectors.fingerprint.normalized:
-        return own @ target
-    return normalize(own) @ normalize(target[None])[0]
+    if not vectors.fingerprint.normalized:
+        own, target = normalize(own), normalize(target[None])[0]
+    cosines: np.ndarray = own @ target
+    return cosines
 
 
 def _descending(values: np.ndarray) -> Iterator[int]:
