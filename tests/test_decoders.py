@@ -103,7 +103,7 @@ def test_the_input_is_left_as_it_is(decoder: Decoder, films: Context) -> None:
     prototypes = make_prototypes(films, INTERLEAVED)
     arrays = [films.vectors.vectors, films.vectors.labels, prototypes.vectors, *prototypes.members]
     before = [array.copy() for array in arrays]
-    decoder.decode(prototypes, films, seed=0).texts
+    decoder.decode(prototypes, films, seed=0)
     assert all(np.array_equal(old, new) for old, new in zip(before, arrays, strict=True))
     assert list(films.source.texts) == [*FILMS, *FLOPS]
 
@@ -157,7 +157,7 @@ def test_repeated_rows_do_not_make_repeated_texts(decoder: Decoder) -> None:
 def test_too_few_different_texts_is_an_error(decoder: Decoder) -> None:
     context = make_context([FILMS[3], f"<p>{FILMS[3]}", "<br />", *FLOPS], [0] * 3 + [1] * 6)
     with pytest.raises(InputError) as caught:
-        decoder.decode(make_prototypes(context, [[0], [1], [3, 4], [5]]), context, seed=0).texts
+        decoder.decode(make_prototypes(context, [[0], [1], [3, 4], [5]]), context, seed=0)
     assert str(caught.value) == (
         "expected at least 2 different texts in class 'class 0' without HTML and cut to 128 tokens, found 1; "
         "ask for fewer texts or more tokens"
@@ -167,21 +167,21 @@ def test_too_few_different_texts_is_an_error(decoder: Decoder) -> None:
 def test_a_limit_that_no_text_can_meet_is_an_error(decoder: Decoder, films: Context) -> None:
     context = replace(films, max_tokens=2, count_tokens=count_with_two_special_tokens)
     with pytest.raises(InputError, match="cut to 2 tokens, found 0; ask for fewer texts or more tokens"):
-        decoder.decode(make_prototypes(context, [[0], [6]]), context, seed=0).texts
+        decoder.decode(make_prototypes(context, [[0], [6]]), context, seed=0)
 
 
 def test_prototypes_of_other_data_are_errors(decoder: Decoder, films: Context) -> None:
     prototypes = make_prototypes(films, INTERLEAVED)
     with pytest.raises(InputError) as caught:
-        decoder.decode(replace(prototypes, vectors=prototypes.vectors[:, :7]), films, seed=0).texts
+        decoder.decode(replace(prototypes, vectors=prototypes.vectors[:, :7]), films, seed=0)
     assert str(caught.value) == (
         "expected prototypes of 256 dimensions, as the source's vectors, found 7; "
         "condense and decode with one embedder"
     )
     with pytest.raises(InputError, match=r"expected prototypes of the classes \[2, 5\], found some of \[7\]"):
-        decoder.decode(replace(prototypes, labels=np.array([5, 2, 5, 2, 5, 7])), films, seed=0).texts
+        decoder.decode(replace(prototypes, labels=np.array([5, 2, 5, 2, 5, 7])), films, seed=0)
     with pytest.raises(InputError, match="expected seed to be a whole number"):
-        decoder.decode(prototypes, films, seed=-1).texts
+        decoder.decode(prototypes, films, seed=-1)
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def test_real_reviews_with_the_real_tokenizer(
 # nearest
 
 
-def test_nearest_takes_the_row_of_the_class_with_the_largest_cosine(films: Context) -> None:
+def test_nearest_takes_the_row_with_the_largest_cosine(films: Context) -> None:
     prototypes = make_prototypes(films, [[2, 3], [2], [8]])
     prototypes = replace(prototypes, vectors=np.stack([films.vectors.vectors[row] for row in (2, 2, 8)]))
     decoded = NearestDecoder().decode(prototypes, films, seed=0).texts
@@ -422,7 +422,7 @@ def test_no_sentence_is_used_twice_in_a_class(films: Context) -> None:
         assert len(set(used)) == len(used)
 
 
-def test_a_cluster_whose_sentences_are_all_taken_gets_the_nearest_free_text(films: Context) -> None:
+def test_a_cluster_without_free_sentences_gets_the_nearest_text(films: Context) -> None:
     prototypes = make_prototypes(films, [range(6), [0], range(6, 12)])
     decoded = ExtractiveDecoder().decode(prototypes, films, seed=0).texts
     assert set(sentences(clean(FILMS[0]))) <= set(decoded[0].sentences)
@@ -553,14 +553,14 @@ def test_nothing_is_kept_of_rows_that_are_drawn_at_random(
 ) -> None:
     monkeypatch.setattr(weights_module, "LEARNED_ROWS", 6)
     monkeypatch.setattr(weights_module, "LEAST_ROWS", 1)
-    TeachingDecoder().decode(make_prototypes(films, INTERLEAVED), films, seed=0).texts
+    TeachingDecoder().decode(make_prototypes(films, INTERLEAVED), films, seed=0)
     assert len(films.cache) == 0
 
 
 @pytest.mark.parametrize("draws", [0, 1.5])
 def test_draws_are_checked(films: Context, draws: Any) -> None:
     with pytest.raises(InputError, match=f"expected draws to be a whole number of at least 1, found {draws}"):
-        ExtractiveDecoder(draws=draws).decode(make_prototypes(films, [[0], [6]]), films, seed=0).texts
+        ExtractiveDecoder(draws=draws).decode(make_prototypes(films, [[0], [6]]), films, seed=0)
 
 
 # The words
@@ -585,7 +585,7 @@ def test_words_speak_for_their_class() -> None:
     np.testing.assert_array_equal(words.weights[0], -words.weights[1])
 
 
-def test_with_many_classes_words_weigh_by_what_the_mean_of_a_class_exceeds_that_of_all(
+def test_weights_with_many_classes_are_excesses_over_the_mean(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(weights_module, "MACHINE_ROWS", 5)
@@ -611,7 +611,7 @@ def test_many_classes_are_told_apart(
     assert decoded == decoder.decode(prototypes, films, seed=0).texts
 
 
-def test_words_of_a_large_source_are_learned_from_some_rows_of_each_class(
+def test_weights_of_a_large_source_are_learned_from_a_sample(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(weights_module, "LEARNED_ROWS", 100)

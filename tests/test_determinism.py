@@ -72,7 +72,7 @@ def test_shuffled_rows_make_the_same_set(condenser: str, decoder: str) -> None:
     assert _told(distiller.distill(*_at(order)), order) == expected
 
 
-def test_row_ids_go_with_their_rows_and_make_the_table_the_same_bytes(tmp_path: Path) -> None:
+def test_row_ids_go_with_their_rows(tmp_path: Path) -> None:
     import pandas as pd
 
     frame = pd.DataFrame({"id": [f"r{row:02}" for row in range(len(TEXTS))], "text": TEXTS, "label": LABELS})
@@ -121,7 +121,7 @@ def test_equal_rows_are_ordered_by_vector_and_then_by_id() -> None:
     )
 
 
-def test_what_was_made_is_known_again_by_the_source_as_it_is_given() -> None:
+def test_a_set_is_matched_with_its_source_in_any_order() -> None:
     """Rows are computed in the canonical order; the manifest and the row ids have the user's order."""
     source = LabelledTexts(
         TEXTS,
@@ -146,7 +146,7 @@ def test_what_was_made_is_known_again_by_the_source_as_it_is_given() -> None:
     assert (context.vectors.vectors == HashingEmbedder().embed(context.source.texts)).all()
 
 
-def test_threads_processes_and_the_hashing_of_strings_change_no_byte(tmp_path: Path) -> None:
+def test_threads_processes_and_hash_seeds_change_no_byte(tmp_path: Path) -> None:
     import pandas as pd
 
     pd.DataFrame({"text": TEXTS, "label": LABELS}).to_csv(tmp_path / "source.csv", index=False)

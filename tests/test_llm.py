@@ -99,7 +99,7 @@ def test_key_words_speak_for_the_class_and_stand_in_the_cluster() -> None:
     assert best_words(words, np.array([4, 5]), 0, 1) == ("awful",)
 
 
-def test_key_words_of_many_rows_and_classes_come_from_those_that_were_learned_from(
+def test_keywords_come_from_the_sampled_rows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(weights_module, "MACHINE_ROWS", 1)  # weights are sparse
@@ -175,9 +175,7 @@ def test_the_draft_nearest_in_class_and_meaning_is_kept(films: Context) -> None:
     assert result.metadata["drafts"]["repeated"] == 28  # two of each prototype's sixteen differ
 
 
-def test_the_same_seed_gives_the_same_texts_and_another_gives_others(
-    server: ChatServer, films: Context, prototypes: Prototypes
-) -> None:
+def test_the_seed_decides_the_texts(server: ChatServer, films: Context, prototypes: Prototypes) -> None:
     first = client(server).decode(prototypes, films, seed=1).texts
     asked = server.requests
     assert client(server).decode(prototypes, films, seed=1).texts == first
@@ -215,15 +213,15 @@ def test_what_fails_in_passing_is_asked_again(
     assert len(kept_answers(films.answers)) == 4
 
 
-def test_a_service_that_keeps_failing_is_an_error_and_failures_are_not_kept(
+def test_a_service_that_keeps_failing_is_an_error(
     server: ChatServer, films: Context, prototypes: Prototypes
 ) -> None:
     server.script = deque(["ok"] * 5 + ["500"] * 100)
     with pytest.raises(ServiceError, match="found 3 failures in a row, the last: status 500"):
-        client(server, max_retries=2, concurrency=1).decode(prototypes, films, seed=0).texts
+        client(server, max_retries=2, concurrency=1).decode(prototypes, films, seed=0)
     assert len(kept_answers(films.answers)) == 5
     server.script.clear()
-    client(server).decode(prototypes, films, seed=0).texts
+    client(server).decode(prototypes, films, seed=0)
     assert max(server.paid.values()) == 1
     assert sum(server.paid.values()) == 16
 
@@ -311,11 +309,11 @@ def test_the_budget_is_kept_and_nothing_paid_twice(
     ):
         client(server, price=1.0, output_price=10.0, max_usd=0.002, concurrency=1).decode(
             prototypes, films, seed=0
-        ).texts
+        )
     paid = server.requests
     assert 0 < paid < 16
     assert len(kept_answers(films.answers)) == paid
-    client(server, price=1.0, output_price=10.0, max_usd=1).decode(prototypes, films, seed=0).texts
+    client(server, price=1.0, output_price=10.0, max_usd=1).decode(prototypes, films, seed=0)
     assert server.requests == 16
 
 
@@ -323,7 +321,7 @@ def test_a_budget_of_nothing_sends_nothing(
     server: ChatServer, films: Context, prototypes: Prototypes
 ) -> None:
     with pytest.raises(BudgetError):
-        client(server, price=1.0, output_price=1.0, max_usd=0).decode(prototypes, films, seed=0).texts
+        client(server, price=1.0, output_price=1.0, max_usd=0).decode(prototypes, films, seed=0)
     assert server.requests == 0
 
 
@@ -399,7 +397,7 @@ def test_no_key_is_written(
     assert "secret" not in json.dumps(metadata)
     server.script = deque(["400"])
     with pytest.raises(ServiceError) as caught:
-        client(server).decode(prototypes, replace(films, answers=None), seed=0).texts
+        client(server).decode(prototypes, replace(films, answers=None), seed=0)
     assert "secret" not in str(caught.value)
     assert "[key]" in str(caught.value)
 
@@ -459,9 +457,7 @@ def test_copies_of_source_and_test_rows_are_told(films: Context) -> None:
         assert client(server, max_copied_span=11).decode(prototypes, films, seed=0).texts[0].text == copied
 
 
-def test_the_manifest_and_the_lineage_tell_what_was_copied_and_paid(
-    server: ChatServer, tmp_path: Path
-) -> None:
+def test_the_manifest_and_lineage_report_copies_and_cost(server: ChatServer, tmp_path: Path) -> None:
     options = {"base_url": server.url, "price": 1.0, "output_price": 2.0, "drafts": 2}
     distiller = Distiller(
         per_class=2,
@@ -515,7 +511,7 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
 
 def test_a_missing_key_is_told_before_anything_is_sent(films: Context, prototypes: Prototypes) -> None:
     with pytest.raises(InputError, match="expected a key in the environment variable OPENAI_API_KEY"):
-        LLMDecoder().decode(prototypes, films, seed=0).texts
+        LLMDecoder().decode(prototypes, films, seed=0)
 
 
 # The command line

@@ -849,7 +849,7 @@ def test_other_vectors_are_refused_and_can_be_aligned(loaded: str) -> None:
     context = _context(HashingEmbedder(64), repeat=8)
     prototypes = _prototypes(context, [[0], [5]])
     with pytest.raises(InputError, match="dimension 256 against 64; train one .* with --align"):
-        Vec2TextDecoder(loaded).decode(prototypes, context, seed=0).texts
+        Vec2TextDecoder(loaded).decode(prototypes, context, seed=0)
     decoder = Vec2TextDecoder(loaded, start="hypothesis", align=True)
     decoded = decoder.decode(prototypes, context, seed=0).texts
     assert [set(text.text.split()) for text in decoded] == [{"warm", "fun", "film"}, {"dull", "sad", "play"}]
@@ -869,7 +869,7 @@ def test_vectors_that_were_handed_over_are_refused(loaded: str) -> None:
     given = Fingerprint("given", "unknown", 256, normalized=False)
     context = replace(context, vectors=replace(context.vectors, fingerprint=given), embedder=None)
     with pytest.raises(InputError, match="model 'hashing' against 'given'; weights"):
-        Vec2TextDecoder(loaded).decode(_prototypes(context, [[0]]), context, seed=0).texts
+        Vec2TextDecoder(loaded).decode(_prototypes(context, [[0]]), context, seed=0)
 
 
 def test_the_distilled_set_says_whether_the_labels_agree(loaded: str, tmp_path: Path) -> None:

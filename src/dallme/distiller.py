@@ -34,7 +34,6 @@ from dallme.scale.base import Engine
 from dallme.scale.resolve import make_engine
 from dallme.validation import check_positive, check_seed, check_vectors
 
-
 #: Largest binary exponent, of either sign, that ready vectors keep.
 MAX_EXPONENT = 20
 
@@ -192,8 +191,8 @@ class Distiller:
     def adopt(self, texts: LabelledTexts, vectors: Any) -> LabelledVectors:
         """Takes ready vectors in place of embedding.
 
-        Very large and very small vectors are multiplied by a power of two, which changes no direction: squares
-        of theirs do not fit a float32.
+        Very large and very small vectors are multiplied by a power of two, which changes no direction: their
+        squares do not fit a float32.
 
         Raises:
             InputError: If they are not one finite vector a text, or one holds nothing but zeros.

@@ -111,7 +111,7 @@ class _Condensing:
     seed: int
 
     def __call__(self, classes: list[tuple[int, np.ndarray, int]]) -> dict[int, list[Cluster]]:
-        """Returns the clusters of each class, the heaviest first, from its id, vectors and number of clusters."""
+        """Returns the clusters of each class, the heaviest first; takes its id, vectors and cluster count."""
         condensed = {}
         for label, vectors, count in classes:
             # One generator per class: a class condenses the same whatever the other classes.
