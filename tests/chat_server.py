@@ -1,4 +1,4 @@
-"""A real server that speaks OpenAI's chat protocol over anything that writes, on this machine only, and makes faults happen."""
+"""A local server of OpenAI's chat protocol over any writer, which makes faults happen."""
 
 from __future__ import annotations
 

@@ -128,8 +128,8 @@ def test_a_candidate_that_cannot_decode_is_left_out(context: Context, prototypes
     assert choice["left_out"]["vec2text"].startswith("expected an inverter for the embedder of these vectors")
     assert explain(choice).endswith("; left out: vec2text")
     assert (
-        f"auto: {choice['chosen']}; mean accuracy of logistic-regression, naive-bayes, embedding-lr on 16 held-out"
-        in explain(choice)
+        f"auto: {choice['chosen']}; mean accuracy of logistic-regression, naive-bayes, embedding-lr "
+        "on 16 held-out" in explain(choice)
     )
 
 

@@ -135,7 +135,7 @@ def test_fewer_distinct_rows_than_prototypes(condenser, distinct):
 
 
 @every_condenser
-def test_the_same_seed_gives_the_same_bytes_with_any_number_of_threads(condenser):
+def test_threads_do_not_change_the_bytes_of_a_seed(condenser):
     source = labelled(noise(300), np.arange(300) % 2)
     first = as_bytes(condenser.condense(source, {0: 12, 1: 9}, seed=5))
     assert as_bytes(condenser.condense(source, {0: 12, 1: 9}, seed=5)) == first
@@ -154,8 +154,8 @@ def test_scikit_learn_has_one_thread():
 def test_a_class_condenses_the_same_whatever_the_others(condenser):
     vectors, labels = noise(90), np.arange(90) % 3
     together = condenser.condense(labelled(vectors, labels), {0: 4, 1: 5, 2: 6}, seed=1)
-    file_lock = condenser.condense(labelled(vectors[labels == 1], [1] * 30), {1: 5}, seed=1)
-    assert (together.vectors[together.labels == 1] == file_lock.vectors).all()
+    alone = condenser.condense(labelled(vectors[labels == 1], [1] * 30), {1: 5}, seed=1)
+    assert (together.vectors[together.labels == 1] == alone.vectors).all()
 
 
 @every_condenser
@@ -206,7 +206,7 @@ def test_a_centroid_is_the_mean_of_its_members(backend):
     assert np.linalg.norm(prototypes.vectors, axis=1).max() < 1
 
 
-def test_the_inertia_of_faiss_is_within_a_percent_of_scikit_learns():
+def test_the_inertia_of_faiss_is_close_to_scikit_learns():
     source = labelled(noise(2_000, 16))
 
     def inertia(backend):
@@ -280,7 +280,7 @@ def test_random_rows_are_drawn_evenly():
     assert np.bincount(drawn, minlength=10).min() > 60  # 90 expected, standard deviation 8
 
 
-def test_random_members_are_nearer_to_their_row_than_to_any_other():
+def test_random_members_are_nearest_to_their_own_row():
     source = labelled(noise(150))
     prototypes = RandomRows().condense(source, {0: 10}, seed=0)
     for j, members in enumerate(prototypes.members):
@@ -299,7 +299,7 @@ def test_mixture_finds_separate_groups():
         np.testing.assert_allclose(shares, 1)
 
 
-def test_mixture_weights_and_means_follow_the_shares_of_overlapping_components():
+def test_mixture_weights_and_means_follow_the_components():
     # Two groups that overlap: rows between them count for both, so that weights are no whole numbers.
     line = np.concatenate([np.linspace(-3, 1, 40), np.linspace(-1, 3, 60)])[:, None]
     prototypes = GaussianMixture("full").condense(labelled(line), {0: 2}, seed=0)
@@ -328,7 +328,7 @@ def test_mixture_options(options, message):
     assert str(caught.value) == message
 
 
-def test_empty_clusters_take_the_farthest_rows_and_empty_no_other():
+def test_empty_clusters_take_the_farthest_rows():
     vectors = np.array([[0], [1], [9], [5], [5.5]], dtype=np.float32)
     labels = np.array([0, 0, 0, 2, 2])
     # Means are 10/3 and 5.25: the row at 9 is farthest, then the one at 0; then 1 is alone and stays.

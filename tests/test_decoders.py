@@ -48,7 +48,7 @@ from decoder_cases import (
 # The contract
 
 
-# What vec2text (which needs an inverter), llm (a server) and search write is in no row; their own tests say what holds for them.
+# vec2text needs an inverter, llm a server, and search writes new texts: they have tests of their own.
 WRITERS = ("vec2text", "llm", "search")
 
 
@@ -134,7 +134,7 @@ def test_texts_without_words(decoder: Decoder) -> None:
 
 
 def test_texts_that_share_no_word(decoder: Decoder) -> None:
-    # The only words of several texts are in rows that no cluster holds: there is nothing to learn from the few texts.
+    # The only words of several texts are in rows of no cluster: nothing can be learned from the few texts.
     texts = ["alpha beta gamma delta", "film one two three", "film film four five", "epsilon zeta eta theta"]
     context = make_context(texts, [0, 0, 1, 1])
     prototypes = make_prototypes(context, [[0], [3]])
@@ -175,7 +175,8 @@ def test_prototypes_of_other_data_are_errors(decoder: Decoder, films: Context) -
     with pytest.raises(InputError) as caught:
         decoder.decode(replace(prototypes, vectors=prototypes.vectors[:, :7]), films, seed=0)
     assert str(caught.value) == (
-        "expected prototypes of 256 dimensions, as the source's vectors, found 7; condense and decode with one embedder"
+        "expected prototypes of 256 dimensions, as the source's vectors, found 7; "
+        "condense and decode with one embedder"
     )
     with pytest.raises(InputError, match=r"expected prototypes of the classes \[2, 5\], found some of \[7\]"):
         decoder.decode(replace(prototypes, labels=np.array([5, 2, 5, 2, 5, 7])), films, seed=0)
@@ -244,7 +245,7 @@ def test_real_reviews_with_the_real_tokenizer(
 # nearest
 
 
-def test_nearest_takes_the_row_of_the_class_with_the_largest_cosine(films: Context) -> None:
+def test_nearest_takes_the_row_with_the_largest_cosine(films: Context) -> None:
     prototypes = make_prototypes(films, [[2, 3], [2], [8]])
     prototypes = replace(prototypes, vectors=np.stack([films.vectors.vectors[row] for row in (2, 2, 8)]))
     decoded = NearestDecoder().decode(prototypes, films, seed=0).texts
@@ -421,7 +422,7 @@ def test_no_sentence_is_used_twice_in_a_class(films: Context) -> None:
         assert len(set(used)) == len(used)
 
 
-def test_a_cluster_whose_sentences_are_all_taken_gets_the_nearest_free_text(films: Context) -> None:
+def test_a_cluster_without_free_sentences_gets_the_nearest_text(films: Context) -> None:
     prototypes = make_prototypes(films, [range(6), [0], range(6, 12)])
     decoded = ExtractiveDecoder().decode(prototypes, films, seed=0).texts
     assert set(sentences(clean(FILMS[0]))) <= set(decoded[0].sentences)
@@ -429,7 +430,7 @@ def test_a_cluster_whose_sentences_are_all_taken_gets_the_nearest_free_text(film
 
 
 def test_a_whole_text_that_is_taken_is_not_used_again() -> None:
-    # The first cluster has no text of its own and takes that of the second, whose sentences are all too short.
+    # The first cluster has no text and takes that of the second, whose sentences are all too short.
     context = make_context(
         ["<br />", "Too short. No.", "Another row with a longer sentence.", *FLOPS], [0] * 3 + [1] * 6
     )
@@ -584,7 +585,7 @@ def test_words_speak_for_their_class() -> None:
     np.testing.assert_array_equal(words.weights[0], -words.weights[1])
 
 
-def test_with_many_classes_words_weigh_by_what_the_mean_of_a_class_exceeds_that_of_all(
+def test_weights_with_many_classes_are_excesses_over_the_mean(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(weights_module, "MACHINE_ROWS", 5)
@@ -610,7 +611,7 @@ def test_many_classes_are_told_apart(
     assert decoded == decoder.decode(prototypes, films, seed=0).texts
 
 
-def test_words_of_a_large_source_are_learned_from_some_rows_of_each_class(
+def test_weights_of_a_large_source_are_learned_from_a_sample(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(weights_module, "LEARNED_ROWS", 100)

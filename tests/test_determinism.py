@@ -1,4 +1,4 @@
-"""The same seed gives the same bytes: whatever the order of the rows, the process and the number of threads."""
+"""The same seed gives the same bytes, whatever the row order, the process and the number of threads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORDS = {
 
 
 def _source(rows: int = 60) -> tuple[list[str], list[str]]:
-    """Texts of a few sentences in two classes; a tenth of them stand there twice, one with the other class."""
+    """Texts of a few sentences in two classes; a tenth of them come twice, once in the other class."""
     rng, texts, labels = np.random.default_rng(0), [], []
     for row in range(rows):
         label = list(WORDS)[row % 2]
@@ -50,7 +50,7 @@ def _at(order: np.ndarray) -> tuple[list[str], list[str]]:
 
 
 def _told(distilled: DistilledDataset, order: np.ndarray | None = None) -> list[object]:
-    """All of a set but its manifest; the rows of its lineage by what they hold, as rows that hold the same are the same."""
+    """A set without its manifest; equal rows of its lineage are the same."""
     order = np.arange(len(TEXTS)) if order is None else order
     held = [(TEXTS[row], LABELS[row]) for row in order]
     rows = [
@@ -72,7 +72,7 @@ def test_shuffled_rows_make_the_same_set(condenser: str, decoder: str) -> None:
     assert _told(distiller.distill(*_at(order)), order) == expected
 
 
-def test_row_ids_go_with_their_rows_and_make_the_table_the_same_bytes(tmp_path: Path) -> None:
+def test_row_ids_go_with_their_rows(tmp_path: Path) -> None:
     import pandas as pd
 
     frame = pd.DataFrame({"id": [f"r{row:02}" for row in range(len(TEXTS))], "text": TEXTS, "label": LABELS})
@@ -121,8 +121,8 @@ def test_equal_rows_are_ordered_by_vector_and_then_by_id() -> None:
     )
 
 
-def test_what_was_made_is_known_again_by_the_source_as_it_is_given() -> None:
-    """Rows are computed in the canonical order; the manifest names the order that the user knows, and so do the row ids."""
+def test_a_set_is_matched_with_its_source_in_any_order() -> None:
+    """Rows are computed in the canonical order; the manifest and the row ids have the user's order."""
     source = LabelledTexts(
         TEXTS,
         np.array([label == "money" for label in LABELS], np.int64),
@@ -146,7 +146,7 @@ def test_what_was_made_is_known_again_by_the_source_as_it_is_given() -> None:
     assert (context.vectors.vectors == HashingEmbedder().embed(context.source.texts)).all()
 
 
-def test_threads_processes_and_the_hashing_of_strings_change_no_byte(tmp_path: Path) -> None:
+def test_threads_processes_and_hash_seeds_change_no_byte(tmp_path: Path) -> None:
     import pandas as pd
 
     pd.DataFrame({"text": TEXTS, "label": LABELS}).to_csv(tmp_path / "source.csv", index=False)

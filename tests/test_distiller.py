@@ -164,7 +164,7 @@ def test_shuffled_rows_give_the_same_texts(distiller: Distiller) -> None:
     assert set(shuffled.texts) == set(nearest.distill(TEXTS, LABELS).texts)
 
 
-def test_a_text_that_cannot_be_embedded_is_named_by_its_row_in_the_source(tmp_path) -> None:
+def test_a_text_that_cannot_be_embedded_is_named_by_its_row(tmp_path) -> None:
     (tmp_path / "words.txt").write_text("good 1 0\nfilm 0 1\ndull 1 1\n")
     texts = [
         *(f"a good film about number {number}" for number in range(20)),

@@ -175,7 +175,7 @@ def test_teaching_writes_texts_of_the_chosen_length(context: Context, prototypes
         make("decoders", "teaching:short")
 
 
-def test_a_class_of_few_rows_does_not_have_texts_of_one_sentence() -> None:
+def test_a_class_of_few_rows_has_texts_of_several_sentences() -> None:
     """A classifier of vectors would take it for the class of everything short."""
     texts, labels = rows(200)
     few = [f"What does the letter {letter} stand for ?" for letter in "ABCDEFGHIJKLMNOPQRST"]

@@ -1,4 +1,4 @@
-"""The llm decoder against a real server on this machine: what is asked, paid, kept and chosen, and what happens when it fails."""
+"""The llm decoder against a real server on this machine: requests, cost, storage, selection, failures."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_key_words_speak_for_the_class_and_stand_in_the_cluster() -> None:
     assert best_words(words, np.array([4, 5]), 0, 1) == ("awful",)
 
 
-def test_key_words_of_many_rows_and_classes_come_from_those_that_were_learned_from(
+def test_keywords_come_from_the_sampled_rows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(weights_module, "MACHINE_ROWS", 1)  # weights are sparse
@@ -175,9 +175,7 @@ def test_the_draft_nearest_in_class_and_meaning_is_kept(films: Context) -> None:
     assert result.metadata["drafts"]["repeated"] == 28  # two of each prototype's sixteen differ
 
 
-def test_the_same_seed_gives_the_same_texts_and_another_gives_others(
-    server: ChatServer, films: Context, prototypes: Prototypes
-) -> None:
+def test_the_seed_decides_the_texts(server: ChatServer, films: Context, prototypes: Prototypes) -> None:
     first = client(server).decode(prototypes, films, seed=1).texts
     asked = server.requests
     assert client(server).decode(prototypes, films, seed=1).texts == first
@@ -215,7 +213,7 @@ def test_what_fails_in_passing_is_asked_again(
     assert len(kept_answers(films.answers)) == 4
 
 
-def test_a_service_that_keeps_failing_is_an_error_and_failures_are_not_kept(
+def test_a_service_that_keeps_failing_is_an_error(
     server: ChatServer, films: Context, prototypes: Prototypes
 ) -> None:
     server.script = deque(["ok"] * 5 + ["500"] * 100)
@@ -407,9 +405,11 @@ def test_no_key_is_written(
 _KILLED = """
 import sys
 from dallme.distiller import Distiller
-texts = [f"{word} film number {row}, {word} indeed and {word} again" for word in ("great", "awful") for row in range(8)]
+texts = [f"{word} film number {row}, {word} indeed and {word} again"
+         for word in ("great", "awful") for row in range(8)]
 Distiller(per_class=3, embedder="hashing", decoder="llm:small", store=sys.argv[2], max_tokens=24,
-          decoder_options={"base_url": sys.argv[1], "concurrency": 2}).distill(texts, ["good"] * 8 + ["bad"] * 8)
+          decoder_options={"base_url": sys.argv[1], "concurrency": 2}
+          ).distill(texts, ["good"] * 8 + ["bad"] * 8)
 """
 
 
@@ -457,9 +457,7 @@ def test_copies_of_source_and_test_rows_are_told(films: Context) -> None:
         assert client(server, max_copied_span=11).decode(prototypes, films, seed=0).texts[0].text == copied
 
 
-def test_the_manifest_and_the_lineage_tell_what_was_copied_and_paid(
-    server: ChatServer, tmp_path: Path
-) -> None:
+def test_the_manifest_and_lineage_report_copies_and_cost(server: ChatServer, tmp_path: Path) -> None:
     options = {"base_url": server.url, "price": 1.0, "output_price": 2.0, "drafts": 2}
     distiller = Distiller(
         per_class=2,

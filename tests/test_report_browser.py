@@ -44,10 +44,9 @@ CONTRAST = """() => {
   for (const element of document.querySelectorAll("body *")) {
     const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
     if (!own || !element.checkVisibility() || element.closest("svg")) continue;
-    const [one, two] = [luminance(parse(getComputedStyle(element).color)),
-    luminance(ground(element))].sort((a, b) => b - a); const ratio = (one + 0.05) / (two + 0.05);
-    if (ratio < worst[0]) worst = [ratio, `${element.tagName}.${element.className}:
-    ${element.textContent.slice(0, 40)}`];
+    const [one, two] = [luminance(parse(getComputedStyle(element).color)), luminance(ground(element))].sort((a, b) => b - a);
+    const ratio = (one + 0.05) / (two + 0.05);
+    if (ratio < worst[0]) worst = [ratio, `${element.tagName}.${element.className}: ${element.textContent.slice(0, 40)}`];
   }
   return worst;
 }"""
@@ -133,8 +132,8 @@ def test_the_map_and_the_chart_are_drawn(visit: Open, tmp_path: Path) -> None:
       const canvas = document.querySelector(".plane canvas");
       const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
       const found = new Set();
-      for (let at = 0; at < data.length; at += 4) if (data[at + 3] === 255) found.add(data.slice(at, at +
-      3).join()); return [...found];
+      for (let at = 0; at < data.length; at += 4) if (data[at + 3] === 255) found.add(data.slice(at, at + 3).join());
+      return [...found];
     }""")
     assert {"68,119,170", "238,102,119"} <= set(colours)  # the diamonds of both classes
     assert page.locator(".bars svg").count() == 2
@@ -228,7 +227,7 @@ def test_tab_goes_through_the_page_in_order_and_shows_where_it_is(visit: Open) -
             break
         assert outline == "solid 3px", name
         names.append(name)
-    assert names[:7] == ["Skip to the texts", "ClassWeights", "Map", "Audit", "Texts", "Making", "theme"]
+    assert names[:7] == ["Skip to the texts", "Worth", "Map", "Audit", "Texts", "Making", "theme"]
     assert names[7:14] == [
         "The comparison table",
         "Summary of the audit",
@@ -260,9 +259,9 @@ def test_the_skip_link_leads_to_the_texts(visit: Open) -> None:
 def test_every_control_has_a_name(visit: Open) -> None:
     page = visit(drawn=False)
     unnamed = page.evaluate("""() => {
-      const controls = document.querySelectorAll("button, input, select, a, summary, [role=img],
-      [tabindex='0']"); const named = (at) => at.labels?.length || at.getAttribute("aria-label") ||
-      at.textContent.trim(); return [...controls].filter((at) => !named(at)).map((at) => at.outerHTML);
+      const controls = document.querySelectorAll("button, input, select, a, summary, [role=img], [tabindex='0']");
+      const named = (at) => at.labels?.length || at.getAttribute("aria-label") || at.textContent.trim();
+      return [...controls].filter((at) => !named(at)).map((at) => at.outerHTML);
     }""")
     assert unnamed == []
     levels = page.evaluate("() => [...document.querySelectorAll('h1, h2, h3')].map((at) => at.tagName)")

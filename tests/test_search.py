@@ -44,7 +44,7 @@ def prototypes(toy: Context) -> Prototypes:
 
 
 def _greedy(model: Any, tokenizer: Any, prompt: str, tokens: int) -> list[int]:
-    """The likeliest tokens, from the whole text read anew for each, none of which makes five tokens come twice."""
+    """The likeliest tokens without a cache, none of which makes five tokens come twice."""
     ids = tokenizer(prompt, add_special_tokens=False).input_ids
     written: list[int] = []
     for _ in range(tokens):
@@ -135,7 +135,8 @@ def test_nothing_stands_in_for_texts_that_are_all_refused(
     with pytest.raises(InputError) as caught:
         SearchDecoder(tiny).decode(prototypes, toy, seed=0)
     assert re.fullmatch(
-        r"expected a text of its own for each of 4 prototypes, found 0 in 3 turns \(\d+ texts shared more than 7 words in a row "
+        r"expected a text of its own for each of 4 prototypes, found 0 in 3 turns "
+        r"\(\d+ texts shared more than 7 words in a row "
         "with a source row\\); raise max_copied_span or the temperature, or ask for fewer texts",
         str(caught.value),
     )

@@ -191,8 +191,8 @@ class Distiller:
     def adopt(self, texts: LabelledTexts, vectors: Any) -> LabelledVectors:
         """Takes ready vectors in place of embedding.
 
-        Very large and very small vectors are multiplied by a power of two, which keeps directions: squares
-        of theirs do not fit a float32.
+        Very large and very small vectors are multiplied by a power of two, which changes no direction: their
+        squares do not fit a float32.
 
         Raises:
             InputError: If they are not one finite vector a text, or one holds nothing but zeros.

@@ -160,4 +160,4 @@ def test_alignment_refuses_a_service_until_it_is_repeated(
     assert server.requests == 0
     monkeypatch.setattr("dallme.decoders.vec2text.inverter.resolve", lambda name: EMBEDDER)
     decoder = Vec2TextDecoder(str(folder), embedder="openai:hashing", **options)
-    assert len(decoder.decode(prototypes, context, seed=0)) == 1
+    assert len(decoder.decode(prototypes, context, seed=0).texts) == 1

@@ -19,11 +19,13 @@ import stat
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dallme.atomic import atomic_write, folder_lock, sha256_of, sync_folder, write_new
+from dallme.dataset.journal import INVERTER_FILES as INVERTER_FILES
+from dallme.dataset.journal import KNOWN_FILES, RECORD, Journal, JournalError
+from dallme.dataset.journal import SET_FILES as SET_FILES
 from dallme.errors import InputError, OutputError
 
 #: Ending of a folder whose files are still being written.
@@ -32,74 +34,9 @@ PARTIAL = ".partial"
 #: Folder in a target with staged files that replace others, and the journal in it that lists them.
 COMMITTED, JOURNAL = ".dallme-commit", "journal.json"
 
-#: The only files that a write may put into a folder that exists, or remove from it.
-SET_FILES = frozenset(
-    {"README.md", "audit.json", "changes.json", "manifest.json", "report.html", "train.parquet"}
-)
-
-#: The same for the folder of an inverter.
-INVERTER_FILES = frozenset(
-    {
-        "README.md",
-        "config.json",
-        "inverter.json",
-        "model.safetensors",
-        "special_tokens.json",
-        "tokenizer.json",
-    }
-)
-
-#: Names of all files that dallme writes into a folder.
-_KNOWN_FILES = SET_FILES | INVERTER_FILES
-
-#: Record of the files that dallme wrote into a folder: name to SHA-256 of the content.
-RECORD = ".dallme-files.json"
-
 #: Reads of a folder before its writer is taken for dead, the seconds between two, and the largest journal in
 #: bytes.
 _READS, _PAUSE, _MAX_JOURNAL = 20, 0.05, 65_536
-
-
-class _JournalError(ValueError):
-    """A staged write that cannot be trusted."""
-
-
-@dataclass(frozen=True)
-class _Journal:
-    """The staged files of a write and the files that it removes.
-
-    Attributes:
-        files: Name to SHA-256 of the content.
-        outdated: Names of files to remove.
-    """
-
-    files: dict[str, str]
-    outdated: tuple[str, ...]
-
-    def encode(self) -> bytes:
-        """Encodes the journal with a checksum over its content."""
-        body = {"files": dict(sorted(self.files.items())), "outdated": sorted(self.outdated), "version": 1}
-        return json.dumps(body | {"sha256": _digest(json.dumps(body).encode())}).encode()
-
-    @classmethod
-    def decode(cls, content: bytes) -> _Journal:
-        """Parses and checks a journal.
-
-        Raises:
-            _JournalError: If it is damaged or names other files than those of a distilled set.
-        """
-        try:
-            document = json.loads(content)
-            journal = cls(dict(document["files"]), tuple(document["outdated"]))
-            intact = journal.encode() == content
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise _JournalError(f"its journal is damaged ({type(error).__name__})") from None
-        if not intact:
-            raise _JournalError("its journal is damaged (checksum)")
-        foreign = sorted({*journal.files, *journal.outdated} - _KNOWN_FILES - {RECORD})
-        if foreign:
-            raise _JournalError(f"its journal names {foreign[0]!r}, which is no file of a distilled set")
-        return journal
 
 
 def check(path: Path, *, overwrite: bool, source: Any = None) -> None:
@@ -148,7 +85,7 @@ def _staged_names(path: Path) -> set[str]:
     """Returns the names that a killed writer had staged and :func:`_finish` will replace."""
     try:
         journal = _read_journal(path)
-    except (_JournalError, OSError):
+    except (JournalError, OSError):
         return set()  # _finish reports it
     return set() if journal is None else {*journal.files, *journal.outdated}
 
@@ -162,7 +99,7 @@ def check_own(path: Path, names: Iterable[str]) -> None:
     record = _read_record(path)
     try:
         journal = _read_journal(path)
-    except _JournalError:
+    except JournalError:
         journal = None  # the write itself reports it
     committed = journal.files if journal else {}  # checked by the writer that was killed
     for name in names:
@@ -219,8 +156,8 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
         OutputError: As :func:`check`, or if the disk is full.
         ValueError: If a name is not among those.
     """
-    if foreign := sorted({*files, *outdated} - _KNOWN_FILES):
-        raise ValueError(f"expected names among {sorted(_KNOWN_FILES)}, found {foreign[0]!r}")
+    if foreign := sorted({*files, *outdated} - KNOWN_FILES):
+        raise ValueError(f"expected names among {sorted(KNOWN_FILES)}, found {foreign[0]!r}")
     check(path, overwrite=overwrite)
     target = path.resolve()
     staged: Path | None = None
@@ -240,7 +177,7 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
                 write_new(staged / name, content)
             if exists:
                 sums = {name: _digest(content) for name, content in recorded.items()}
-                write_new(staged / JOURNAL, _Journal(sums, tuple(set(outdated) - set(files))).encode())
+                write_new(staged / JOURNAL, Journal(sums, tuple(set(outdated) - set(files))).encode())
                 sync_folder(staged)
                 try:
                     os.rename(staged, target / COMMITTED)
@@ -290,7 +227,7 @@ def _read_record(path: Path) -> dict[str, str] | None:
     """Reads the record of a folder; None for a folder of version 0.1, which has none."""
     try:
         document = json.loads(_read_regular(path / RECORD, _MAX_JOURNAL))
-        return {str(name): str(digest) for name, digest in document["files"].items() if name in _KNOWN_FILES}
+        return {str(name): str(digest) for name, digest in document["files"].items() if name in KNOWN_FILES}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # missing, or not ours
 
@@ -359,7 +296,7 @@ def read_files(path: Path, names: Iterable[str]) -> dict[str, bytes]:
             if _read_journal(path) == before:
                 return contents
             problem = "its files keep changing"
-        except (_JournalError, FileNotFoundError) as error:  # also when another process moves files meanwhile
+        except (JournalError, FileNotFoundError) as error:  # also when another process moves files meanwhile
             problem = str(error)
         time.sleep(_PAUSE)
     raise InputError(
@@ -387,8 +324,8 @@ def locate_files(path: Path, names: Iterable[str]) -> dict[str, Path]:
         staged = [name for name in sums if _is_regular(path / COMMITTED / name)]
         for name in staged:
             if _digest(_read_regular(path / COMMITTED / name)) != sums[name]:
-                raise _JournalError(f"{name!r} is damaged (checksum)")
-    except (_JournalError, OSError) as error:
+                raise JournalError(f"{name!r} is damaged (checksum)")
+    except (JournalError, OSError) as error:
         raise InputError(
             f"expected a whole folder at {str(path)!r}, found an unfinished write in {COMMITTED}: {error}; "
             "nothing was changed; write it again, or remove that folder if you do not need it"
@@ -425,7 +362,7 @@ def _finish(target: Path) -> None:
             staged = [name for name in sorted(journal.files) if _is_regular(committed / name)]
             for name in staged:  # all are checked before the first is moved
                 if _digest(_read_regular(committed / name)) != journal.files[name]:
-                    raise _JournalError(f"{name!r} in it is damaged (checksum)")
+                    raise JournalError(f"{name!r} in it is damaged (checksum)")
             for name in journal.outdated:
                 (target / name).unlink(missing_ok=True)
             for name in staged:
@@ -434,36 +371,36 @@ def _finish(target: Path) -> None:
             (committed / JOURNAL).unlink()
         if os.path.lexists(committed):
             committed.rmdir()
-    except _JournalError as error:
+    except JournalError as error:
         raise OutputError(
             f"expected to finish the write in {str(committed)!r}, could not: {error}; nothing was changed; "
             "remove that folder if you do not need it"
         ) from None
 
 
-def _read_journal(target: Path) -> _Journal | None:
+def _read_journal(target: Path) -> Journal | None:
     """The journal of a staged write; None if there is none.
 
     Raises:
-        _JournalError: If there is something else in its place.
+        JournalError: If there is something else in its place.
     """
     committed = target / COMMITTED
     if not os.path.lexists(committed):
         return None
     if not stat.S_ISDIR(committed.lstat().st_mode):
-        raise _JournalError("it is a link or a file, not a folder")
+        raise JournalError("it is a link or a file, not a folder")
     if not os.path.lexists(committed / JOURNAL):
         if any(committed.iterdir()):
-            raise _JournalError("it has no journal")
+            raise JournalError("it has no journal")
         return None  # a writer was killed after the last move
-    journal = _Journal.decode(_read_regular(committed / JOURNAL, _MAX_JOURNAL))
+    journal = Journal.decode(_read_regular(committed / JOURNAL, _MAX_JOURNAL))
     for entry in committed.iterdir():
         if entry.name not in (JOURNAL, *journal.files) or entry.is_symlink() or entry.is_dir():
-            raise _JournalError(f"it holds {entry.name!r}, which is a link or not in its journal")
+            raise JournalError(f"it holds {entry.name!r}, which is a link or not in its journal")
     return journal
 
 
-def _content(path: Path, name: str, journal: _Journal | None) -> bytes | None:
+def _content(path: Path, name: str, journal: Journal | None) -> bytes | None:
     """Reads a file as a finished write would leave it; None if there is none."""
     if journal is None or name not in {*journal.files, *journal.outdated}:
         return (path / name).read_bytes() if (path / name).is_file() else None
@@ -472,7 +409,7 @@ def _content(path: Path, name: str, journal: _Journal | None) -> bytes | None:
     staged = path / COMMITTED / name
     content = _read_regular(staged if _is_regular(staged) else path / name)
     if _digest(content) != journal.files[name]:
-        raise _JournalError(f"{name!r} is damaged (checksum)")
+        raise JournalError(f"{name!r} is damaged (checksum)")
     return content
 
 
@@ -488,18 +425,18 @@ def _read_regular(path: Path, limit: int | None = None) -> bytes:
     """Reads a regular file without following a link.
 
     Raises:
-        _JournalError: If it is anything else, or larger than `limit` bytes.
+        JournalError: If it is anything else, or larger than `limit` bytes.
     """
     if not _is_regular(path):
-        raise _JournalError(f"{path.name!r} is missing or no regular file")
+        raise JournalError(f"{path.name!r} is missing or no regular file")
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
-        raise _JournalError(f"{path.name!r} cannot be read: {error.strerror or error}") from None
+        raise JournalError(f"{path.name!r} cannot be read: {error.strerror or error}") from None
     with open(descriptor, "rb") as file:
         content = file.read(-1 if limit is None else limit + 1)
     if limit is not None and len(content) > limit:
-        raise _JournalError(f"{path.name!r} has more than {limit:,} bytes")
+        raise JournalError(f"{path.name!r} has more than {limit:,} bytes")
     return content
 
 

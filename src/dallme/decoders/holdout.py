@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from dallme import registry
-from dallme.classifiers.embedding_lr import linear_probe
 from dallme.data import DecodedText, LabelledVectors, Prototypes
 from dallme.decoders.base import Context, SourceCache
+from dallme.decoders.extractive.proxies import vector_probe
 from dallme.errors import DallmeError, InputError
 
 #: The classifier that reads vectors. Those of the source are known, so that only the few texts are embedded
@@ -86,7 +86,7 @@ class HoldoutSplit:
         for name in classifiers:
             try:
                 if name == EMBEDDING_LR:
-                    predicted = linear_probe(0).fit(self.context.embed(texts), labels).predict(self.vectors)
+                    predicted = vector_probe().fit(self.context.embed(texts), labels).predict(self.vectors)
                 else:
                     classifier = registry.make("classifiers", name)
                     classifier = classifier.with_label_names(self.context.source.label_names)

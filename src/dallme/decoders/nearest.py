@@ -66,7 +66,8 @@ def _cosines(vectors: LabelledVectors, rows: np.ndarray, target: np.ndarray) -> 
     own = vectors.vectors[rows]
     if not vectors.fingerprint.normalized:
         own, target = normalize(own), normalize(target[None])[0]
-    return np.asarray(own @ target)
+    cosines: np.ndarray = own @ target
+    return cosines
 
 
 def _descending(values: np.ndarray) -> Iterator[int]:

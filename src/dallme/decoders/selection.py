@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dallme.classifiers.embedding_lr import linear_probe
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context
-from dallme.decoders.extractive.proxies import ProxyAccuracy
+from dallme.decoders.extractive.proxies import ProxyAccuracy, vector_probe
 from dallme.decoders.extractive.weights import WordWeights
 from dallme.decoders.postprocess import copied_spans, cut, embed_usable, tidy
 from dallme.embedders.base import normalize
@@ -47,7 +46,7 @@ class Probe:
         rows = np.sort(rng.permutation(len(context.vectors))[:PROBE_ROWS])
         labels = context.vectors.labels[rows]
         if len(np.unique(labels)) > 1:
-            self._model = linear_probe(0).fit(context.vectors.vectors[rows], labels)
+            self._model = vector_probe().fit(context.vectors.vectors[rows], labels)
 
     def score(self, texts: Sequence[str], targets: np.ndarray, labels: np.ndarray) -> list[ProbeScore | None]:
         """Scores texts.

@@ -153,7 +153,7 @@ def make_sets(
 
     A set depends on its seed alone, not on the number of sets.
     """
-    context, template = distillation.context, distillation.distilled.to_labelled_texts
+    context = distillation.context
     seeds = range(distiller.seed, distiller.seed + count_sets(method, protocol))
     if method in registry.names("baselines"):
         baseline: Baseline = registry.make("baselines", method)
@@ -166,13 +166,14 @@ def make_sets(
         if seed != distiller.seed:
             prototypes = replace(distiller, seed=seed).condense(context)
         elif method == distiller.decoder:
-            sets.append(template())
+            sets.append(distillation.distilled.to_labelled_texts())
             continue
         decoder: Decoder = (
             distiller.resolved_decoder if method == distiller.decoder else registry.make("decoders", method)
         )
         decoded = decoder.decode(prototypes, context, seed=seed).texts
-        sets.append(replace(template(), texts=[text.text for text in decoded], labels=prototypes.labels))
+        template = distillation.distilled.to_labelled_texts()
+        sets.append(replace(template, texts=[text.text for text in decoded], labels=prototypes.labels))
     return sets
 
 

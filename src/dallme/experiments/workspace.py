@@ -206,7 +206,7 @@ class Workspace:
         """
         distiller, source = self.distiller(run), self.texts(run)[0]
         if not needs_vectors(run):
-            no_vectors = distiller.adopt(source, np.zeros((len(source), 1), np.float32))
+            no_vectors = distiller.adopt(source, np.ones((len(source), 1), np.float32))
             return distiller, Distillation(
                 distiller.context(source, no_vectors), cast(Any, None), cast(Any, None)
             )

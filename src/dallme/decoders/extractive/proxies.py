@@ -94,6 +94,11 @@ class ProxyClassifiers:
         return scores
 
 
+def vector_probe() -> LogisticRegression:
+    """Returns an untrained logistic regression for vectors, the same as the classifier ``embedding-lr``."""
+    return LogisticRegression(max_iter=1000, random_state=0)
+
+
 class ProxyAccuracy:
     """Scores a few labelled texts by the accuracy of proxy classifiers on a sample of source rows."""
 
