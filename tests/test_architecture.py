@@ -40,7 +40,6 @@ LAYERS = (
 
 #: What may be imported all the same: both see the contract of the embedder that made the vectors.
 EXCEPTIONS = {
-    ("decoders", "dallme.classifiers.embedding_lr"),
     ("decoders", "dallme.dataset.folder"),
     ("decoders", "dallme.embedders.base"),
     ("decoders", "dallme.embedders.cache"),
