@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from _common import load, make_parser, pick, write
+from _common import SMOKE, load, make_parser, pick, write
 from _kills import Ended, Moment, Zygote, left_over, small_disk
 from _victims import Victim, interrupt, victims
 
@@ -230,7 +230,7 @@ def main() -> None:
             }.get(victim.name, []):
                 found.setdefault("damaged", {})[what] = damaged(victim, zygote, root, what, 3 * few, rng)
             print(victim.name, json.dumps(found, indent=1), flush=True)
-            if options.trials is None:
+            if options.trials is None or SMOKE:  # a smoke run prints them
                 save(victim.name, found)
     for each in zygotes:
         each.close()
