@@ -7,9 +7,10 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dallme.errors import redact
@@ -201,28 +202,64 @@ def _make_bars() -> Bars:
 class _Lines:
     def __init__(self, description: str, total: int) -> None:
         self.description, self.total, self.done = description, total, 0
-        self.started = self.last = time.monotonic()
+        self.started = time.monotonic()
 
     def advance(self, steps: int = 1) -> None:
         self.done += steps
-        now = time.monotonic()
-        if now - self.last >= LINE_INTERVAL and self.done < self.total:
-            self.last = now
-            left = (now - self.started) / self.done * (self.total - self.done)
-            counts = f"{self.done:,} of {self.total:,}"
-            show(f"{self.description}: {counts}, about {left:.0f} s left", error=True)
+
+    def line(self) -> str:
+        """Steps done, and an estimate of the time that is left once there is one."""
+        elapsed = time.monotonic() - self.started
+        counts = f"{self.description}: {self.done:,} of {self.total:,}"
+        if not self.done:
+            return f"{counts}, {elapsed:.0f} s so far"
+        return f"{counts}, about {elapsed / self.done * (self.total - self.done):.0f} s left"
 
 
 class LineProgress:
-    """Prints a line every ten seconds, and one when a task of some length ends."""
+    """Prints a line every few seconds, and one when a task of some length ends.
+
+    A thread prints, so that a long step does not leave the user without a line. Of nested tasks the
+    innermost one is shown.
+
+    Args:
+        interval: Seconds between two lines.
+    """
+
+    def __init__(self, interval: float = LINE_INTERVAL) -> None:
+        self._interval, self._running = interval, list[_Lines]()
 
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Task]:
         """Opens a task of `total` steps."""
         lines = _Lines(description, total)
-        yield lines
+        self._running.append(lines)
+        with self._reporting() if len(self._running) == 1 else nullcontext():
+            try:
+                yield lines
+            finally:
+                self._running.remove(lines)
         if (seconds := time.monotonic() - lines.started) >= SHORTEST_SHOWN:
             show(f"{description}: done, {seconds:.1f} s", error=True)
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Prints lines from a thread until the block ends."""
+        ended = threading.Event()
+
+        def report() -> None:
+            while not ended.wait(self._interval):
+                for lines in self._running[-1:]:
+                    if lines.done < lines.total:
+                        show(lines.line(), error=True)
+
+        thread = threading.Thread(target=report, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def note(self, message: str) -> None:
         """Prints one line."""
