@@ -277,6 +277,21 @@ def test_the_share_of_trained_parameters_is_the_one_asked_for(transformer: Any) 
     assert find_rank(transformer, SOURCE, 1e-6) == 1
 
 
+def test_the_head_counts_as_trained(transformer: Any) -> None:
+    pytest.importorskip("peft")
+    texts = [f"text number {row}" for row in range(90)]
+    source = LabelledTexts(texts, np.arange(90), {row: str(row) for row in range(90)}, np.arange(90))
+    share = 0.3
+
+    def distance(rank: int) -> float:
+        fitted: Any = replace(transformer, lora_rank=rank).fit(texts, source.labels, seed=0)
+        return abs(float(fitted.trained_share) - share)
+
+    rank = find_rank(transformer, source, share)
+    assert rank > 1
+    assert distance(rank) < min(distance(rank - 1), distance(rank + 1))
+
+
 def test_a_given_rank_is_taken_as_it_is(transformer: Any) -> None:
     made = LoRABaseline("3").trainer(transformer, SOURCE, {})
     assert made == replace(transformer, lora_rank=3)
