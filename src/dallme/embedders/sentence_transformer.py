@@ -14,10 +14,9 @@ from dallme.atomic import sha256_of
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder
 from dallme.embedders.prompts import prefix_for
-from dallme.errors import DallmeError
-from dallme.models.checking import check_sentence_transformer
-from dallme.models.devices import check_device, find_device, find_precision, quiet_loading
+from dallme.models.devices import check_device, find_device, find_precision
 from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, canonical_name, locate
+from dallme.models.sentence_encoder import load_sentence_transformer
 from dallme.validation import check_positive
 
 if TYPE_CHECKING:
@@ -180,30 +179,7 @@ class SentenceTransformerEmbedder(Embedder):
     @cached_property
     def _loaded(self) -> SentenceTransformer:
         import torch
-        from sentence_transformers import SentenceTransformer
-
-        check_sentence_transformer(self._folder)
-        if not any(self._folder.rglob("*.safetensors")):
-            raise DallmeError(
-                f"expected weights as .safetensors in the model {self.name!r}, found none; choose a revision "
-                "that has them, or convert the model: other formats can run code when they are read"
-            )
-        try:
-            with quiet_loading():
-                model = SentenceTransformer(
-                    str(self._folder),
-                    device=str(self._torch_device),
-                    model_kwargs={"use_safetensors": True},
-                    local_files_only=True,
-                    trust_remote_code=False,
-                )
-        except (
-            Exception
-        ) as error:  # the libraries raise many kinds: a missing file, damaged weights, no device
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise DallmeError(
-                f"expected a sentence-transformers model in {self.model!r}, could not load it: {reason}"
-            ) from error
+        model = load_sentence_transformer(self._folder, self.model, str(self._torch_device))
         model.eval()
         if self._resolved_precision == "bfloat16":
             model[0].to(torch.bfloat16)
