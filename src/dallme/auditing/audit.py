@@ -34,7 +34,7 @@ SMALL_CLUSTER = 5
 #: have at least 0.73, 250 rows of one planted sentence 0.30.
 TIGHT = 0.5
 
-#: Most characters of a row in a warning.
+#: Maximum number of characters of a row in a warning.
 EXAMPLE = 80
 
 
@@ -43,8 +43,8 @@ class Thresholds:
     """Limits whose violation fails an audit; None sets no limit.
 
     Attributes:
-        max_copied_span: Most words in a row that a text may share with one source row.
-        min_cluster: Fewest source rows behind a text.
+        max_copied_span: Maximum number of words in a row that a text may share with one source row.
+        min_cluster: Minimum number of source rows behind a text.
 
     Raises:
         InputError: If one is not a whole number of at least 1.

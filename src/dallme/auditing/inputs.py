@@ -116,7 +116,7 @@ def _read_fingerprint(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _has_vectors(store: str | Path | None, candidate: Embedder, made_with: Mapping[str, Any] | None) -> bool:
-    """Whether the fingerprint is of the candidate, and the store has vectors of it."""
+    """Returns whether the fingerprint is of the candidate, and the store has vectors of it."""
     if store is None or made_with is None or made_with["model"] != candidate.name:
         return False
     tables = EmbeddingStore(store)

@@ -30,13 +30,13 @@ LEFT_OUT = 0.03
 SIZES = (0.005, 0.01)
 #: Share of all rows in the comparison group: the nearest rows of the class that a cluster looks like.
 COMPARED = 0.02
-#: Fewest rows of a cluster, and of a class.
+#: Minimum number of rows of a cluster, and of a class.
 LEAST_ROWS = 8
 #: Ridge penalty, in units of the mean variance of a coordinate.
 PENALTY = 0.3
-#: Least rate at which rows of a class look like another one by chance.
+#: Minimum rate at which rows of a class look like another one by chance.
 USUAL = 0.01
-#: Least share of a region's rows that look like another class.
+#: Minimum share of a region's rows that look like another class.
 DISPUTED = 0.25
 #: Significance level of the first test over all regions. The rows of a topic are not independent, so the rate
 #: of false alarms is higher; a benchmark measures it.
