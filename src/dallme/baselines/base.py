@@ -77,7 +77,7 @@ class ModelBaseline(Baseline):
 
     @abstractmethod
     def fits(self, classifier_name: str) -> bool:
-        """Whether it applies to a classifier, given as ``NAME`` or ``NAME:ARGUMENT``."""
+        """Returns whether it applies to a classifier, given as ``NAME`` or ``NAME:ARGUMENT``."""
 
     @abstractmethod
     def trainer(self, classifier: Classifier, source: LabelledTexts, budget: Mapping[int, int]) -> Classifier:
