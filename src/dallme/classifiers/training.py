@@ -148,7 +148,7 @@ def sorted_batches(lengths: np.ndarray, tokens: int) -> Iterator[tuple[np.ndarra
 
     Args:
         lengths: Tokens of each text, int64 of shape (n,).
-        tokens: Most tokens of a batch, padding included; a batch has one text at least.
+        tokens: Maximum number of tokens per batch, padding included; a batch has one text at least.
     """
     padded = np.maximum(-(-lengths // PAD_MULTIPLE), 1) * PAD_MULTIPLE
     order = np.argsort(padded, kind="stable")
