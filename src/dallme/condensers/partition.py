@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from dallme.condensers.base import Cluster
 
-#: Most similarities in memory (16 MiB of float32).
+#: Maximum number of similarities in memory (16 MiB of float32).
 _BLOCK = 1 << 22
 
 
