@@ -243,7 +243,7 @@ def _new_record(target: Path, files: Mapping[str, bytes], outdated: Collection[s
 
 
 def _is_own(path: Path, record: Mapping[str, str] | None) -> bool:
-    """Whether dallme wrote a file, by the record or, without one, by its content."""
+    """Returns whether dallme wrote a file, by the record or, without one, by its content."""
     if not _is_regular(path):
         return False
     content = path.read_bytes()
@@ -263,7 +263,7 @@ def _is_own(path: Path, record: Mapping[str, str] | None) -> bool:
 
 
 def is_distilled(path: Path) -> bool:
-    """Whether a folder holds a distilled set, written whole or staged."""
+    """Returns whether a folder holds a distilled set, written whole or staged."""
     places = (path, path / COMMITTED)
     return all(
         any((place / name).is_file() for place in places) for name in ("manifest.json", "train.parquet")
@@ -414,7 +414,7 @@ def _content(path: Path, name: str, journal: Journal | None) -> bytes | None:
 
 
 def _is_regular(path: Path) -> bool:
-    """Whether a path is a regular file and no link to one."""
+    """Returns whether a path is a regular file and no link to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -453,7 +453,7 @@ def _sweep(target: Path) -> None:
 
 
 def _is_left_over(name: str, target: str) -> bool:
-    """Whether a name is that of an unfinished folder of a killed process."""
+    """Returns whether a name is that of an unfinished folder of a killed process."""
     return name.startswith(f".{target}.") and name.endswith(PARTIAL)
 
 
