@@ -33,7 +33,7 @@ class AutoDecoder(Decoder):
         students: Names of the classifiers, separated by commas. ``embedding-lr`` is left out with ready
             vectors.
         share: Share of the rows that is held out, in (0, 1).
-        most: Most rows that are held out.
+        most: Maximum number of rows that are held out.
     """
 
     argument: ClassVar[str] = "candidates"

@@ -46,8 +46,8 @@ class ClusterSummary:
             label: Class id.
             words: Weights of the words; None with one class only.
             source: The source texts.
-            examples: Most rows to show.
-            keywords: Most words to name.
+            examples: Maximum number of rows to show.
+            keywords: Maximum number of words to name.
         """
         texts = (clean(source.texts[row]) for row in members.tolist()) if examples else ()
         shown = list(dict.fromkeys(text for text in texts if text))[:examples]
@@ -79,7 +79,7 @@ def messages(summary: ClusterSummary, max_tokens: int) -> list[dict[str, str]]:
 
     Args:
         summary: The cluster.
-        max_tokens: Most tokens of the text.
+        max_tokens: Maximum number of tokens of the text.
     """
     most = max(3, int(max_tokens * WORDS_A_TOKEN))
     parts = [f'Write one new text of the kind "{summary.label}", of at most {most} words.']

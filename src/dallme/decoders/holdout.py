@@ -18,7 +18,7 @@ from dallme.errors import DallmeError, InputError
 #: for it.
 EMBEDDING_LR = "embedding-lr"
 
-#: Fewest held-out rows that a comparison is made on.
+#: Minimum number of held-out rows that a comparison is made on.
 MIN_HELD_OUT = 10
 
 
@@ -51,7 +51,7 @@ class HoldoutSplit:
             context: The source.
             rng: Source of randomness.
             share: Share of the rows that is held out.
-            most: Most rows that are held out.
+            most: Maximum number of rows that are held out.
 
         Returns:
             The split; None if either side has too few rows, or rows or prototypes of one class only.
@@ -137,7 +137,8 @@ MIN_GAIN = 0.02
 #: Classifiers that lengths are compared with: one counts words, one reads vectors.
 LENGTH_CLASSIFIERS = ("logistic-regression", EMBEDDING_LR)
 
-#: Most classes and texts of the sets that lengths are compared with: more take longer than the set itself.
+#: Maximum number of classes and of texts in the sets that compare lengths; larger ones would take longer than
+#: the set itself.
 SAMPLE_CLASSES, SAMPLE_TEXTS = 100, 400
 
 #: Share of the rows that is held out, the most of them, and rows that the median is taken over.
@@ -152,7 +153,7 @@ class LengthChoice:
     """The length of the texts that was chosen on held-out rows.
 
     Attributes:
-        tokens: Most tokens of a text.
+        tokens: Maximum number of tokens per text.
         held_out_rows: Rows that the lengths were compared on.
         scores: Length to classifier to accuracy.
     """
@@ -172,7 +173,7 @@ class LengthChoice:
 def select_max_tokens(
     write: Write, prototypes: Prototypes, context: Context, rng: np.random.Generator
 ) -> LengthChoice | None:
-    """Chooses the most tokens of a text on held-out rows.
+    """Chooses the maximum number of tokens per text on held-out rows.
 
     Long texts hold more words, which classifiers that count words learn from. If rows are short, however, the
     vector of a text of ten sentences is far from that of any row, and classifiers of vectors learn little

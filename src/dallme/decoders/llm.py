@@ -119,7 +119,7 @@ def key_of(address: str, request: dict[str, Any]) -> str:
     return sha256_of([content])
 
 
-#: Most tokens that the protocol adds to a message.
+#: Maximum number of tokens that the protocol adds to a message.
 MESSAGE_TOKENS = 16
 
 
@@ -129,7 +129,7 @@ class ChatRequest:
 
     Attributes:
         messages: The prompt.
-        max_tokens: Most tokens of the text.
+        max_tokens: Maximum number of tokens of the text.
         temperature: Sampling temperature.
         seed: Sampling seed, for services that have one.
     """
@@ -172,7 +172,7 @@ class ChatClient:
         service: The service, with its account.
         address: Its address.
         store: The stored completions.
-        concurrency: Most requests at a time.
+        concurrency: Maximum number of requests at a time.
         progress: Receiver of progress and notes.
         sent: Requests that were sent and answered.
         cached: Requests that the store answered.
@@ -251,8 +251,8 @@ class WritingPlan:
         texts: Texts of the set.
         requests: Requests, one a draft; more if a prototype is left without a usable draft.
         read: Tokens that the model reads, estimated from requests about randomly drawn rows.
-        written: Most tokens that it writes.
-        price_usd: Most that the service charges; None if the price is not known.
+        written: Maximum number of tokens that it writes.
+        price_usd: Maximum charge of the service; None if the price is not known.
         price_is: Origin of the price.
         seconds: Time at the caps of the service; None if they are not known.
         seconds_are: Origin of the time.
@@ -283,7 +283,7 @@ def plan_writing(
         source: The source texts; randomly drawn rows stand for the nearest ones, and their words for
             keywords.
         budget: Class id to number of texts.
-        max_tokens: Most tokens of a text.
+        max_tokens: Maximum number of tokens per text.
     """
     rng, read = np.random.default_rng(0), 0.0
     for label, texts in budget.items():
@@ -320,7 +320,7 @@ def plan_writing(
     )
 
 
-#: Most rounds of requests for a prototype without a usable draft.
+#: Maximum number of rounds of requests for a prototype without a usable draft.
 TURNS = 2
 
 
@@ -344,8 +344,8 @@ class LLMDecoder(ServiceOptions, Decoder):
 
     Attributes:
         drafts: Texts written for each prototype.
-        examples: Most rows of the cluster in the prompt; 0 shows none.
-        keywords: Most keywords of the cluster in the prompt.
+        examples: Maximum number of rows of the cluster in the prompt; 0 shows none.
+        keywords: Maximum number of keywords of the cluster in the prompt.
         temperature: Sampling temperature.
         max_copied_span: Longest run of words that a draft may share with one source row, since small models
             copy their examples; None allows any and reports it.

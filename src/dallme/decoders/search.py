@@ -76,7 +76,7 @@ class Continuing:
 
         Args:
             tokens: Number of tokens.
-            seeds: Seed of the draws of each row, as numpy takes seeds; None takes the likeliest token.
+            seeds: Seed of the draws of each row, as numpy takes seeds; None takes the most likely token.
             temperature: Divisor of the scores.
         """
         from transformers import NoRepeatNGramLogitsProcessor
@@ -274,7 +274,7 @@ def _select_beams(
     return selected
 
 
-#: Most searches for a prototype without a usable text.
+#: Maximum number of searches for a prototype without a usable text.
 TURNS = 3
 
 
@@ -299,7 +299,7 @@ class SearchDecoder(Decoder):
         branch: Continuations drawn for each text of the beam.
         stride: Tokens of a continuation.
         temperature: Temperature of the draws.
-        keywords: Most keywords of the cluster in the prompt.
+        keywords: Maximum number of keywords of the cluster in the prompt.
         max_copied_span: Longest run of words that a text may share with one source row.
         device: Device of the model: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         language: ISO 639-1 code, for sentence boundaries.

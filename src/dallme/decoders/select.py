@@ -18,10 +18,10 @@ from dallme.embedders.base import normalize
 from dallme.errors import InputError
 from dallme.validation import check_positive
 
-#: Most rows that the held-out loss is measured on.
+#: Maximum number of rows that the held-out loss is measured on.
 HELD_OUT_ROWS = 4_000
 
-#: Most exact evaluations for a prototype and pass, and the most floating-point operations of all together.
+#: Maximum number of exact evaluations per prototype and pass, and of floating-point operations in total.
 _EVALUATIONS, _OPERATIONS = 8, 2e11
 
 #: Folds of the probe that judges whether a row's visible text agrees with its label.
@@ -45,7 +45,7 @@ class SelectDecoder(Decoder):
     Classifiers that count words learn more from `teaching`.
 
     Attributes:
-        passes: Most passes over the prototypes, at least 1; it stops when nothing changes.
+        passes: Maximum number of passes over the prototypes, at least 1; it stops when nothing changes.
         ridge: Ridge penalty; the vectors have length 1.
         consistent: Whether rows whose visible text contradicts their label are left out.
         language: ISO 639-1 code, for sentence boundaries.

@@ -15,10 +15,10 @@ from dallme.decoders.extractive.weights import WordWeights
 from dallme.decoders.postprocess import copied_spans, cut, embed_usable, tidy
 from dallme.embedders.base import normalize
 
-#: Most rows that the probe is trained on; more hardly change its predictions.
+#: Maximum number of rows that the probe is trained on; more hardly change its predictions.
 PROBE_ROWS = 20_000
 
-#: Most drafts for which whole sets are scored; above it each draft is scored by itself.
+#: Maximum number of drafts for which whole sets are scored; above it each draft is scored by itself.
 SCORED_DRAFTS = 2000
 
 

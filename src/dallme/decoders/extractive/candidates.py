@@ -20,10 +20,10 @@ from dallme.scale.base import in_order
 from dallme.text import clean, sentences
 from dallme.validation import check_positive
 
-#: Source rows of a piece of work: smaller clusters are gathered several at a time.
+#: Source rows of a chunk: smaller clusters are gathered several at a time.
 PIECE_ROWS = 1024
 
-#: Most characters of a source whose sentences are all cached for the next decoder or seed.
+#: Maximum number of characters of a source whose sentences are all cached for the next decoder or seed.
 INDEX_CHARACTERS = 40_000_000
 
 
@@ -32,9 +32,9 @@ class SentenceFilter:
     """Which sentences of a cluster are candidates.
 
     Attributes:
-        candidates: Most sentences of a cluster: those with the largest weight per character.
-        min_words: Fewest words of a sentence.
-        max_words: Most words of a sentence.
+        candidates: Maximum number of sentences of a cluster: those with the largest weight per character.
+        min_words: Minimum number of words per sentence.
+        max_words: Maximum number of words per sentence.
         language: ISO 639-1 code, for sentence boundaries.
 
     Raises:
@@ -158,7 +158,7 @@ def _can_be_cached(words: WordWeights, context: Context) -> bool:
 
 
 def _group_clusters(members: Sequence[np.ndarray], labels: np.ndarray) -> list[list[int]]:
-    """Groups neighbouring clusters of one class into pieces of work."""
+    """Groups neighbouring clusters of one class into chunks."""
     groups: list[list[int]] = []
     size = 0
     for cluster, rows in enumerate(members):
@@ -275,7 +275,7 @@ class SentenceIndex:
         Args:
             rows: Positions of the source rows, int64 of shape (n,).
             weights: Weight of each word, of shape (w,).
-            most: Most sentences.
+            most: Maximum number of sentences.
             count_tokens: Counts the tokens of each sentence, special tokens included.
             special: Tokens that the tokenizer adds to every text.
         """

@@ -66,7 +66,7 @@ class GreedySelector:
             candidates: Candidate sentences of each of m texts.
             labels: Row of `weights` for each text, int64 of shape (m,).
             weights: Weight of each word for each class, of shape (classes, w).
-            limit: Most tokens of a text, without special tokens.
+            limit: Maximum number of tokens per text, without special tokens.
             min_tokens: Tokens up to which a text takes sentences that gain nothing.
         """
         self.candidates = candidates
@@ -123,7 +123,7 @@ class Material:
         words: The vocabulary and the weights of the full data.
         weights: The positive weights.
         candidates: Candidate sentences of each prototype.
-        limit: Most tokens of a text, without special tokens.
+        limit: Maximum number of tokens per text, without special tokens.
     """
 
     prototypes: Prototypes
@@ -139,9 +139,10 @@ class SentenceDecoder(Decoder):
     """Writes each text from whole sentences of the rows of its cluster.
 
     Attributes:
-        candidates: Most candidate sentences of a text: those of the cluster with the best first gain.
-        min_words: Fewest words of a sentence.
-        max_words: Most words of a sentence.
+        candidates: Maximum number of candidate sentences of a text: those of the cluster with the best first
+            gain.
+        min_words: Minimum number of words per sentence.
+        max_words: Maximum number of words per sentence.
         language: ISO 639-1 code, for sentence boundaries.
     """
 

@@ -21,7 +21,7 @@ ACCURACY_ROWS = 4000
 #: that a seed gives the texts of earlier versions, which evaluated on it.
 LOSS_ROWS, LOSS_TENTHS = 25_000, 8
 
-#: Most entries of a matrix of rows and classes.
+#: Maximum number of entries of a matrix of rows and classes.
 _MAX_ENTRIES = 5_000_000
 
 #: Inverse temperatures tried for the probabilities: classifiers trained on a few texts are far too unsure.
@@ -51,7 +51,7 @@ class ProxyClassifiers:
         Args:
             counts: Word counts of the m texts, of shape (m, w), with words in at least two classes.
             labels: Class of each text, of shape (m,).
-            max_iter: Most iterations of logistic regression.
+            max_iter: Maximum number of iterations of logistic regression.
             tol: Tolerance of logistic regression.
         """
         columns = np.unique(counts.indices)

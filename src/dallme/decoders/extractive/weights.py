@@ -19,8 +19,8 @@ from dallme.text import clean, words
 #: Upper bound on rows × classes for a linear SVM per class: its time grows with that product.
 MACHINE_ROWS = 20_000_000
 
-#: Most rows that weights are learned from, and the fewest of each class among them (all, if a class has
-#: fewer).
+#: Maximum number of rows that weights are learned from, and the minimum of each class among them (all, if a
+#: class has fewer).
 LEARNED_ROWS, LEAST_ROWS = 500_000, 10
 
 #: Weight of each word for each class, of shape (classes, w); sparse if there are many classes.

@@ -22,7 +22,7 @@ from dallme.validation import check_positive
 #: Texts that the correction may start from.
 STARTS = ("nearest", "hypothesis")
 
-#: Most source texts that the map between two embedders is fitted on, and how many are embedded at once.
+#: Maximum number of source texts to fit the map between two embedders, and the number embedded at once.
 ALIGNED_TEXTS, ALIGNED_AT_ONCE = 20_000, 512
 
 #: Texts sampled where all texts of a prototype are taken, and their temperature.
@@ -57,7 +57,8 @@ class Vec2TextDecoder(Decoder):
 
     Attributes:
         inverter: Folder of an inverter; blank for the one that ships with dallme.
-        steps: Most correction steps; 0 writes from the vectors alone and needs the start ``hypothesis``.
+        steps: Maximum number of correction steps; 0 writes from the vectors alone and needs the start
+            ``hypothesis``.
         beam: Texts kept for each prototype.
         start: ``nearest`` corrects the nearest real text of the class and texts joined from pieces of real
             texts, which are kept if nothing written is nearer; ``hypothesis`` corrects texts written from the

@@ -130,7 +130,7 @@ def cut_corpus(
         inverter: The inverter.
         texts: Any texts; those that are blank without HTML are left out.
         embed: Embeds as the inverter's embedder does.
-        max_tokens: Most tokens by the inverter's tokenizer; by default as many as it writes.
+        max_tokens: Maximum number of tokens by the inverter's tokenizer; by default as many as it writes.
 
     Raises:
         InputError: If no text is left, or more tokens are asked for than it writes.

@@ -20,8 +20,7 @@ from transformers.cache_utils import DynamicLayer
 #: Tokens that a cache reserves at a time. Reserved positions are attended to with weight 0.
 ROOM = 16
 
-#: Sampling considers at most so many of the likeliest tokens, and no more than make up this share of the
-#: probability.
+#: Top-k and top-p of the sampling: the number of most likely tokens, and their share of the probability.
 MOST_LIKELY, TOP_P = 50, 0.95
 
 #: A text does not repeat a token sequence of this length: loops are longer, repeated names are shorter.
@@ -33,13 +32,13 @@ _ENDED_SHARE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class TokenSampler:
-    """Picks the next token: the likeliest one, or one sampled with the Gumbel-max trick.
+    """Picks the next token: the most likely one, or one sampled with the Gumbel-max trick.
 
     Adding Gumbel noise to log-probabilities and taking the largest sum samples from their distribution.
 
     Attributes:
-        noise: Noise of the likeliest tokens at each step of each text, float32 of shape (n, t, k).
-        sampled: Which texts are sampled; the others take the likeliest token, of shape (n,).
+        noise: Noise of the most likely tokens at each step of each text, float32 of shape (n, t, k).
+        sampled: Mask of the sampled texts, of shape (n,); the others take the most likely token.
         temperature: Divisor of the scores; 1 samples from the model's own distribution.
     """
 

@@ -44,7 +44,7 @@ class InverterConfig:
         kind: One of :data:`KINDS`.
         pseudo_tokens: Vectors of the language model's width that one embedding becomes (Morris et al.,
             section 4).
-        max_tokens: Most tokens that it writes, of its own tokenizer.
+        max_tokens: Maximum number of tokens that it writes, of its own tokenizer.
         corrects: Whether it was trained to correct texts; if not, only ``steps=0`` works.
         training: Data and options of its training, for the card.
         scores: Scores on held-out texts.
@@ -115,7 +115,7 @@ class InverterConfig:
 #: Largest JSON file of an inverter in bytes; a tokenizer of 250,000 pieces has about 20 million.
 _MAX_JSON = 64 * 2**20
 
-#: Most characters of a name in a record; a prompt may be longer.
+#: Maximum number of characters of a name in a record; a prompt may be longer.
 _MAX_NAME, _MAX_PROMPT = 4_096, 100_000
 
 _Rule: TypeAlias = tuple[type, int, int]
@@ -233,7 +233,7 @@ class InverterModel(nn.Module):
 
     @property
     def bytes_per_token(self) -> int:
-        """Most bytes of the keys and values of one token; models that share heads need fewer."""
+        """Maximum number of bytes of the keys and values of one token; models that share heads need fewer."""
         attentions = 2 if self.kind == "seq2seq" else 1  # self-attention, and cross-attention to the prefix
         width = self.config.num_hidden_layers * self.config.hidden_size
         return int(2 * attentions * width * self.spread.weight.element_size())
@@ -316,8 +316,8 @@ class InverterModel(nn.Module):
                 targets alone.
             current_ids: Tokens of those texts, int64 of shape (n, c).
             current_mask: 1 where they are not padding, of shape (n, c).
-            max_new_tokens: Most tokens of a text, its end included.
-            samples: Texts for each target: the first takes the likeliest token each time, the others are
+            max_new_tokens: Maximum number of tokens per text, its end included.
+            samples: Texts for each target: the first takes the most likely token each time, the others are
                 sampled.
             temperature: Sampling temperature, above 0; 1 is the model's own distribution.
             seeds: n seeds of the sampling; by default from torch's generator.
@@ -343,7 +343,7 @@ class InverterModel(nn.Module):
         return write_tokens(model, kind, prefix, mask, after, sampler, self.end_ids, self.pad_id)
 
     def beam_search(self, prefix: Tensor, mask: Tensor, max_new_tokens: int, beams: int) -> Tensor:
-        """Runs transformers' own search after each prefix; with one beam it takes the likeliest tokens."""
+        """Runs transformers' own search after each prefix; with one beam it takes the most likely tokens."""
         from transformers import GenerationConfig
 
         settings = GenerationConfig(

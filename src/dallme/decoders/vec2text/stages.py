@@ -42,8 +42,8 @@ ESTIMATED = 10
 #: Texts written at once on a CPU, and on other devices, which need more of them to be busy.
 WRITTEN_AT_ONCE, WRITTEN_AT_ONCE_ELSEWHERE = 128, 2_048
 
-#: Least rise of BLEU and least fall of the held-out loss that count; BLEU of a hundred texts alone is too
-#: coarse.
+#: Minimum rise of BLEU, and minimum fall of the held-out loss, that count as progress. BLEU of a hundred
+#: texts alone is too coarse.
 _BETTER, _LOWER = 0.1, 0.001
 
 #: Share of the corrector's time that the drafts may take, if the time is given.
@@ -415,7 +415,7 @@ class Trainer:
         return WRITTEN_AT_ONCE if self.model.device.type == "cpu" else WRITTEN_AT_ONCE_ELSEWHERE
 
     def _write(self, vectors: np.ndarray, current: tuple[list[str], np.ndarray] | None = None) -> list[str]:
-        """Writes the likeliest text for each vector, or the likeliest correction of each current text."""
+        """Writes the most likely text for each vector, or the most likely correction of each current text."""
         # Weights in bfloat16 where that is fast: writing reads all of them for each token.
         model = copy.deepcopy(self.model).to(torch.bfloat16 if self._bfloat16 else torch.float32).eval()
         ids = None if current is None else self._encode(current[0])
