@@ -25,7 +25,7 @@ from dallme.evaluation.results import ResultStore
 PER_CLASS = (1, 2, 5, 10, 20, 50, 100)
 RATIOS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
-#: Fewest budgets that can have a knee.
+#: Minimum number of budgets that can have a knee.
 MIN_BUDGETS = 3
 
 #: Differences below this are rounding errors.

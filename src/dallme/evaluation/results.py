@@ -26,7 +26,7 @@ from dallme.validation import check_positive
 #: Rows of the full training data that validate a learning rate.
 VALIDATION_ROWS = 1_000
 
-#: Most rows to train on while tuning; larger sets are sampled.
+#: Maximum number of rows to train on while tuning; larger sets are sampled.
 TRAINING_ROWS = 2_000
 
 
@@ -52,7 +52,7 @@ def tune(
         runs: Trainings with each rate; their mean accuracy counts.
         results: Store of results.
         validation_rows: Rows to validate on, at most half of the source.
-        training_rows: Most rows to train on.
+        training_rows: Maximum number of rows to train on.
         task: Progress, advanced once per training.
 
     Returns:
