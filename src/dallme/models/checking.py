@@ -200,7 +200,7 @@ def _check_name(name: Any, description: Path) -> None:
 
 
 def _is_inside(path: str) -> bool:
-    """Whether a path stays within the folder that it starts from; links are not resolved."""
+    """Returns whether a path stays within the folder that it starts from; links are not resolved."""
     parts = PurePosixPath(path).parts
     return not (path.startswith("/") or ".." in parts or "\\" in path or ":" in path)
 
