@@ -234,7 +234,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_unusable(kind: pa.DataType) -> bool:
-    """Whether values of a type are neither texts nor labels; they need not be read to be refused."""
+    """Returns whether values of a type are neither texts nor labels; they need not be read to be refused."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     primitive = pa.types.is_primitive(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
     return not (_is_text(kind) or primitive)
