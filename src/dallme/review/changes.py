@@ -17,7 +17,7 @@ from dallme.dataset.card import escape
 from dallme.errors import InputError
 from dallme.validation import text_problem
 
-#: Most characters of an edited text.
+#: Maximum number of characters of an edited text.
 MAX_CHARACTERS = 100_000
 
 #: Decoder in the lineage of a text that was edited by hand.
