@@ -206,8 +206,8 @@ def audit(
         distilled: The distilled dataset, or its folder.
         source: The data it was distilled from; any source.
         test: Test data, any source: contamination is looked for.
-        max_copied_span: Most words in a row that a text may share with one source row.
-        min_cluster: Least source rows behind a text.
+        max_copied_span: Maximum number of words in a row that a text may share with one source row.
+        min_cluster: Minimum number of source rows behind a text.
         embedder: An embedder in place of the one that the set was made with.
         store: Folder that keeps vectors, so that no text is embedded twice.
         language: ISO 639-1 code, for finding the ends of sentences.

@@ -398,5 +398,5 @@ def reorder(texts: LabelledTexts, order: np.ndarray) -> LabelledTexts:
 
 
 def is_identity(order: np.ndarray) -> bool:
-    """Whether an order leaves all rows in place."""
+    """Returns whether an order leaves all rows in place."""
     return bool((order == np.arange(len(order))).all())

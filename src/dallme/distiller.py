@@ -70,7 +70,8 @@ class Distiller:
         decoder: A name or a decoder.
         decoder_options: Options of the decoder, if it is a name.
         prompt: Task-specific prompt put before each text when it is embedded (section 5.4).
-        max_tokens: Most tokens of a distilled text, by the embedder's tokenizer, special tokens included.
+        max_tokens: Maximum number of tokens per distilled text, by the embedder's tokenizer, special tokens
+            included.
         seed: Seed of every random choice.
         store: Folder that caches vectors, so that no text is embedded twice; None caches nothing.
         engine: Where the work is done: ``local``, ``ray``, or an engine such as

@@ -51,7 +51,7 @@ _LAYERS = 5
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text has no visible character."""
+    """Returns whether a text has no visible character."""
     return _INVISIBLE.fullmatch(text) is not None
 
 

@@ -21,7 +21,7 @@ _BLOCK = 65_536
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value stands for none: None, NaN, and the NA and NaT of pandas."""
+    """Returns whether a value stands for none: None, NaN, and the NA and NaT of pandas."""
     return (
         value is None
         or (isinstance(value, (float, np.floating)) and value != value)
@@ -155,7 +155,7 @@ def check_texts(texts: Sequence[Any], *, what: str = "texts") -> list[str]:
 
 
 def is_private_line(address: str) -> bool:
-    """Whether a connection to a URL is encrypted or stays on this machine.
+    """Returns whether a connection to a URL is encrypted or stays on this machine.
 
     Host names are not resolved: of names, only ``localhost`` counts as this machine.
     """
