@@ -310,7 +310,7 @@ def test_a_checkpoint_is_kept_from_other_trainings(tmp_path: Path) -> None:
             TEXTS, EMBEDDER, output, steps=6, save_every=2, progress=Killer("hypothesizer", 4), **FAST
         )
     with pytest.raises(
-        OutputError, match="expected no training under way, found .*inverter.partial'; go on with --resume"
+        OutputError, match="expected no training under way, found .*inverter.partial'; continue with --resume"
     ):
         train_inverter(TEXTS, EMBEDDER, output, steps=6, **FAST)
     with pytest.raises(

@@ -265,7 +265,7 @@ def test_badges_of_the_audit() -> None:
     assert third.badges == (Badge("near duplicate"), Badge("shares 13 words with the test set"))
     assert first.findings == (
         "Longest span shared with a source row: 3 words (row 7): “A dull film”",
-        "Of its runs of five words, 50% stand in the source.",
+        "Of its runs of five words, 50% occur in the source.",
         "Its cluster has 40 rows.",
         "A probe of the full data gives its label 90%; it says bad.",
         "Personal data, perhaps: PERSON “dull”",
@@ -321,11 +321,11 @@ def test_summary_of_the_audit() -> None:
     audit = audit_of(distilled)
     assert dict(audit_rows(audit)) == {
         "Longest span copied from a source row": "30 words (limit: at most 20)",
-        "Runs of five words that stand in the source": "50%",
+        "Runs of five words that occur in the source": "50%",
         "Smallest cluster behind a text": "2 rows",
         "Texts with a small cluster": "1: text 1",
         "Texts whose source rows are nearly alike": "none",
-        "Texts that stand in the test set (1,000 rows)": "1: text 0",
+        "Texts that occur in the test set (1,000 rows)": "1: text 0",
         "Texts that share 13 words with it": "2: text 0, text 2; longest span 15 words",
         "Near duplicates within the set": "1: texts 1 and 2 (0.970)",
         "Texts whose label the probe gives": "67%",

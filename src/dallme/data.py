@@ -291,7 +291,7 @@ class Budget:
             Class id to number of texts, in the order of the ids.
 
         Raises:
-            InputError: If the budget is larger than the classes, or less than one text a class.
+            InputError: If the budget is larger than the classes, or less than one text per class.
         """
         most = sum(class_counts.values())
         if self.per_class is not None:
@@ -311,7 +311,7 @@ class Budget:
             total = min(most, max(len(class_counts), round(self.ratio * (most if rows is None else rows))))
         if total < len(class_counts):
             raise InputError(
-                f"expected at least one text a class, found {total} texts for {len(class_counts)} classes; "
+                f"expected at least one text per class, found {total} texts for {len(class_counts)} classes; "
                 "ask for more"
             )
         if total > most:

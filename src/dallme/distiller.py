@@ -121,7 +121,7 @@ class Distiller:
         Args:
             source: A list of texts, a pandas or polars frame, a `datasets.Dataset`, a path, or a Hub id.
             labels: The classes, if the source is a list of texts.
-            vectors: Ready vectors of shape (n, d), one a text; then no embedder is loaded.
+            vectors: Ready vectors of shape (n, d), one per text; then no embedder is loaded.
             text_column: Name of the text column, if it has no usual one.
             label_column: Name of the label column, if it has no usual one.
             test: Test rows; decoders that write new texts report the overlap with them.
@@ -149,7 +149,7 @@ class Distiller:
 
         Args:
             texts: The source.
-            vectors: Ready vectors of shape (n, d), one a text; then no embedder is loaded.
+            vectors: Ready vectors of shape (n, d), one per text; then no embedder is loaded.
             test: As in :meth:`distill`.
             cache: Values shared by runs with the same embedder, such as other budgets, decoders and seeds.
         """

@@ -73,7 +73,7 @@ def check_vectors(
     if np.ndim(vectors) != 2:
         raise InputError(f"expected {what} of shape (n, d), found shape {np.shape(vectors)}")
     if rows is not None and array.shape[0] != rows:
-        raise InputError(f"expected {what} with {rows} rows, one a text, found {array.shape[0]}")
+        raise InputError(f"expected {what} with {rows} rows, one per text, found {array.shape[0]}")
     if dimension is not None and array.shape[1] != dimension:
         raise InputError(
             f"expected {what} with {dimension} dimensions, found {array.shape[1]}; "
@@ -185,6 +185,6 @@ def check_hub_address() -> None:
         host = authority.rpartition("@")[2]  # without a password
         raise InputError(
             "expected an address that begins with https:// in HF_ENDPOINT, found another for "
-            f"{host!r}; models, data and your token must not travel unencrypted: "
+            f"{host!r}; models, data and your token must not be sent unencrypted: "
             "give its https address, or reach it through a tunnel to localhost"
         )

@@ -101,7 +101,7 @@ class Audit:
         return [
             f"nine of ten rows with {word.word!r} are {names[word.label]!r}, though {word.disputed:,} of "
             f"{len(word.rows):,} read like another class without it ({word.expected:.0f} would be usual): "
-            "look whether somebody planted them"
+            "check whether they were planted"
             for word in self.planted
         ]
 
@@ -111,10 +111,9 @@ class Audit:
         row = cluster.rows[0]
         quote = shorten(clean(source.texts[row]), EXAMPLE, placeholder=" …")
         return (
-            f"{len(cluster.rows):,} rows that lie together are {name!r} and look like {other!r}, such as row "
+            f"{len(cluster.rows):,} similar rows are labelled {name!r} and look like {other!r}, such as row "
             f"{source.row_ids[row]} ({quote!r}): {cluster.disputed:,} of {cluster.size:,} more so than "
-            "half of its own "
-            f"rows ({cluster.expected:.0f} would be usual); look whether their label is right: "
+            f"half of its own rows ({cluster.expected:.0f} would be usual); check their label: "
             "audit.json lists them"
         )
 

@@ -84,7 +84,7 @@ def rewrite_flags(arguments: Sequence[str], old: Mapping[str, str]) -> tuple[lis
         if not equals:
             value = "true" if flag in _SWITCHES else waiting.pop(0)
         rewritten += ["--set", f"{old[flag]}={value}"]
-        notes.append(f"{flag} is now --set {old[flag]}={value}; {flag} goes in the next version")
+        notes.append(f"{flag} is now --set {old[flag]}={value}; {flag} will be removed in the next version")
     return rewritten, notes
 
 

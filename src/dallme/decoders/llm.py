@@ -314,7 +314,7 @@ def plan_writing(
         price_usd=None if price.usd_per_million is None else price.usd(usage),
         price_is=str(price)
         if price.usd_per_million is not None
-        else "tell it with --price and --output-price",
+        else "set it with --price and --output-price",
         seconds=minutes * 60 if caps else None,
         seconds_are=f"at {' and '.join(caps)} a minute" if caps else "the speed of the service is not known",
     )

@@ -148,7 +148,7 @@ def make_plan(
     cost = _plan_service(service, missing, prompt) if service else _plan_local(embedder, missing, prompt)
     unknown = (
         "the length of the vectors is known after the first request; "
-        "--set embedder.dimensions=N tells it now",
+        "set it now with --set embedder.dimensions=N",
     )
     return Plan(
         embedder=embedder.name,

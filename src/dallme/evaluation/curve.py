@@ -50,7 +50,7 @@ class Step:
     def words(self) -> str:
         """The budget in words."""
         if self.budget.per_class is not None:
-            return f"{self.budget.per_class:,} text{'s' if self.budget.per_class > 1 else ''} a class"
+            return f"{self.budget.per_class:,} text{'s' if self.budget.per_class > 1 else ''} per class"
         if self.budget.ratio is None:
             return f"{self.texts:,} texts"
         return f"{100 * self.budget.ratio:.3g}% of the rows"
@@ -90,8 +90,8 @@ def make_steps(
     for budget in budgets:
         if budget.per_class is not None and budget.allocation == "equal" and budget.per_class > largest:
             raise InputError(
-                f"expected at most {largest:,} texts a class, found {budget.per_class:,}: class {name!r} has "
-                f"only {largest:,} different texts; ask for fewer, or give ratios"
+                f"expected at most {largest:,} texts per class, found {budget.per_class:,}: "
+                f"class {name!r} has only {largest:,} different texts; ask for fewer, or give ratios"
             )
         count = sum(with_budget(distiller, budget).allocate(texts).values())
         step = Step(budget, count, count / len(texts))

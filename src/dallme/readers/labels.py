@@ -74,7 +74,7 @@ def as_labels(column: Column, what: str) -> pa.Array:
     tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_large_string, types.is_null)
     if not any(test(labels.type) for test in tests):
         raise InputError(
-            f"{what}: expected one class a row, a whole number or a name, "
+            f"{what}: expected one class per row, a whole number or a name, "
             f"found values of type {labels.type}; {_CHOOSE}"
         )
     return pa.concat_arrays(labels.chunks)
@@ -184,7 +184,8 @@ def _names_of(ids: np.ndarray, present: list[int], names: pa.Array, what: str) -
         name = nfc(encoded.dictionary[code].as_py())
         if known.setdefault(number, name) != name:
             raise InputError(
-                f"{what}: expected one name a label, found {known[number]!r} and {name!r} for label {number}"
+                f"{what}: expected one name per label, "
+                f"found {known[number]!r} and {name!r} for label {number}"
             )
     result = {number: known.get(number, str(number)) for number in present}
     if len(set(result.values())) < len(result):

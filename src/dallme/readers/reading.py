@@ -203,7 +203,7 @@ def _usable_rows(
         return usable, (f"left out {count:,} of {rows.count:,} rows: {first}",)
     raise InputError(
         f"{rows.source}: {count:,} of {rows.count:,} rows cannot be used: {first} "
-        "(rows count from 0); mend them or leave them out with --drop-bad-rows"
+        "(rows count from 0); correct them, or skip them with --drop-bad-rows"
     )
 
 

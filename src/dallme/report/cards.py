@@ -186,7 +186,7 @@ def _findings(entry: Mapping[str, Any]) -> list[str]:
     quoted = f": “{span['text']}”" if span["words"] else ""
     sentences = [
         f"Longest span shared with a source row: {span['words']} words{where}{quoted}",
-        f"Of its runs of five words, {entry['copied_5grams']:.0%} stand in the source.",
+        f"Of its runs of five words, {entry['copied_5grams']:.0%} occur in the source.",
         f"Its cluster has {entry['members']:,} rows.",
     ]
     if entry["label_confidence"] is not None:

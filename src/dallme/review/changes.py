@@ -108,7 +108,7 @@ def parse(document: Any) -> list[Change]:
     for text, count in Counter(change.id for change in changes).items():
         if count > 1:
             raise ChangeError(
-                f"expected one change a text, found {count} for text {text}; nothing was saved", text
+                f"expected one change per text, found {count} for text {text}; nothing was saved", text
             )
     return changes
 
@@ -132,7 +132,7 @@ def apply(
 
     Args:
         distilled: The set; it is not modified.
-        changes: At most one a text.
+        changes: At most one per text.
 
     Returns:
         The new set and the changes made: ``index`` of the text in `distilled`, its ``id``, ``action`` (one of

@@ -94,7 +94,7 @@ class Checkpoints:
         if path.exists() and not resume:
             raise OutputError(
                 f"expected no training under way, found {str(self.folder)!r}; "
-                "go on with --resume, or --overwrite"
+                "continue with --resume, or --overwrite"
             )
         if path.exists() and (damage := self._damage()):
             self._clear()
