@@ -20,7 +20,7 @@ class ClusterSummary:
 
     Attributes:
         label: Name of the class.
-        keywords: Words of the class that many rows of the cluster hold, the best first.
+        keywords: Words of the class that occur in many rows of the cluster, the best first.
         examples: Rows nearest to the prototype, without HTML.
     """
 
@@ -56,9 +56,9 @@ class ClusterSummary:
 
 
 def best_words(words: WordWeights, members: np.ndarray, label: int, count: int) -> tuple[str, ...]:
-    """Returns the best keywords of a cluster, the best first; words without a positive weight are left out.
+    """Returns the keywords of a cluster with a positive weight, the best first.
 
-    The score is the weight for the class × the share of the rows that hold the word × inverse document
+    The score is the weight for the class × the share of the rows with the word × its inverse document
     frequency.
     """
     positions = np.searchsorted(words.rows, members)  # the weights may be learned from a sample of the rows

@@ -14,8 +14,7 @@ from dallme.decoders.base import Context, SourceCache
 from dallme.decoders.extractive.proxies import vector_probe
 from dallme.errors import DallmeError, InputError
 
-#: The classifier that reads vectors. Those of the source are known, so that only the few texts are embedded
-#: for it.
+#: The classifier that reads vectors. The vectors of the source are known, so only the few texts are embedded.
 EMBEDDING_LR = "embedding-lr"
 
 #: Minimum number of held-out rows that a comparison is made on.
@@ -206,7 +205,7 @@ def select_max_tokens(
             part = replace(split.context, max_tokens=length)
             try:
                 texts = write(split.prototypes, part, np.random.default_rng(seed))
-            except DallmeError:  # no set of this length can be written, as of rows with one opening
+            except DallmeError:  # no set of this length can be written, for example if all rows begin alike
                 continue
             scores[length] = split.score(texts, LENGTH_CLASSIFIERS)
     if limit not in scores:
@@ -225,7 +224,7 @@ def select_max_tokens(
 def _sample_prototypes(
     prototypes: Prototypes, context: Context, rng: np.random.Generator
 ) -> tuple[Prototypes, Context]:
-    """Draws classes and prototypes of them if there are many, and restricts the source to their rows."""
+    """Samples classes, and prototypes of them, if there are many; restricts the source to their rows."""
     classes = np.unique(prototypes.labels)
     if len(classes) <= SAMPLE_CLASSES and len(prototypes) <= SAMPLE_TEXTS:
         return prototypes, context

@@ -39,7 +39,7 @@ class Completion:
     """One text that a model wrote.
 
     Attributes:
-        text: The text, as it came.
+        text: The text as the service returned it.
         finish: Reason why the model stopped: ``stop``, ``length`` or another; None if the service does not
             say.
     """
@@ -152,7 +152,7 @@ class ChatRequest:
 
 
 def usage_of(requests: Sequence[ChatRequest]) -> list[Usage]:
-    """Returns the tokens of each request: read, by OpenAI's tokenizer, and written at most."""
+    """Returns the usage of each request: input tokens by OpenAI's tokenizer, and maximum output tokens."""
     if not requests:
         return []
     counts = tokens.count_tokens(
@@ -189,8 +189,8 @@ class ChatClient:
     def complete(self, requests: Sequence[ChatRequest]) -> list[Completion]:
         """Completes requests from the store, and the others by the service.
 
-        Each completion is stored before another request is sent. A process that dies loses only requests
-        under way.
+        Each completion is stored before another request is sent. A process that dies loses only requests in
+        progress.
 
         Args:
             requests: n requests.
@@ -249,7 +249,7 @@ class WritingPlan:
     Attributes:
         decoder: ``llm:`` and the model.
         texts: Texts of the set.
-        requests: Requests, one a draft; more if a prototype is left without a usable draft.
+        requests: Requests, one per draft; more if a prototype has no usable draft.
         read: Tokens that the model reads, estimated from requests about randomly drawn rows.
         written: Maximum number of tokens that it writes.
         price_usd: Maximum charge of the service; None if the price is not known.
@@ -280,8 +280,7 @@ def plan_writing(
 
     Args:
         decoder: The decoder.
-        source: The source texts; randomly drawn rows stand for the nearest ones, and their words for
-            keywords.
+        source: The source texts; randomly drawn rows replace the nearest ones, and their words the keywords.
         budget: Class id to number of texts.
         max_tokens: Maximum number of tokens per text.
     """
@@ -333,12 +332,13 @@ class LLMDecoder(ServiceOptions, Decoder):
     lineage names its row. Words copied from source rows, and from test rows if there are any, are reported in
     the lineage and the manifest.
 
-    Any server of OpenAI's chat protocol can be used; a request is a draft. Requests are paced, retried after
-    passing failures, and kept within the budget. Every completion is stored under its request: an interrupted
-    run continues where it stopped, and nothing is paid twice. The key comes from the environment variable
-    OPENAI_API_KEY and is not stored. The rows in the prompt leave this machine: check that they may.
+    Any server with OpenAI's chat protocol can be used; each request asks for one draft. Requests are
+    rate-limited, retried after temporary failures, and kept within the budget. Every completion is stored
+    under its request: an interrupted run continues where it stopped, and nothing is paid twice. The key comes
+    from the environment variable OPENAI_API_KEY and is not stored. The rows in the prompt leave this machine:
+    check that they may.
 
-    Prefer it for texts that read as if a person wrote them. Their accuracy depends on the model.
+    Prefer it for texts that read as if written by a person. Their accuracy depends on the model.
 
     The options of the service are those of :class:`~dallme.services.options.ServiceOptions`.
 
@@ -372,7 +372,7 @@ class LLMDecoder(ServiceOptions, Decoder):
     language: str = "en"
 
     def __post_init__(self) -> None:
-        """Checks the options; nothing is sent, and no key is looked for."""
+        """Checks the options; nothing is sent, and the key is not read."""
         self.check_prices("output_price")
         super().__post_init__()
         if self.max_copied_span is not None:

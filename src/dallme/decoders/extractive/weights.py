@@ -45,7 +45,7 @@ class WordCounts:
     def of(cls, texts: Sequence[str], rows: np.ndarray) -> WordCounts:
         """Counts the words of the texts at `rows`.
 
-        Words of a single text are left out if any other is left: they say nothing about other texts.
+        Words that occur in one text only are dropped, unless no other word remains.
 
         Raises:
             InputError: If the texts hold nothing but HTML.
@@ -73,8 +73,8 @@ class WordWeights:
         rows: Positions of the source texts that the weights are learned from, ascending, int64 of shape (n,):
             all of them, up to :data:`LEARNED_ROWS`.
         counts: Word counts of those texts, of shape (n, w).
-        weights: Weight of each word for each class, float32 of shape (classes, w); negative if the word
-            speaks against the class. Sparse with many classes, and then without negative weights.
+        weights: Weight of each word for each class, float32 of shape (classes, w); negative if the word is
+            evidence against the class. Sparse with many classes, and then without negative weights.
         classes: Class ids, ascending, int64 of shape (classes,).
     """
 
@@ -178,7 +178,7 @@ def _mean_excess(tfidf: csr_matrix, positions: np.ndarray, count: int) -> csr_ma
 
 
 def _tokenizer(texts: Sequence[str]) -> Callable[[str], list[str]]:
-    """Returns the tokenizer of the linear classifiers; single characters if no text has a word of theirs."""
+    """Returns the linear classifiers' tokenizer, or one of single characters if it finds no word."""
     for tokenizer in (words, re.compile(r"\S").findall):
         # In lower case, as CountVectorizer passes them.
         if any(tokenizer(clean(text).lower()) for text in texts):

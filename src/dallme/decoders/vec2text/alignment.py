@@ -1,4 +1,4 @@
-"""Fit of an inverter to vectors: a round trip of texts, and a linear map between two embedders' spaces."""
+"""Self-test of an inverter on the user's vectors, and a linear map between two embedding spaces."""
 
 from __future__ import annotations
 

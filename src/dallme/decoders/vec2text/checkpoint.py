@@ -40,7 +40,7 @@ def save(
     """Writes an inverter, with weights as float16 to halve the file.
 
     Args:
-        folder: The folder; the new files appear all or none, and other files stay.
+        folder: The folder; all new files appear together or none does, and other files stay.
         model: The model.
         tokenizer: Its tokenizer.
         config: Its record.

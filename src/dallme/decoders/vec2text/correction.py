@@ -20,7 +20,7 @@ from dallme.decoders.nearest import nearest_unused
 from dallme.embedders.base import normalize
 from dallme.text import clean, sentences
 
-#: A row is finished if its best text did not get nearer for this many steps, or has at least this cosine.
+#: A row is finished after this many steps without a nearer text, or at this cosine.
 PATIENCE, CLOSE_ENOUGH = 2, 0.999
 
 #: Sampling temperature of all texts but the most likely one; 1 is the model's own distribution.
@@ -53,7 +53,7 @@ class TextGenerator(Protocol):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A written text and how near it is.
+    """A written text with its cosine to the target.
 
     Attributes:
         text: The text.
@@ -171,7 +171,7 @@ def _hypotheses(generator: TextGenerator, rows: list[_Row], count: int) -> list[
 def _corrections(generator: TextGenerator, rows: list[_Row], count: int) -> list[list[str]]:
     """Writes the most likely correction and `count` - 1 sampled ones of each candidate.
 
-    The most likely correction of a text corrected before is in the beam, or was farther than all that are.
+    The most likely correction of a text that was corrected before is already in the beam, or was rejected.
     """
     pairs = [(row, candidate) for row in rows for candidate in row.beam]
     written = iter(

@@ -222,7 +222,7 @@ class _Seq2SeqReader(_Reader):
 
 
 class PreallocatedCache(DynamicLayer):
-    """Keys and values of one layer, of shape (n, heads, tokens + room, width); the room must be masked."""
+    """Keys and values of one layer, of shape (n, heads, reserved tokens, width); unused ones need a mask."""
 
     keys: Tensor
     values: Tensor
@@ -234,7 +234,7 @@ class PreallocatedCache(DynamicLayer):
         self.keys, self.values, self.tokens = keys, values, keys.shape[-2]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Appends the keys and values of new tokens; returns all of them with the unused room."""
+        """Appends the keys and values of new tokens; returns all reserved positions."""
         end = self.tokens + key_states.shape[-2]
         if end > self.keys.shape[-2]:
             size = self._size(end)
@@ -264,7 +264,7 @@ class PreallocatedCache(DynamicLayer):
         self.keys, self.values = self.keys[:count], self.values[:count]
 
     def _size(self, end: int) -> int:
-        """Length of the tensors, room included, once they hold `end` tokens."""
+        """Length of the tensors, reserved positions included, once they hold `end` tokens."""
         size = self.keys.shape[-2]
         return size if end <= size else max(end, self.tokens + ROOM)
 

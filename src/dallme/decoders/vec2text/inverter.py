@@ -156,7 +156,7 @@ class Inverter:
         return embedder
 
     def _has_vectors(self, candidate: Embedder) -> bool:
-        """Whether the store has vectors of the record's fingerprint, and that is one of the candidate."""
+        """Returns whether the store has vectors of the record's fingerprint, which the candidate makes."""
         fingerprint = self.config.fingerprint
         if self.store is None or fingerprint.model != candidate.name:
             return False

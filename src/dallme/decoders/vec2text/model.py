@@ -199,7 +199,7 @@ class InverterModel(nn.Module):
     """
 
     def __init__(self, language_model: Any, kind: str, dimension: int, pseudo_tokens: int) -> None:
-        """Puts projections of vectors before a language model.
+        """Adds projections of vectors in front of a language model.
 
         Args:
             language_model: Causal or encoder-decoder model of transformers.

@@ -53,7 +53,7 @@ class Checkpoints:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Makes the folder, and keeps other processes from training there while the block runs.
+        """Creates the folder and locks it for this process while the block runs.
 
         Raises:
             OutputError: If another process trains there, or the folder cannot be made.
