@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: The roles whose options can be set, by the word that stands before the dot.
 ROLES = {"embedder": "embedders", "condenser": "condensers", "decoder": "decoders"}
 
-#: Flags of version 0.1 and the keys of ``--set`` that replace them. They go in the next version.
+#: Flags of version 0.1 and the keys of ``--set`` that replace them. The next version removes them.
 OLD_FLAGS = {
     "--align": "decoder.align",
     "--beam": "decoder.beam",
