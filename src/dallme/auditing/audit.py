@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: Texts whose vectors have at least this cosine are near duplicates.
 NEAR_DUPLICATE = 0.95
 
-#: Rows below which a cluster is small without a threshold: its text may be about a few people.
+#: Default number of rows below which a cluster is small: its text may be about a few people.
 SMALL_CLUSTER = 5
 
 #: A cluster is tight if its spread is at most this share of the median. Clean clusters of IMDB and AG-News
@@ -93,7 +93,7 @@ class Audit:
 
     @property
     def warnings(self) -> list[str]:
-        """Suspicious rows of the source, a sentence each; they quote it, so no document holds them."""
+        """Warnings about suspicious source rows, one sentence each; they quote rows and are never saved."""
         return [*self._warnings_of_words(), *map(self._warning_of_cluster, self.mislabelled)]
 
     def _warnings_of_words(self) -> list[str]:
@@ -142,7 +142,7 @@ class Audit:
 
     @property
     def tight(self) -> list[int]:
-        """Texts whose source rows are nearly alike, as planted rows are; small clusters are left out."""
+        """Texts whose source rows are nearly alike, as planted rows are; small clusters are excluded."""
         spread, members = self.evidence.spread, np.array(self.members)
         if spread is None or not (members >= SMALL_CLUSTER).any():
             return []
@@ -152,7 +152,7 @@ class Audit:
 
     @property
     def failures(self) -> list[str]:
-        """Violations of the limits, a sentence each."""
+        """Violations of the limits, one sentence each."""
         most, least = self.thresholds.max_copied_span, self.thresholds.min_cluster
         failures = []
         for index, (copied, members) in enumerate(zip(self.copied, self.members, strict=True)):
@@ -247,9 +247,9 @@ def audit(
 
     Args:
         evidence: The set with its source, and with vectors for the checks of labels.
-        test: Test rows, to look for contamination.
+        test: Test rows, for the check of contamination.
         thresholds: Limits whose violation fails the audit.
-        language: ISO 639-1 code, for the ends of sentences.
+        language: ISO 639-1 code, for sentence boundaries.
         language_model: Causal model for the perplexity of the texts: a folder, a Hub id or ``smollm2``; None
             measures none.
         progress: Progress display.

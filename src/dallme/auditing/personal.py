@@ -26,7 +26,7 @@ class Personal:
 
     Attributes:
         kind: Its kind, as Presidio names it: ``EMAIL_ADDRESS``, ``PHONE_NUMBER`` …
-        text: The characters themselves.
+        text: The matched characters.
     """
 
     kind: str

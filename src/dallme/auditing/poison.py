@@ -98,7 +98,7 @@ def _suspicious_words(
         if counts[label] < PURITY * len(rows):
             continue
         own = rows[labels[rows] == label]
-        # Words that nearly always occur with it, as in a planted sentence, are left out as well.
+        # Words that nearly always occur with it, as in a planted sentence, are excluded as well.
         own_presence = presence[own]
         left_out = np.flatnonzero(single & (PURITY * len(own) <= own_presence.sum(axis=0).A1))
         without = scores[own].copy()
