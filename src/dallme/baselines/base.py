@@ -29,7 +29,7 @@ class Baseline(ABC):
     bounded = True
 
     def find(self) -> None:  # noqa: B027 - most need nothing
-        """Looks for what the baseline needs besides texts and vectors, before long work starts."""
+        """Finds the other resources that the baseline needs, before long work starts."""
 
     def select(
         self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], *, seed: int
@@ -77,7 +77,7 @@ class ModelBaseline(Baseline):
 
     @abstractmethod
     def fits(self, classifier_name: str) -> bool:
-        """Returns whether it applies to a classifier, given as ``NAME`` or ``NAME:ARGUMENT``."""
+        """Returns whether the baseline applies to a classifier, given as ``NAME`` or ``NAME:ARGUMENT``."""
 
     @abstractmethod
     def trainer(self, classifier: Classifier, source: LabelledTexts, budget: Mapping[int, int]) -> Classifier:

@@ -1,4 +1,4 @@
-"""Submodular core-sets: the gain of one more row shrinks with the rows already chosen."""
+"""Submodular core-sets: the gain of a row falls as more rows are chosen."""
 
 from __future__ import annotations
 
