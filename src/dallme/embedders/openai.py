@@ -135,12 +135,12 @@ def shorten(text: str) -> str:
 
 @dataclass(frozen=True)
 class OpenAIEmbedder(ServiceOptions, Embedder):
-    """Asks a model behind OpenAI's embeddings protocol, at OpenAI or any compatible server.
+    """Embeds with a model behind OpenAI's embeddings protocol, at OpenAI or any compatible server.
 
     Several requests run at a time. A request that fails temporarily (429, 5xx, a time-out, a broken
-    connection, half an answer) is retried with exponential backoff, or after the pause that the service asks
-    for. Each answer is handed over before the next request is sent: a store keeps everything that was paid
-    for. The key comes from the environment variable OPENAI_API_KEY and is stored nowhere.
+    connection, a partial answer) is retried with exponential backoff, or after the pause that the service
+    requests. Each answer is yielded before the next request is sent, so that a store keeps everything that
+    was paid for. The key comes from the environment variable OPENAI_API_KEY and is not stored.
 
     The options of the service are those of :class:`~dallme.services.options.ServiceOptions`.
 
