@@ -37,7 +37,7 @@ class Step:
     """One budget of a curve.
 
     Attributes:
-        budget: The budget as it was asked for.
+        budget: The requested budget.
         texts: Texts in all.
         ratio: Distillation ratio: texts as a share of the rows.
     """
@@ -402,9 +402,9 @@ def curve(
 
 
 def _distil(distiller: Distiller, context: Context, methods: Sequence[str]) -> tuple[Distiller, Distillation]:
-    """Distils as ``distiller.run`` does, from ready vectors and without embedding the distilled texts.
+    """Distils as ``distiller.run``, but from ready vectors and without embedding the distilled texts.
 
-    If the distiller's decoder is not to be measured, the first decoder that is takes its place.
+    If the distiller's decoder is not among the methods, the first decoder among them replaces it.
     """
     decoders = [method for method in methods if method not in registry.names("baselines")]
     if distiller.decoder not in decoders:

@@ -198,7 +198,7 @@ def thin_labels(labels: Sequence[str], positions: np.ndarray) -> list[str]:
 
 
 def is_wide(values: Sequence[float]) -> bool:
-    """Returns whether values need a logarithmic scale, and allow one."""
+    """Returns whether values need a logarithmic scale and are positive."""
     return len(values) > 0 and min(values) > 0 and max(values) > WIDE * min(values)
 
 

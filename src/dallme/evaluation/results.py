@@ -95,8 +95,9 @@ def split(
     """Makes a training and a validation split without a shared text.
 
     The validation split is a stratified sample of the source, the same for every set under one seed. Rows
-    that are in `train` as well are left out of it. If they are the majority, `train` is most of the source;
-    then they are left out of the training split instead. A row that is in `train` cut short is not detected.
+    that are also in `train` are excluded from it. If they are the majority, `train` is most of the source;
+    then they are excluded from the training split instead. A truncated copy of a row in `train` is not
+    detected.
 
     Raises:
         InputError: If no row is left to validate on, or fewer than two classes to train on.
