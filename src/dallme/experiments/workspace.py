@@ -1,4 +1,4 @@
-"""Shared inputs of runs: data sets, texts, inverters and results, each made once and found by content."""
+"""Shared inputs of runs: data sets, texts, inverters and results, each computed once and keyed by content."""
 
 from __future__ import annotations
 
