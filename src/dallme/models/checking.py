@@ -1,4 +1,4 @@
-"""Checks of a model folder before loading: it runs no code, unpickles nothing and opens no other place."""
+"""Checks of a model folder before loading: no code runs, no pickle is read, no other folder is opened."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def _check_pickles(folder: Path, weights: str) -> None:
 
 
 def _check_name(name: Any, description: Path) -> None:
-    """Checks that weights are a safetensors file beside their description."""
+    """Checks that weights are a safetensors file in the folder of their description."""
     if (
         not isinstance(name, str)
         or not name.endswith((".safetensors", ".safetensors.index.json"))
