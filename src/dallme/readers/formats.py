@@ -1,7 +1,7 @@
 """File formats: CSV, TSV, JSON Lines, JSON arrays, Parquet and Arrow.
 
-Files can come from others, so each format checks sizes before it reserves memory: a few kilobytes can
-unpack to gigabytes.
+Files may be untrusted, so each format checks sizes before it reserves memory: a few kilobytes can unpack to
+gigabytes.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_unusable(kind: pa.DataType) -> bool:
-    """Returns whether values of a type are neither texts nor labels; they need not be read to be refused."""
+    """Returns whether values of a type are neither texts nor labels, so that they are refused unread."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     primitive = pa.types.is_primitive(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
     return not (_is_text(kind) or primitive)
@@ -361,7 +361,7 @@ def _field_size(limit: int) -> Iterator[None]:
 
 
 def read_json(file: DataFile) -> Rows:
-    """Reads one JSON object per line, or one JSON array of objects.
+    """Reads JSON objects, one per line, or a JSON array of objects.
 
     Raises:
         InputError: If the file is too large or not UTF-8, or where a line is not a JSON object.

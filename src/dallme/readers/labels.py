@@ -30,7 +30,7 @@ class Classes:
     Attributes:
         ids: int64 of shape (n,).
         names: Class id to name, in the order of the ids.
-        own_ids: Whether the ids come from the source; else they are positions in the sorted names.
+        own_ids: Whether the ids come from the source; otherwise they are positions in the sorted names.
     """
 
     ids: np.ndarray
@@ -175,7 +175,7 @@ def _check_repetition(different: int, rows: int, what: str) -> None:
 
 
 def _names_of(ids: np.ndarray, present: list[int], names: pa.Array, what: str) -> dict[int, str]:
-    """Takes the name of each id from a second column; the number is the name of an id without one."""
+    """Reads the name of each id from a second column; an id without a name is named by its number."""
     encoded = names.dictionary_encode()
     codes = encoded.indices.fill_null(-1).to_numpy()
     pairs = {(number, code) for number, code in zip(ids.tolist(), codes.tolist(), strict=True) if code >= 0}

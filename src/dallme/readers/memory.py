@@ -85,7 +85,7 @@ def from_dataset(dataset: Any, source: str) -> Rows:
 
 
 def _is(value: object, module: str, name: str) -> bool:
-    """Returns whether a value is an instance of a class of a module, which need not be loaded."""
+    """Returns whether a value is an instance of a class of a module, without importing the module."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(value, getattr(loaded, name, ()))
 

@@ -59,7 +59,8 @@ def read(
         label_column: Column of the labels; by default the first with a usual name (label, labels, class,
             ...).
         id_column: Column of unique row ids; by default rows are numbered from 0.
-        drop_bad_rows: Leaves out rows without a usable text or label, with a note, instead of an error.
+        drop_bad_rows: Whether to skip rows without a usable text or label, with a note; by default they are
+        an error.
         like: Data whose class ids and names the labels take, such as the training data of a test set.
         labelled: Whether labels are needed. If not, a source without a label column is one unnamed class.
         engine: Engine that parses the files of a folder; by default this process.
