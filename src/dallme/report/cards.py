@@ -77,7 +77,7 @@ def make_cards(
         audit: The document of an audit.
 
     Returns:
-        One card a text, in the order of the set.
+        One card per text, in the order of the set.
     """
     position = {label: index for index, label in enumerate(classes)}
     facts = _facts(distilled, classes, evidence)

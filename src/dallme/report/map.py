@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Maximum number of characters of a row's text on the map.
 CHARACTERS = 160
 
-#: Bytes of all texts and ids of the map in the page; above it every text is cut shorter.
+#: Maximum bytes of all texts and ids of the map in the page; above it, texts are cut shorter.
 TEXT_BYTES = 3_350_000
 
 #: Coordinates on the map are whole numbers below this.
