@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from dallme.auditing.inputs import AuditInput
     from dallme.progress import Progress
 
-#: Minimum number of characters of a token, which alone protects the texts from the network.
+#: Minimum length of a token in characters; the token is the only protection on the network.
 SHORTEST_TOKEN = 16
 
 #: Header with the secret of the process, which a page of another origin can neither read nor send.
@@ -75,7 +75,7 @@ class Guard:
     Attributes:
         host: Address that it listens on, as the user wrote it.
         port: Port that it listens on.
-        token: Token of the reviewers; None, for loopback only, asks for none.
+        token: Token of the reviewers; None, which needs loopback, requires none.
         secret: Secret of this process, which the page sends with every change.
     """
 
@@ -136,7 +136,7 @@ class Guard:
         )
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a Host header names this server (DNS rebinding); a numeric address cannot be rebound."""
+        """Returns whether a Host header names this server (DNS rebinding); numeric addresses are safe."""
         try:
             name = urlsplit(f"//{host}").hostname
         except ValueError:
@@ -197,7 +197,7 @@ class Session:
 
     Attributes:
         versions: The versions of the set.
-        look: Function that joins a version with its source; None without a source.
+        look: Function that adds the source to a version; None without a source.
         points: Maximum number of source rows on the map.
         progress: Progress display.
     """
