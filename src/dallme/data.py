@@ -38,7 +38,7 @@ class LabelledTexts:
         source: Name of the source, for messages and the manifest.
         notes: Remarks of the reader for the user, such as skipped rows.
         original_digest: :attr:`digest` before the rows were reordered; blank if they were not.
-        own_ids: Whether the class ids come from the source; else dallme numbered its sorted class names.
+        own_ids: Whether the class ids come from the source; otherwise dallme numbered its sorted class names.
     """
 
     texts: Sequence[str]
@@ -247,8 +247,8 @@ class Budget:
         per_class: Texts per class (on average, if `allocation` is not ``equal``).
         ratio: Share of the rows of the source, in (0, 1]; the paper's distillation ratio (section 5.2).
         total: Texts in all.
-        allocation: ``equal``: the same for each class; ``proportional``: by its rows; ``sqrt``: by their
-            square root.
+        allocation: ``equal``: the same number for each class; ``proportional``: by the rows of the class;
+            ``sqrt``: by their square root.
     """
 
     per_class: int | None = None
@@ -349,8 +349,8 @@ def canonical_order(texts: LabelledTexts, vectors: np.ndarray | None = None) -> 
     """Sorts rows by the hash of their text, then by class, vector and row id.
 
     All permutations of a source have the same canonical order, so that samples and sums over its rows are
-    equal. The order is independent of the meaning of the texts. Rows of the same text, class and vector
-    differ in their row id alone; if that is their number in the source, a permutation exchanges them.
+    equal. The order is independent of the meaning of the texts. Rows with the same text, class and vector
+    differ only in their row id. If that id is their number in the source, a permutation exchanges their ids.
 
     Args:
         texts: n texts.

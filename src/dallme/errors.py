@@ -19,7 +19,7 @@ _TOKEN = re.compile(r"\b(?:hf_\w{8,}|sk-[\w-]{16,})|(?<=\bBearer )[^\s'\",]+", r
 
 
 class DallmeError(Exception):
-    """Base of every error that dallme raises on purpose."""
+    """Base class of all errors that a user can cause."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles an error without calling its constructor, whose arguments differ by class."""

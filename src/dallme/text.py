@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 import sentencex
 
-# No alternative may contain its own opening, so that time is linear in the length, whatever is left open.
+# No alternative may contain its own opening, so that time is linear in the length even without an end.
 _COMMENT_OR_BLOCK = re.compile(
     r"<!--(?:(?!<!--).)*?-->|<(script|style)\b[^<>]*>(?:(?!<\1\b).)*?</\1\s*>", re.DOTALL | re.IGNORECASE
 )

@@ -13,7 +13,7 @@ import numpy as np
 from dallme.errors import InputError
 from dallme.text import is_blank
 
-#: Characters from which on a text counts as a broken file (a quote that is never closed).
+#: Length in characters at which a text counts as the result of an unclosed quote.
 MAX_CHARACTERS = 1_000_000
 
 #: Rows of a matrix that are checked at once.
@@ -21,7 +21,7 @@ _BLOCK = 65_536
 
 
 def is_missing(value: Any) -> bool:
-    """Returns whether a value stands for none: None, NaN, and the NA and NaT of pandas."""
+    """Returns whether a value is missing: None, NaN, or the NA and NaT of pandas."""
     return (
         value is None
         or (isinstance(value, (float, np.floating)) and value != value)
@@ -30,7 +30,7 @@ def is_missing(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Converts scalars and tensors of other libraries: to Python scalars, numpy arrays, or None if missing.
+    """Converts values of other libraries to Python scalars or numpy arrays, missing values to None.
 
     Arrays of torch are detached from their graph and copied to the CPU.
     """
@@ -157,7 +157,7 @@ def check_texts(texts: Sequence[Any], *, what: str = "texts") -> list[str]:
 def is_private_line(address: str) -> bool:
     """Returns whether a connection to a URL is encrypted or stays on this machine.
 
-    Host names are not resolved: of names, only ``localhost`` counts as this machine.
+    Host names are not resolved; the only name of this machine is ``localhost``.
     """
     try:
         parts = urlsplit(address)
