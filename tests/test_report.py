@@ -254,7 +254,7 @@ def test_badges_of_the_audit() -> None:
     assert first.badges == (
         Badge("3 words copied", warns=False),
         Badge("personal data: 1"),
-        Badge("stands in the test set"),
+        Badge("is in the test set"),
     )
     assert second.badges == (
         Badge("30 words copied"),

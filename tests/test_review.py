@@ -367,7 +367,7 @@ def test_a_manifest_whose_review_does_not_fit_is_refused(few: Path, review: dict
     manifest = json.loads((few / MANIFEST).read_text())
     (few / MANIFEST).write_text(json.dumps(manifest | {"review": review}))
     with pytest.raises(
-        InputError, match="take 'review' and 'history' out of manifest.json to review the set anew"
+        InputError, match="take 'review' and 'history' out of manifest.json to review the set again"
     ):
         open_versions(few)
 

@@ -46,7 +46,7 @@ def restore_embedder(
         The embedder; None if the set was made of ready vectors and none is given.
 
     Raises:
-        InputError: If the embedder of the manifest now makes other vectors, or the user must confirm it: a
+        InputError: If the embedder of the manifest now makes other vectors. Or if the user must confirm it: a
             service, a path, or a model without vectors in the store.
         ModelNotFoundError: If the user's name leads to no model.
     """

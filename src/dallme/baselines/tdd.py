@@ -202,8 +202,8 @@ class SyntheticTensor:
 class TDDBaseline(ModelBaseline):
     """Synthetic embeddings with soft labels whose gradients in TextCNN match those of real texts.
 
-    With S_c the synthetic rows of class c, R_c a batch of its real texts, and theta the parameters of a
-    network that is untrained or trained for a few steps, over all parameters p ::
+    S_c are the synthetic rows of class c, R_c is a batch of its real texts, and theta are the parameters of a
+    network after no or a few training steps. Over all parameters p ::
 
         minimise over S    E over theta of sum_c sum_p 1 - cos(grad_p L(S_c; theta), grad_p L(R_c; theta))
 

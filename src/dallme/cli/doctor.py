@@ -117,7 +117,7 @@ def _store(store: Path) -> Iterator[Finding]:
 
 
 def _bytes_in(folder: Path) -> int:
-    """Returns the bytes of the files in a folder; files that vanish meanwhile do not count."""
+    """Returns the total bytes of the files in a folder; files deleted during the scan do not count."""
     size = 0
     for parent, _, files in os.walk(folder):
         for file in files:

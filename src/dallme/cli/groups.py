@@ -1,4 +1,4 @@
-"""Groups of options: one parameter of a verb stands for several options of its command line."""
+"""Groups of options: one parameter of a verb declares several command-line options."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def trace(
 
 TABLE, MANIFEST, CARD = "train.parquet", "manifest.json", "README.md"
 
-#: Optional files beside them: the document of the audit, and the report.
+#: Optional files in the folder: the document of the audit, and the report.
 AUDIT, REPORT = "audit.json", "report.html"
 
 

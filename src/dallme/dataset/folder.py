@@ -139,7 +139,7 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
 
     The files are first written and synchronised in a temporary folder. A missing target is created in one
     step, by a rename. In an existing target, which may be a link or a mount point, other files stay. The new
-    files are staged there in one step and then moved one by one; if the process is killed in between, the
+    files are staged there in one step and then moved one by one. If the process is killed in between, the
     next writer completes the move.
 
     Args:

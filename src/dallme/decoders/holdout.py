@@ -175,7 +175,7 @@ def select_max_tokens(
     """Chooses the maximum number of tokens per text on held-out rows.
 
     Long texts hold more words, which classifiers that count words learn from. If rows are short, however, the
-    vector of a text of ten sentences is far from that of any row, and classifiers of vectors learn little
+    vector of a text of ten sentences is far from that of any row. Classifiers of vectors then learn little
     from it. A set of each length is therefore written from a part of the rows, and classifiers trained on it
     are tested on the others. A shorter length than the limit is chosen if its mean accuracy is clearly
     better.
@@ -187,8 +187,8 @@ def select_max_tokens(
         rng: Source of randomness.
 
     Returns:
-        The choice among the lengths that a set can be written in. None, which stands for the limit, if rows
-        are not much shorter, if too few can be held out, and without an embedder or with a paid one.
+        The choice among the lengths in which a set can be written. None means the limit: rows are not much
+        shorter, too few can be held out, or the embedder is missing or paid.
     """
     limit = context.max_tokens
     if context.embedder is None or context.embedder.paid or limit <= LENGTH_RATIO * _median_tokens(context):

@@ -137,10 +137,10 @@ def shorten(text: str) -> str:
 class OpenAIEmbedder(ServiceOptions, Embedder):
     """Embeds with a model behind OpenAI's embeddings protocol, at OpenAI or any compatible server.
 
-    Several requests run at a time. A request that fails temporarily (429, 5xx, a time-out, a broken
-    connection, a partial answer) is retried with exponential backoff, or after the pause that the service
-    requests. Each answer is yielded before the next request is sent, so that a store keeps everything that
-    was paid for. The key comes from the environment variable OPENAI_API_KEY and is not stored.
+    Several requests run at a time. Temporary failures (429, 5xx, a time-out, a broken connection, a partial
+    answer) are retried with exponential backoff, or after the pause that the service requests. Each answer is
+    yielded before the next request is sent, so that a store keeps everything that was paid for. The key comes
+    from the environment variable OPENAI_API_KEY and is not stored.
 
     The options of the service are those of :class:`~dallme.services.options.ServiceOptions`.
 

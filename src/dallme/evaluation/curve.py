@@ -163,8 +163,8 @@ def find_level(
         level: The accuracy to reach.
 
     Returns:
-        The index of that size, or None; and the size at which a straight line from the size before it reaches
-        the level, None without a size before it.
+        The index of that size, or None. Also the interpolated size, at which a straight line from the
+        previous size reaches the level; None without a previous size.
     """
     reached = np.flatnonzero(np.asarray(accuracies) >= level - _ROUNDING)
     if not len(reached):

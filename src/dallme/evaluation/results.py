@@ -207,8 +207,8 @@ def result_key(classifier: Classifier, train: LabelledTexts, test: LabelledTexts
     """Hashes everything a result depends on with SHA-256, as hexadecimal; None if some of it is unknown.
 
     The hash covers the classifier with its options, texts and labels of both sets in order, the seed, and the
-    version of the training libraries: torch and transformers for neural classifiers, scikit-learn for the
-    others.
+    versions of the training libraries. These are torch and transformers for neural classifiers, scikit-learn
+    for the others.
     """
     description = classifier.describe()
     if "fingerprint" in description and description["fingerprint"] is None:  # an embedder of unknown weights

@@ -267,8 +267,8 @@ def read_delimited(file: DataFile, delimiter: str) -> Rows:
         delimiter: Character between two fields.
 
     Raises:
-        InputError: If the file is empty, too large or not UTF-8, repeats a name in its header, has a row
-            with more or fewer fields than the header, or a quote that is not closed.
+        InputError: If the file is empty, too large or not UTF-8, or its header repeats a name. Or if a row
+            has more or fewer fields than the header, or a quote is not closed.
     """
     with _text(file) as stream, _field_size(_MAX_LINE):
         records = _records(stream, file.name, delimiter)
@@ -327,8 +327,8 @@ def _records(stream: IO[str], name: str, delimiter: str) -> Iterator[tuple[int, 
 def _enclosed_rows(field: str, number: int, delimiter: str, known: list[set[str]]) -> int:
     """Counts the rows that a quoted field seems to enclose because of an unpaired quote.
 
-    A line of the field counts if it has the fields of a row, none of them blank, and one of them is a value
-    of the same column. Unlike in prose, no space follows a delimiter.
+    A line of the field counts if it has as many fields as a row, none of them blank, and one is a known value
+    of its column. Unlike in prose, no space follows a delimiter.
 
     Args:
         field: The field.

@@ -71,8 +71,8 @@ def read(
         The texts. Whole numbers keep their value as class ids; names are sorted and numbered from 0.
 
     Raises:
-        InputError: If the source cannot be found or read, if its columns are not found, if rows are unusable,
-            or if the labels are no classes, fewer than two (without `like`), or not those of `like`.
+        InputError: If the source or its columns cannot be found or read, or rows are unusable. Or if the
+            labels are no classes, fewer than two (without `like`), or not those of `like`.
     """
     if max_bytes is not None:
         check_positive(max_bytes, "max_bytes")

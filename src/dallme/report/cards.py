@@ -173,7 +173,7 @@ def _audit_badges(index: int, audit: Mapping[str, Any]) -> list[Badge]:
         badges.append(Badge("near duplicate"))
     contamination = summary["contamination"] or {"exact": [], "shared_13grams": []}
     if index in contamination["exact"]:
-        badges.append(Badge("stands in the test set"))
+        badges.append(Badge("is in the test set"))
     elif index in contamination["shared_13grams"]:
         badges.append(Badge("shares 13 words with the test set"))
     return badges

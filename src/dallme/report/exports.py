@@ -278,8 +278,8 @@ def setfit(material: Material) -> bytes:
 def atlas(material: Material) -> bytes:
     """Writes Parquet with the columns ``text``, ``label`` and ``weight``.
 
-    With vectors it adds a row without weight for each source text, and the columns ``kind`` (distilled or
-    source), ``projection_x``, ``projection_y`` (the first two principal components) and ``vector``.
+    With vectors it adds a row without weight for each source text, and more columns: ``kind`` (distilled or
+    source), ``projection_x`` and ``projection_y`` (the first two principal components), and ``vector``.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -87,7 +87,7 @@ def check_review(distilled: DistilledDataset) -> None:
         raise InputError(
             f"expected a manifest whose review has an id for each of the {len(distilled)} texts, "
             f"found {len(set(ids))} ids; take 'review' and 'history' out of manifest.json to review the "
-            "set anew"
+            "set again"
         )
 
 

@@ -199,11 +199,11 @@ class ExtractiveDecoder(SentenceDecoder):
 
         gain(s) = sum over its words w of max(a(w), 0) / (1 + u(w)), divided by its tokens,
 
-    where u(w) counts how often the texts of this class have used w so far. This is the marginal gain, per
-    token, of a concave coverage function, which greedy choice maximises well (Lin and Bilmes 2011, "A Class
-    of Submodular Functions for Document Summarization"). The best sentence that fits is added until none
-    fits. No sentence is used twice in a class. A cluster without an unused sentence gets the nearest unused
-    row.
+    where u(w) counts how often the texts of this class have used w so far. This is the marginal gain per
+    token of a concave coverage function, which greedy choice maximises well. Reference: Lin and Bilmes 2011,
+    "A Class of Submodular Functions for Document Summarization". The best sentence that fits is added until
+    none fits. No sentence is used twice in a class. A cluster without an unused sentence gets the nearest
+    unused row.
 
     Several sets are written with randomly scaled weights. The decoder returns the set whose proxy classifiers
     have the best accuracy on a sample of source rows.
@@ -278,8 +278,8 @@ class TeachingDecoder(SentenceDecoder):
 
     Proxy classifiers are trained on the texts written so far and evaluated on source rows. The negative
     gradient of their loss gives each word w a weight g(w) for each class
-    (:class:`~dallme.decoders.extractive.proxies.ProxyLoss`), besides its weight a(w) in a linear classifier
-    of the full data. A sentence s gains
+    (:class:`~dallme.decoders.extractive.proxies.ProxyLoss`). A linear classifier of the full data gives it
+    the static weight a(w). A sentence s gains
 
         gain(s) = sum over its words w of (g(w) + a(w)) / (1 + u(w)), divided by its tokens,
 

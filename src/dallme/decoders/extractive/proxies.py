@@ -145,7 +145,7 @@ class LossRows:
 class ProxyLoss:
     """The loss of proxy classifiers on source rows, as a function of the texts they are trained on.
 
-    The gradient is that of the cross-entropy of their calibrated probabilities with respect to the weights of
+    The loss is the cross-entropy of their calibrated probabilities. Its gradient is taken by the weights of
     the words, as in gradient boosting (Friedman 2001, "Greedy Function Approximation").
     """
 

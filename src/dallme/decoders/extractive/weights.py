@@ -105,9 +105,8 @@ class WordWeights:
     ) -> WordWeights:
         """Fits a linear support vector machine over TF-IDF, one class against the rest.
 
-        Above :data:`MACHINE_ROWS` rows × classes the weight of a word is its mean TF-IDF in the class minus
-        that in all rows (Rocchio 1971, "Relevance Feedback in Information Retrieval"), which takes one pass
-        over the rows.
+        Above :data:`MACHINE_ROWS` rows × classes, the weight of a word is its mean TF-IDF in the class minus
+        that in all rows, which takes one pass (Rocchio 1971, "Relevance Feedback in Information Retrieval").
 
         Args:
             texts: n texts.
@@ -120,9 +119,7 @@ class WordWeights:
         """
         classes, positions = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
-            raise InputError(
-                "expected texts of at least two classes, found one; no word tells it from another"
-            )
+            raise InputError("expected texts of at least two classes, found one; word weights need several")
         rows = _sample_rows(positions, rng)
         counted = count(texts, rows)
         vectorizer, counts, labels, positions = (

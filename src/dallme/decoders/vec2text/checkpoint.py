@@ -115,8 +115,8 @@ def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, 
 def _new_model(settings_file: Path, weights_file: Path, config: InverterConfig) -> InverterModel:
     """Builds the model with random weights; torch's generator is not changed.
 
-    The sizes may come from somebody else. So the model is built without memory first and compared with
-    the header of the weights.
+    The sizes may be untrusted. So the model is first built without memory and compared with the header of the
+    weights.
 
     Raises:
         ValueError: If it is larger than its weights.

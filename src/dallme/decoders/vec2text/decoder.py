@@ -51,10 +51,10 @@ class _Space:
 class Vec2TextDecoder(Decoder):
     """Writes a text for each prototype and corrects it until its vector is near (section 3.2).
 
-    From the final beam it selects the nearest text to which a probe of the full data gives the class of the
-    prototype, or else the nearest text. The probe is a logistic regression on vectors. Prefer it to
-    ``nearest`` and ``extractive`` if no source text may be copied (`start` ``hypothesis``), or if a good
-    inverter for the embedder exists; see ``dallme invert-check``.
+    From the final beam it selects the nearest text that a probe of the full data assigns to the prototype's
+    class, or else the nearest text. The probe is a logistic regression on vectors. Prefer it to ``nearest``
+    and ``extractive`` if no source text may be copied (`start` ``hypothesis``), or if a good inverter for the
+    embedder exists; see ``dallme invert-check``.
 
     Attributes:
         inverter: Folder of an inverter; blank for the one that ships with dallme.
@@ -65,8 +65,8 @@ class Vec2TextDecoder(Decoder):
             texts, which are kept if nothing written is nearer; ``hypothesis`` corrects texts written from the
             prototype alone.
         align: Whether an inverter of another embedder may be used, with a linear map fitted on the source.
-        embedder: Embedder of the inverter, for `align`; by default the one in its record, if it ships with
-            dallme or the user has its model and vectors of it.
+        embedder: Embedder of the inverter, for `align`; by default the one in its record. That embedder must
+            ship with dallme, or the user must have its model and its vectors.
         self_test: Whether the inverter is tested on 20 source texts first.
         language: ISO 639-1 code, for splitting into sentences.
     """

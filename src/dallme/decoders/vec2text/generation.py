@@ -1,7 +1,7 @@
 """Token-by-token generation for many texts at once; samples do not depend on the rest of the batch.
 
-The generation loop of transformers reads the prefix again for each sample, sorts the whole vocabulary for
-each sampled token, and continues with finished texts until the last one has ended.
+The generation loop of transformers is slower. It reads the prefix again for each sample, sorts the whole
+vocabulary for each sampled token, and continues finished texts until the last one has ended.
 """
 
 from __future__ import annotations

@@ -141,8 +141,8 @@ class Inverter:
         """The embedder of the vectors, which embeds the written texts again.
 
         Raises:
-            InputError: If it is not the one that the inverter was trained for, or the record names a service,
-                a path or a model that the user has no vectors of.
+            InputError: If the inverter was trained for another embedder. Or if the record names a service, a
+                path or a model without vectors in the user's store.
         """
         if self.own_embedder is not None:
             embedder = resolve(self.own_embedder)

@@ -79,7 +79,7 @@ class InverterConfig:
 
     @classmethod
     def read(cls, folder: Path) -> InverterConfig:
-        """Reads the record of a folder, which may come from somebody else.
+        """Reads the record of a folder, which may be untrusted.
 
         Raises:
             InputError: If there is none, or it is damaged.
@@ -269,7 +269,7 @@ class InverterModel(nn.Module):
         Args:
             target: Vectors of the texts, float32 of shape (n, d).
             text_ids: Their tokens, with the end token, int64 of shape (n, t).
-            text_mask: 1 where they are not padding, of shape (n, t); padding stands at the end.
+            text_mask: 1 where they are not padding, of shape (n, t); padding is at the end.
             current: Vectors of the current texts, of shape (n, d); None for the hypothesizer.
             current_ids: Tokens of the current texts, int64 of shape (n, c).
             current_mask: 1 where they are not padding, of shape (n, c).
@@ -325,8 +325,8 @@ class InverterModel(nn.Module):
             beams: Width of transformers' beam search, for one text for each target.
 
         Returns:
-            Token ids padded at the end, int64 of shape (m, at most max_new_tokens), those of one target
-            together; m is n * samples, less one for each target that `again` holds for.
+            Token ids padded at the end, int64 of shape (m, at most max_new_tokens), grouped by target. m is n
+            * samples, minus one for each target with `again`.
         """
         prefix, mask = self._prefix(target, current, current_ids, current_mask)
         if beams > 1:

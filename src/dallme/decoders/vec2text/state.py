@@ -98,7 +98,7 @@ class Checkpoints:
             )
         if path.exists() and (damage := self._damage()):
             self._clear()
-            notes = [f"the checkpoint in {self.folder} is damaged ({damage}); the training begins anew"]
+            notes = [f"the checkpoint in {self.folder} is damaged ({damage}); the training starts again"]
         if path.exists():
             before = self._options()
             changed = [
