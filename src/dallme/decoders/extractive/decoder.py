@@ -200,16 +200,17 @@ class ExtractiveDecoder(SentenceDecoder):
         gain(s) = sum over its words w of max(a(w), 0) / (1 + u(w)), divided by its tokens,
 
     where u(w) counts how often the texts of this class have used w so far. This is the marginal gain per
-    token of a concave coverage function, which greedy choice maximises well. Reference: Lin and Bilmes 2011,
-    "A Class of Submodular Functions for Document Summarization". The best sentence that fits is added until
-    none fits. No sentence is used twice in a class. A cluster without an unused sentence gets the nearest
-    unused row.
+    token of a concave coverage function, which greedy choice maximises well. The best sentence that fits is
+    added until none fits. No sentence is used twice in a class. A cluster without an unused sentence gets the
+    nearest unused row.
 
     Several sets are written with randomly scaled weights. The decoder returns the set whose proxy classifiers
     have the best accuracy on a sample of source rows.
 
     Prefer it to ``nearest`` for classifiers that count words. The texts are dense and read as a list of
     sentences.
+
+    Reference: Lin and Bilmes, "A Class of Submodular Functions for Document Summarization", ACL 2011.
 
     Attributes:
         candidates: As of :class:`SentenceDecoder`.
