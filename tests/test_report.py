@@ -358,7 +358,7 @@ def test_the_page_holds_it_all_and_the_same_input_gives_the_same_bytes() -> None
     assert html == render(distilled, evidence=evidence, audit=audit_of(distilled))
     page = Page(html)
     assert [text for _, text in page.find("h2")] == [
-        "What they are worth", "Where they lie", "Audit", "The texts", "How they were made",
+        "Accuracy", "Map", "Audit", "Texts", "Run",
     ]  # fmt: skip
     cards = list(page.find("article"))
     assert [(card["id"], card["data-index"], card["data-label"]) for card, _ in cards] == [
@@ -409,7 +409,7 @@ def test_a_page_without_charts_has_no_library_in_it() -> None:
     html = render(distilled)
     assert len(html) < 60_000
     page = Page(html)
-    assert [text for _, text in page.find("h2")] == ["The texts", "How they were made"]
+    assert [text for _, text in page.find("h2")] == ["Texts", "Run"]
     assert len([1 for attributes, _ in page.find("script") if "type" not in attributes]) == 1
 
 
