@@ -81,7 +81,7 @@ class ModelBaseline(Baseline):
 
     @abstractmethod
     def trainer(self, classifier: Classifier, source: LabelledTexts, budget: Mapping[int, int]) -> Classifier:
-        """Makes the classifier that, trained on the whole source, gives the model of this baseline.
+        """Makes a classifier whose training on the whole source gives the model of this baseline.
 
         Args:
             classifier: The classifier of the column.

@@ -230,5 +230,5 @@ class LineProgress:
 
 
 def make_progress() -> Progress:
-    """Returns the reporter that fits where standard error goes."""
+    """Returns the progress reporter for standard error: bars on a terminal, lines elsewhere."""
     return BarProgress() if sys.stderr.isatty() else LineProgress()

@@ -199,7 +199,7 @@ class DistilledDataset:
             The folder.
 
         Raises:
-            OutputError: If the folder holds something and `overwrite` is not given, or cannot be written.
+            OutputError: If the folder is not empty and `overwrite` is False, or it cannot be written.
         """
         files = self.files(card.render(self, audit=audit)) | dict(beside or {})
         if audit is not None:

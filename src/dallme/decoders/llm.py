@@ -325,7 +325,7 @@ TURNS = 2
 
 @dataclass(frozen=True)
 class LLMDecoder(ServiceOptions, Decoder):
-    """Asks a language model for each text, given the class, the keywords of the cluster and its nearest rows.
+    """Requests each text from a language model, given class, keywords and nearest rows of the cluster.
 
     Several drafts are written for each prototype, and :func:`~dallme.decoders.selection.select_drafts`
     selects among them. The nearest real text replaces a prototype's text if no draft is usable, and the

@@ -167,5 +167,5 @@ def _source_texts(workspace: Workspace, run: Run, unreadable: dict[str, DallmeEr
 
 
 def _as_text(config: Mapping[str, Any]) -> str:
-    """Returns a configuration as text that does not depend on the order of keys, nor on list or tuple."""
+    """Returns a configuration as text, independent of the order of keys and of list or tuple."""
     return json.dumps(config, sort_keys=True)

@@ -103,7 +103,7 @@ class TooManyTextsError(Exception):
 
 
 class _StoppedError(Exception):
-    """Another request failed for good while this one was waiting."""
+    """Another request failed permanently while this one was waiting."""
 
 
 def gather(

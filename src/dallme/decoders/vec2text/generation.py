@@ -253,7 +253,7 @@ class PreallocatedCache(DynamicLayer):
         return self.tokens
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keeps some of the n texts; copies few rows where the last ones fill the gaps of others."""
+        """Keeps some of the n texts; copies few rows if the last texts fill the gaps."""
         count = len(indices)
         moved = indices != torch.arange(count, device=indices.device)
         if count > len(self.keys) or bool((indices[moved] < count).any()):

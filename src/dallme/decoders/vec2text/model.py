@@ -169,7 +169,7 @@ def _check_keys(content: Any, rules: dict[str, _Rule], kind: Any, name: str) -> 
     """Checks the keys of a JSON object and the types and ranges of their values.
 
     Raises:
-        ValueError: If one is not as the rules and the dataclass `kind` have it.
+        ValueError: If one violates the rules or the fields of the dataclass `kind`.
     """
     if not isinstance(content, dict):
         raise ValueError(f"expected {name} as an object, found {type(content).__name__}")

@@ -76,7 +76,7 @@ class Checkpoints:
             yield
 
     def open(self, options: Mapping[str, Any], *, resume: bool, overwrite: bool) -> list[str]:
-        """Starts a training, or checks that the checkpoints are of the same one.
+        """Starts a training, or checks that the checkpoints belong to the same training.
 
         Damaged checkpoints are removed and trained again.
 
