@@ -59,7 +59,7 @@ def goals_tables(results: Path = HERE.parent / "results" / "offline") -> str:
             ]
             body.append([f"`{method}`", *shown])
         if data in GOALS:
-            body.insert(0, ["what we set out to reach", *map(_cell, goals)])
+            body.insert(0, ["goal", *map(_cell, goals)])
         parts.append(f"{title}\n\n" + table(["", *COLUMNS.values()], body))
     return "\n".join(parts)
 

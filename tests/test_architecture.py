@@ -1,8 +1,9 @@
-"""What keeps the source tree readable: dependencies that point one way, short files, and no work at import."""
+"""The source tree stays readable: layers, short files, plain docstrings, and no work at import."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -228,3 +229,27 @@ def test_no_module_works_at_import(module: str) -> None:
 )
 def test_work_at_import_is_noticed(line: str) -> None:
     assert _works(ast.parse(line).body[0])
+
+
+def _docstrings(tree: ast.AST) -> Iterator[str]:
+    """Yields the docstrings of a module, its classes and its functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+
+
+def _opens_as_a_clause(docstring: str) -> bool:
+    """Returns whether a docstring opens with a pronoun in place of a verb or a noun phrase."""
+    return re.match(r"(What|Whoever|Who|That which)\b", docstring) is not None
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_docstrings_open_with_a_verb_or_a_noun(module: str) -> None:
+    assert [text for text in _docstrings(TREES[module]) if _opens_as_a_clause(text)] == []
+
+
+@pytest.mark.parametrize("opening", ["What it", "Whoever", "Who reads", "That which is"])
+def test_a_docstring_that_opens_as_a_clause_is_noticed(opening: str) -> None:
+    tree = ast.parse(f'class A:\n    def f(self):\n        """{opening} does."""')
+    assert [_opens_as_a_clause(text) for text in _docstrings(tree)] == [False, False, True]
+    assert not _opens_as_a_clause("Whole numbers.")

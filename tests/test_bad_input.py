@@ -81,7 +81,7 @@ def as_arrow(texts: list[str], labels: list[str], path: Path) -> None:
         writer.write_table(table)
 
 
-ONE_CLASS = "expected one class a row, a whole number or a name, found values"
+ONE_CLASS = "expected one class per row, a whole number or a name, found values"
 WRITERS = {".csv": as_csv, ".jsonl": as_jsonl, ".parquet": as_parquet, ".arrow": as_arrow}
 
 

@@ -115,7 +115,7 @@ def test_an_unknown_allocation_lists_the_known_ones():
             "expected at least 5 rows in each class, class 'sport' has 3 different texts; "
             "ask for fewer per class, or use --total or --ratio, which give small classes fewer",
         ),
-        (Budget(total=1), "expected at least one text a class, found 1 texts for 2 classes; ask for more"),
+        (Budget(total=1), "expected at least one text per class, found 1 texts for 2 classes; ask for more"),
         (
             Budget(total=14),
             "expected at most as many texts as there are different ones (13), found 14; ask for fewer",

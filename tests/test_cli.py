@@ -421,7 +421,7 @@ def test_vectors_with_nan_are_refused(tmp_path: Path) -> None:
     from dallme import DallmeError, Distiller
 
     texts, labels = ["a b c d", "e f g h"], [0, 1]
-    with pytest.raises(DallmeError, match="expected vectors with 2 rows, one a text, found 3"):
+    with pytest.raises(DallmeError, match="expected vectors with 2 rows, one per text, found 3"):
         Distiller(per_class=1).distill(texts, labels, vectors=np.ones((3, 4)))
     with pytest.raises(DallmeError, match="found NaN or infinity in 1 rows, the first is row 1"):
         Distiller(per_class=1).distill(texts, labels, vectors=[[1, 2], [np.nan, 0]])

@@ -89,7 +89,7 @@ def test_vectors_must_be_there(coreset: CoreSet) -> None:
 
 
 def test_vectors_must_be_those_of_the_texts(coreset: CoreSet) -> None:
-    with pytest.raises(InputError, match="expected vectors with 40 rows, one a text, found 39"):
+    with pytest.raises(InputError, match="expected vectors with 40 rows, one per text, found 39"):
         coreset.select(_data(_random(0))[0], _data(_random(0, 39))[1], {0: 2}, seed=0)
 
 

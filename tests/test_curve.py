@@ -125,7 +125,7 @@ def test_ready_vectors_need_no_embedder(monkeypatch: pytest.MonkeyPatch) -> None
         vectors=vectors,
     )
     assert found.steps == (Step(Budget(ratio=0.2), 4, 0.2),)
-    with pytest.raises(InputError, match="expected vectors with 20 rows, one a text, found 3"):
+    with pytest.raises(InputError, match="expected vectors with 20 rows, one per text, found 3"):
         curve(
             distiller, texts, texts, per_class(1), ["nearest"], make_classifiers(["nb"]), vectors=vectors[:3]
         )
@@ -148,7 +148,7 @@ def test_results_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (
             per_class(1, 21),
             ["random"],
-            "expected at most 20 texts a class, found 21: class 'bad' has only 20 different texts",
+            "expected at most 20 texts per class, found 21: class 'bad' has only 20 different texts",
         ),
         ([], ["random"], "expected at least one budget, found none"),
         (per_class(1), ["full"], "expected a method besides 'full' and a classifier, found none"),
@@ -212,28 +212,28 @@ def test_the_size_that_reaches_a_level() -> None:
 def test_findings_in_words() -> None:
     grows = drawn([0.45, 0.6, 0.7, 0.792, 0.8, 0.81])
     found = grows.knee("ours")
-    assert found.words == "ours: knee at 10 texts a class: 0.792 (88.0% of full data)"
+    assert found.words == "ours: knee at 10 texts per class: 0.792 (88.0% of full data)"
     assert found.as_dict()["per_class"] == 10
     assert found.recovered == pytest.approx(0.88)
     found = grows.smallest_recovering("ours", 0.8)  # 0.72, a bit more than a fifth of the way from 10 to 20
     assert (
         found.words
-        == "ours: 80% of the full data's accuracy at 10 texts a class: 0.792 (88.0% of full data); "
+        == "ours: 80% of the full data's accuracy at 10 texts per class: 0.792 (88.0% of full data); "
         + ("on a line between the measured, at 12 texts in all")
     )
     assert found.interpolated_texts == pytest.approx(10 + 10 * 0.02 / 0.092)
     assert grows.smallest_recovering("ours", 0.5).words == (
-        "ours: 50% of the full data's accuracy at 1 text a class: 0.450 (50.0% of full data)"
+        "ours: 50% of the full data's accuracy at 1 text per class: 0.450 (50.0% of full data)"
     )
     found = grows.smallest_recovering("ours", 0.95)
     assert (
         found.words
-        == "ours: 95% of the full data's accuracy is not reached; the most is at 50 texts a class: 0.810 (90.0% of full data)"
+        == "ours: 95% of the full data's accuracy is not reached; the most is at 50 texts per class: 0.810 (90.0% of full data)"
     )
     assert found.step is None
     assert drawn([0.5, 0.6]).knee("ours").words == "ours: no knee, which takes at least 3 budgets, found 2"
     assert drawn([0.5, 0.51, 0.53, 0.8]).knee("ours").words == (
-        "ours: no knee: up to 10 texts a class the gain does not slow down"
+        "ours: no knee: up to 10 texts per class the gain does not slow down"
     )
     with pytest.raises(InputError, match=r"expected the share to recover in \(0, 1\], found 90"):
         grows.smallest_recovering("ours", 90)
@@ -401,7 +401,7 @@ def test_the_command_draws_and_tells(run, tmp_path: Path) -> None:
     [
         (
             ("--budgets", "1,40"),
-            "expected at most 30 texts a class, found 40: class '0' has only 30 different texts",
+            "expected at most 30 texts per class, found 40: class '0' has only 30 different texts",
         ),
         (("--budgets", "1,x"), "expected --budgets as whole numbers separated by commas, found '1,x'"),
         (("--ratios", "2"), "expected ratio in (0, 1], found 2.0"),

@@ -264,7 +264,7 @@ def test_the_card_tells_the_hub_what_it_is(distilled: DistilledDataset, tmp_path
     assert "- **positive**: A fine film. See it.\n- **negative**: Dull.\n" in card.text
     assert "| embedder | all-MiniLM-L6-v2 |" in card.text
     assert "prompt" not in card.text
-    assert "What it is worth" not in card.text
+    assert "## Accuracy" not in card.text
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_parts_can_be_handed_in() -> None:
         ({"per_class": 1, "decoder": "best"}, "unknown decoder 'best'; known: extractive, teaching, nearest"),
         ({"per_class": 1, "condenser": 3}, "expected a condenser: one of k-centroid"),
         ({"per_class": True}, "per_class to be a whole number"),
-        ({"total": 1}, "at least one text a class, found 1 texts for 2 classes"),
+        ({"total": 1}, "at least one text per class, found 1 texts for 2 classes"),
         ({"ratio": 2}, r"expected ratio in \(0, 1\], found 2"),
         ({"per_class": 1, "seed": "x"}, "expected seed to be a whole number"),
         ({"per_class": 1, "embedder": 7}, "expected an embedder: a name or an object with encode"),

@@ -229,7 +229,7 @@ def test_an_object_without_encode_is_an_error(thing: Any) -> None:
             [[1.0, float("nan")]],
             "expected finite vectors of mine, found NaN or infinity in 1 rows, the first is row 0",
         ),
-        ([[1.0], [2.0]], "expected vectors of mine with 1 rows, one a text, found 2"),
+        ([[1.0], [2.0]], "expected vectors of mine with 1 rows, one per text, found 2"),
         ([1.0], r"expected vectors of mine of shape \(n, d\), found shape \(1,\)"),
         (["words"], "expected vectors of mine as a matrix of numbers, found list"),
         ([[1.0], [2.0, 3.0]], "expected vectors of mine as a matrix of numbers, found list"),

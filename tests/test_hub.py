@@ -357,9 +357,9 @@ def test_the_card_tells_of_the_audit(distilled: DistilledDataset) -> None:
     assert (
         "## Audit\n\n| | |\n| --- | --- |\n"
         "| longest run of words copied from one source row | 2 |\n"
-        "| runs of five words that stand in the source | 25% |\n"
+        "| runs of five words that occur in the source | 25% |\n"
         "| source rows behind the text with the fewest | 1 |\n"
-        "| texts that stand in the test set | 1; 2 share 13 words with one (of 1,500 test rows) |\n"
+        "| texts that occur in the test set | 1; 2 share 13 words with one (of 1,500 test rows) |\n"
         "| pairs of near duplicates | 0 |\n"
         "| labels that a classifier of the full data disputes | 1 of 2 |\n"
         "| personal data | 1 places (presidio-analyzer 2.2.366) |\n"
@@ -373,7 +373,7 @@ def test_the_card_tells_of_the_audit(distilled: DistilledDataset) -> None:
     bare["summary"]["readability"]["perplexity"] = None
     bare["failures"] = []
     text = render(distilled, audit=bare)
-    assert "| texts that stand in the test set | not checked |\n" in text
+    assert "| texts that occur in the test set | not checked |\n" in text
     assert "| personal data | not scanned |\n" in text
     assert "classifier of the full data disputes | not checked |\n" in text
     assert "perplexity" not in text
@@ -479,7 +479,7 @@ def test_the_terms_of_the_source_are_carried_over(distilled: DistilledDataset, s
     )
     own = hub.prepare(of_hub(distilled), "me/reviews", license="MIT", languages=["fr"])
     assert DatasetCard(own.files["README.md"].decode()).data.license == "mit"
-    assert "**mit** (who shares this set says so)" in own.files["README.md"].decode()
+    assert "**mit** (as stated by the uploader)" in own.files["README.md"].decode()
     assert set(server.steps) == {"card"}
 
 

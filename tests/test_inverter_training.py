@@ -310,7 +310,7 @@ def test_a_checkpoint_is_kept_from_other_trainings(tmp_path: Path) -> None:
             TEXTS, EMBEDDER, output, steps=6, save_every=2, progress=Killer("hypothesizer", 4), **FAST
         )
     with pytest.raises(
-        OutputError, match="expected no training under way, found .*inverter.partial'; go on with --resume"
+        OutputError, match="expected no training under way, found .*inverter.partial'; continue with --resume"
     ):
         train_inverter(TEXTS, EMBEDDER, output, steps=6, **FAST)
     with pytest.raises(
@@ -347,7 +347,7 @@ def test_a_damaged_checkpoint_is_noticed_and_made_again(
     path.write_bytes(content)
     train_inverter(TEXTS, EMBEDDER, output, steps=40, save_every=8, resume=True, progress=notes, **FAST)
     assert "is damaged (" in notes.lines[0]
-    assert notes.lines[0].endswith("; the training begins anew")
+    assert notes.lines[0].endswith("; the training starts again")
     assert contents(output) == contents(plain)
 
 

@@ -557,7 +557,7 @@ def test_the_command_line_plans_and_distils(
     assert plan["price_usd"] == pytest.approx((plan["read"] + 2 * 192) / 1e6)
     assert server.requests == 0
     assert _run("plan", *common, "--per-class", 2) == 0
-    assert "price           not known (tell it with --price and --output-price)" in capsys.readouterr().out
+    assert "price           not known (set it with --price and --output-price)" in capsys.readouterr().out
     output = ["--per-class", 2, "--max-tokens", 24, "--output", tmp_path / "out", "--no-report"]
     assert _run("distill", *common, *prices, *output, "--budget-usd", 0.000001) == 2
     assert "expected to stay within the budget" in capsys.readouterr().err

@@ -120,9 +120,9 @@ def test_the_audit_tells_of_it_and_its_document_holds_row_ids_and_no_row(
     (warning,) = found.warnings
     row = cluster.rows[0]
     assert warning == (
-        f"{len(cluster.rows)} rows that lie together are 'good' and look like 'bad', such as row id{row} "
+        f"{len(cluster.rows)} similar rows are labelled 'good' and look like 'bad', such as row id{row} "
         f"('secret words of row {row}'): {cluster.disputed} of 20 more so than half of its own rows "
-        f"({cluster.expected:.0f} would be usual); look whether their label is right: audit.json lists them"
+        f"({cluster.expected:.0f} would be usual); check their label: audit.json lists them"
     )
     document = found.as_dict()
     (entry,) = document["summary"]["mislabelled_clusters"]

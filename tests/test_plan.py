@@ -92,7 +92,7 @@ def test_what_the_store_holds_is_not_planned(server: OpenAIServer, tmp_path: Pat
     before = make_plan(embedder, TEXTS, store=store)
     assert (before.stored, before.disk_bytes, before.price_usd) == (0, None, pytest.approx(840 / 1e6))
     assert before.notes == (
-        "the length of the vectors is known after the first request; --set embedder.dimensions=N tells it now",
+        "the length of the vectors is known after the first request; set it now with --set embedder.dimensions=N",
     )
     assert server.requests == 0
     embed_with_store(embedder, TEXTS[:45], store=store)
@@ -219,7 +219,7 @@ def test_plan_prints_what_it_found(dallme: Command, source: Path) -> None:
 def test_plan_says_what_it_does_not_know(dallme: Command, source: Path) -> None:
     status, out, err = dallme("plan", source, "--embedder", "openai:m", "--base-url", "http://127.0.0.1:9/v1")
     assert status == 0
-    assert "price           not known (tell it with --price)\n" in out
+    assert "price           not known (set it with --price)\n" in out
     assert "time            not known (the speed of the service is not known)\n" in out
     assert "disk            not known\n" in out
     assert "estimated with the tokenizer of OpenAI's models" in out

@@ -73,7 +73,7 @@ def test_the_audit_warns_without_words_of_the_source() -> None:
     found = audit(AuditInput(distilled, source))
     assert found.warnings == [
         "nine of ten rows with 'zzyzx' are 'good', though 20 of 20 read like another class without it "
-        f"({found.planted[0].expected:.0f} would be usual): look whether somebody planted them"
+        f"({found.planted[0].expected:.0f} would be usual): check whether they were planted"
     ]
     assert found.as_dict()["summary"]["planted_words"] == [
         {"rows": 20, "label": 1, "disputed": 20, "expected": found.planted[0].expected}

@@ -213,10 +213,10 @@ _BROKEN = {
     "empty.arrow": ("", "cannot be read as Arrow (is the file damaged or misnamed?)"),
     "bad.jsonl": (
         '{"text": "a"}\n\n{"text": "b", "label"}\n',
-        "one JSON object a line, found in line 3: Expecting ':'",
+        "one JSON object per line, found in line 3: Expecting ':'",
     ),
     "deep.jsonl": ("[" * 100_000 + "\n", "expected a JSON array of objects, found: "),
-    "list.jsonl": ('{"text": "a"}\n["b"]\n', "expected one JSON object a line, found list in line 2"),
+    "list.jsonl": ('{"text": "a"}\n["b"]\n', "expected one JSON object per line, found list in line 2"),
     "list.json": (
         '[{"text": "a", "label": 1}, 7]',
         "expected a JSON array of objects, found int in element 1",
@@ -580,7 +580,7 @@ def test_sequences_that_cannot_be_read() -> None:
         == "expected labels with a list of texts, found none; give them as the second argument"
     )
     assert _message(TEXTS, [1, 2]) == "expected a label for each text, found 2 labels for 4 texts"
-    assert _message(TEXTS, "good") == "expected a sequence of labels, one a text, found str"
+    assert _message(TEXTS, "good") == "expected a sequence of labels, one per text, found str"
     assert "expected a path, a Hugging Face dataset id, a pandas or polars DataFrame" in _message(
         {"text": TEXTS}
     )
@@ -762,9 +762,9 @@ def test_codes_of_one_width_keep_their_zeros_as_names() -> None:
         (["0.5", "1"], "expected classes, whole numbers or names, found the number 0.5; choose the "
                        "column with the classes"),
         ([float("inf"), 1.0], "expected classes, whole numbers or names, found the number inf"),
-        ([[0], [1]], "expected one class a row, a whole number or a name, found values of type "
+        ([[0], [1]], "expected one class per row, a whole number or a name, found values of type "
                      "list<item: int64>"),
-        ([{"a": 0}, {"a": 1}], "expected one class a row, a whole number or a name, found values of "
+        ([{"a": 0}, {"a": 1}], "expected one class per row, a whole number or a name, found values of "
                                "type struct<a: int64>"),
         ([0, "a"], "expected labels of one kind, numbers that fit in 64 bits or names, found int, str"),
         ([0, True], "expected labels of one kind, numbers that fit in 64 bits or names, found bool, int"),
@@ -800,7 +800,7 @@ def test_names_of_labels_from_a_column_beside_them() -> None:
         2: "x",
     }
     assert read(_table(text=texts, label=[2, 0, 2], label_text=[1, 2, 3])).label_names == {0: "0", 2: "2"}
-    expected = "memory: column 'label': expected one name a label, found 'x' and 'z' for label 2"
+    expected = "memory: column 'label': expected one name per label, found 'x' and 'z' for label 2"
     assert _message(_table(text=texts, label=[2, 0, 2], label_text=["x", "y", "z"])) == expected
     expected = "memory: column 'label': expected a name of its own for each label, found {0: 'x', 2: 'x'}"
     assert _message(_table(text=texts, label=[2, 0, 2], label_text=["x", "x", "x"])) == expected
@@ -931,8 +931,8 @@ def test_bad_rows_are_an_error_or_a_note(tmp_path: Path) -> None:
         "UTF-16?) and 5 more"
     )
     assert _message(path) == (
-        f"{path}: 8 of 10 rows cannot be used: {shown} (rows count from 0); mend them or leave them "
-        f"out with --drop-bad-rows"
+        f"{path}: 8 of 10 rows cannot be used: {shown} (rows count from 0); correct them, or skip "
+        f"them with --drop-bad-rows"
     )
     data = read(path, drop_bad_rows=True)
     assert data.texts == ["good", "bad"]

@@ -254,7 +254,7 @@ def test_badges_of_the_audit() -> None:
     assert first.badges == (
         Badge("3 words copied", warns=False),
         Badge("personal data: 1"),
-        Badge("stands in the test set"),
+        Badge("is in the test set"),
     )
     assert second.badges == (
         Badge("30 words copied"),
@@ -265,7 +265,7 @@ def test_badges_of_the_audit() -> None:
     assert third.badges == (Badge("near duplicate"), Badge("shares 13 words with the test set"))
     assert first.findings == (
         "Longest span shared with a source row: 3 words (row 7): “A dull film”",
-        "Of its runs of five words, 50% stand in the source.",
+        "Of its runs of five words, 50% occur in the source.",
         "Its cluster has 40 rows.",
         "A probe of the full data gives its label 90%; it says bad.",
         "Personal data, perhaps: PERSON “dull”",
@@ -321,11 +321,11 @@ def test_summary_of_the_audit() -> None:
     audit = audit_of(distilled)
     assert dict(audit_rows(audit)) == {
         "Longest span copied from a source row": "30 words (limit: at most 20)",
-        "Runs of five words that stand in the source": "50%",
+        "Runs of five words that occur in the source": "50%",
         "Smallest cluster behind a text": "2 rows",
         "Texts with a small cluster": "1: text 1",
         "Texts whose source rows are nearly alike": "none",
-        "Texts that stand in the test set (1,000 rows)": "1: text 0",
+        "Texts that occur in the test set (1,000 rows)": "1: text 0",
         "Texts that share 13 words with it": "2: text 0, text 2; longest span 15 words",
         "Near duplicates within the set": "1: texts 1 and 2 (0.970)",
         "Texts whose label the probe gives": "67%",
@@ -358,7 +358,7 @@ def test_the_page_holds_it_all_and_the_same_input_gives_the_same_bytes() -> None
     assert html == render(distilled, evidence=evidence, audit=audit_of(distilled))
     page = Page(html)
     assert [text for _, text in page.find("h2")] == [
-        "What they are worth", "Where they lie", "Audit", "The texts", "How they were made",
+        "Accuracy", "Map", "Audit", "Texts", "Run",
     ]  # fmt: skip
     cards = list(page.find("article"))
     assert [(card["id"], card["data-index"], card["data-label"]) for card, _ in cards] == [
@@ -409,7 +409,7 @@ def test_a_page_without_charts_has_no_library_in_it() -> None:
     html = render(distilled)
     assert len(html) < 60_000
     page = Page(html)
-    assert [text for _, text in page.find("h2")] == ["The texts", "How they were made"]
+    assert [text for _, text in page.find("h2")] == ["Texts", "Run"]
     assert len([1 for attributes, _ in page.find("script") if "type" not in attributes]) == 1
 
 

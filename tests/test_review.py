@@ -156,7 +156,7 @@ def test_changes_that_cannot_be_made(changes: list[Change], message: str) -> Non
         ([{"id": 1, "seen": "", "label": "bad"}], "expected label as int, found str"),
         (
             [{"id": 1, "seen": ""}, {"id": 1, "seen": ""}],
-            "expected one change a text, found 2 for text 1; nothing was saved",
+            "expected one change per text, found 2 for text 1; nothing was saved",
         ),
     ],
 )
@@ -205,7 +205,7 @@ def test_a_save_writes_a_new_folder_and_nothing_else(few: Path, versions: Versio
     card = (saved.folder / CARD).read_text()
     assert "A person accepted 0 of these 2 texts." in card
     assert f"| 2 | {entry['when']} | 1 | 1 | 1 | 0 | 0 |" in card
-    assert "## What it is worth" not in card
+    assert "## Accuracy" not in card
 
 
 def test_what_was_taken_out_is_in_no_file_that_is_shared(versions: Versions) -> None:
@@ -367,7 +367,7 @@ def test_a_manifest_whose_review_does_not_fit_is_refused(few: Path, review: dict
     manifest = json.loads((few / MANIFEST).read_text())
     (few / MANIFEST).write_text(json.dumps(manifest | {"review": review}))
     with pytest.raises(
-        InputError, match="take 'review' and 'history' out of manifest.json to review the set anew"
+        InputError, match="take 'review' and 'history' out of manifest.json to review the set again"
     ):
         open_versions(few)
 

@@ -149,7 +149,7 @@ def test_a_save_from_a_stale_tab_is_refused_and_what_was_typed_is_kept(
     assert sorted(path.name for path in (few / "versions").iterdir()) == [".lock", "0002"]
     assert two.locator("#text-0 textarea").input_value() == "From tab two."
 
-    two.get_by_role("button", name="Go on with the newest version").click()
+    two.get_by_role("button", name="Continue with the newest version").click()
     two.wait_for_selector("[data-reviewing='2']")
     # The text that the other tab dropped is gone, not what was typed for it.
     assert two.locator(".lost pre").inner_text() == "Typed in vain?"
@@ -179,8 +179,8 @@ def test_theirs_can_be_taken(server: Guard, visit: Visit) -> None:
         "document.dispatchEvent(new Event('visibilitychange'))"
     )  # the reviewer comes back to the tab
     two.wait_for_selector(".review-bar .said.warns")
-    assert said(two) == "Version 2 was saved meanwhile. What you typed here is kept."
-    two.get_by_role("button", name="Go on with the newest version").click()
+    assert said(two) == "Version 2 was saved in the meantime. Your changes stay in this tab."
+    two.get_by_role("button", name="Continue with the newest version").click()
     two.get_by_role("button", name="Take theirs").click()
     assert two.locator("#text-0 .text").inner_text() == "From tab one."
     assert two.locator("textarea").count() == 0
@@ -199,13 +199,13 @@ def test_what_was_typed_survives_a_reload_and_a_new_server(few: Path, visit: Vis
     page.wait_for_selector(".review-bar .said.warns")
     assert (
         said(page)
-        == "The server does not answer: is dallme review still running? What you typed is kept in this tab."
+        == "The server does not answer: is dallme review still running? Your changes stay in this tab."
     )
     visit.said.clear()  # type: ignore[attr-defined]
     with serving(few, guard.port):
         page.get_by_role("button", name="Save", exact=True).click()
         page.wait_for_selector(".review-bar .said:has-text('secret')")
-        page.get_by_role("button", name="Go on with the newest version").click()
+        page.get_by_role("button", name="Continue with the newest version").click()
         page.wait_for_selector("#text-0 textarea")
         save(page, 2)
     assert version(few, 2).texts == ("Typed\nand kept.", "Fine and warm.", "Warm, but late.")

@@ -152,9 +152,9 @@ def test_old_flags_become_settings() -> None:
             "--beam",
         ],
         [
-            "--beam is now --set decoder.beam=8; --beam goes in the next version",
-            "--align is now --set decoder.align=true; --align goes in the next version",
-            "--temperature is now --set decoder.temperature=0.5; --temperature goes in the next version",
+            "--beam is now --set decoder.beam=8; --beam will be removed in the next version",
+            "--align is now --set decoder.align=true; --align will be removed in the next version",
+            "--temperature is now --set decoder.temperature=0.5; --temperature will be removed in the next version",
         ],
     )
     assert rewrite_flags(["--beam"], OLD_FLAGS) == (["--beam"], [])

@@ -143,7 +143,7 @@ def test_each_fingerprint_has_its_own_described_table(tmp_path):
     ("vectors", "message"),
     [
         (np.zeros((20, 3), np.float32), "with 4 dimensions, found 3"),
-        (np.zeros((19, 4), np.float32), "with 20 rows, one a text, found 19"),
+        (np.zeros((19, 4), np.float32), "with 20 rows, one per text, found 19"),
         (np.full((20, 4), np.nan, np.float32), "found NaN or infinity in 20 rows"),
     ],
 )

@@ -53,15 +53,15 @@ def evaluate(
         classifiers: Names, or name to classifier; by default the three linear models.
         full: The full data, any source: each score then has the recovered accuracy. A protocol that tunes
             needs it.
-        distiller: Its embedder serves ``embedding-lr``; its seed and its progress are used.
+        distiller: Source of the embedder for ``embedding-lr``, the seed and the progress display.
         protocol: Number of runs and training of neural classifiers: ``"paper"``, ``"dpc"`` or a protocol.
         results: Folder that keeps results, so that nothing is trained twice.
 
     Returns:
-        One score a classifier.
+        One score per classifier.
 
     Raises:
-        InputError: If a source cannot be read, or a class of the test data is not among the training data's.
+        InputError: If a source cannot be read, or the test data have a class that the training data lack.
 
     Example:
         >>> few = read(["good film", "bad film"], ["good", "bad"])
@@ -113,10 +113,10 @@ def compare(
         results: Folder that keeps results, so that nothing is trained twice.
 
     Returns:
-        The comparison table, one row a method; ``print(comparison)`` shows it.
+        The comparison table, one row per method; ``print(comparison)`` shows it.
 
     Raises:
-        InputError: If a source cannot be read, or a method is for none of the classifiers.
+        InputError: If a source cannot be read, or a method applies to none of the classifiers.
         UnknownNameError: If a method or a classifier is not known; the message lists the known ones.
     """
     from dallme.evaluation import compare as comparison
@@ -205,22 +205,22 @@ def audit(
     Args:
         distilled: The distilled dataset, or its folder.
         source: The data it was distilled from; any source.
-        test: Test data, any source: contamination is looked for.
-        max_copied_span: Most words in a row that a text may share with one source row.
-        min_cluster: Least source rows behind a text.
+        test: Test data, any source, for the check of contamination.
+        max_copied_span: Maximum number of words in a row that a text may share with one source row.
+        min_cluster: Minimum number of source rows behind a text.
         embedder: An embedder in place of the one that the set was made with.
         store: Folder that keeps vectors, so that no text is embedded twice.
-        language: ISO 639-1 code, for finding the ends of sentences.
+        language: ISO 639-1 code, for sentence boundaries.
         language_model: Causal model whose perplexity of the texts is measured, such as ``smollm2``; None
             measures none.
         progress: Where to show progress.
 
     Returns:
-        The findings; ``failures`` lists the broken thresholds, ``as_dict()`` is the document that
-        ``audit.json`` holds.
+        The findings; ``failures`` lists the violated limits, and ``as_dict()`` is the content of
+        ``audit.json``.
 
     Raises:
-        InputError: If the source is not the distilled dataset's, or a threshold is no whole number of at
+        InputError: If the source is not that of the distilled dataset, or a limit is not a whole number of at
             least 1.
     """
     from dallme.auditing import audit as auditing

@@ -50,12 +50,12 @@ def write_new(path: Path, content: Any) -> None:
 
 
 def atomic_write(path: Path, content: Any, *, tidy: bool = True) -> None:
-    """Creates or replaces a file in one step: it has its old content or the new, never a part of it.
+    """Creates or replaces a file in one step: readers see the old content or the new, never a part.
 
     Args:
         path: The file.
         content: Bytes, or an object with the buffer protocol.
-        tidy: Whether to remove what killed processes left of a file of this name.
+        tidy: Whether to remove temporary files of this name that killed processes left.
 
     Raises:
         OSError: If it cannot be written; the old content stays.
@@ -85,7 +85,7 @@ def atomic_write(path: Path, content: Any, *, tidy: bool = True) -> None:
 
 
 def remove_stale(folder: Path, name: str | None = None) -> None:
-    """Removes the temporary files of killed processes; files in use, and those that resist, stay.
+    """Removes temporary files of killed processes; files in use, or that cannot be removed, stay.
 
     Args:
         folder: The folder to search; it need not exist.
@@ -143,10 +143,10 @@ def file_lock(path: Path, *, wait: bool = True, limit: float = float("inf")) -> 
 
 @contextmanager
 def folder_lock(folder: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Keeps a folder for this process while the block runs; others wait up to :data:`FOLDER_SECONDS`.
+    """Locks a folder for this process while the block runs; others wait up to :data:`FOLDER_SECONDS`.
 
-    The lock is a file beside the folder, ``.NAME.lock``. Locks of other programs on the folder or its
-    parent do not matter. The file is removed at the end; one that a killed process leaves is harmless.
+    The lock is a file next to the folder, ``.NAME.lock``. Locks of other programs on the folder or its parent
+    have no effect. The file is removed at the end; one that a killed process leaves is harmless.
 
     Args:
         folder: The folder; it need not exist yet.
@@ -181,7 +181,7 @@ def folder_lock(folder: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 def _lock_path(folder: Path) -> Path:
-    """The lock file of a folder: beside it, or inside it where its parent cannot be written to."""
+    """Returns the lock file of a folder: next to it, or inside it if its parent is read-only."""
     folder = folder.resolve()
     if folder.name and os.access(folder.parent, os.W_OK | os.X_OK):
         return folder.with_name(f".{folder.name}.lock")
@@ -209,7 +209,7 @@ def _acquire(lock: FileLock, path: Path, limit: float) -> None:
 
 
 def _write_holder(path: Path) -> bool:
-    """Writes into a lock file who holds it; False if the file belongs to another program."""
+    """Records the holder in a lock file; returns False if the file belongs to another program."""
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
     with contextlib.suppress(OSError), os.fdopen(os.open(path, flags), "r+b", buffering=0) as file:
         content = file.read(200)
@@ -224,7 +224,7 @@ def _write_holder(path: Path) -> bool:
 
 
 def _holder(path: Path) -> str:
-    """Name of the process that holds a lock, as far as its file tells."""
+    """Returns the name of the process that holds a lock, if its file records one."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         if match := _HOLDER.fullmatch(file.read(200)):
             return f"process {match[1].decode()} on {match[2].decode()}"
@@ -232,7 +232,7 @@ def _holder(path: Path) -> str:
 
 
 def checksum(*parts: Any) -> str:
-    """CRC-32 of several buffers one after the other, as hexadecimal; detects damage, not forgery."""
+    """Returns the CRC-32 of several buffers in sequence, as hexadecimal; it detects damage, not forgery."""
     crc = 0
     for part in parts:
         crc = zlib.crc32(part, crc)
@@ -240,7 +240,7 @@ def checksum(*parts: Any) -> str:
 
 
 def sha256_of(parts: Iterable[bytes | str | Path]) -> str:
-    """SHA-256 of several parts one after the other, as hexadecimal.
+    """Returns the SHA-256 of several parts in sequence, as hexadecimal.
 
     Args:
         parts: Bytes, strings (hashed as UTF-8) and files (their contents, read in blocks).
@@ -260,7 +260,7 @@ def sha256_of(parts: Iterable[bytes | str | Path]) -> str:
 
 
 def sync_folder(path: Path) -> None:
-    """Waits until the names in a folder are on the disk, as after a rename.
+    """Waits until the entries of a folder are on the disk, for example after a rename.
 
     Raises:
         OSError: If the folder cannot be opened.

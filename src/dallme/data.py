@@ -38,7 +38,7 @@ class LabelledTexts:
         source: Name of the source, for messages and the manifest.
         notes: Remarks of the reader for the user, such as skipped rows.
         original_digest: :attr:`digest` before the rows were reordered; blank if they were not.
-        own_ids: Whether the class ids come from the source; else dallme numbered its sorted class names.
+        own_ids: Whether the class ids come from the source; otherwise dallme numbered its sorted class names.
     """
 
     texts: Sequence[str]
@@ -247,8 +247,8 @@ class Budget:
         per_class: Texts per class (on average, if `allocation` is not ``equal``).
         ratio: Share of the rows of the source, in (0, 1]; the paper's distillation ratio (section 5.2).
         total: Texts in all.
-        allocation: ``equal``: the same for each class; ``proportional``: by its rows; ``sqrt``: by their
-            square root.
+        allocation: ``equal``: the same number for each class; ``proportional``: by the rows of the class;
+            ``sqrt``: by their square root.
     """
 
     per_class: int | None = None
@@ -291,7 +291,7 @@ class Budget:
             Class id to number of texts, in the order of the ids.
 
         Raises:
-            InputError: If the budget is larger than the classes, or less than one text a class.
+            InputError: If the budget is larger than the classes, or less than one text per class.
         """
         most = sum(class_counts.values())
         if self.per_class is not None:
@@ -311,7 +311,7 @@ class Budget:
             total = min(most, max(len(class_counts), round(self.ratio * (most if rows is None else rows))))
         if total < len(class_counts):
             raise InputError(
-                f"expected at least one text a class, found {total} texts for {len(class_counts)} classes; "
+                f"expected at least one text per class, found {total} texts for {len(class_counts)} classes; "
                 "ask for more"
             )
         if total > most:
@@ -349,8 +349,8 @@ def canonical_order(texts: LabelledTexts, vectors: np.ndarray | None = None) -> 
     """Sorts rows by the hash of their text, then by class, vector and row id.
 
     All permutations of a source have the same canonical order, so that samples and sums over its rows are
-    equal. The order is independent of the meaning of the texts. Rows of the same text, class and vector
-    differ in their row id alone; if that is their number in the source, a permutation exchanges them.
+    equal. The order is independent of the meaning of the texts. Rows with the same text, class and vector
+    differ only in their row id. If that id is their number in the source, a permutation exchanges their ids.
 
     Args:
         texts: n texts.
@@ -398,5 +398,5 @@ def reorder(texts: LabelledTexts, order: np.ndarray) -> LabelledTexts:
 
 
 def is_identity(order: np.ndarray) -> bool:
-    """Whether an order leaves all rows in place."""
+    """Returns whether an order leaves all rows in place."""
     return bool((order == np.arange(len(order))).all())

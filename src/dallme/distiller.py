@@ -70,10 +70,11 @@ class Distiller:
         decoder: A name or a decoder.
         decoder_options: Options of the decoder, if it is a name.
         prompt: Task-specific prompt put before each text when it is embedded (section 5.4).
-        max_tokens: Most tokens of a distilled text, by the embedder's tokenizer, special tokens included.
+        max_tokens: Maximum number of tokens per distilled text, by the embedder's tokenizer, special tokens
+            included.
         seed: Seed of every random choice.
         store: Folder that caches vectors, so that no text is embedded twice; None caches nothing.
-        engine: Where the work is done: ``local``, ``ray``, or an engine such as
+        engine: Engine that runs the work: ``local``, ``ray``, or an object such as
             :class:`~dallme.scale.ray_engine.RayEngine`. The result is the same.
         progress: Receiver of progress and notes.
 
@@ -100,7 +101,7 @@ class Distiller:
     progress: Progress = field(default_factory=SilentProgress, compare=False)
 
     def __post_init__(self) -> None:
-        """Checks the options, so that a wrong one fails before the embedding; no model is loaded."""
+        """Checks the options, so that an invalid one fails before the embedding; no model is loaded."""
         check_positive(self.max_tokens, "max_tokens")
         check_seed(self.seed)
         self.budget, self.resolved_condenser, self.resolved_decoder, self.resolved_engine  # noqa: B018
@@ -120,7 +121,7 @@ class Distiller:
         Args:
             source: A list of texts, a pandas or polars frame, a `datasets.Dataset`, a path, or a Hub id.
             labels: The classes, if the source is a list of texts.
-            vectors: Ready vectors of shape (n, d), one a text; then no embedder is loaded.
+            vectors: Ready vectors of shape (n, d), one per text; then no embedder is loaded.
             text_column: Name of the text column, if it has no usual one.
             label_column: Name of the label column, if it has no usual one.
             test: Test rows; decoders that write new texts report the overlap with them.
@@ -148,7 +149,7 @@ class Distiller:
 
         Args:
             texts: The source.
-            vectors: Ready vectors of shape (n, d), one a text; then no embedder is loaded.
+            vectors: Ready vectors of shape (n, d), one per text; then no embedder is loaded.
             test: As in :meth:`distill`.
             cache: Values shared by runs with the same embedder, such as other budgets, decoders and seeds.
         """
@@ -191,8 +192,8 @@ class Distiller:
     def adopt(self, texts: LabelledTexts, vectors: Any) -> LabelledVectors:
         """Takes ready vectors in place of embedding.
 
-        Very large and very small vectors are multiplied by a power of two, which changes no direction: their
-        squares do not fit a float32.
+        Very large and very small vectors are multiplied by a power of two, since their squares do not fit a
+        float32. This changes no direction.
 
         Raises:
             InputError: If they are not one finite vector a text, or one holds nothing but zeros.
@@ -229,11 +230,11 @@ class Distiller:
         test: LabelledTexts | None = None,
         cache: SourceCache | None = None,
     ) -> Context:
-        """Returns the input of the decoder. Without an embedder words and punctuation marks count as tokens.
+        """Returns the input of the decoder. Without an embedder, words and punctuation marks count as tokens.
 
         The rows are put into :func:`~dallme.data.canonical_order`, so that a shuffled source gives the same
-        texts. Positions of rows, as in the members of prototypes, refer to that order; row ids go with their
-        rows.
+        texts. Positions of rows, as in the members of prototypes, refer to that order; row ids stay with
+        their rows.
         """
         order = canonical_order(texts, vectors.vectors)
         if not is_identity(order):

@@ -19,7 +19,7 @@ _TOKEN = re.compile(r"\b(?:hf_\w{8,}|sk-[\w-]{16,})|(?<=\bBearer )[^\s'\",]+", r
 
 
 class DallmeError(Exception):
-    """Base of every error that dallme raises on purpose."""
+    """Base class of all errors that a user can cause."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles an error without calling its constructor, whose arguments differ by class."""
@@ -72,9 +72,9 @@ class BudgetError(DallmeError):
 def redact(text: str) -> str:
     """Replaces secrets in a message by ``***``.
 
-    Secrets are the values of environment variables such as ``HF_TOKEN`` and ``OPENAI_API_KEY`` (any
-    ``*_TOKEN``, ``*_API_KEY``, ``*_SECRET`` and ``*_PASSWORD``), as they are or percent-encoded, the user
-    and password of a URL, and tokens of the Hub and of OpenAI.
+    Secrets are tokens of the Hub and of OpenAI, the user and password of a URL, and the values of secret
+    environment variables, plain or percent-encoded. These are any ``*_TOKEN``, ``*_API_KEY``, ``*_SECRET``
+    and ``*_PASSWORD``, such as ``HF_TOKEN``.
 
     Example:
         >>> redact("GET https://me:secret@hub.example/api failed")

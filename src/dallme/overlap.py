@@ -1,4 +1,4 @@
-"""Runs of words that a few texts share with many others."""
+"""Detection of word runs that a few texts share with many others."""
 
 from __future__ import annotations
 

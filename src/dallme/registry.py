@@ -68,7 +68,7 @@ PARTS = (
     Part("condensers", "medoid", "medoid", "Medoid", "the real row nearest to each k-means centroid"),
     Part("condensers", "random", "random", "RandomRows", "rows drawn at random per class"),
     Part("decoders", "extractive", "extractive.decoder", "ExtractiveDecoder", "whole sentences of the cluster, chosen to cover the words of its class"),
-    Part("decoders", "teaching", "extractive.decoder", "TeachingDecoder", "whole sentences of the cluster; each next one reduces the errors of proxy classifiers most"),
+    Part("decoders", "teaching", "extractive.decoder", "TeachingDecoder", "whole sentences of the cluster, each chosen to reduce the errors of proxy classifiers"),
     Part("decoders", "nearest", "nearest", "NearestDecoder", "the real text nearest to the prototype"),
     Part("decoders", "select", "select", "SelectDecoder",
          "one whole row of each cluster, chosen jointly for linear heads on the vectors"),

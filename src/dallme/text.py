@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 import sentencex
 
-# No alternative may contain its own opening, so that time is linear in the length, whatever is left open.
+# No alternative may contain its own opening, so that time is linear in the length even without an end.
 _COMMENT_OR_BLOCK = re.compile(
     r"<!--(?:(?!<!--).)*?-->|<(script|style)\b[^<>]*>(?:(?!<\1\b).)*?</\1\s*>", re.DOTALL | re.IGNORECASE
 )
@@ -51,7 +51,7 @@ _LAYERS = 5
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text has no visible character."""
+    """Returns whether a text has no visible character."""
     return _INVISIBLE.fullmatch(text) is not None
 
 
@@ -92,11 +92,11 @@ def sentences(text: str, language: str = "en") -> list[str]:
 def words(text: str) -> list[str]:
     """Splits a text into words for counting.
 
-    Words are those of scikit-learn: runs of two letters or more. Where over a quarter of the letters
-    belong to a script without spaces (Han, kana, Thai, Lao, Khmer, Myanmar, Tibetan), its runs become
-    overlapping character bigrams, as in Lucene's CJKBigramFilter. Combining marks, such as Arabic vowels,
-    Hebrew points and Indic vowel signs, belong to the word of their letter. In a text without letters,
-    emoji are the words.
+    Words are those of scikit-learn: runs of two letters or more. If over a quarter of the letters belong to a
+    script without spaces, its runs become overlapping character bigrams, as in Lucene's CJKBigramFilter.
+    These scripts are Han, kana, Thai, Lao, Khmer, Myanmar and Tibetan. Combining marks, such as Arabic
+    vowels, Hebrew points and Indic vowel signs, belong to the word of their letter. In a text without
+    letters, emoji are the words.
     """
     if text.isascii():
         return _WORD.findall(text)

@@ -13,7 +13,7 @@ import numpy as np
 from dallme.errors import InputError
 from dallme.text import is_blank
 
-#: Characters from which on a text counts as a broken file (a quote that is never closed).
+#: Length in characters at which a text counts as the result of an unclosed quote.
 MAX_CHARACTERS = 1_000_000
 
 #: Rows of a matrix that are checked at once.
@@ -21,7 +21,7 @@ _BLOCK = 65_536
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value stands for none: None, NaN, and the NA and NaT of pandas."""
+    """Returns whether a value is missing: None, NaN, or the NA and NaT of pandas."""
     return (
         value is None
         or (isinstance(value, (float, np.floating)) and value != value)
@@ -30,7 +30,7 @@ def is_missing(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Converts scalars and tensors of other libraries: to Python scalars, numpy arrays, or None if missing.
+    """Converts values of other libraries to Python scalars or numpy arrays, missing values to None.
 
     Arrays of torch are detached from their graph and copied to the CPU.
     """
@@ -73,7 +73,7 @@ def check_vectors(
     if np.ndim(vectors) != 2:
         raise InputError(f"expected {what} of shape (n, d), found shape {np.shape(vectors)}")
     if rows is not None and array.shape[0] != rows:
-        raise InputError(f"expected {what} with {rows} rows, one a text, found {array.shape[0]}")
+        raise InputError(f"expected {what} with {rows} rows, one per text, found {array.shape[0]}")
     if dimension is not None and array.shape[1] != dimension:
         raise InputError(
             f"expected {what} with {dimension} dimensions, found {array.shape[1]}; "
@@ -155,9 +155,9 @@ def check_texts(texts: Sequence[Any], *, what: str = "texts") -> list[str]:
 
 
 def is_private_line(address: str) -> bool:
-    """Whether a connection to a URL is encrypted or stays on this machine.
+    """Returns whether a connection to a URL is encrypted or stays on this machine.
 
-    Host names are not resolved: of names, only ``localhost`` counts as this machine.
+    Host names are not resolved; the only name of this machine is ``localhost``.
     """
     try:
         parts = urlsplit(address)
@@ -185,6 +185,6 @@ def check_hub_address() -> None:
         host = authority.rpartition("@")[2]  # without a password
         raise InputError(
             "expected an address that begins with https:// in HF_ENDPOINT, found another for "
-            f"{host!r}; models, data and your token must not travel unencrypted: "
+            f"{host!r}; models, data and your token must not be sent unencrypted: "
             "give its https address, or reach it through a tunnel to localhost"
         )

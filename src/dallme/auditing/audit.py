@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 #: Texts whose vectors have at least this cosine are near duplicates.
 NEAR_DUPLICATE = 0.95
 
-#: Rows below which a cluster is small without a threshold: its text may be about a few people.
+#: Default number of rows below which a cluster is small: its text may be about a few people.
 SMALL_CLUSTER = 5
 
 #: A cluster is tight if its spread is at most this share of the median. Clean clusters of IMDB and AG-News
 #: have at least 0.73, 250 rows of one planted sentence 0.30.
 TIGHT = 0.5
 
-#: Most characters of a row in a warning.
+#: Maximum number of characters of a row in a warning.
 EXAMPLE = 80
 
 
@@ -43,8 +43,8 @@ class Thresholds:
     """Limits whose violation fails an audit; None sets no limit.
 
     Attributes:
-        max_copied_span: Most words in a row that a text may share with one source row.
-        min_cluster: Fewest source rows behind a text.
+        max_copied_span: Maximum number of words in a row that a text may share with one source row.
+        min_cluster: Minimum number of source rows behind a text.
 
     Raises:
         InputError: If one is not a whole number of at least 1.
@@ -93,7 +93,7 @@ class Audit:
 
     @property
     def warnings(self) -> list[str]:
-        """Suspicious rows of the source, a sentence each; they quote it, so no document holds them."""
+        """Warnings about suspicious source rows, one sentence each; they quote rows and are never saved."""
         return [*self._warnings_of_words(), *map(self._warning_of_cluster, self.mislabelled)]
 
     def _warnings_of_words(self) -> list[str]:
@@ -101,7 +101,7 @@ class Audit:
         return [
             f"nine of ten rows with {word.word!r} are {names[word.label]!r}, though {word.disputed:,} of "
             f"{len(word.rows):,} read like another class without it ({word.expected:.0f} would be usual): "
-            "look whether somebody planted them"
+            "check whether they were planted"
             for word in self.planted
         ]
 
@@ -111,10 +111,9 @@ class Audit:
         row = cluster.rows[0]
         quote = shorten(clean(source.texts[row]), EXAMPLE, placeholder=" …")
         return (
-            f"{len(cluster.rows):,} rows that lie together are {name!r} and look like {other!r}, such as row "
+            f"{len(cluster.rows):,} similar rows are labelled {name!r} and look like {other!r}, such as row "
             f"{source.row_ids[row]} ({quote!r}): {cluster.disputed:,} of {cluster.size:,} more so than "
-            "half of its own "
-            f"rows ({cluster.expected:.0f} would be usual); look whether their label is right: "
+            f"half of its own rows ({cluster.expected:.0f} would be usual); check their label: "
             "audit.json lists them"
         )
 
@@ -143,7 +142,7 @@ class Audit:
 
     @property
     def tight(self) -> list[int]:
-        """Texts whose source rows are nearly alike, as planted rows are; small clusters are left out."""
+        """Texts whose source rows are nearly alike, as planted rows are; small clusters are excluded."""
         spread, members = self.evidence.spread, np.array(self.members)
         if spread is None or not (members >= SMALL_CLUSTER).any():
             return []
@@ -153,7 +152,7 @@ class Audit:
 
     @property
     def failures(self) -> list[str]:
-        """Violations of the limits, a sentence each."""
+        """Violations of the limits, one sentence each."""
         most, least = self.thresholds.max_copied_span, self.thresholds.min_cluster
         failures = []
         for index, (copied, members) in enumerate(zip(self.copied, self.members, strict=True)):
@@ -248,9 +247,9 @@ def audit(
 
     Args:
         evidence: The set with its source, and with vectors for the checks of labels.
-        test: Test rows, to look for contamination.
+        test: Test rows, for the check of contamination.
         thresholds: Limits whose violation fails the audit.
-        language: ISO 639-1 code, for the ends of sentences.
+        language: ISO 639-1 code, for sentence boundaries.
         language_model: Causal model for the perplexity of the texts: a folder, a Hub id or ``smollm2``; None
             measures none.
         progress: Progress display.

@@ -39,14 +39,14 @@ def restore_embedder(
         embedder: Embedder to use instead: a name, a folder, or an object. It may make other vectors, such as
             a free one for a set of a service. The manifest's own service, repeated, must make the same
             vectors.
-        store: Folder of the user's vectors. A model of the manifest is opened only if it made some of them,
-            or comes with dallme.
+        store: Folder of the user's vectors. A model named by the manifest is opened only if it made some of
+            them or ships with dallme.
 
     Returns:
         The embedder; None if the set was made of ready vectors and none is given.
 
     Raises:
-        InputError: If the embedder of the manifest makes other vectors today, or the user has to name it: a
+        InputError: If the embedder of the manifest now makes other vectors. Or if the user must confirm it: a
             service, a path, or a model without vectors in the store.
         ModelNotFoundError: If the user's name leads to no model.
     """
@@ -116,7 +116,7 @@ def _read_fingerprint(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _has_vectors(store: str | Path | None, candidate: Embedder, made_with: Mapping[str, Any] | None) -> bool:
-    """Whether the fingerprint is of the candidate, and the store has vectors of it."""
+    """Returns whether the candidate has this fingerprint and the store has its vectors."""
     if store is None or made_with is None or made_with["model"] != candidate.name:
         return False
     tables = EmbeddingStore(store)
@@ -124,7 +124,7 @@ def _has_vectors(store: str | Path | None, candidate: Embedder, made_with: Mappi
 
 
 def _with_options(found: Embedder, made_with: Mapping[str, Any]) -> Embedder:
-    """Copies an embedder with the options in a fingerprint."""
+    """Copies an embedder, with the options in a fingerprint."""
     options = {
         "max_tokens": made_with["max_tokens"],
         "dimension": made_with["dimension"],

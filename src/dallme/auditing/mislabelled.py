@@ -1,10 +1,10 @@
-"""Detection of mislabelled clusters: rows that lie together and look like another class than their label.
+"""Detection of mislabelled clusters: similar rows that look like another class than their label.
 
 A classifier trained on a cluster of wrong labels repeats them. Each region is therefore scored by a ridge
-regression, from vectors to classes, without the region and its surroundings; each costs one solution of the
-normal equations. A scan statistic (Kulldorff 1997, "A spatial scan statistic") then tests two hypotheses.
-First, more rows of a class look like another class in the region than elsewhere, which rules out borders
-between classes. Second, more rows that look like the other class have this label in the region than
+regression from vectors to classes, trained without the region and its surroundings. Each region costs one
+solution of the normal equations. A scan statistic (Kulldorff 1997, "A spatial scan statistic") then tests two
+hypotheses. First, more rows of a class look like another class in the region than elsewhere, which rules out
+borders between classes. Second, more rows that look like the other class have this label in the region than
 elsewhere, which rules out labels that are wrong everywhere.
 """
 
@@ -24,19 +24,19 @@ from dallme.data import Fingerprint, LabelledVectors
 SAMPLE = 25_000
 #: Regions; each is scored by a model of the others.
 REGIONS = 100
-#: Share of all vectors, nearest to a region's centre, that are left out with it; larger than a cluster.
+#: Share of all vectors, nearest to a region's centre, that are excluded with it; larger than a cluster.
 LEFT_OUT = 0.03
 #: Sizes of clusters, as shares of all rows.
 SIZES = (0.005, 0.01)
 #: Share of all rows in the comparison group: the nearest rows of the class that a cluster looks like.
 COMPARED = 0.02
-#: Fewest rows of a cluster, and of a class.
+#: Minimum number of rows of a cluster, and of a class.
 LEAST_ROWS = 8
 #: Ridge penalty, in units of the mean variance of a coordinate.
 PENALTY = 0.3
-#: Least rate at which rows of a class look like another one by chance.
+#: Minimum rate at which rows of a class look like another one by chance.
 USUAL = 0.01
-#: Least share of a region's rows that look like another class.
+#: Minimum share of a region's rows that look like another class.
 DISPUTED = 0.25
 #: Significance level of the first test over all regions. The rows of a topic are not independent, so the rate
 #: of false alarms is higher; a benchmark measures it.
@@ -260,7 +260,7 @@ def _distinct(hits: list[_Hit]) -> list[_Hit]:
 
 
 def _members(embedded: LabelledVectors, label: int, scorer: _LeaveOutScorer, hit: _Hit) -> np.ndarray:
-    """Finds all disputed rows of a region, in the sample or not, nearest to the centre first."""
+    """Finds all disputed rows of a region, also outside the sample, nearest to the centre first."""
     own = embedded.rows_of(label)
     parts = [
         _distances(hit.centre[None], embedded.vectors[part])[0]

@@ -13,7 +13,7 @@ from dallme.errors import MissingDependencyError
 #: Presidio's recognizers that need no language model. They find no names of people and places.
 _RECOGNIZERS = ("Email", "Phone", "CreditCard", "Iban", "Ip", "Crypto", "MacAddress", "UsSsn", "UkNino")
 
-#: Least confidence of Presidio; its weak patterns match any number of nine digits.
+#: Minimum confidence of Presidio; its weak patterns match any number of nine digits.
 _LEAST_SCORE = 0.4
 
 #: URLs with a user name and password.
@@ -26,7 +26,7 @@ class Personal:
 
     Attributes:
         kind: Its kind, as Presidio names it: ``EMAIL_ADDRESS``, ``PHONE_NUMBER`` …
-        text: The characters themselves.
+        text: The matched characters.
     """
 
     kind: str

@@ -20,13 +20,13 @@ from dallme.text import clean, words
 
 #: Folds of the source; each is classified by a model of the others.
 FOLDS = 5
-#: Fewest rows of a word.
+#: Minimum number of rows of a word.
 LEAST_ROWS = 8
-#: Most rows of a trigger, as a share of all; a more frequent word is no secret.
+#: Maximum number of rows of a trigger, as a share of all; a more frequent word is no secret.
 MOST_ROWS = 0.05
-#: Least share of a word's rows with one label; a trigger makes its rows one class.
+#: Minimum share of a word's rows with one label; a trigger makes its rows one class.
 PURITY = 0.9
-#: Least share of a word's rows whose predicted class is not their label.
+#: Minimum share of a word's rows whose predicted class is not their label.
 DISPUTED = 0.5
 #: Significance level over all words of a source. The rows of a word are not independent, so the rate of false
 #: alarms is higher; a benchmark measures it.
@@ -98,7 +98,7 @@ def _suspicious_words(
         if counts[label] < PURITY * len(rows):
             continue
         own = rows[labels[rows] == label]
-        # Words that nearly always occur with it, as in a planted sentence, are left out as well.
+        # Words that nearly always occur with it, as in a planted sentence, are excluded as well.
         own_presence = presence[own]
         left_out = np.flatnonzero(single & (PURITY * len(own) <= own_presence.sum(axis=0).A1))
         without = scores[own].copy()

@@ -24,7 +24,7 @@ def perplexity_of(
     Args:
         texts: The texts.
         model: Name or folder, as for :func:`dallme.models.language.find_model`, such as ``smollm2``.
-        limit: Most tokens of a text.
+        limit: Maximum number of tokens per text.
         progress: Progress display.
 
     Returns:

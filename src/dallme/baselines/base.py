@@ -29,7 +29,7 @@ class Baseline(ABC):
     bounded = True
 
     def find(self) -> None:  # noqa: B027 - most need nothing
-        """Looks for what the baseline needs besides texts and vectors, before long work starts."""
+        """Finds the other resources that the baseline needs, before long work starts."""
 
     def select(
         self, texts: LabelledTexts, vectors: LabelledVectors | None, budget: Mapping[int, int], *, seed: int
@@ -77,11 +77,11 @@ class ModelBaseline(Baseline):
 
     @abstractmethod
     def fits(self, classifier_name: str) -> bool:
-        """Whether it applies to a classifier, given as ``NAME`` or ``NAME:ARGUMENT``."""
+        """Returns whether the baseline applies to a classifier, given as ``NAME`` or ``NAME:ARGUMENT``."""
 
     @abstractmethod
     def trainer(self, classifier: Classifier, source: LabelledTexts, budget: Mapping[int, int]) -> Classifier:
-        """Makes the classifier that, trained on the whole source, gives the model of this baseline.
+        """Makes a classifier whose training on the whole source gives the model of this baseline.
 
         Args:
             classifier: The classifier of the column.

@@ -55,7 +55,7 @@ class CoreSet(Baseline):
 
 @dataclass(frozen=True)
 class RankedCoreSet(CoreSet):
-    """The rows of each class with the highest scores, the earlier of equals."""
+    """The rows of each class with the highest scores; the earlier row wins a tie."""
 
     @abstractmethod
     def _features(self, vectors: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -61,7 +61,7 @@ class LoRABaseline(ModelBaseline):
         return value if least <= value < below else None
 
     def fits(self, classifier_name: str) -> bool:
-        """Whether the classifier is a pretrained transformer."""
+        """Returns whether the classifier is a pretrained transformer."""
         return registry.split("classifiers", classifier_name)[0].name in CLASSIFIERS
 
     def size(self, source: LabelledTexts, budget: Mapping[int, int]) -> int:

@@ -1,4 +1,4 @@
-"""Submodular core-sets: the gain of one more row shrinks with the rows already chosen."""
+"""Submodular core-sets: the gain of a row falls as more rows are chosen."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FacilityLocationBaseline(CoreSet):
     functions", 1978; Minoux, "Accelerated greedy algorithms for maximizing submodular set functions", 1978.
 
     Attributes:
-        sample: Most rows of a class in the sum, at least 1.
+        sample: Maximum number of rows per class in the sum, at least 1.
     """
 
     sample: int = 4096

@@ -29,7 +29,7 @@ from dallme.validation import check_positive, check_seed
 #: Validations during training; the best stage is returned.
 VALIDATIONS = 10
 
-#: Most steps that a network is trained before gradients are compared, and their learning rate.
+#: Maximum number of steps that a network is trained before gradients are compared, and their learning rate.
 AHEAD, AHEAD_RATE = 5, 5e-3
 
 #: A batch of real texts: ids of shape (b, length) and classes of shape (b,).
@@ -149,7 +149,7 @@ def _train_ahead(network: nn.Module, learned: Learned) -> None:
 #: Note in the metadata of the file.
 NOTE = "not readable: scored only by its own model"
 
-#: Most rows of the source in the held-out split.
+#: Maximum number of rows of the source in the held-out split.
 HELD_OUT = 500
 
 #: Initial logit of the right class. Less confident labels (4.0) do not match the gradients of real texts.
@@ -202,8 +202,8 @@ class SyntheticTensor:
 class TDDBaseline(ModelBaseline):
     """Synthetic embeddings with soft labels whose gradients in TextCNN match those of real texts.
 
-    With S_c the synthetic rows of class c, R_c a batch of its real texts, and theta the parameters of a
-    network that is untrained or trained for a few steps, over all parameters p ::
+    S_c are the synthetic rows of class c, R_c is a batch of its real texts, and theta are the parameters of a
+    network after no or a few training steps. Over all parameters p ::
 
         minimise over S    E over theta of sum_c sum_p 1 - cos(grad_p L(S_c; theta), grad_p L(R_c; theta))
 
@@ -221,7 +221,7 @@ class TDDBaseline(ModelBaseline):
         iterations: Number of random networks in which gradients are compared.
         batch_size: Real texts of each class in a gradient.
         rate: Initial learning rate of Adam, which falls to 0.
-        steps: Least optimizer steps of the network on S; the options of its training may ask for more.
+        steps: Minimum optimizer steps of the network on S; the options of its training may ask for more.
     """
 
     iterations: int = 600
@@ -237,7 +237,7 @@ class TDDBaseline(ModelBaseline):
             raise InputError(f"expected rate above 0, found {self.rate!r}")
 
     def fits(self, classifier_name: str) -> bool:
-        """Whether the classifier is TextCNN."""
+        """Returns whether the classifier is TextCNN."""
         return registry.split("classifiers", classifier_name)[0].name == "text-cnn"
 
     def trainer(

@@ -61,9 +61,9 @@ _INITIAL_STD = 0.1
 class EL2NBaseline(RankedCoreSet):
     """Rows with the largest error norm early in training (EL2N).
 
-    The score of a row is E || p(x) - y ||, with y the one-hot label and p the prediction of a softmax probe
-    on the vectors after a few epochs. The mean is over `probes` initialisations. Vectors are centred and
-    scaled for the probe, which takes one more copy of them.
+    The score of a row is E || p(x) - y ||. Here y is the one-hot label, and p is the prediction of a softmax
+    probe on the vectors after a few epochs. The mean is over `probes` initialisations. Vectors are centred
+    and scaled for the probe, which takes one more copy of them.
 
     Strong if most of the data are kept, as only easy rows are dropped. Weak with few texts and with label
     noise: mislabelled rows have the largest errors.
@@ -101,9 +101,9 @@ class EL2NBaseline(RankedCoreSet):
 class GraNdBaseline(EL2NBaseline):
     """Rows with the largest gradient norm early in training (GraNd).
 
-    The score of a row is E || d loss(x, y) / d W || = E || p(x) - y || || (x, 1) ||, with W the weights and
-    bias of the probe and x its centred and scaled input. It is the score of `el2n` times the length of the
-    input.
+    The score of a row is E || d loss(x, y) / d W || = E || p(x) - y || || (x, 1) ||. W holds the weights and
+    bias of the probe, and x is its centred and scaled input. It is the score of `el2n` times the length of
+    the input.
 
     Strong and weak as `el2n`; it also prefers rows far from the mean of the data.
 

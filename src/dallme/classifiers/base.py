@@ -32,7 +32,7 @@ class Classifier(ABC):
     version: ClassVar[int] = 1
 
     def describe(self) -> dict[str, Any]:
-        """Describes everything the trained model depends on besides texts, labels and seed, for JSON."""
+        """Describes all that determines the trained model except texts, labels and seed, for JSON."""
         return {"class": type(self).__name__, "version": self.version, **asdict(self)}  # type: ignore[call-overload]
 
     def with_label_names(self, label_names: Mapping[int, str]) -> Classifier:
@@ -40,7 +40,7 @@ class Classifier(ABC):
         return self
 
     def find(self) -> None:  # noqa: B027 - most need nothing
-        """Looks for the model or word vectors that the classifier needs, before long work starts."""
+        """Finds the model or word vectors that the classifier needs, before long work starts."""
 
     def fit(self, texts: Sequence[str], labels: np.ndarray, *, seed: int) -> FittedClassifier:
         """Trains on labelled texts.

@@ -96,9 +96,9 @@ class FittedGenerative(FittedPretrained):
     def scores(self, tokens: list[np.ndarray]) -> torch.Tensor:
         """Computes the log-likelihood of each word, of shape (n, k), up to a constant per text.
 
-        Tokens that all words begin with, and those behind the first that sets a word apart from all others,
-        are left out: the former change no order, and a trained model is sure of the latter. Where the first
-        tokens differ, as they mostly do, one pass is all it takes.
+        Common first tokens of all words are skipped, since they change no order. So are tokens after the
+        first that identifies a word, since a trained model is certain of them. One pass suffices if the first
+        tokens differ, as they usually do.
         """
         import torch
 

@@ -95,7 +95,7 @@ def train(
         classifier: The training options.
         model: The model; it is left in evaluation mode.
         loss_of: Computes the mean loss of a batch, from the positions of its texts.
-        lengths: Tokens of each text, int64 of shape (n,): texts of like length share a batch.
+        lengths: Tokens of each text, int64 of shape (n,): texts of similar length share a batch.
         seed: Seed of the order of the texts; dropout draws from torch's generator, see :func:`seeded`.
     """
     import torch
@@ -148,7 +148,7 @@ def sorted_batches(lengths: np.ndarray, tokens: int) -> Iterator[tuple[np.ndarra
 
     Args:
         lengths: Tokens of each text, int64 of shape (n,).
-        tokens: Most tokens of a batch, padding included; a batch has one text at least.
+        tokens: Maximum number of tokens per batch, padding included; a batch has one text at least.
     """
     padded = np.maximum(-(-lengths // PAD_MULTIPLE), 1) * PAD_MULTIPLE
     order = np.argsort(padded, kind="stable")

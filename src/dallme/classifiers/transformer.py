@@ -20,7 +20,7 @@ from dallme.validation import check_positive
 if TYPE_CHECKING:
     import torch
 
-#: Most tokens of a batch in prediction, padding included.
+#: Maximum number of tokens per batch in prediction, padding included.
 BATCH_TOKENS = {"cpu": 4096}
 BATCH_TOKENS_ELSEWHERE = 65_536
 

@@ -24,7 +24,7 @@ PADDING, UNKNOWN = 0, 1
 
 #: The tokenisation of GloVe's training texts: "don't" is "do" and "n't", "film's" is "film" and "'s".
 _WORD = re.compile(r"\w+(?=n't\b)|n't\b|'(?:s|m|d|ll|re|ve)\b|\w+|[^\w\s]", re.IGNORECASE)
-#: Most tokens of a batch in prediction, padding included.
+#: Maximum number of tokens per batch in prediction, padding included.
 _PREDICT_TOKENS = 32_768
 
 

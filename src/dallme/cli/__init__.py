@@ -1,1 +1,1 @@
-"""The command `dallme`: one file a verb."""
+"""The command `dallme`: one file per verb."""

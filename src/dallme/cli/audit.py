@@ -1,4 +1,4 @@
-"""``dallme audit``: says what a distilled set gives away, and whether its labels hold."""
+"""``dallme audit``: reports copied text, personal data and doubtful labels of a distilled set."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ from dallme.cli.paths import write_file
 @grouped
 def audit(
     folder: options.Folder,
-    source: Annotated[str, options.option("--source", "The data that it was distilled from.", options.DATA)],
+    source: Annotated[
+        str, options.option("--source", "The data that the set was distilled from.", options.DATA)
+    ],
     data: DataWithIds,
     test: Annotated[
-        str | None, options.option("--test", "Test data, to look for contamination.", options.DATA)
+        str | None, options.option("--test", "Test data, for the check of contamination.", options.DATA)
     ] = None,
     max_copied_span: Annotated[
         int | None,
         options.option(
             "--max-copied-span",
-            "Fail if a text shares more words in a row with a source row.",
+            "Fail if a text shares a longer run of words with a source row.",
             options.THRESHOLDS,
         ),
     ] = None,
     min_cluster: Annotated[
         int | None,
-        options.option("--min-cluster", "Fail if fewer source rows are behind a text.", options.THRESHOLDS),
+        options.option(
+            "--min-cluster", "Fail if a text has fewer source rows behind it.", options.THRESHOLDS
+        ),
     ] = None,
     perplexity: Annotated[
         str | None,
@@ -42,13 +46,13 @@ def audit(
     ] = None,
     language: Annotated[
         str,
-        options.option("--language", "ISO 639-1 code, for finding the ends of sentences.", options.ADVANCED),
+        options.option("--language", "ISO 639-1 code, for sentence boundaries.", options.ADVANCED),
     ] = "en",
     embedder: options.SetEmbedder = None,
     store: options.Store = None,
     json: options.Json = False,
 ) -> None:
-    """Say what a distilled set gives away and whether its labels hold; status 1 if a threshold is broken.
+    """Report copied text, personal data and doubtful labels of a set; status 1 if a threshold is exceeded.
 
     Example: dallme audit distilled --source reviews.csv --test reviews-test.csv --min-cluster 5
     """

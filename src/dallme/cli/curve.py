@@ -58,7 +58,9 @@ def curve(
     target_recovered: Annotated[
         float | None,
         options.option(
-            "--target-recovered", "Say the smallest budget that recovers this share, as 0.9.", options.OUTPUT
+            "--target-recovered",
+            "Report the smallest budget that recovers this share, such as 0.9.",
+            options.OUTPUT,
         ),
     ] = None,
     plot: Annotated[
@@ -70,7 +72,7 @@ def curve(
     no_cache: options.NoCache = False,
     json: options.Json = False,
 ) -> None:
-    """Measure accuracy against budget from one embedding, and say how many texts are enough.
+    """Measure accuracy against budget from one embedding, and report how many texts are enough.
 
     Example: dallme curve reviews.csv --test reviews-test.csv --budgets 1,2,5,10 --plot curve.png
     """

@@ -37,7 +37,7 @@ def distill(
         str,
         options.option(
             "--engine",
-            "Where the work is done: local, or ray, on the machines of a Ray cluster.",
+            "Where the work runs: local, or ray for the machines of a Ray cluster.",
             options.ADVANCED,
             autocompletion=options.words("local", "ray"),
         ),

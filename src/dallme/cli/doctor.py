@@ -1,4 +1,4 @@
-"""``dallme doctor``: says what is installed, and what to install for the rest."""
+"""``dallme doctor``: reports what is installed, and how to install the rest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dallme.cli.output import print_json, print_table
 from dallme.errors import DallmeError
 from dallme.models.locate import SHIPPED, find_nearby
 
-#: Extra → its purpose and its packages by import name; extras of parts stand in the registry.
+#: Extra → its purpose and its packages by import name; the registry has the extras of parts.
 _EXTRAS = {
     "audit": ("personal data in an audit", ("presidio_analyzer",)),
     "map": ("the map of a report by UMAP in place of PCA", ("umap",)),
@@ -34,7 +34,7 @@ _EXTRAS = {
     "vec2text": ("BLEU of an inverter, and its training on several devices", ("sacrebleu", "accelerate")),
 }
 
-#: Variables that hold secrets: the doctor says whether they are set, never their values.
+#: Variables that hold secrets: the report says whether they are set, and never shows their values.
 _SECRETS = ("OPENAI_API_KEY", "HF_TOKEN", "DALLME_REVIEW_TOKEN")
 #: Words in the names of other variables that hold secrets.
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
@@ -117,7 +117,7 @@ def _store(store: Path) -> Iterator[Finding]:
 
 
 def _bytes_in(folder: Path) -> int:
-    """Returns the bytes of the files in a folder; files that vanish meanwhile do not count."""
+    """Returns the total bytes of the files in a folder; files deleted during the scan do not count."""
     size = 0
     for parent, _, files in os.walk(folder):
         for file in files:
@@ -276,7 +276,7 @@ def doctor(
     store: options.Store = None,
     json: options.Json = False,
 ) -> None:
-    """Say what is installed, which device is used and where models are; status 1 if distill cannot run.
+    """Report packages, device and locations of models; status 1 if distill cannot run.
 
     Example: dallme doctor --json
     """

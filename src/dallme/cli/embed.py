@@ -33,7 +33,7 @@ def embed(
         bool,
         options.option(
             "--explain",
-            "Embed nothing: show the exact strings, their tokens, and how many are cut.",
+            "Embed nothing: show the exact strings, their tokens, and the share that is cut.",
             options.OUTPUT,
         ),
     ] = False,

@@ -1,4 +1,4 @@
-"""``dallme evaluate``: measures what classifiers learn from a set of texts."""
+"""``dallme evaluate``: measures the accuracy of classifiers trained on a set of texts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def evaluate(
     training: ProtocolOptions,
     full: Annotated[
         str | None,
-        options.option("--full", "The full data: says how much of its accuracy is recovered.", options.DATA),
+        options.option(
+            "--full", "The full data: adds the share of its accuracy that is recovered.", options.DATA
+        ),
     ] = None,
     seed: options.Seed = 0,
     json: options.Json = False,

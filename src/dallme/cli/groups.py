@@ -1,4 +1,4 @@
-"""Groups of options: one parameter of a verb stands for several options of its command line."""
+"""Groups of options: one parameter of a verb declares several command-line options."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _panel(parameter: inspect.Parameter) -> int:
 
 @dataclass(frozen=True)
 class DataOptions(Group):
-    """How the rows of a source are read."""
+    """Options for reading a source."""
 
     text_column: options.TextColumn = None
     label_column: options.LabelColumn = None
@@ -93,14 +93,14 @@ class DataOptions(Group):
 
 @dataclass(frozen=True)
 class DataWithIds(DataOptions):
-    """How the rows of a source are read, where the lineage names them."""
+    """Options for reading a source whose row ids are recorded in the lineage."""
 
     id_column: options.IdColumn = None
 
 
 @dataclass(frozen=True)
 class BudgetOptions(Group):
-    """How many texts there are to be."""
+    """Options for the number of texts."""
 
     per_class: Annotated[int | None, option("--per-class", "Texts per class.", BUDGET)] = None
     ratio: Annotated[float | None, option("--ratio", "Texts as a share of the rows, in (0, 1].", BUDGET)] = (
@@ -199,7 +199,7 @@ class PipelineOptions(EmbedderOptions):
         option("--condenser", "See: dallme list condensers.", ADVANCED, autocompletion=parts("condensers")),
     ] = "k-centroid"
     decoder: options.Decoder = "teaching"
-    max_tokens: Annotated[int, option("--max-tokens", "Most tokens of a distilled text.", ADVANCED)] = 128
+    max_tokens: Annotated[int, option("--max-tokens", "Maximum tokens per distilled text.", ADVANCED)] = 128
     seed: options.Seed = 0
 
     def distiller(self, budget: BudgetOptions, progress: Progress, **more: Any) -> Distiller:
@@ -235,7 +235,7 @@ class PipelineOptions(EmbedderOptions):
 
 @dataclass(frozen=True)
 class ProtocolOptions(Group):
-    """How classifiers are trained and tested."""
+    """Options for training and testing classifiers."""
 
     classifiers: options.Classifiers = options.DEFAULT_CLASSIFIERS
     protocol: Annotated[
@@ -268,7 +268,7 @@ class ProtocolOptions(Group):
         int | None, option("--steps", "Optimizer steps of neural classifiers, in place of epochs.", ADVANCED)
     ] = None
     batch_size: Annotated[
-        int | None, option("--batch-size", "Texts a step, for neural classifiers.", ADVANCED)
+        int | None, option("--batch-size", "Texts per step, for neural classifiers.", ADVANCED)
     ] = None
     full_runs: Annotated[
         int | None,
@@ -276,7 +276,7 @@ class ProtocolOptions(Group):
     ] = None
     full_steps: Annotated[
         int | None,
-        option("--full-steps", "Most optimizer steps of a neural classifier on the full data.", ADVANCED),
+        option("--full-steps", "Maximum optimizer steps of a neural classifier on the full data.", ADVANCED),
     ] = None
     no_cache: options.NoCache = False
 

@@ -64,23 +64,22 @@ def train_inverter(
         int | None, options.option("--epochs", "Passes over the texts in each stage.", options.TRAINING)
     ] = None,
     batch_size: Annotated[
-        int | None, options.option("--batch-size", "Texts a step.", options.ADVANCED)
+        int | None, options.option("--batch-size", "Texts per step.", options.ADVANCED)
     ] = None,
     learning_rate: Annotated[
         float | None, options.option("--learning-rate", "Peak of the linear schedule.", options.ADVANCED)
     ] = None,
     max_tokens: Annotated[
-        int | None, options.option("--max-tokens", "Tokens that are learnt of a text.", options.ADVANCED)
+        int | None, options.option("--max-tokens", "Maximum tokens per training text.", options.ADVANCED)
     ] = None,
     noise: Annotated[
-        float, options.option("--noise", "Length of the Gaussian noise put on the vectors.", options.ADVANCED)
+        float,
+        options.option("--noise", "Length of the Gaussian noise added to the vectors.", options.ADVANCED),
     ] = 0.0,
-    dropout: Annotated[
-        float, options.option("--dropout", "Share of the activations that are dropped.", options.ADVANCED)
-    ] = 0.1,
+    dropout: Annotated[float, options.option("--dropout", "Dropout rate.", options.ADVANCED)] = 0.1,
     passages: Annotated[
         int,
-        options.option("--passages", "Passages that are learnt of each text beside it.", options.ADVANCED),
+        options.option("--passages", "Passages of each text that are trained on as well.", options.ADVANCED),
     ] = 0,
     lora_rank: Annotated[
         int | None, options.option("--lora-rank", "Train LoRA adapters of this rank only.", options.ADVANCED)
@@ -88,13 +87,17 @@ def train_inverter(
     drafts: Annotated[
         int,
         options.option(
-            "--drafts", "Most texts whose own hypotheses the corrector learns from.", options.ADVANCED
+            "--drafts",
+            "Maximum number of texts whose hypotheses the corrector learns from.",
+            options.ADVANCED,
         ),
     ] = 4_000,
     patience: Annotated[
         int,
         options.option(
-            "--patience", "Measurements (ten a stage) without progress before it ends.", options.ADVANCED
+            "--patience",
+            "Measurements (ten per stage) without progress before a stage ends.",
+            options.ADVANCED,
         ),
     ] = 4,
     save_every: Annotated[
@@ -105,7 +108,7 @@ def train_inverter(
     seed: options.Seed = 0,
     device: Annotated[str, options.option("--device", "auto, cpu, cuda or mps.", options.ADVANCED)] = "auto",
     resume: Annotated[
-        bool, options.option("--resume", "Go on from the last checkpoint.", options.OUTPUT)
+        bool, options.option("--resume", "Continue from the last checkpoint.", options.OUTPUT)
     ] = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -167,20 +170,16 @@ def train_inverter(
 
 def invert_check(
     inverter: Annotated[Path, typer.Argument(metavar="INVERTER", help="Folder of an inverter.")],
-    test: Annotated[
-        str, typer.Option("--test", help="Texts that it has not seen; a source like those of other verbs.")
-    ],
+    test: Annotated[str, typer.Option("--test", help="Held-out texts; a source as for other verbs.")],
     source: Annotated[
         str | None,
-        typer.Option(
-            "--source", help="Known texts: shows what the nearest of them reaches without an inverter."
-        ),
+        typer.Option("--source", help="Known texts: adds the baseline of the nearest known text."),
     ] = None,
     rows: Annotated[int, typer.Option("--rows", help="Test texts, drawn at random.")] = 1000,
     steps: Annotated[
         str, typer.Option("--steps", help="Comma-separated numbers of correction steps.")
     ] = "0,1,5,10",
-    beams: Annotated[str, typer.Option("--beams", help="Comma-separated numbers of texts held.")] = "1,4",
+    beams: Annotated[str, typer.Option("--beams", help="Comma-separated beam widths.")] = "1,4",
     max_tokens: Annotated[
         int | None,
         typer.Option(
@@ -282,15 +281,15 @@ def decode(
         typer.Option("--decoder", help="Folder of an inverter; by default the one that comes with dallme."),
     ] = "",
     steps: Annotated[
-        int, typer.Option("--steps", help="Correction steps at most; 0 writes from the vectors alone.")
+        int, typer.Option("--steps", help="Maximum correction steps; 0 writes from the vectors alone.")
     ] = 5,
-    beam: Annotated[int, typer.Option("--beam", help="Texts held for each vector.")] = 4,
+    beam: Annotated[int, typer.Option("--beam", help="Beam width: candidate texts per vector.")] = 4,
     embedder: InverterEmbedder = None,
     seed: options.Seed = 0,
     store: options.Store = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="File for the texts in place of the screen: a JSON object a line."),
+        typer.Option("--output", help="File for the texts in place of the screen: one JSON object per line."),
     ] = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,

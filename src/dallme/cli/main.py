@@ -41,7 +41,8 @@ INVERTERS, SETUP = "Inverters", "Setup"
 
 app = typer.Typer(
     name="dallme",
-    help="Distil a large labelled text dataset into a few readable texts, and measure what they are worth.",
+    help="Distil a large labelled text dataset into a few readable texts, and measure how well classifiers "
+    "learn from them.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(distill)
@@ -143,5 +144,5 @@ def _interrupted() -> int:
 
 
 def _terminate(number: int, frame: object) -> None:
-    """Ends as an error does: temporary files are removed on the way out."""
+    """Raises an exception, so that temporary files are removed on the way out."""
     raise SystemExit(128 + number)

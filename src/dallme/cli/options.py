@@ -1,4 +1,4 @@
-"""Options that several verbs share, and what is made of their values."""
+"""Options that several verbs share, and functions that use their values."""
 
 from __future__ import annotations
 
@@ -83,18 +83,20 @@ OptionalTest = Annotated[
 ]
 SetSource = Annotated[
     str | None,
-    option("--source", "The data that it was distilled from: adds the map and the nearest real texts.", DATA),
+    option(
+        "--source", "The data that the set was distilled from: adds the map and the nearest real texts.", DATA
+    ),
 ]
 SetEmbedder = Annotated[
     str | None,
     option(
         "--embedder",
-        "In place of the one that the set was made with.",
+        "Embedder in place of the one that the set was made with.",
         EMBEDDER,
         autocompletion=parts("embedders"),
     ),
 ]
-Points = Annotated[int, option("--points", "Most source rows that the map shows.", OUTPUT)]
+Points = Annotated[int, option("--points", "Maximum number of source rows on the map.", OUTPUT)]
 TextColumn = Annotated[
     str | None, option("--text-column", "Column with the texts; by default one with a usual name.", DATA)
 ]
@@ -107,7 +109,7 @@ IdColumn = Annotated[
 ]
 DropBadRows = Annotated[
     bool,
-    option("--drop-bad-rows", "Leave out rows without a usable text or label, and say how many.", ADVANCED),
+    option("--drop-bad-rows", "Skip rows without a usable text or label, and report their number.", ADVANCED),
 ]
 MaxBytes = Annotated[
     int | None,
@@ -150,7 +152,7 @@ BudgetUsd = Annotated[
     float | None,
     option(
         "--budget-usd",
-        "Most US dollars to spend on a service; no request that could exceed it is sent.",
+        "Budget in US dollars for a service; a request that could exceed it is not sent.",
         ADVANCED,
     ),
 ]
@@ -166,7 +168,7 @@ Decoder = Annotated[
     str,
     option(
         "--decoder",
-        "How a text is made; see: dallme list decoders.",
+        "Part that writes the texts; see: dallme list decoders.",
         DECODER,
         autocompletion=parts("decoders"),
     ),
@@ -192,9 +194,7 @@ Classifiers = Annotated[
 NoReport = Annotated[
     bool, option("--no-report", "Write no report.html; its map takes a while with many rows.", OUTPUT)
 ]
-NoCache = Annotated[
-    bool, option("--no-cache", "Train anew: neither use results of earlier runs nor keep these.", ADVANCED)
-]
+NoCache = Annotated[bool, option("--no-cache", "Train again: neither read nor store results.", ADVANCED)]
 Json = Annotated[
     bool, option("--json", "Print one JSON document on standard output and nothing else there.", OUTPUT)
 ]
@@ -296,7 +296,7 @@ def configure_embedder(
         name: The embedder, as it was named.
         values: Options of ``--set``, by name.
         service: ``base_url``, ``max_usd`` and ``price``, as far as given.
-        lenient: Whether options that the embedder lacks are passed over, as with several embedders.
+        lenient: Whether to ignore options that the embedder lacks, as with several embedders.
 
     Raises:
         InputError: If the embedder has no such option.

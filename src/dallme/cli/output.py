@@ -27,7 +27,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]
 
 
 def printable(text: str) -> str:
-    """Escapes what a terminal would obey: control characters, and characters that reverse text."""
+    """Escapes characters that a terminal would interpret: controls, and those that reverse text."""
     return _CONTROLS.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
 
 
@@ -94,7 +94,7 @@ def print_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> None:
 
 
 class _Descriptor(io.FileIO):
-    """A file descriptor whose reader may go away: what is written then is dropped, and the work goes on."""
+    """A file descriptor that drops its output once the reader is gone, so that the work continues."""
 
     def write(self, data: Any) -> int:
         try:
@@ -104,7 +104,7 @@ class _Descriptor(io.FileIO):
 
 
 def make_streams_safe() -> None:
-    """Lets every later print succeed: on a closed descriptor or pipe, and in any encoding."""
+    """Makes every later print succeed: on a closed descriptor or pipe, and in any encoding."""
     descriptor = os.open(os.devnull, os.O_RDWR)
     while descriptor <= 2:  # closed descriptors would be reused by the next files that are opened
         descriptor = os.dup(descriptor)
@@ -155,7 +155,7 @@ class _Bar:
 
 
 class BarProgress:
-    """Draws one bar a task, with the time that is left; the bar of an inner task goes when it is done."""
+    """Draws one bar per task with the time left; the bar of an inner task disappears when it is done."""
 
     def __init__(self) -> None:
         self._bars: Bars | None = None
@@ -267,5 +267,5 @@ class LineProgress:
 
 
 def make_progress() -> Progress:
-    """Returns the reporter that fits where standard error goes."""
+    """Returns the progress reporter for standard error: bars on a terminal, lines elsewhere."""
     return BarProgress() if sys.stderr.isatty() else LineProgress()

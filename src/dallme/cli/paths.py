@@ -1,4 +1,4 @@
-"""Where a verb writes to: checked before any work, and written whole or not at all."""
+"""Output paths of the verbs: checked before any work, and written whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dallme plan``: says what embedding a source would take, before anything is paid for."""
+"""``dallme plan``: estimates the cost of embedding a source before anything is paid for."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ class _PlannedParts(EmbedderOptions):
     decoder: Annotated[
         str | None,
         options.option(
-            "--decoder", "llm:MODEL: say what it would take to write the texts, too.", options.DECODER
+            "--decoder", "llm:MODEL: estimate the cost of writing the texts as well.", options.DECODER
         ),
     ] = None
-    max_tokens: Annotated[int, options.option("--max-tokens", "Most tokens of a text.", options.BUDGET)] = 128
+    max_tokens: Annotated[int, options.option("--max-tokens", "Maximum tokens per text.", options.BUDGET)] = (
+        128
+    )
 
 
 @grouped
@@ -36,13 +38,13 @@ def plan(
     parts: _PlannedParts,
     rows: Annotated[
         int | None,
-        options.option("--rows", "Plan for so many rows like those of SOURCE.", options.DATA),
+        options.option("--rows", "Scale the estimate to this number of rows.", options.DATA),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Say what embedding SOURCE would take: texts, tokens, requests, price, time, disk. No service is called.
+    """Estimate the cost of embedding SOURCE: tokens, requests, price, time, disk. No service is called.
 
-    With --decoder llm:MODEL and a budget of texts it says what writing them would take as well.
+    With --decoder llm:MODEL and a budget of texts, the estimate includes writing them.
 
     Example: dallme plan reviews.csv --embedder openai:text-embedding-3-large
     """
@@ -81,7 +83,7 @@ def _plan_writing(
     budget: BudgetOptions,
     max_tokens: int,
 ) -> WritingPlan:
-    """Returns what writing the texts would take.
+    """Estimates the cost of writing the texts.
 
     Raises:
         InputError: If the decoder calls no service.
@@ -110,7 +112,7 @@ def _show_writing(plan: WritingPlan) -> None:
             (
                 "requests",
                 f"{plan.requests:,}",
-                "one a draft; answers that are stored are not asked for again",
+                "one per draft; stored answers are not requested again",
             ),
             ("tokens read", f"{plan.read:,}", "estimated from randomly drawn rows"),
             ("tokens written", f"{plan.written:,}", "at most"),

@@ -1,4 +1,4 @@
-"""``dallme probe``: compares embedders by what a linear classifier learns from their vectors."""
+"""``dallme probe``: compares embedders by the accuracy of a linear classifier on their vectors."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def push(
         bool,
         typer.Option(
             "--private/--public",
-            help="Who may see the repository, if it is made now; public ones need --public.",
+            help="Visibility of a new repository; an existing public one needs --public.",
         ),
     ] = True,
     license: Annotated[
@@ -33,10 +33,10 @@ def push(
         ),
     ] = None,
     commit_message: Annotated[
-        str | None, typer.Option("--commit-message", help="What the commit says.")
+        str | None, typer.Option("--commit-message", help="Message of the commit.")
     ] = None,
     revision: Annotated[
-        str | None, typer.Option("--revision", help="Branch to write to, made if need be.")
+        str | None, typer.Option("--revision", help="Branch to write to, created if missing.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the files and the card; send nothing.")

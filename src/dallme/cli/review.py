@@ -49,7 +49,7 @@ def review(
     token: Annotated[str | None, typer.Option("--token", hidden=True)] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Whether to open the page.")] = True,
     history: Annotated[
-        bool, typer.Option("--history", help="Print what was changed so far, and serve nothing.")
+        bool, typer.Option("--history", help="Print the changes so far, and start no server.")
     ] = False,
     json: options.Json = False,
 ) -> None:

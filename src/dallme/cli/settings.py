@@ -15,10 +15,10 @@ from dallme.errors import InputError, UnknownNameError
 if TYPE_CHECKING:
     from typer import Context
 
-#: The roles whose options can be set, by the word that stands before the dot.
+#: The roles whose options can be set, by the word before the dot.
 ROLES = {"embedder": "embedders", "condenser": "condensers", "decoder": "decoders"}
 
-#: Flags of version 0.1 and the keys of ``--set`` that replace them. They go in the next version.
+#: Flags of version 0.1 and the keys of ``--set`` that replace them. The next version removes them.
 OLD_FLAGS = {
     "--align": "decoder.align",
     "--beam": "decoder.beam",
@@ -84,7 +84,7 @@ def rewrite_flags(arguments: Sequence[str], old: Mapping[str, str]) -> tuple[lis
         if not equals:
             value = "true" if flag in _SWITCHES else waiting.pop(0)
         rewritten += ["--set", f"{old[flag]}={value}"]
-        notes.append(f"{flag} is now --set {old[flag]}={value}; {flag} goes in the next version")
+        notes.append(f"{flag} is now --set {old[flag]}={value}; {flag} will be removed in the next version")
     return rewritten, notes
 
 
@@ -141,7 +141,7 @@ def typed_options(role: str, name: str, values: Mapping[str, str]) -> dict[str, 
     Args:
         role: ``embedder``, ``condenser`` or ``decoder``.
         name: The part: ``NAME`` or ``NAME:ARGUMENT``.
-        values: Option to value as it was typed; ``none`` stands for None where the option may be None.
+        values: Option to value as typed; ``none`` means None if the option may be None.
 
     Raises:
         InputError: If the part lacks an option, a value has another type, or an option is in the name too.

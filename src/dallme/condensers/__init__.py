@@ -1,1 +1,1 @@
-"""Many vectors to a few prototypes: one condenser a file, the contract in base.py."""
+"""Condensers, which reduce many vectors to a few prototypes; base.py holds their contract."""

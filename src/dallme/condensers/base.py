@@ -14,7 +14,7 @@ from dallme.progress import Progress, SilentProgress
 from dallme.scale.base import Engine, LocalEngine
 from dallme.validation import check_positive, check_seed
 
-#: Rows that make a chunk: classes of fewer are condensed several at a time.
+#: Rows per chunk of work; several smaller classes share a chunk.
 CHUNK_ROWS = 4096
 
 
@@ -124,7 +124,7 @@ class _Condensing:
 
 
 def _group_classes(budget: Mapping[int, int], rows: Mapping[int, np.ndarray]) -> list[list[int]]:
-    """Groups classes into chunks of work: a large one alone, small ones together."""
+    """Groups classes into chunks of work: a large class alone, small classes together."""
     groups: list[list[int]] = []
     size = CHUNK_ROWS
     for label in budget:

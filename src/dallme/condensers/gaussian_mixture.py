@@ -28,7 +28,8 @@ class GaussianMixture(Condenser):
 
     Attributes:
         covariance_type: As in scikit-learn. ``diag`` has d variances a component. ``full`` has d (d + 1) / 2
-            values (73,920 at d = 384), more than the rows of a cluster determine, and each step costs k d^3.
+            values (73,920 at d = 384), more than the rows of a cluster determine. Each of its steps costs k
+            d^3.
         regularization: Added to each variance, as a share of the class's mean variance, so that a component
             of few or equal rows does not collapse onto them.
     """

@@ -15,7 +15,7 @@ class Medoid(KCentroid):
     """Condenses each class to one real row per k-means cluster, the member nearest to the centroid.
 
     The clusters are those of :class:`KCentroid` with the same seed. The prototype's vector is exactly that of
-    the row, and no row comes twice. In imbalanced-learn `medoid` is ``ClusterCentroids(voting="hard")`` and
+    the row, and no row occurs twice. In imbalanced-learn `medoid` is ``ClusterCentroids(voting="hard")`` and
     `k-centroid` is ``ClusterCentroids(voting="soft")``; it searches the whole class for the nearest row, this
     one the members. Prefer it if a prototype must be an existing text.
 

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from dallme.condensers.base import Cluster
 
-#: Most similarities in memory (16 MiB of float32).
+#: Maximum number of similarities in memory (16 MiB of float32).
 _BLOCK = 1 << 22
 
 
@@ -20,8 +20,8 @@ _BLOCK = 1 << 22
 def reproducible() -> Iterator[None]:
     """Runs scikit-learn on one thread, without its warnings of convergence.
 
-    Its k-means adds the sums of threads in the order in which they end: with three threads or more the same
-    seed gives other bytes each time.
+    Its k-means adds the sums of threads in the order in which they end. With three or more threads the same
+    seed therefore gives different bytes each time.
     """
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -60,7 +60,7 @@ def mean_of(vectors: np.ndarray) -> np.ndarray:
 
 
 def fill_empty(vectors: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Moves a row to every empty cluster: the farthest from the mean of its cluster that is not its only row.
+    """Fills each empty cluster with the row that is farthest from its cluster mean and not its only row.
 
     Clusters are empty, for example, if there are fewer distinct rows than clusters.
 

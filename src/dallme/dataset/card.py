@@ -85,7 +85,7 @@ class Terms:
                 "share this set.\n"
             )
         names = escape(", ".join(self.licences) + (f" ({self.licence_name})" if self.licence_name else ""))
-        origin = "the card of the source says so" if self.from_source else "who shares this set says so"
+        origin = "the card of the source says so" if self.from_source else "as stated by the uploader"
         return f"## Licence\n\n**{names}** ({origin}). These texts are made of texts of {escape(source)}.\n"
 
 
@@ -255,9 +255,9 @@ def audit_section(audit: Mapping[str, Any]) -> str:
         disputed = f"{len(summary['label_disagreements'])} of {len(audit['texts'])}"
     rows = [
         ("longest run of words copied from one source row", f"{summary['longest_copied_span']:,}"),
-        ("runs of five words that stand in the source", f"{summary['copied_5grams']:.0%}"),
+        ("runs of five words that occur in the source", f"{summary['copied_5grams']:.0%}"),
         ("source rows behind the text with the fewest", f"{summary['min_cluster']:,}"),
-        ("texts that stand in the test set", _contamination(summary["contamination"])),
+        ("texts that occur in the test set", _contamination(summary["contamination"])),
         ("pairs of near duplicates", f"{len(summary['near_duplicates'])}"),
         ("labels that a classifier of the full data disputes", disputed),
         ("personal data", _personal(summary["personal"])),
@@ -382,7 +382,7 @@ def _worth(manifest: Mapping[str, Any]) -> str:
     if not comparison:
         return ""
     table = comparison_table(comparison, escape=escape)
-    return f"## What it is worth\n\nAccuracy on held-out real texts.\n\n{table}\n"
+    return f"## Accuracy\n\nAccuracy on held-out real texts.\n\n{table}\n"
 
 
 def _texts(distilled: DistilledDataset) -> str:

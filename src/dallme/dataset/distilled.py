@@ -96,13 +96,13 @@ def trace(
 
 TABLE, MANIFEST, CARD = "train.parquet", "manifest.json", "README.md"
 
-#: Optional files beside them: the document of the audit, and the report.
+#: Optional files in the folder: the document of the audit, and the report.
 AUDIT, REPORT = "audit.json", "report.html"
 
 
 @dataclass(frozen=True, eq=False)
 class DistilledDataset:
-    """A few texts that stand for many.
+    """A few labelled texts that represent a large dataset.
 
     Attributes:
         texts: m texts.
@@ -199,7 +199,7 @@ class DistilledDataset:
             The folder.
 
         Raises:
-            OutputError: If the folder holds something and `overwrite` is not given, or cannot be written.
+            OutputError: If the folder is not empty and `overwrite` is False, or it cannot be written.
         """
         files = self.files(card.render(self, audit=audit)) | dict(beside or {})
         if audit is not None:
@@ -232,7 +232,7 @@ class DistilledDataset:
 
     @classmethod
     def read(cls, path: str | Path) -> tuple[DistilledDataset, dict[str, bytes]]:
-        """Reads a folder that :meth:`save` wrote, and the bytes of its files as they stood together.
+        """Reads a folder that :meth:`save` wrote, and the bytes of its files in one consistent state.
 
         Nothing in the folder is changed, and nothing in it is executed.
 
@@ -241,7 +241,7 @@ class DistilledDataset:
             present.
 
         Raises:
-            InputError: If it is no such folder, or a file in it is not what dallme writes.
+            InputError: If it is no such folder, or a file in it does not have the format of dallme.
         """
         try:
             files = folder.read_files(Path(path), (TABLE, MANIFEST, AUDIT))
@@ -284,21 +284,21 @@ class DistilledDataset:
 
         Args:
             repo_id: ``user/name`` or ``organisation/name``.
-            private: Whether the repository is private, if it is made now; a public one is refused then.
+            private: Whether a new repository is private; an existing public one is then refused.
             token: Access token; by default the one that `hf auth login` or the environment gives.
             license: Identifier of a licence, such as ``cc-by-4.0``; by default that of the source's card on
                 the Hub.
             language: ISO 639 codes; by default those of the source's card on the Hub.
             audit: The document of an audit of these texts, uploaded as ``audit.json``.
             commit_message: Message of the commit.
-            revision: Branch to write to, made if need be; by default the main one.
+            revision: Branch to write to, created if missing; by default the main one.
 
         Returns:
             The address of the dataset.
 
         Raises:
-            InputError: If an argument makes no sense.
-            DallmeError: If the Hub refuses or cannot be reached; nothing was changed then.
+            InputError: If an argument is invalid.
+            DallmeError: If the Hub refuses or cannot be reached; then nothing is changed.
         """
         from dallme.dataset.hub import prepare, send
 

@@ -1,12 +1,12 @@
 """Output folders that are whole or absent.
 
-A folder that exists is overwritten in two steps. The new files are staged in :data:`COMMITTED` with a journal
-that names them; then each is moved into its place. A process killed between the two leaves the staged folder
-behind. Readers see the new files through it and change nothing (:func:`read_files`); the next writer
+An existing folder is overwritten in two steps. The new files are staged in :data:`COMMITTED` with a journal
+that names them; then each is moved to its final path. A process killed between the two leaves the staged
+folder behind. Readers see the new files through it and change nothing (:func:`read_files`); the next writer
 completes the move (:func:`finish`).
 
-The folder may come from somebody else, so the journal is input as well: names must be among
-:data:`SET_FILES`, sums must match, and links are never followed.
+The folder may be untrusted, and so is its journal: names must be among :data:`SET_FILES`, checksums must
+match, and links are never followed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ PARTIAL = ".partial"
 #: Folder in a target with staged files that replace others, and the journal in it that lists them.
 COMMITTED, JOURNAL = ".dallme-commit", "journal.json"
 
-#: Reads of a folder before its writer is taken for dead, the seconds between two, and the largest journal in
-#: bytes.
+#: Reads of a folder before its writer counts as dead, seconds between two reads, and maximum bytes of a
+#: journal.
 _READS, _PAUSE, _MAX_JOURNAL = 20, 0.05, 65_536
 
 
@@ -94,7 +94,7 @@ def check_own(path: Path, names: Iterable[str]) -> None:
     """Checks that dallme wrote the files of these names in a folder and nobody changed them since.
 
     Raises:
-        OutputError: If one is somebody else's; it names the file.
+        OutputError: If dallme did not write a file or it was changed; the message names the file.
     """
     record = _read_record(path)
     try:
@@ -116,8 +116,8 @@ def add(path: Path, name: str, content: bytes) -> None:
     """Writes or replaces one more file in the folder of a set, such as its audit or its page.
 
     Raises:
-        OutputError: If a file of that name stands there that dallme did not write.
-        OSError: If it cannot be written; what was there stays.
+        OutputError: If a file of that name exists that dallme did not write.
+        OSError: If it cannot be written; the earlier file stays.
     """
     finish(path)
     check_own(path, [name])
@@ -135,26 +135,26 @@ def add(path: Path, name: str, content: bytes) -> None:
 
 
 def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: Collection[str] = ()) -> Path:
-    """Writes files into a folder, all or nothing; other processes that write there wait meanwhile.
+    """Writes files into a folder, all or none of them; other writers wait.
 
-    The files are written and synchronised in a folder of their own first. A target that is missing comes to
-    be in one step. In a target that is there, be it a link or a mount point, other files stay; the new ones
-    are put beside them in one step, and take their places one by one: should the process be killed then, the
-    next writer does the rest.
+    The files are first written and synchronised in a temporary folder. A missing target is created in one
+    step, by a rename. In an existing target, which may be a link or a mount point, other files stay. The new
+    files are staged there in one step and then moved one by one. If the process is killed in between, the
+    next writer completes the move.
 
     Args:
         path: The folder.
         files: Name to content; names are among :data:`SET_FILES` or :data:`INVERTER_FILES`.
-        overwrite: Whether files that stand there may be replaced.
-        outdated: Names of files that are removed if they are not among `files`: they tell of what stood there
-            before.
+        overwrite: Whether existing files may be replaced.
+        outdated: Names of files to remove unless they are among `files`, since they describe the earlier
+            content.
 
     Returns:
         The folder.
 
     Raises:
         OutputError: As :func:`check`, or if the disk is full.
-        ValueError: If a name is not among those.
+        ValueError: If a name is not among :data:`SET_FILES` or :data:`INVERTER_FILES`.
     """
     if foreign := sorted({*files, *outdated} - KNOWN_FILES):
         raise ValueError(f"expected names among {sorted(KNOWN_FILES)}, found {foreign[0]!r}")
@@ -243,7 +243,7 @@ def _new_record(target: Path, files: Mapping[str, bytes], outdated: Collection[s
 
 
 def _is_own(path: Path, record: Mapping[str, str] | None) -> bool:
-    """Whether dallme wrote a file, by the record or, without one, by its content."""
+    """Returns whether dallme wrote a file, by the record or, without one, by its content."""
     if not _is_regular(path):
         return False
     content = path.read_bytes()
@@ -263,7 +263,7 @@ def _is_own(path: Path, record: Mapping[str, str] | None) -> bool:
 
 
 def is_distilled(path: Path) -> bool:
-    """Whether a folder holds a distilled set, written whole or staged."""
+    """Returns whether a folder holds a distilled set, written whole or staged."""
     places = (path, path / COMMITTED)
     return all(
         any((place / name).is_file() for place in places) for name in ("manifest.json", "train.parquet")
@@ -273,7 +273,7 @@ def is_distilled(path: Path) -> bool:
 def read_files(path: Path, names: Iterable[str]) -> dict[str, bytes]:
     """Reads files of a folder as one consistent state; nothing in the folder is changed.
 
-    If a writer was killed between staging its files and moving them, its files are read where they lie.
+    If a writer was killed between staging its files and moving them, the staged files are read.
 
     Args:
         path: The folder.
@@ -414,7 +414,7 @@ def _content(path: Path, name: str, journal: Journal | None) -> bytes | None:
 
 
 def _is_regular(path: Path) -> bool:
-    """Whether a path is a regular file and no link to one."""
+    """Returns whether a path is a regular file and no link to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -453,7 +453,7 @@ def _sweep(target: Path) -> None:
 
 
 def _is_left_over(name: str, target: str) -> bool:
-    """Whether a name is that of an unfinished folder of a killed process."""
+    """Returns whether a name is that of an unfinished folder of a killed process."""
     return name.startswith(f".{target}.") and name.endswith(PARTIAL)
 
 

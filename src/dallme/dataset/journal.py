@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dallme.atomic import sha256_of
 
-#: The only files that a write may put into a folder that exists, or remove from it.
+#: The only files that a write may add to an existing folder, or remove from it.
 SET_FILES = frozenset(
     {"README.md", "audit.json", "changes.json", "manifest.json", "report.html", "train.parquet"}
 )
@@ -57,7 +57,7 @@ class Journal:
         """Parses and checks a journal.
 
         Raises:
-            JournalError: If it is damaged or names other files than those of a distilled set.
+            JournalError: If it is damaged, or names files that do not belong to a distilled set.
         """
         try:
             document = json.loads(content)

@@ -99,10 +99,9 @@ SHAPE = {
 
 @dataclass(frozen=True, eq=False)
 class Manifest(Mapping[str, Any]):
-    """How a set was made, as ``manifest.json`` holds it.
+    """Record of the run that made a set, the content of ``manifest.json``.
 
-    It is also a mapping of the document: ``manifest["data"]``, ``manifest | {"decoding": …}``. A part that
-    the document lacks is None.
+    It is also a mapping: ``manifest["data"]``, ``manifest | {"decoding": …}``. A missing part is None.
 
     Attributes:
         dallme: Version of dallme.
@@ -137,7 +136,7 @@ class Manifest(Mapping[str, Any]):
         """Checks a document and keeps it, unknown keys as well.
 
         Raises:
-            InputError: If a part is not what dallme writes.
+            InputError: If a part does not have the format of dallme.
         """
         try:
             if not isinstance(document, Mapping):
@@ -226,7 +225,7 @@ def build_manifest(
 
 
 def _public_name(source: str) -> str:
-    """The name of a source for others to see: of an absolute path only the last folder and the name."""
+    """Returns the public name of a source: of an absolute path only the last folder and the file name."""
     return "/".join(Path(source).parts[-2:]) if Path(source).is_absolute() else source
 
 

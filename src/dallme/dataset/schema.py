@@ -19,7 +19,7 @@ def parse_json(content: bytes, name: str, shape: Any) -> dict[str, Any]:
 
     Args:
         content: The document as UTF-8.
-        name: What an error calls it.
+        name: Name of the document in an error.
         shape: As :func:`check_shape` takes it.
 
     Raises:
@@ -62,7 +62,7 @@ def check_shape(value: Any, shape: Any, name: str) -> None:
         shape: ``str``, ``int``, ``float`` (finite), ``bool``, ``None`` or ``Any``; a list with the shape of
             its items; a dict with the shape of each key, those that end in ``?`` optional; or a tuple of
             alternatives.
-        name: What an error calls the value.
+        name: Name of the value in an error.
 
     Raises:
         ValueError: If it differs; the message names the first value that does.

@@ -14,8 +14,9 @@ def comparison_cells(comparison: Mapping[str, Any]) -> tuple[list[str], list[lis
 
     Returns:
         The names of the columns, and the cells of each method. A cell holds the accuracy, ± its deviation
-        over several runs, a star if it is significantly better than ``random``, and in brackets the share of
-        the full data's accuracy. It is empty where the method does not apply to the classifier.
+        over several runs, and in brackets the share of the full data's accuracy. A star marks a method that
+        is significantly better than ``random``. A cell is empty if the method does not apply to the
+        classifier.
     """
     classifiers = [result["classifier"] for result in comparison["methods"][0]["results"]]
     body = []

@@ -1,1 +1,1 @@
-"""Prototypes to texts: one decoder a file, the contract in base.py."""
+"""Decoders, which turn prototypes into texts; base.py holds their contract."""

@@ -22,18 +22,18 @@ class AutoDecoder(Decoder):
 
     A share of the rows of each cluster is held out. Each candidate writes a set from the others. Classifiers
     are trained on that set alone, and their accuracy on the held-out rows is averaged. The best candidate
-    then writes the set from all rows. The first one named wins a tie, and is used if too few rows can be held
-    out. The scores are in the manifest (``decoding.auto``). The test set is never looked at.
+    then writes the set from all rows. The candidate named first wins a tie, and is used if too few rows can
+    be held out. The manifest records the scores (``decoding.auto``). The test set is never read.
 
     Prefer it if nothing is known about the data. It takes as long as its candidates together.
 
     Attributes:
         candidates: Names of decoders, separated by commas, each with its argument if it takes one. A
-            candidate that cannot decode the source, as an inverter of another embedder, is left out.
-        students: Names of the classifiers, separated by commas. ``embedding-lr`` is left out with ready
+            candidate that cannot decode the source, such as an inverter of another embedder, is skipped.
+        students: Names of the classifiers, separated by commas. ``embedding-lr`` is skipped with ready
             vectors.
         share: Share of the rows that is held out, in (0, 1).
-        most: Most rows that are held out.
+        most: Maximum number of rows that are held out.
     """
 
     argument: ClassVar[str] = "candidates"

@@ -55,7 +55,7 @@ class Context:
         vectors: Their vectors, row by row.
         count_tokens: Counts the tokens of each text, special tokens included, with the embedder's tokenizer
             if there is one.
-        max_tokens: Most tokens of a decoded text.
+        max_tokens: Maximum number of tokens of a decoded text.
         embedder: The embedder, or None if the user gave ready vectors.
         progress: Receiver of progress and notes.
         engine: Engine for work that can be distributed.

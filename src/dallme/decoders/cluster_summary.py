@@ -20,7 +20,7 @@ class ClusterSummary:
 
     Attributes:
         label: Name of the class.
-        keywords: Words of the class that many rows of the cluster hold, the best first.
+        keywords: Words of the class that occur in many rows of the cluster, the best first.
         examples: Rows nearest to the prototype, without HTML.
     """
 
@@ -46,8 +46,8 @@ class ClusterSummary:
             label: Class id.
             words: Weights of the words; None with one class only.
             source: The source texts.
-            examples: Most rows to show.
-            keywords: Most words to name.
+            examples: Maximum number of rows to show.
+            keywords: Maximum number of words to name.
         """
         texts = (clean(source.texts[row]) for row in members.tolist()) if examples else ()
         shown = list(dict.fromkeys(text for text in texts if text))[:examples]
@@ -56,9 +56,9 @@ class ClusterSummary:
 
 
 def best_words(words: WordWeights, members: np.ndarray, label: int, count: int) -> tuple[str, ...]:
-    """Returns the best keywords of a cluster, the best first; words without a positive weight are left out.
+    """Returns the keywords of a cluster with a positive weight, the best first.
 
-    The score is the weight for the class × the share of the rows that hold the word × inverse document
+    The score is the weight for the class × the share of the rows with the word × its inverse document
     frequency.
     """
     positions = np.searchsorted(words.rows, members)  # the weights may be learned from a sample of the rows
@@ -79,7 +79,7 @@ def messages(summary: ClusterSummary, max_tokens: int) -> list[dict[str, str]]:
 
     Args:
         summary: The cluster.
-        max_tokens: Most tokens of the text.
+        max_tokens: Maximum number of tokens of the text.
     """
     most = max(3, int(max_tokens * WORDS_A_TOKEN))
     parts = [f'Write one new text of the kind "{summary.label}", of at most {most} words.']

@@ -14,11 +14,10 @@ from dallme.decoders.base import Context, SourceCache
 from dallme.decoders.extractive.proxies import vector_probe
 from dallme.errors import DallmeError, InputError
 
-#: The classifier that reads vectors. Those of the source are known, so that only the few texts are embedded
-#: for it.
+#: The classifier that reads vectors. The vectors of the source are known, so only the few texts are embedded.
 EMBEDDING_LR = "embedding-lr"
 
-#: Fewest held-out rows that a comparison is made on.
+#: Minimum number of held-out rows that a comparison is made on.
 MIN_HELD_OUT = 10
 
 
@@ -51,7 +50,7 @@ class HoldoutSplit:
             context: The source.
             rng: Source of randomness.
             share: Share of the rows that is held out.
-            most: Most rows that are held out.
+            most: Maximum number of rows that are held out.
 
         Returns:
             The split; None if either side has too few rows, or rows or prototypes of one class only.
@@ -137,7 +136,8 @@ MIN_GAIN = 0.02
 #: Classifiers that lengths are compared with: one counts words, one reads vectors.
 LENGTH_CLASSIFIERS = ("logistic-regression", EMBEDDING_LR)
 
-#: Most classes and texts of the sets that lengths are compared with: more take longer than the set itself.
+#: Maximum number of classes and of texts in the sets that compare lengths; larger ones would take longer than
+#: the set itself.
 SAMPLE_CLASSES, SAMPLE_TEXTS = 100, 400
 
 #: Share of the rows that is held out, the most of them, and rows that the median is taken over.
@@ -152,7 +152,7 @@ class LengthChoice:
     """The length of the texts that was chosen on held-out rows.
 
     Attributes:
-        tokens: Most tokens of a text.
+        tokens: Maximum number of tokens per text.
         held_out_rows: Rows that the lengths were compared on.
         scores: Length to classifier to accuracy.
     """
@@ -172,10 +172,10 @@ class LengthChoice:
 def select_max_tokens(
     write: Write, prototypes: Prototypes, context: Context, rng: np.random.Generator
 ) -> LengthChoice | None:
-    """Chooses the most tokens of a text on held-out rows.
+    """Chooses the maximum number of tokens per text on held-out rows.
 
     Long texts hold more words, which classifiers that count words learn from. If rows are short, however, the
-    vector of a text of ten sentences is far from that of any row, and classifiers of vectors learn little
+    vector of a text of ten sentences is far from that of any row. Classifiers of vectors then learn little
     from it. A set of each length is therefore written from a part of the rows, and classifiers trained on it
     are tested on the others. A shorter length than the limit is chosen if its mean accuracy is clearly
     better.
@@ -187,8 +187,8 @@ def select_max_tokens(
         rng: Source of randomness.
 
     Returns:
-        The choice among the lengths that a set can be written in. None, which stands for the limit, if rows
-        are not much shorter, if too few can be held out, and without an embedder or with a paid one.
+        The choice among the lengths in which a set can be written. None means the limit: rows are not much
+        shorter, too few can be held out, or the embedder is missing or paid.
     """
     limit = context.max_tokens
     if context.embedder is None or context.embedder.paid or limit <= LENGTH_RATIO * _median_tokens(context):
@@ -205,7 +205,7 @@ def select_max_tokens(
             part = replace(split.context, max_tokens=length)
             try:
                 texts = write(split.prototypes, part, np.random.default_rng(seed))
-            except DallmeError:  # no set of this length can be written, as of rows with one opening
+            except DallmeError:  # no set of this length can be written, for example if all rows begin alike
                 continue
             scores[length] = split.score(texts, LENGTH_CLASSIFIERS)
     if limit not in scores:
@@ -224,7 +224,7 @@ def select_max_tokens(
 def _sample_prototypes(
     prototypes: Prototypes, context: Context, rng: np.random.Generator
 ) -> tuple[Prototypes, Context]:
-    """Draws classes and prototypes of them if there are many, and restricts the source to their rows."""
+    """Samples classes, and prototypes of them, if there are many; restricts the source to their rows."""
     classes = np.unique(prototypes.labels)
     if len(classes) <= SAMPLE_CLASSES and len(prototypes) <= SAMPLE_TEXTS:
         return prototypes, context

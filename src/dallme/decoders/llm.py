@@ -39,7 +39,7 @@ class Completion:
     """One text that a model wrote.
 
     Attributes:
-        text: The text, as it came.
+        text: The text as the service returned it.
         finish: Reason why the model stopped: ``stop``, ``length`` or another; None if the service does not
             say.
     """
@@ -119,7 +119,7 @@ def key_of(address: str, request: dict[str, Any]) -> str:
     return sha256_of([content])
 
 
-#: Most tokens that the protocol adds to a message.
+#: Maximum number of tokens that the protocol adds to a message.
 MESSAGE_TOKENS = 16
 
 
@@ -129,7 +129,7 @@ class ChatRequest:
 
     Attributes:
         messages: The prompt.
-        max_tokens: Most tokens of the text.
+        max_tokens: Maximum number of tokens of the text.
         temperature: Sampling temperature.
         seed: Sampling seed, for services that have one.
     """
@@ -152,7 +152,7 @@ class ChatRequest:
 
 
 def usage_of(requests: Sequence[ChatRequest]) -> list[Usage]:
-    """Returns the tokens of each request: read, by OpenAI's tokenizer, and written at most."""
+    """Returns the usage of each request: input tokens by OpenAI's tokenizer, and maximum output tokens."""
     if not requests:
         return []
     counts = tokens.count_tokens(
@@ -172,7 +172,7 @@ class ChatClient:
         service: The service, with its account.
         address: Its address.
         store: The stored completions.
-        concurrency: Most requests at a time.
+        concurrency: Maximum number of requests at a time.
         progress: Receiver of progress and notes.
         sent: Requests that were sent and answered.
         cached: Requests that the store answered.
@@ -189,8 +189,8 @@ class ChatClient:
     def complete(self, requests: Sequence[ChatRequest]) -> list[Completion]:
         """Completes requests from the store, and the others by the service.
 
-        Each completion is stored before another request is sent. A process that dies loses only requests
-        under way.
+        Each completion is stored before another request is sent. A process that dies loses only requests in
+        progress.
 
         Args:
             requests: n requests.
@@ -249,10 +249,10 @@ class WritingPlan:
     Attributes:
         decoder: ``llm:`` and the model.
         texts: Texts of the set.
-        requests: Requests, one a draft; more if a prototype is left without a usable draft.
+        requests: Requests, one per draft; more if a prototype has no usable draft.
         read: Tokens that the model reads, estimated from requests about randomly drawn rows.
-        written: Most tokens that it writes.
-        price_usd: Most that the service charges; None if the price is not known.
+        written: Maximum number of tokens that it writes.
+        price_usd: Maximum charge of the service; None if the price is not known.
         price_is: Origin of the price.
         seconds: Time at the caps of the service; None if they are not known.
         seconds_are: Origin of the time.
@@ -280,10 +280,9 @@ def plan_writing(
 
     Args:
         decoder: The decoder.
-        source: The source texts; randomly drawn rows stand for the nearest ones, and their words for
-            keywords.
+        source: The source texts; randomly drawn rows replace the nearest ones, and their words the keywords.
         budget: Class id to number of texts.
-        max_tokens: Most tokens of a text.
+        max_tokens: Maximum number of tokens per text.
     """
     rng, read = np.random.default_rng(0), 0.0
     for label, texts in budget.items():
@@ -314,38 +313,39 @@ def plan_writing(
         price_usd=None if price.usd_per_million is None else price.usd(usage),
         price_is=str(price)
         if price.usd_per_million is not None
-        else "tell it with --price and --output-price",
+        else "set it with --price and --output-price",
         seconds=minutes * 60 if caps else None,
         seconds_are=f"at {' and '.join(caps)} a minute" if caps else "the speed of the service is not known",
     )
 
 
-#: Most rounds of requests for a prototype without a usable draft.
+#: Maximum number of rounds of requests for a prototype without a usable draft.
 TURNS = 2
 
 
 @dataclass(frozen=True)
 class LLMDecoder(ServiceOptions, Decoder):
-    """Asks a language model for each text, given the class, the keywords of the cluster and its nearest rows.
+    """Requests each text from a language model, given class, keywords and nearest rows of the cluster.
 
     Several drafts are written for each prototype, and :func:`~dallme.decoders.selection.select_drafts`
     selects among them. The nearest real text replaces a prototype's text if no draft is usable, and the
     lineage names its row. Words copied from source rows, and from test rows if there are any, are reported in
     the lineage and the manifest.
 
-    Any server of OpenAI's chat protocol can be used; a request is a draft. Requests are paced, retried after
-    passing failures, and kept within the budget. Every completion is stored under its request: an interrupted
-    run continues where it stopped, and nothing is paid twice. The key comes from the environment variable
-    OPENAI_API_KEY and is not stored. The rows in the prompt leave this machine: check that they may.
+    Any server with OpenAI's chat protocol can be used; each request asks for one draft. Requests are
+    rate-limited, retried after temporary failures, and kept within the budget. Every completion is stored
+    under its request: an interrupted run continues where it stopped, and nothing is paid twice. The key comes
+    from the environment variable OPENAI_API_KEY and is not stored. The rows in the prompt leave this machine:
+    check that they may.
 
-    Prefer it for texts that read as if a person wrote them. Their accuracy depends on the model.
+    Prefer it for texts that read as if written by a person. Their accuracy depends on the model.
 
     The options of the service are those of :class:`~dallme.services.options.ServiceOptions`.
 
     Attributes:
         drafts: Texts written for each prototype.
-        examples: Most rows of the cluster in the prompt; 0 shows none.
-        keywords: Most keywords of the cluster in the prompt.
+        examples: Maximum number of rows of the cluster in the prompt; 0 shows none.
+        keywords: Maximum number of keywords of the cluster in the prompt.
         temperature: Sampling temperature.
         max_copied_span: Longest run of words that a draft may share with one source row, since small models
             copy their examples; None allows any and reports it.
@@ -372,7 +372,7 @@ class LLMDecoder(ServiceOptions, Decoder):
     language: str = "en"
 
     def __post_init__(self) -> None:
-        """Checks the options; nothing is sent, and no key is looked for."""
+        """Checks the options; nothing is sent, and the key is not read."""
         self.check_prices("output_price")
         super().__post_init__()
         if self.max_copied_span is not None:

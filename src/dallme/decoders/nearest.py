@@ -73,7 +73,7 @@ def _cosines(vectors: LabelledVectors, rows: np.ndarray, target: np.ndarray) -> 
 def _descending(values: np.ndarray) -> Iterator[int]:
     """Yields the positions of the values, the largest first, equal ones in their order.
 
-    Few are looked at, so a few are sorted at a time.
+    Callers usually read only the first few, so the values are sorted in small blocks.
     """
     done, count = 0, 16
     while done < len(values):

@@ -38,7 +38,7 @@ def tidy(text: str) -> str:
 
 
 def is_whole(text: str) -> bool:
-    """Whether a text ends as a sentence does."""
+    """Returns whether a text ends as a sentence does."""
     return _WHOLE.search(text) is not None
 
 

@@ -36,7 +36,7 @@ NO_REPEAT = 5
 
 
 class Continuing:
-    """Continuations of prompts, a row each, with the key-value cache of everything read.
+    """Continuations of prompts, one row per prompt, with the key-value cache of all tokens so far.
 
     Attributes:
         written: Tokens of each row, int64 of shape (r, t).
@@ -76,7 +76,7 @@ class Continuing:
 
         Args:
             tokens: Number of tokens.
-            seeds: Seed of the draws of each row, as numpy takes seeds; None takes the likeliest token.
+            seeds: Seed of the draws of each row, as numpy takes seeds; None takes the most likely token.
             temperature: Divisor of the scores.
         """
         from transformers import NoRepeatNGramLogitsProcessor
@@ -109,7 +109,7 @@ class Continuing:
         return scores
 
 
-#: Complete texts remembered for each target, besides the beam.
+#: Number of complete texts kept per target, in addition to the beam.
 COMPLETE = 4
 
 #: Texts written in one batch; more need more memory and are hardly faster on a CPU.
@@ -145,7 +145,7 @@ class _Target:
     complete: dict[str, float] = field(default_factory=dict)
 
     def add_complete(self, text: str, cosine: float) -> None:
-        """Remembers a complete text while it is among the nearest."""
+        """Adds a complete text if it is among the nearest."""
         self.complete[text] = cosine
         if len(self.complete) > COMPLETE:
             del self.complete[min(self.complete, key=lambda each: self.complete[each])]
@@ -182,8 +182,8 @@ class BeamSearch:
         """Searches for a few targets at a time.
 
         From each text of the beam, `branch` continuations of `stride` tokens are drawn from the model. All
-        are embedded, and the `beam` nearest go on. A text that ends with an end token, a line or a sentence
-        is complete, and is remembered if it is among the nearest.
+        are embedded, and the `beam` nearest continue. A text that ends with an end token, a line or a
+        sentence is complete, and is kept if it is among the nearest.
 
         Args:
             prompts: Prompt of each target.
@@ -224,7 +224,7 @@ class BeamSearch:
 
 
 def _numbered(owners: Sequence[int]) -> list[tuple[int, int]]:
-    """Returns each owner with its number of earlier rows: draws must not depend on other targets."""
+    """Returns each owner with its number of earlier rows, since samples must not depend on other targets."""
     counts: dict[int, int] = {}
     numbered = []
     for owner in owners:
@@ -274,7 +274,7 @@ def _select_beams(
     return selected
 
 
-#: Most searches for a prototype without a usable text.
+#: Maximum number of searches for a prototype without a usable text.
 TURNS = 3
 
 
@@ -299,7 +299,7 @@ class SearchDecoder(Decoder):
         branch: Continuations drawn for each text of the beam.
         stride: Tokens of a continuation.
         temperature: Temperature of the draws.
-        keywords: Most keywords of the cluster in the prompt.
+        keywords: Maximum number of keywords of the cluster in the prompt.
         max_copied_span: Longest run of words that a text may share with one source row.
         device: Device of the model: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         language: ISO 639-1 code, for sentence boundaries.

@@ -18,13 +18,13 @@ from dallme.embedders.base import normalize
 from dallme.errors import InputError
 from dallme.validation import check_positive
 
-#: Most rows that the held-out loss is measured on.
+#: Maximum number of rows that the held-out loss is measured on.
 HELD_OUT_ROWS = 4_000
 
-#: Most exact evaluations for a prototype and pass, and the most floating-point operations of all together.
+#: Maximum number of exact evaluations per prototype and pass, and of floating-point operations in total.
 _EVALUATIONS, _OPERATIONS = 8, 2e11
 
-#: Folds of the probe that judges whether a row's visible text agrees with its label.
+#: Folds of the probe that tests whether a row's visible text agrees with its label.
 _FOLDS = 5
 
 
@@ -35,19 +35,19 @@ class SelectDecoder(Decoder):
     A ridge classifier on the vectors X of the chosen rows has the closed form ``A = (XX' + ridge I)^-1 Y``.
     Its scores on held-out rows of the source, divided by a fitted temperature, give a cross-entropy.
     Coordinate descent replaces one row at a time by another of its cluster. The gradient of the loss ranks
-    the candidates, the best few are evaluated exactly, and a swap that lowers the loss is kept. It starts
+    the candidates, the best few are evaluated exactly, and a swap that lowers the loss is accepted. It starts
     from the row nearest to each prototype.
 
-    Rows whose visible text contradicts their label are left out first: a cross-fitted TF-IDF probe must find
-    the label the most probable one. Long rows are cut after the last whole sentence within the token limit.
+    Rows whose visible text contradicts their label are excluded first: a cross-fitted TF-IDF probe must give
+    the label the highest probability. Long rows are cut after the last whole sentence within the token limit.
 
     Prefer it for linear heads on an embedding model and for prompts: its texts are whole and natural.
     Classifiers that count words learn more from `teaching`.
 
     Attributes:
-        passes: Most passes over the prototypes, at least 1; it stops when nothing changes.
+        passes: Maximum number of passes over the prototypes, at least 1; it stops when nothing changes.
         ridge: Ridge penalty; the vectors have length 1.
-        consistent: Whether rows whose visible text contradicts their label are left out.
+        consistent: Whether to exclude rows whose visible text contradicts their label.
         language: ISO 639-1 code, for sentence boundaries.
     """
 
@@ -130,11 +130,11 @@ class _HeldOutLoss:
         self._truth = np.searchsorted(ids, labels[rows])
 
     def value(self, chosen: np.ndarray) -> float:
-        """The loss of a choice, with the temperature that suits it best."""
+        """Returns the loss of a selection at its best temperature."""
         return self._solve(chosen)[0]
 
     def most_promising(self, chosen: np.ndarray, at: int, candidates: np.ndarray, count: int) -> list[int]:
-        """The candidates whose vectors lower the loss most by its gradient, the most promising first."""
+        """Returns the candidates that lower the loss most by its gradient, the most promising first."""
         _, inputs, factor, weights, errors = self._solve(chosen)
         by_scores = self._held_out.T @ (errors @ weights[at])
         adjoint = cho_solve(factor, (self._held_out @ inputs.T).T @ errors)
@@ -146,7 +146,7 @@ class _HeldOutLoss:
     def _solve(
         self, chosen: np.ndarray
     ) -> tuple[float, np.ndarray, tuple[np.ndarray, bool], np.ndarray, np.ndarray]:
-        """Loss, inputs, factor of the kernel, dual weights, and the derivative of the loss by each score."""
+        """Returns the loss, inputs, factor of the kernel, dual weights, and gradient by the scores."""
         inputs = self._vectors[chosen].astype(np.float64)
         factor = cho_factor(inputs @ inputs.T + self._ridge * np.eye(len(inputs)))
         weights = cho_solve(factor, self._targets)
@@ -157,7 +157,7 @@ class _HeldOutLoss:
         return loss, inputs, factor, weights, errors * (scale / len(errors))
 
     def _calibrated(self, scores: np.ndarray) -> tuple[float, float]:
-        """The smallest cross-entropy over a grid of inverse temperatures, and the inverse temperature."""
+        """Returns the smallest cross-entropy over a grid of inverse temperatures, and that temperature."""
         spread = float(scores.std()) or 1.0
         losses = {}
         for scale in (0.5, 1.0, 2.0, 4.0):
@@ -190,7 +190,7 @@ def consistent_rows(context: Context) -> np.ndarray:
 
 
 def _held_out_rows(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """At most half of the rows, drawn at random; sorted positions."""
+    """Draws at most half of the rows at random; returns sorted positions."""
     count = min(HELD_OUT_ROWS, len(labels) // 2)
     return np.sort(rng.permutation(len(labels))[: max(1, count)])
 
@@ -198,7 +198,7 @@ def _held_out_rows(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _candidates(
     prototypes: Prototypes, context: Context, agreeing: np.ndarray | None, held_out: np.ndarray
 ) -> list[np.ndarray]:
-    """The rows of each cluster that may stand for it: consistent and not held out, where there are any."""
+    """Returns the candidate rows of each cluster: consistent and not held out, if there are any."""
     free = np.ones(len(context.source), dtype=bool)
     free[held_out] = False
     preferences = (
@@ -213,7 +213,7 @@ def _candidates(
 
 
 def _cut(row: int, context: Context, language: str) -> DecodedText | None:
-    """A row as a text within the token limit; None if nothing of it fits."""
+    """Returns a row as a text within the token limit; None if nothing of it fits."""
     return first_sentences(context.source.texts[row], row, context.max_tokens, context.count_tokens, language)
 
 

@@ -15,10 +15,10 @@ from dallme.decoders.extractive.weights import WordWeights
 from dallme.decoders.postprocess import copied_spans, cut, embed_usable, tidy
 from dallme.embedders.base import normalize
 
-#: Most rows that the probe is trained on; more hardly change its predictions.
+#: Maximum number of rows that the probe is trained on; more hardly change its predictions.
 PROBE_ROWS = 20_000
 
-#: Most drafts for which whole sets are scored; above it each draft is scored by itself.
+#: Maximum number of drafts for which whole sets are scored; above it each draft is scored by itself.
 SCORED_DRAFTS = 2000
 
 
@@ -84,13 +84,13 @@ class Probe:
 
 @dataclass
 class RejectionCounts:
-    """Numbers of drafts that were not usable as they came.
+    """Numbers of drafts that were not usable unchanged.
 
     Attributes:
         blank: Without a text.
         repeated: Written for the same prototype before.
         cut: Longer than the limit, and cut.
-        copied: Rejected because they share too long a run of words with a source row.
+        copied: Rejected for too long a run of words from one source row.
     """
 
     blank: int = 0
@@ -128,7 +128,7 @@ class CandidatePool:
 
     Attributes:
         words: Weights of the words of the source; None with one class only.
-        counts: Numbers of drafts that were not usable as they came.
+        counts: Numbers of drafts that were not usable unchanged.
     """
 
     def __init__(
@@ -159,11 +159,11 @@ class CandidatePool:
         self._drafts: list[list[Draft]] = [[] for _ in range(len(prototypes))]
 
     def add(self, owners: Sequence[int], texts: Sequence[str]) -> None:
-        """Adds the usable ones of written texts.
+        """Adds the usable texts among those written.
 
         Args:
             owners: Prototype of each text.
-            texts: The texts, as they came.
+            texts: The unprocessed texts.
         """
         usable = self._tidy_new(owners, texts)
         if self._max_copied_span is not None and usable:
@@ -193,7 +193,7 @@ class CandidatePool:
         return [None if draft is None else draft.text for draft in selected]
 
     def _tidy_new(self, owners: Sequence[int], texts: Sequence[str]) -> list[tuple[int, DecodedText]]:
-        """Tidies and cuts texts, without blank ones and those that their prototype has already."""
+        """Tidies and cuts texts; drops blank texts and those that their prototype has already."""
         known = {(owner, draft.text.text) for owner, own in enumerate(self._drafts) for draft in own}
         new = []
         for owner, text in zip(owners, texts, strict=True):

@@ -1,1 +1,1 @@
-"""Texts to vectors: one embedder a file, the contract in base.py."""
+"""Embedders, which turn texts into vectors; base.py holds their contract."""

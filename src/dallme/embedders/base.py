@@ -22,7 +22,7 @@ UNKNOWN_WORDS = ("error", "zero")
 
 
 def count_words(texts: Sequence[str]) -> np.ndarray:
-    """Counts words and punctuation marks, in place of tokens; int64 of shape (n,)."""
+    """Counts words and punctuation marks as tokens; int64 of shape (n,)."""
     return np.array([len(_WORD_OR_SIGN.findall(text)) for text in texts], dtype=np.int64)
 
 
@@ -99,7 +99,7 @@ class Embedder(ABC):
         Args:
             texts: n strings, none of them blank.
             prompt: Task-specific prompt (sections 3.2 and 5.4): a text, or the name of a template of
-                :mod:`dallme.embedders.prompts`. The embedder puts it where the model was trained to see it.
+                :mod:`dallme.embedders.prompts`. The embedder inserts it where the model expects it.
 
         Returns:
             L2-normalised vectors, float32 of shape (n, d), in the order of the texts.
@@ -144,7 +144,7 @@ class Embedder(ABC):
 
     @property
     def tally(self) -> np.ndarray:
-        """Mutable counts behind :attr:`notes`, int64 of shape (k,); workers return theirs to be added."""
+        """Mutable counts behind :attr:`notes`, int64 of shape (k,); those of workers are added."""
         return np.empty(0, dtype=np.int64)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Explanation:
         strings: Strings that are embedded, prefix and text, before they are cut.
         tokens: Tokens of each string, special tokens included.
         token_limit: Tokens read per string; None if there is no limit.
-        share_cut: Share of the strings, in [0, 1], above the limit.
+        share_cut: Share of the strings above the limit, in [0, 1].
     """
 
     embedder: str
@@ -125,7 +125,7 @@ def make_plan(
     prompt: str | None = None,
     store: EmbeddingStore | None = None,
 ) -> Plan:
-    """Estimates the cost of embedding texts. No service is asked; a local model embeds a sample to be timed.
+    """Estimates the cost of embedding texts. No service is called; a local model is timed on a sample.
 
     Args:
         embedder: The embedder.
@@ -148,7 +148,7 @@ def make_plan(
     cost = _plan_service(service, missing, prompt) if service else _plan_local(embedder, missing, prompt)
     unknown = (
         "the length of the vectors is known after the first request; "
-        "--set embedder.dimensions=N tells it now",
+        "set it now with --set embedder.dimensions=N",
     )
     return Plan(
         embedder=embedder.name,

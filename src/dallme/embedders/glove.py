@@ -27,8 +27,8 @@ class GloVeEmbedder(Embedder):
     """Averages word vectors, as sentence-transformers' ``average_word_embeddings`` models do.
 
     A text is split at white space. Each word is looked up as written, then without the punctuation at its
-    ends, then in lower case. Stop words and unknown words are left out; unknown words are counted. A prompt
-    adds the same words to every text, which moves all vectors alike and tells the model nothing.
+    ends, then in lower case. Stop words and unknown words are skipped; unknown words are counted. A prompt
+    adds the same words to every text, which shifts all vectors alike and carries no information.
 
     Reference: Pennington, Socher, Manning, "GloVe: Global Vectors for Word Representation", EMNLP 2014.
 

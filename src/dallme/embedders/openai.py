@@ -21,7 +21,7 @@ from dallme.services.options import ServiceOptions
 from dallme.services.pricing import Price, Usage, count_tokens, cut, price_of
 from dallme.validation import check_positive, is_private_line
 
-#: Limits of the service: tokens of a text, texts of a request, tokens of a request.
+#: Limits of the service: tokens per text, texts per request, tokens per request.
 MAX_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS = 8192, 2048, 300_000
 #: Numbers per answer: about 25 MB as JSON text, of which several are in memory at a time.
 MAX_NUMBERS = 2**20
@@ -75,9 +75,9 @@ def pack(
 
     Args:
         counts: Tokens of each text, of shape (n,).
-        max_inputs: Most texts in a request.
+        max_inputs: Maximum number of texts in a request.
         dimension: Length of a vector; None if unknown.
-        max_tokens: Most tokens in a request; None for the limit of the service.
+        max_tokens: Maximum number of tokens in a request; None for the limit of the service.
 
     Returns:
         Positions of the texts of each request.
@@ -135,19 +135,19 @@ def shorten(text: str) -> str:
 
 @dataclass(frozen=True)
 class OpenAIEmbedder(ServiceOptions, Embedder):
-    """Asks a model behind OpenAI's embeddings protocol, at OpenAI or any compatible server.
+    """Embeds with a model behind OpenAI's embeddings protocol, at OpenAI or any compatible server.
 
-    Several requests run at a time. A request that fails temporarily (429, 5xx, a time-out, a broken
-    connection, half an answer) is retried with exponential backoff, or after the pause that the service asks
-    for. Each answer is handed over before the next request is sent: a store keeps everything that was paid
-    for. The key comes from the environment variable OPENAI_API_KEY and is stored nowhere.
+    Several requests run at a time. Temporary failures (429, 5xx, a time-out, a broken connection, a partial
+    answer) are retried with exponential backoff, or after the pause that the service requests. Each answer is
+    yielded before the next request is sent, so that a store keeps everything that was paid for. The key comes
+    from the environment variable OPENAI_API_KEY and is not stored.
 
     The options of the service are those of :class:`~dallme.services.options.ServiceOptions`.
 
     Attributes:
         dimensions: Length of the vectors; by default the model's own.
         max_tokens: Tokens read per text; the rest is cut. Default: 8,192 for OpenAI's models, else no limit.
-        max_inputs: Most texts in one request.
+        max_inputs: Maximum number of texts in one request.
     """
 
     chunk: ClassVar[int] = 16_384

@@ -1,4 +1,4 @@
-"""Task prompts, and where each family of models was trained to see them (sections 3.2 and 5.4)."""
+"""Task prompts, and the position where each family of models expects them (sections 3.2 and 5.4)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: Named templates for ``--prompt``: an instruction that says what matters in a text.
+#: Named templates for ``--prompt``: instructions that name the relevant property of a text.
 TEMPLATES = {
     "sentiment": "Classify the sentiment of the given text as positive or negative",
     "topic": "Identify the topic of the given text",

@@ -1,4 +1,4 @@
-"""Turns a name or an object of the user's into an embedder."""
+"""Resolution of a name or a user's object to an embedder."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def resolve(embedder: Any, **options: Any) -> Embedder:
 def resolve_named(name: Any, file: str, is_known: Callable[[Embedder], bool]) -> Embedder:
     """Turns a name from a file of unknown origin into an embedder.
 
-    Such a name must cost nothing, open no path and fetch nothing. A user who repeats the name may use any.
+    Such a name must cost nothing, open no path and fetch nothing. Users can confirm any name by repeating it.
 
     Args:
         name: The name in the file.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
-#: Lengths are padded to a multiple of this: few shapes occur, and each is compiled once.
+#: Lengths are padded to a multiple of this, so that few shapes occur and each is compiled once.
 PAD_MULTIPLE = 8
 
 #: Tokens per batch, padding included: as many as fit a processor's caches, or fill a GPU

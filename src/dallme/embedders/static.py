@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class StaticEmbedder(Embedder):
     """Averages the token vectors of a model2vec model, which was distilled from a sentence transformer.
 
-    A prompt moves all vectors alike and tells the model nothing, as with every mean of token vectors.
+    A prompt shifts all vectors alike and carries no information, as with every mean of token vectors.
 
     Reference: Tulkens and van Dongen, "Model2Vec: Fast State-of-the-Art Static Embeddings", 2024.
 

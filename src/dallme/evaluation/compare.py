@@ -98,8 +98,8 @@ def check_candidates(
         A note on each candidate whose sets differ in size, and on each with texts of the test set.
 
     Raises:
-        InputError: If a candidate has the name of a method or no set, or one of its sets has fewer than two
-            classes or a class that the source lacks.
+        InputError: If a candidate has the name of a method, or no set. Or if one of its sets has fewer than
+            two classes, or a class that the source lacks.
     """
     notes, test_texts = [], set(test.texts)
     for name, sets in candidates.items():
@@ -310,7 +310,7 @@ def compare(
         The table, candidates last. With ``full`` among the methods, each score has the recovered accuracy.
 
     Raises:
-        InputError: If a candidate has the name of a method, no set, or a set with wrong classes, or if a
+        InputError: If a candidate has the name of a method, no set, or a set with wrong classes. Or if a
             method returns a model that fits none of the classifiers.
     """
     protocol.check(classifiers)

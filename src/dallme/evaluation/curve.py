@@ -25,7 +25,7 @@ from dallme.evaluation.results import ResultStore
 PER_CLASS = (1, 2, 5, 10, 20, 50, 100)
 RATIOS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
-#: Fewest budgets that can have a knee.
+#: Minimum number of budgets that can have a knee.
 MIN_BUDGETS = 3
 
 #: Differences below this are rounding errors.
@@ -37,7 +37,7 @@ class Step:
     """One budget of a curve.
 
     Attributes:
-        budget: The budget as it was asked for.
+        budget: The requested budget.
         texts: Texts in all.
         ratio: Distillation ratio: texts as a share of the rows.
     """
@@ -50,7 +50,7 @@ class Step:
     def words(self) -> str:
         """The budget in words."""
         if self.budget.per_class is not None:
-            return f"{self.budget.per_class:,} text{'s' if self.budget.per_class > 1 else ''} a class"
+            return f"{self.budget.per_class:,} text{'s' if self.budget.per_class > 1 else ''} per class"
         if self.budget.ratio is None:
             return f"{self.texts:,} texts"
         return f"{100 * self.budget.ratio:.3g}% of the rows"
@@ -90,8 +90,8 @@ def make_steps(
     for budget in budgets:
         if budget.per_class is not None and budget.allocation == "equal" and budget.per_class > largest:
             raise InputError(
-                f"expected at most {largest:,} texts a class, found {budget.per_class:,}: class {name!r} has "
-                f"only {largest:,} different texts; ask for fewer, or give ratios"
+                f"expected at most {largest:,} texts per class, found {budget.per_class:,}: "
+                f"class {name!r} has only {largest:,} different texts; ask for fewer, or give ratios"
             )
         count = sum(with_budget(distiller, budget).allocate(texts).values())
         step = Step(budget, count, count / len(texts))
@@ -163,8 +163,8 @@ def find_level(
         level: The accuracy to reach.
 
     Returns:
-        The index of that size, or None; and the size at which a straight line from the size before it reaches
-        the level, None without a size before it.
+        The index of that size, or None. Also the interpolated size, at which a straight line from the
+        previous size reaches the level; None without a previous size.
     """
     reached = np.flatnonzero(np.asarray(accuracies) >= level - _ROUNDING)
     if not len(reached):
@@ -402,9 +402,9 @@ def curve(
 
 
 def _distil(distiller: Distiller, context: Context, methods: Sequence[str]) -> tuple[Distiller, Distillation]:
-    """Distils as ``distiller.run`` does, from ready vectors and without embedding the distilled texts.
+    """Distils as ``distiller.run``, but from ready vectors and without embedding the distilled texts.
 
-    If the distiller's decoder is not to be measured, the first decoder that is takes its place.
+    If the distiller's decoder is not among the methods, the first decoder among them replaces it.
     """
     decoders = [method for method in methods if method not in registry.names("baselines")]
     if distiller.decoder not in decoders:

@@ -146,7 +146,7 @@ def overlap_note(source: LabelledTexts, test: LabelledTexts) -> tuple[str, ...]:
 
 
 def chance_level(test: LabelledTexts) -> float:
-    """Computes the accuracy two standard deviations below guessing on the test rows, at least 0."""
+    """Computes the accuracy two standard deviations below that of guessing on the test rows, at least 0."""
     guess = 1 / len(test.class_counts)
     return float(max(0.0, guess - 2 * np.sqrt(guess * (1 - guess) / len(test))))
 
@@ -246,7 +246,7 @@ def evaluate_method(
     task: Task | None = None,
     full: bool = False,
 ) -> Score:
-    """Scores the sets of one method under a protocol, after tuning the learning rate if it says so.
+    """Scores the sets of one method under a protocol, which may tune the learning rate first.
 
     Args:
         classifier: The classifier.

@@ -131,7 +131,7 @@ def make_panels(
 
     Args:
         count: Number of panels.
-        columns: Most panels side by side.
+        columns: Maximum number of panels side by side.
         width: Width of a panel in inches.
         height: Height of a panel in inches.
         options: Options of matplotlib's ``Figure.subplots``.
@@ -198,7 +198,7 @@ def thin_labels(labels: Sequence[str], positions: np.ndarray) -> list[str]:
 
 
 def is_wide(values: Sequence[float]) -> bool:
-    """Whether values need a logarithmic scale, and allow one."""
+    """Returns whether values need a logarithmic scale and are positive."""
     return len(values) > 0 and min(values) > 0 and max(values) > WIDE * min(values)
 
 

@@ -36,7 +36,8 @@ class Protocol:
         tune: Whether learning rates are chosen on held-out rows; a rate in `training` is fixed.
         draws: Sets drawn by a random baseline, if more than `sets`.
         full_runs: Models that a classifier that varies trains on the full data.
-        full_steps: Most optimizer steps of a neural classifier on the full data; None for no limit.
+        full_steps: Maximum number of optimizer steps of a neural classifier on the full data; None for no
+            limit.
     """
 
     name: str | None = None
@@ -76,7 +77,7 @@ class Protocol:
         return replace(classifier, **self.training)
 
     def tunes(self, classifier: Classifier) -> bool:
-        """Whether the learning rate of a classifier is chosen on held-out rows."""
+        """Returns whether the learning rate of a classifier is chosen on held-out rows."""
         return self.tune and bool(classifier.learning_rates) and "learning_rate" not in self.training
 
     def capped(self, classifier: Classifier, rows: int, *, full: bool) -> Classifier:

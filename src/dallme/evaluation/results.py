@@ -26,7 +26,7 @@ from dallme.validation import check_positive
 #: Rows of the full training data that validate a learning rate.
 VALIDATION_ROWS = 1_000
 
-#: Most rows to train on while tuning; larger sets are sampled.
+#: Maximum number of rows to train on while tuning; larger sets are sampled.
 TRAINING_ROWS = 2_000
 
 
@@ -52,7 +52,7 @@ def tune(
         runs: Trainings with each rate; their mean accuracy counts.
         results: Store of results.
         validation_rows: Rows to validate on, at most half of the source.
-        training_rows: Most rows to train on.
+        training_rows: Maximum number of rows to train on.
         task: Progress, advanced once per training.
 
     Returns:
@@ -95,8 +95,9 @@ def split(
     """Makes a training and a validation split without a shared text.
 
     The validation split is a stratified sample of the source, the same for every set under one seed. Rows
-    that are in `train` as well are left out of it. If they are the majority, `train` is most of the source;
-    then they are left out of the training split instead. A row that is in `train` cut short is not detected.
+    that are also in `train` are excluded from it. If they are the majority, `train` is most of the source;
+    then they are excluded from the training split instead. A truncated copy of a row in `train` is not
+    detected.
 
     Raises:
         InputError: If no row is left to validate on, or fewer than two classes to train on.
@@ -206,8 +207,8 @@ def result_key(classifier: Classifier, train: LabelledTexts, test: LabelledTexts
     """Hashes everything a result depends on with SHA-256, as hexadecimal; None if some of it is unknown.
 
     The hash covers the classifier with its options, texts and labels of both sets in order, the seed, and the
-    version of the training libraries: torch and transformers for neural classifiers, scikit-learn for the
-    others.
+    versions of the training libraries. These are torch and transformers for neural classifiers, scikit-learn
+    for the others.
     """
     description = classifier.describe()
     if "fingerprint" in description and description["fingerprint"] is None:  # an embedder of unknown weights

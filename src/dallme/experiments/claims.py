@@ -9,7 +9,7 @@ from dallme.experiments.result_table import Measured, Number, ResultTable, mean_
 from dallme.experiments.spec import Claim, Experiment
 from dallme.experiments.tables import escape_markdown, format_number
 
-#: Axes along which both sides of a comparison agree, unless the claim is about them.
+#: Axes on which both sides of a comparison have equal values, unless the claim is about them.
 SHARED = ("data", "per_class", "ratio", "classifier")
 
 #: Upper bound on the failures that a sentence shows.

@@ -118,7 +118,7 @@ def draw_lines(experiment: Experiment, profile: Profile, rows: Sequence[Row]) ->
 def _draw_series(
     panel: Axes, index: int, name: str, measured: Sequence[Measured], experiment: Experiment
 ) -> None:
-    """Draws a line, or a level if the series is of the full data or has no place along the axis."""
+    """Draws a line, or a level if the series is of the full data or has no value on the axis."""
     x, measure = experiment.x, experiment.measures[0]
     if all(each.run["method"] == "full" or each.run[x] is None for each in measured):
         if number := mean_of(measured, measure):

@@ -29,8 +29,8 @@ class PlannedRuns:
         what: Name of the classifier, or of the embedder if nothing is classified.
         runs: Number of runs.
         done: Number of runs that have a row.
-        trainings: Trainings that are left, those for the choice of learning rates included.
-        seconds: Estimate of the time left from the mean of the stored rows; None without such rows.
+        trainings: Remaining trainings, including those for the choice of learning rates.
+        seconds: Estimated remaining time, from the mean of the stored rows; None without such rows.
     """
 
     data: str
@@ -110,7 +110,7 @@ def plan_experiment(runs: Sequence[Run], rows: Sequence[Row], workspace: Workspa
 
 
 def count_trainings(run: Run) -> int:
-    """Counts the models that a run trains, those for the choice of a learning rate included."""
+    """Counts the models that a run trains, including those for the choice of a learning rate."""
     if run["classifier"] is None:
         return 0
     if run.kind == "training":
@@ -167,5 +167,5 @@ def _source_texts(workspace: Workspace, run: Run, unreadable: dict[str, DallmeEr
 
 
 def _as_text(config: Mapping[str, Any]) -> str:
-    """Returns a configuration as text that does not depend on the order of keys, nor on list or tuple."""
+    """Returns a configuration as text, independent of the order of keys and of list or tuple."""
     return json.dumps(config, sort_keys=True)

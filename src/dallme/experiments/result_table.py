@@ -113,7 +113,7 @@ class Column:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """The numbers of a table.
+    """The numbers of an experiment's table, ours and the paper's.
 
     Attributes:
         head: Heading of the row names.
@@ -148,7 +148,7 @@ class ResultTable:
         return AVERAGE if len({column.measure for column in self.columns}) == 1 else f"{AVERAGE}: {measure}"
 
     def averaged(self, measure: str) -> list[Column]:
-        """Returns the columns of averages: those that at least half of the rows have, computed or not."""
+        """Returns the columns in the average: those that at least half of the rows have, computed or not."""
         return [
             column
             for column in self.columns
@@ -244,7 +244,7 @@ def group_series(
 
 
 def make_result_table(experiment: Experiment, profile: Profile, rows: Sequence[Row]) -> ResultTable:
-    """Puts the results of a profile in their places of the table.
+    """Arranges the results of a profile in a table.
 
     Raises:
         UnknownNameError: If the profile compares a row or a column with one that the paper does not have.

@@ -144,7 +144,7 @@ def _embed_sources(runs: Collection[Run], workspace: Workspace) -> None:
 
 
 def _compute_in_pool(waiting: deque[tuple[str, Run]], workspace: Workspace, jobs: int) -> Results:
-    """Computes the waiting runs, at most as many at once as there are processes, until a process dies."""
+    """Computes the waiting runs in parallel until all are done or a process dies."""
     running: dict[Future[Row | str], Run] = {}
     broken = False
     with _open_pool(jobs, workspace) as pool:

@@ -1,4 +1,4 @@
-"""Runs: the smallest part of an experiment that is computed, stored and looked up."""
+"""Runs: the smallest units of an experiment that are computed and stored."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Grid:
         training: Options of neural classifiers, such as learning_rate and steps.
         train_rows: Rows sampled from the source; 0 takes all.
         test_rows: Rows sampled from the test set; 0 takes all.
-        max_tokens: Upper bound on the tokens of a distilled text.
+        max_tokens: Upper bound on the tokens per distilled text.
         preset: Preset of the inverters that are trained.
         corpus_rows: Number of rows that a ``cost`` run scales its plan to; 0 does not scale.
         seed: Seed of the first set.

@@ -1,4 +1,4 @@
-"""Shared inputs of runs: data sets, texts, inverters and results, each made once and found by content."""
+"""Shared inputs of runs: data sets, texts, inverters and results, each computed once and keyed by content."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ class Workspace:
         return cached_sets(path, count_sets(method, protocol), source, make)
 
     def _recipe(self, run: Run) -> str:
-        """Returns all that decides the texts of a run, as JSON; their number and use do not."""
+        """Returns the settings that determine the texts of a run, as JSON, without their number and use."""
         inputs = self.inputs(run)
         parts = [dallme.__version__, run.recipe(), inputs["source"], inputs.get("inverter", "")]
         return json.dumps(parts, sort_keys=True)

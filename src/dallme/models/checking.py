@@ -1,4 +1,4 @@
-"""Checks of a model folder before loading: it runs no code, unpickles nothing and opens no other place."""
+"""Checks of a model folder before loading: no code runs, no pickle is read, no other folder is opened."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def _check_pickles(folder: Path, weights: str) -> None:
 
 
 def _check_name(name: Any, description: Path) -> None:
-    """Checks that weights are a safetensors file beside their description."""
+    """Checks that weights are a safetensors file in the folder of their description."""
     if (
         not isinstance(name, str)
         or not name.endswith((".safetensors", ".safetensors.index.json"))
@@ -200,7 +200,7 @@ def _check_name(name: Any, description: Path) -> None:
 
 
 def _is_inside(path: str) -> bool:
-    """Whether a path stays within the folder that it starts from; links are not resolved."""
+    """Returns whether a path stays within the folder that it starts from; links are not resolved."""
     parts = PurePosixPath(path).parts
     return not (path.startswith("/") or ".." in parts or "\\" in path or ":" in path)
 

@@ -48,7 +48,7 @@ def find_precision(precision: str, device: torch.device) -> str:
 
 
 def computes_bfloat16(device: str) -> bool:
-    """Whether the device multiplies bfloat16 in hardware; emulation would be slower than float32."""
+    """Returns whether the device multiplies bfloat16 in hardware; emulation would be slower than float32."""
     import torch
 
     if device == "cuda":

@@ -148,7 +148,7 @@ def load_encoder(model: str, labels: int, attention: str | None = None) -> tuple
 
 
 def token_limit(model: Any, tokenizer: Any, wanted: int, reserve: int = 0) -> int:
-    """Limits the tokens of a text to what the model can read besides `reserve` more."""
+    """Returns the token limit: `wanted`, or the model's own limit minus `reserve` if that is lower."""
     positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
     return max(1, min(wanted, int(min(tokenizer.model_max_length, positions)) - reserve))
 

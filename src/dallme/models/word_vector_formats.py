@@ -55,7 +55,7 @@ def read_blocks(path: Path, member: str | None = None) -> Iterator[Block]:
 
 @contextmanager
 def _open(path: Path, member: str | None) -> Iterator[tuple[IO[bytes], str]]:
-    """Opens and unpacks a file; yields the stream and the name that tells its format."""
+    """Opens and unpacks a file; yields the stream and the name that determines its format."""
     if path.suffix == ".zip":
         with ExitStack() as stack:
             try:

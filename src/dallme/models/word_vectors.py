@@ -136,10 +136,10 @@ class WordVectors:
         rows: Word to row.
         vectors: float32 of shape (v, d), perhaps mapped from a file.
         content: Hash of the files they are from.
-        stop_words: Words that are left out.
-        lower_case: Whether a text is put in lower case first; else a word is, where it is unknown as it
-            stands.
-        limit: Known words that are read of a text; None for all.
+        stop_words: Words that are skipped.
+        lower_case: Whether the whole text is lower-cased first; otherwise only words that are unknown as
+            written.
+        limit: Maximum number of known words read per text; None for all.
     """
 
     rows: dict[str, int]

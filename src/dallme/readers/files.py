@@ -50,12 +50,12 @@ def split_suffix(name: str) -> tuple[str, str, str | None]:
 
 
 def read_file(path: Path, name: str, max_bytes: int | None = None) -> Rows:
-    """Opens one file by its suffix.
+    """Opens a file in the format of its suffix.
 
     Args:
         path: The file.
         name: Its name in messages.
-        max_bytes: Bytes that it may take in memory; by default 1 GiB or 100 times its size.
+        max_bytes: Limit on its bytes in memory; by default 1 GiB, or 100 times its size if that is more.
 
     Raises:
         InputError: If its suffix is not supported or it cannot be read.

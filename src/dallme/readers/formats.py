@@ -1,7 +1,7 @@
 """File formats: CSV, TSV, JSON Lines, JSON arrays, Parquet and Arrow.
 
-Files can come from others, so each format checks sizes before it reserves memory: a few kilobytes can
-unpack to gigabytes.
+Files may be untrusted, so each format checks sizes before it reserves memory: a few kilobytes can unpack to
+gigabytes.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_unusable(kind: pa.DataType) -> bool:
-    """Whether values of a type are neither texts nor labels; they need not be read to be refused."""
+    """Returns whether values of a type are neither texts nor labels, so that they are refused unread."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     primitive = pa.types.is_primitive(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
     return not (_is_text(kind) or primitive)
@@ -267,8 +267,8 @@ def read_delimited(file: DataFile, delimiter: str) -> Rows:
         delimiter: Character between two fields.
 
     Raises:
-        InputError: If the file is empty, too large or not UTF-8, repeats a name in its header, has a row
-            with more or fewer fields than the header, or a quote that is not closed.
+        InputError: If the file is empty, too large or not UTF-8, or its header repeats a name. Or if a row
+            has more or fewer fields than the header, or a quote is not closed.
     """
     with _text(file) as stream, _field_size(_MAX_LINE):
         records = _records(stream, file.name, delimiter)
@@ -327,8 +327,8 @@ def _records(stream: IO[str], name: str, delimiter: str) -> Iterator[tuple[int, 
 def _enclosed_rows(field: str, number: int, delimiter: str, known: list[set[str]]) -> int:
     """Counts the rows that a quoted field seems to enclose because of an unpaired quote.
 
-    A line of the field counts if it has the fields of a row, none of them blank, and one of them is a value
-    of the same column. Unlike in prose, no space follows a delimiter.
+    A line of the field counts if it has as many fields as a row, none of them blank, and one is a known value
+    of its column. Unlike in prose, no space follows a delimiter.
 
     Args:
         field: The field.
@@ -361,7 +361,7 @@ def _field_size(limit: int) -> Iterator[None]:
 
 
 def read_json(file: DataFile) -> Rows:
-    """Reads one JSON object a line, or one JSON array of objects.
+    """Reads JSON objects, one per line, or a JSON array of objects.
 
     Raises:
         InputError: If the file is too large or not UTF-8, or where a line is not a JSON object.
@@ -404,11 +404,11 @@ def _json_lines(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
             if isinstance(error, json.JSONDecodeError):
                 reason = f"{error.msg} at character {error.pos}"
             raise InputError(
-                f"{name}: expected one JSON object a line, found in line {number:,}: {reason}"
+                f"{name}: expected one JSON object per line, found in line {number:,}: {reason}"
             ) from None
         if not isinstance(record, dict):
             raise InputError(
-                f"{name}: expected one JSON object a line, found {type(record).__name__} in line {number:,}"
+                f"{name}: expected one JSON object per line, found {type(record).__name__} in line {number:,}"
             )
         yield record
 

@@ -30,7 +30,7 @@ class Classes:
     Attributes:
         ids: int64 of shape (n,).
         names: Class id to name, in the order of the ids.
-        own_ids: Whether the ids come from the source; else they are positions in the sorted names.
+        own_ids: Whether the ids come from the source; otherwise they are positions in the sorted names.
     """
 
     ids: np.ndarray
@@ -74,7 +74,7 @@ def as_labels(column: Column, what: str) -> pa.Array:
     tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_large_string, types.is_null)
     if not any(test(labels.type) for test in tests):
         raise InputError(
-            f"{what}: expected one class a row, a whole number or a name, "
+            f"{what}: expected one class per row, a whole number or a name, "
             f"found values of type {labels.type}; {_CHOOSE}"
         )
     return pa.concat_arrays(labels.chunks)
@@ -175,7 +175,7 @@ def _check_repetition(different: int, rows: int, what: str) -> None:
 
 
 def _names_of(ids: np.ndarray, present: list[int], names: pa.Array, what: str) -> dict[int, str]:
-    """Takes the name of each id from a second column; the number is the name of an id without one."""
+    """Reads the name of each id from a second column; an id without a name is named by its number."""
     encoded = names.dictionary_encode()
     codes = encoded.indices.fill_null(-1).to_numpy()
     pairs = {(number, code) for number, code in zip(ids.tolist(), codes.tolist(), strict=True) if code >= 0}
@@ -184,7 +184,8 @@ def _names_of(ids: np.ndarray, present: list[int], names: pa.Array, what: str) -
         name = nfc(encoded.dictionary[code].as_py())
         if known.setdefault(number, name) != name:
             raise InputError(
-                f"{what}: expected one name a label, found {known[number]!r} and {name!r} for label {number}"
+                f"{what}: expected one name per label, "
+                f"found {known[number]!r} and {name!r} for label {number}"
             )
     result = {number: known.get(number, str(number)) for number in present}
     if len(set(result.values())) < len(result):

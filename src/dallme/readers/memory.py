@@ -62,7 +62,7 @@ def read_sequence(texts: Any, labels: Any) -> Rows:
     if labels is None:
         raise InputError("expected labels with a list of texts, found none; give them as the second argument")
     if not _is_sequence(labels):
-        raise InputError(f"expected a sequence of labels, one a text, found {type(labels).__name__}")
+        raise InputError(f"expected a sequence of labels, one per text, found {type(labels).__name__}")
     if len(texts) != len(labels):
         raise InputError(
             f"expected a label for each text, found {len(labels):,} labels for {len(texts):,} texts"
@@ -85,7 +85,7 @@ def from_dataset(dataset: Any, source: str) -> Rows:
 
 
 def _is(value: object, module: str, name: str) -> bool:
-    """Whether a value is an instance of a class of a module, which need not be loaded."""
+    """Returns whether a value is an instance of a class of a module, without importing the module."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(value, getattr(loaded, name, ()))
 

@@ -59,7 +59,8 @@ def read(
         label_column: Column of the labels; by default the first with a usual name (label, labels, class,
             ...).
         id_column: Column of unique row ids; by default rows are numbered from 0.
-        drop_bad_rows: Leaves out rows without a usable text or label, with a note, instead of an error.
+        drop_bad_rows: Whether to skip rows without a usable text or label, with a note; by default they are
+        an error.
         like: Data whose class ids and names the labels take, such as the training data of a test set.
         labelled: Whether labels are needed. If not, a source without a label column is one unnamed class.
         engine: Engine that parses the files of a folder; by default this process.
@@ -70,8 +71,8 @@ def read(
         The texts. Whole numbers keep their value as class ids; names are sorted and numbered from 0.
 
     Raises:
-        InputError: If the source cannot be found or read, if its columns are not found, if rows are unusable,
-            or if the labels are no classes, fewer than two (without `like`), or not those of `like`.
+        InputError: If the source or its columns cannot be found or read, or rows are unusable. Or if the
+            labels are no classes, fewer than two (without `like`), or not those of `like`.
     """
     if max_bytes is not None:
         check_positive(max_bytes, "max_bytes")
@@ -203,7 +204,7 @@ def _usable_rows(
         return usable, (f"left out {count:,} of {rows.count:,} rows: {first}",)
     raise InputError(
         f"{rows.source}: {count:,} of {rows.count:,} rows cannot be used: {first} "
-        "(rows count from 0); mend them or leave them out with --drop-bad-rows"
+        "(rows count from 0); correct them, or skip them with --drop-bad-rows"
     )
 
 

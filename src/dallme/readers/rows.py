@@ -1,4 +1,4 @@
-"""The common form of all sources: named columns that are loaded on demand; and the choice among them."""
+"""The common form of all sources: named columns that are loaded on demand; and the choice of columns."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def from_table(source: str, table: pa.Table) -> Rows:
 
 
 def declared_classes(schema: pa.Schema) -> dict[str, dict[int, str]]:
-    """Class names that the library `datasets` keeps in the metadata of an Arrow schema, by column."""
+    """Returns the class names that `datasets` stores in the metadata of an Arrow schema, by column."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {
@@ -102,7 +102,7 @@ def _are_names(value: object) -> bool:
 
 @contextmanager
 def readable_as(kind: str, name: str) -> Iterator[None]:
-    """Turns errors of reading a file into an :class:`InputError` of one line that names the file."""
+    """Converts errors of reading a file into an :class:`InputError` of one line that names the file."""
     try:
         yield
     except (OSError, EOFError, UnicodeDecodeError, pa.ArrowException) as error:

@@ -77,7 +77,7 @@ def make_cards(
         audit: The document of an audit.
 
     Returns:
-        One card a text, in the order of the set.
+        One card per text, in the order of the set.
     """
     position = {label: index for index, label in enumerate(classes)}
     facts = _facts(distilled, classes, evidence)
@@ -173,7 +173,7 @@ def _audit_badges(index: int, audit: Mapping[str, Any]) -> list[Badge]:
         badges.append(Badge("near duplicate"))
     contamination = summary["contamination"] or {"exact": [], "shared_13grams": []}
     if index in contamination["exact"]:
-        badges.append(Badge("stands in the test set"))
+        badges.append(Badge("is in the test set"))
     elif index in contamination["shared_13grams"]:
         badges.append(Badge("shares 13 words with the test set"))
     return badges
@@ -186,7 +186,7 @@ def _findings(entry: Mapping[str, Any]) -> list[str]:
     quoted = f": “{span['text']}”" if span["words"] else ""
     sentences = [
         f"Longest span shared with a source row: {span['words']} words{where}{quoted}",
-        f"Of its runs of five words, {entry['copied_5grams']:.0%} stand in the source.",
+        f"Of its runs of five words, {entry['copied_5grams']:.0%} occur in the source.",
         f"Its cluster has {entry['members']:,} rows.",
     ]
     if entry["label_confidence"] is not None:

@@ -107,7 +107,7 @@ def chat(material: Material) -> bytes:
 
 
 def tuning(material: Material) -> bytes:
-    """Writes one chat a text: the task, the text, its class."""
+    """Writes one chat per text: the task, the text, its class."""
     return encode_lines(
         [{"messages": [_system(material), *_turn(text, name)]} for text, name in _in_turn(material)]
     )
@@ -134,13 +134,13 @@ def _turn(text: str, name: str) -> list[Message]:
     return [{"role": "user", "content": text}, {"role": "assistant", "content": name}]
 
 
-#: Start of a cell that a spreadsheet would run as a formula, also after apostrophes, which keeps
-#: :func:`unguard` exact. The wide signs are those of East Asian keyboards.
+#: Start of a cell that a spreadsheet would run as a formula, even after apostrophes, so that :func:`unguard`
+#: is exact. The wide signs are those of East Asian keyboards.
 _GUARDED = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 
 
 def json_lines(material: Material) -> bytes:
-    """Writes the columns of ``train.parquet`` but ``member_rows``, one text a line."""
+    """Writes the columns of ``train.parquet`` except ``member_rows``, one text per line."""
     return encode_lines(material.distilled.to_arrow().drop_columns(["member_rows"]).to_pylist())
 
 
@@ -278,8 +278,8 @@ def setfit(material: Material) -> bytes:
 def atlas(material: Material) -> bytes:
     """Writes Parquet with the columns ``text``, ``label`` and ``weight``.
 
-    With vectors it adds a row without weight for each source text, and the columns ``kind`` (distilled or
-    source), ``projection_x``, ``projection_y`` (the first two principal components) and ``vector``.
+    With vectors it adds a row without weight for each source text, and more columns: ``kind`` (distilled or
+    source), ``projection_x`` and ``projection_y`` (the first two principal components), and ``vector``.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -380,9 +380,9 @@ EXPORTS = (
     Export("few-shot", "a prompt as plain text, to which a text is appended", ".txt", few_shot),
     Export("chat", "the same prompt as the messages of one chat, one line of JSON", ".jsonl", chat),
     Export(
-        "fine-tuning", "a chat a text, one a line, for services that fine-tune chat models", ".jsonl", tuning
+        "fine-tuning", "one chat per text and line, for services that fine-tune chat models", ".jsonl", tuning
     ),
-    Export("jsonl", "a text a line, with label, weight and lineage", ".jsonl", json_lines),
+    Export("jsonl", "one text per line, with label, weight and lineage", ".jsonl", json_lines),
     Export("csv", "text, label and weight, safe to open in a spreadsheet", ".csv", spreadsheet),
     Export("sklearn", "a program that trains TF-IDF and logistic regression on the folder", ".py", sklearn),
     Export("setfit", "a program that fine-tunes a sentence encoder on the folder with SetFit", ".py", setfit),

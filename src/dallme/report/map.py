@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from dallme.auditing.inputs import AuditInput
     from dallme.progress import Progress
 
-#: Most characters of a row's text on the map.
+#: Maximum number of characters of a row's text on the map.
 CHARACTERS = 160
 
-#: Bytes of all texts and ids of the map in the page; above it every text is cut shorter.
+#: Maximum bytes of all texts and ids of the map in the page; above it, texts are cut shorter.
 TEXT_BYTES = 3_350_000
 
 #: Coordinates on the map are whole numbers below this.
@@ -35,7 +35,7 @@ def map_data(
     Args:
         evidence: The set with its source.
         classes: Class ids; the map refers to a class by its position.
-        points: Most rows to show, drawn at random.
+        points: Maximum number of rows to show, drawn at random.
         progress: Progress display.
 
     Returns:
@@ -100,7 +100,7 @@ def _bytes(values: Sequence[Any]) -> int:
 #: Rows that a projection is fitted on; the others are interpolated.
 FIT_ROWS = 5_000
 
-#: Fewest rows for UMAP, which takes ten seconds to start.
+#: Minimum number of rows for UMAP, which takes ten seconds to start.
 LEAST_ROWS = 200
 
 #: Neighbours for UMAP, and fitted neighbours between which another row is interpolated.

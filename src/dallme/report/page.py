@@ -42,7 +42,7 @@ def render(
         distilled: The set.
         evidence: The set with its source, for the map and the nearest source texts.
         audit: The document of an audit, as ``audit.json`` holds it.
-        points: Most source rows on the map.
+        points: Maximum number of source rows on the map.
         editable: Whether a server adds its own script and style: sets ``<body data-editable>``, and the
             policy allows scripts, styles and connections of that server.
         progress: Progress display.

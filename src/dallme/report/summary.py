@@ -58,7 +58,7 @@ def audit_rows(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
             "Longest span copied from a source row",
             _with_limit(f"{summary['longest_copied_span']} words", "at most", span),
         ),
-        ("Runs of five words that stand in the source", f"{summary['copied_5grams']:.0%}"),
+        ("Runs of five words that occur in the source", f"{summary['copied_5grams']:.0%}"),
         (
             "Smallest cluster behind a text",
             _with_limit(f"{summary['min_cluster']:,} rows", "at least", clusters),
@@ -88,7 +88,7 @@ def _contamination(overlap: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if overlap is None:
         return [("Overlap with the test set", "not looked for")]
     return [
-        (f"Texts that stand in the test set ({overlap['rows']:,} rows)", _texts(overlap["exact"])),
+        (f"Texts that occur in the test set ({overlap['rows']:,} rows)", _texts(overlap["exact"])),
         (
             "Texts that share 13 words with it",
             f"{_texts(overlap['shared_13grams'])}; longest span {overlap['longest_span']} words",

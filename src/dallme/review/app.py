@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from dallme.auditing.inputs import AuditInput
     from dallme.progress import Progress
 
-#: Fewest characters of a token, which alone protects the texts from the network.
+#: Minimum length of a token in characters; the token is the only protection on the network.
 SHORTEST_TOKEN = 16
 
 #: Header with the secret of the process, which a page of another origin can neither read nor send.
@@ -75,7 +75,7 @@ class Guard:
     Attributes:
         host: Address that it listens on, as the user wrote it.
         port: Port that it listens on.
-        token: Token of the reviewers; None, for loopback only, asks for none.
+        token: Token of the reviewers; None, which needs loopback, requires none.
         secret: Secret of this process, which the page sends with every change.
     """
 
@@ -123,11 +123,11 @@ class Guard:
         return is_loopback(self.host)
 
     def brings_token(self, query: Mapping[str, str]) -> bool:
-        """Whether a query string holds the right token."""
+        """Returns whether a query string holds the right token."""
         return self.token is not None and _same(query.get("token", ""), self.token)
 
     def _is_known(self, request: Request) -> bool:
-        """Whether a request holds the token in its address or a header, or the session cookie."""
+        """Returns whether a request holds the token in its address or a header, or the session cookie."""
         kind, _, bearer = request.headers.get("authorization", "").partition(" ")
         return (
             (request.url.path == "/" and self.brings_token(request.query_params))
@@ -136,7 +136,7 @@ class Guard:
         )
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a Host header names this server (DNS rebinding); a numeric address cannot be rebound."""
+        """Returns whether a Host header names this server (DNS rebinding); numeric addresses are safe."""
         try:
             name = urlsplit(f"//{host}").hostname
         except ValueError:
@@ -150,7 +150,7 @@ class Guard:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only.
+    """Returns whether an address can be reached from this machine only.
 
     Raises:
         InputError: If it cannot be resolved.
@@ -187,7 +187,7 @@ def check_token(host: str, token: str | None) -> None:
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two secrets are equal, compared in constant time."""
+    """Returns whether two secrets are equal, compared in constant time."""
     return hmac.compare_digest(one.encode(errors="replace"), other.encode(errors="replace"))
 
 
@@ -197,8 +197,8 @@ class Session:
 
     Attributes:
         versions: The versions of the set.
-        look: Function that joins a version with its source; None without a source.
-        points: Most source rows on the map.
+        look: Function that adds the source to a version; None without a source.
+        points: Maximum number of source rows on the map.
         progress: Progress display.
     """
 
@@ -315,7 +315,7 @@ class Session:
         }
 
 
-#: Most bytes of a request's body.
+#: Maximum number of bytes in the body of a request.
 MAX_BODY = 10_000_000
 
 _STATIC = Path(__file__).parent / "static"

@@ -17,7 +17,7 @@ from dallme.dataset.card import escape
 from dallme.errors import InputError
 from dallme.validation import text_problem
 
-#: Most characters of an edited text.
+#: Maximum number of characters of an edited text.
 MAX_CHARACTERS = 100_000
 
 #: Decoder in the lineage of a text that was edited by hand.
@@ -87,7 +87,7 @@ def check_review(distilled: DistilledDataset) -> None:
         raise InputError(
             f"expected a manifest whose review has an id for each of the {len(distilled)} texts, "
             f"found {len(set(ids))} ids; take 'review' and 'history' out of manifest.json to review the "
-            "set anew"
+            "set again"
         )
 
 
@@ -108,7 +108,7 @@ def parse(document: Any) -> list[Change]:
     for text, count in Counter(change.id for change in changes).items():
         if count > 1:
             raise ChangeError(
-                f"expected one change a text, found {count} for text {text}; nothing was saved", text
+                f"expected one change per text, found {count} for text {text}; nothing was saved", text
             )
     return changes
 
@@ -132,7 +132,7 @@ def apply(
 
     Args:
         distilled: The set; it is not modified.
-        changes: At most one a text.
+        changes: At most one per text.
 
     Returns:
         The new set and the changes made: ``index`` of the text in `distilled`, its ``id``, ``action`` (one of

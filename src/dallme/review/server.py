@@ -1,4 +1,4 @@
-"""The review server: a socket that is bound before any work is done, and a quiet end."""
+"""The review server: a socket that is bound before any work is done, and a clean shutdown."""
 
 from __future__ import annotations
 

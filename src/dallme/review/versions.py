@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"\d{4}|[1-9]\d{4,}")
 
 
 class ConflictError(DallmeError):
-    """Changes to another version than the newest, or to other texts."""
+    """Changes to an outdated version or text."""
 
 
 @dataclass(frozen=True, eq=False)

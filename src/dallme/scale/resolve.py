@@ -1,4 +1,4 @@
-"""Turns a name or an object of the user's into an engine."""
+"""Resolution of a name or a user's object to an engine."""
 
 from __future__ import annotations
 

@@ -49,12 +49,12 @@ def check_address(address: str) -> None:
 
 
 def is_loopback(address: str) -> bool:
-    """Says whether an address names this machine."""
+    """Returns whether an address names this machine."""
     return is_private_line(urlsplit(address)._replace(scheme="http").geturl())
 
 
 def check_encrypted(address: str, insecure: bool) -> None:
-    """Checks that texts are sent encrypted, stay on this machine, or may be read on the way.
+    """Checks that texts are encrypted in transit, stay on this machine, or may be sent in plain.
 
     Raises:
         InputError: If the address begins with http:// and names another machine without `insecure`.

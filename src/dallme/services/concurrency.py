@@ -103,7 +103,7 @@ class TooManyTextsError(Exception):
 
 
 class _StoppedError(Exception):
-    """Another request failed for good while this one was waiting."""
+    """Another request failed permanently while this one was waiting."""
 
 
 def gather(
@@ -111,9 +111,9 @@ def gather(
 ) -> Iterator[tuple[np.ndarray, Answer]]:
     """Sends several batches at a time and yields each answer as soon as it arrives.
 
-    A new request is sent only after the caller took the previous answer: at most `concurrency` answers are
-    ever unsaved. After a permanent failure or an interrupt no more are sent. Requests in progress are awaited
-    and yielded, because they are paid for; then the failure is raised.
+    A new request is sent only after the caller received the previous answer, so at most `concurrency` answers
+    are unsaved at any time. After a permanent failure or an interrupt no more are sent. Requests in progress
+    are awaited and yielded, because they are paid for; then the failure is raised.
 
     Args:
         ask: Sends the texts at some positions. Its second argument sleeps, and raises once another batch has

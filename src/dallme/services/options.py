@@ -23,7 +23,7 @@ from dallme.validation import check_positive
 
 @dataclass(frozen=True)
 class ServiceOptions(ABC):
-    """Options that such parts share, with the cost tracker and the client made from them.
+    """Options of all parts that call a service, with the cost tracker and the client made from them.
 
     A subclass adds its own options and :attr:`resolved_price`.
 

@@ -93,7 +93,7 @@ class Price:
     def __str__(self) -> str:
         """Returns price and source in words."""
         if self.usd_per_million is None:
-            return "tell it with --price"
+            return "set it with --price"
         written = self.usd_per_million_written
         unit = "tokens" if written is None else f"tokens read, ${written:.2f} written"
         return f"${self.usd_per_million:.2f} per million {unit}, {self.source}"

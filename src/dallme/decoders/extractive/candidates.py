@@ -20,21 +20,21 @@ from dallme.scale.base import in_order
 from dallme.text import clean, sentences
 from dallme.validation import check_positive
 
-#: Source rows of a piece of work: smaller clusters are gathered several at a time.
+#: Source rows per chunk of work; several smaller clusters share a chunk.
 PIECE_ROWS = 1024
 
-#: Most characters of a source whose sentences are all cached for the next decoder or seed.
+#: Maximum number of characters of a source whose sentences are all cached for the next decoder or seed.
 INDEX_CHARACTERS = 40_000_000
 
 
 @dataclass(frozen=True)
 class SentenceFilter:
-    """Which sentences of a cluster are candidates.
+    """Criteria for the candidate sentences of a cluster.
 
     Attributes:
-        candidates: Most sentences of a cluster: those with the largest weight per character.
-        min_words: Fewest words of a sentence.
-        max_words: Most words of a sentence.
+        candidates: Maximum number of sentences of a cluster: those with the largest weight per character.
+        min_words: Minimum number of words per sentence.
+        max_words: Maximum number of words per sentence.
         language: ISO 639-1 code, for sentence boundaries.
 
     Raises:
@@ -80,11 +80,11 @@ class CandidateSentences:
 
     @cached_property
     def words(self) -> csr_matrix:
-        """Whether each word occurs, 0 or 1, float32 of shape (k, w)."""
+        """Presence of each word, 0 or 1, float32 of shape (k, w)."""
         return _occurrences(self.counts)
 
     def join(self, chosen: list[int], context: Context) -> DecodedText:
-        """Joins sentences, without the last ones if the whole has more tokens than its parts."""
+        """Joins sentences; drops the last ones until the joined text fits the token limit."""
         while chosen:
             text = " ".join(self.sentences[i] for i in chosen)
             if context.count_tokens([text])[0] <= context.max_tokens:
@@ -111,7 +111,7 @@ def gather_candidates(
         labels: Position of the class of each in `weights`, int64 of shape (m,).
         weights: Weight of each word for each class, of shape (classes, w).
         words: The vocabulary.
-        sentence_filter: Which sentences are candidates.
+        sentence_filter: Criteria for candidates.
         context: The source, its tokens and the engine.
         task: Progress, advanced by one a cluster.
     """
@@ -148,7 +148,7 @@ def gather_candidates(
 
 
 def _can_be_cached(words: WordWeights, context: Context) -> bool:
-    """Whether all sentences fit into this process, and the next decoder will have the same vocabulary."""
+    """Returns whether all sentences fit in memory and the next decoder will have the same vocabulary."""
     texts = context.source.texts
     return (
         not context.engine.remote
@@ -158,7 +158,7 @@ def _can_be_cached(words: WordWeights, context: Context) -> bool:
 
 
 def _group_clusters(members: Sequence[np.ndarray], labels: np.ndarray) -> list[list[int]]:
-    """Groups neighbouring clusters of one class into pieces of work."""
+    """Groups neighbouring clusters of one class into chunks."""
     groups: list[list[int]] = []
     size = 0
     for cluster, rows in enumerate(members):
@@ -176,7 +176,7 @@ class _Gathering:
 
     Attributes:
         vectorizer: Turns sentences into word counts.
-        sentence_filter: Which sentences are candidates.
+        sentence_filter: Criteria for candidates.
         count_tokens: Counts the tokens of each sentence, special tokens included.
         special: Tokens that the tokenizer adds to every text.
     """
@@ -189,7 +189,7 @@ class _Gathering:
     def __call__(
         self, piece: tuple[np.ndarray, list[tuple[np.ndarray, list[str]]]]
     ) -> list[CandidateSentences]:
-        """Gathers from the word weights of the class, and the rows and texts of each cluster."""
+        """Gathers candidates, given the word weights of the class and the rows and texts of each cluster."""
         weights, clusters = piece
         return [self._gather(rows, texts, weights) for rows, texts in clusters]
 
@@ -222,7 +222,7 @@ def _best_per_character(
 ) -> np.ndarray:
     """Returns the positions of the sentences with the largest weight per character, ascending.
 
-    Characters stand for tokens, so that only the candidates are tokenized.
+    Characters approximate tokens, so that only the candidates need the tokenizer.
     """
     if counts.shape[0] <= most:
         return np.arange(counts.shape[0])
@@ -275,7 +275,7 @@ class SentenceIndex:
         Args:
             rows: Positions of the source rows, int64 of shape (n,).
             weights: Weight of each word, of shape (w,).
-            most: Most sentences.
+            most: Maximum number of sentences.
             count_tokens: Counts the tokens of each sentence, special tokens included.
             special: Tokens that the tokenizer adds to every text.
         """

@@ -32,10 +32,10 @@ PROXY_TEXTS = 1000
 #: Upper bound on classes × vocabulary size; above it the proxy classifiers are skipped.
 PROXY_WEIGHTS = 50_000_000
 
-#: Values of `length`: chosen on held-out rows, or as long as is allowed.
+#: Values of `length`: chosen on held-out rows, or as long as the token limit allows.
 LENGTHS = ("tried", "longest")
 
-#: Sentences between two updates of the weights, and the most updates of a set.
+#: Number of sentences between two updates of the weights, and maximum number of updates per set.
 _STRIDE, _UPDATES = 4, 200
 
 
@@ -48,7 +48,7 @@ class GreedySelector:
     Attributes:
         candidates: Candidate sentences of each text.
         chosen: Positions among its candidates of the sentences of each text, in the order of choice.
-        weights: Weight of each word for each class, of shape (classes, w); it may be replaced between two
+        weights: Weight of each word for each class, of shape (classes, w); callers may replace it between two
             choices.
     """
 
@@ -66,7 +66,7 @@ class GreedySelector:
             candidates: Candidate sentences of each of m texts.
             labels: Row of `weights` for each text, int64 of shape (m,).
             weights: Weight of each word for each class, of shape (classes, w).
-            limit: Most tokens of a text, without special tokens.
+            limit: Maximum number of tokens per text, without special tokens.
             min_tokens: Tokens up to which a text takes sentences that gain nothing.
         """
         self.candidates = candidates
@@ -88,7 +88,7 @@ class GreedySelector:
                 self._copies.setdefault((label, sentence), []).append((text, position))
 
     def add(self, text: int) -> bool:
-        """Adds the best sentence that fits; False if none fits, or none gains and the text is long enough."""
+        """Adds the best sentence that fits; returns False if the text is complete."""
         own, label = self.candidates[text], int(self._labels[text])
         free = self._free[text] & (own.tokens <= self._left[text])
         if not free.any():
@@ -115,7 +115,7 @@ class GreedySelector:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """Everything that the sentences of some prototypes are chosen from.
+    """Input of the choice of sentences for some prototypes.
 
     Attributes:
         prototypes: m prototypes.
@@ -123,7 +123,7 @@ class Material:
         words: The vocabulary and the weights of the full data.
         weights: The positive weights.
         candidates: Candidate sentences of each prototype.
-        limit: Most tokens of a text, without special tokens.
+        limit: Maximum number of tokens per text, without special tokens.
     """
 
     prototypes: Prototypes
@@ -139,9 +139,10 @@ class SentenceDecoder(Decoder):
     """Writes each text from whole sentences of the rows of its cluster.
 
     Attributes:
-        candidates: Most candidate sentences of a text: those of the cluster with the best first gain.
-        min_words: Fewest words of a sentence.
-        max_words: Most words of a sentence.
+        candidates: Maximum number of candidate sentences of a text: those of the cluster with the best first
+            gain.
+        min_words: Minimum number of words per sentence.
+        max_words: Maximum number of words per sentence.
         language: ISO 639-1 code, for sentence boundaries.
     """
 
@@ -175,7 +176,7 @@ class SentenceDecoder(Decoder):
         """Chooses the sentences of each text and joins them."""
 
     def _join(self, material: Material, chosen: Sequence[list[int]], context: Context) -> list[DecodedText]:
-        """Joins the sentences; the nearest row replaces a text that is empty or taken in its class."""
+        """Joins the sentences; the nearest row replaces an empty text, or a duplicate within its class."""
         prototypes = material.prototypes
         taken: dict[int, set[str]] = {int(label): set() for label in prototypes.labels}
         decoded = []
@@ -198,24 +199,25 @@ class ExtractiveDecoder(SentenceDecoder):
 
         gain(s) = sum over its words w of max(a(w), 0) / (1 + u(w)), divided by its tokens,
 
-    where u(w) counts how often the texts of this class have used w so far. This is the marginal gain, per
-    token, of a concave coverage function, which greedy choice maximises well (Lin and Bilmes 2011, "A Class
-    of Submodular Functions for Document Summarization"). The best sentence that fits is taken until none
-    fits. No sentence is used twice in a class; a cluster without a free one gets the nearest row that is not
-    taken.
+    where u(w) counts how often the texts of this class have used w so far. This is the marginal gain per
+    token of a concave coverage function, which greedy choice maximises well. The best sentence that fits is
+    added until none fits. No sentence is used twice in a class. A cluster without an unused sentence gets the
+    nearest unused row.
 
-    Several draws with randomly scaled weights are made. The set with the best accuracy of proxy classifiers
-    on a sample of source rows is returned.
+    Several sets are written with randomly scaled weights. The decoder returns the set whose proxy classifiers
+    have the best accuracy on a sample of source rows.
 
     Prefer it to ``nearest`` for classifiers that count words. The texts are dense and read as a list of
     sentences.
+
+    Reference: Lin and Bilmes, "A Class of Submodular Functions for Document Summarization", ACL 2011.
 
     Attributes:
         candidates: As of :class:`SentenceDecoder`.
         min_words: As of :class:`SentenceDecoder`.
         max_words: As of :class:`SentenceDecoder`.
         language: As of :class:`SentenceDecoder`.
-        draws: Sets to choose from; 1 makes no choice.
+        draws: Number of sets to choose from.
         scale: Standard deviation of the logarithm of the random scale of the weights.
     """
 
@@ -275,21 +277,21 @@ def _scale_randomly(weights: ClassWeights, scale: float, rng: np.random.Generato
 class TeachingDecoder(SentenceDecoder):
     """Writes each text from whole sentences of its cluster, with adaptive word weights.
 
-    Proxy classifiers are trained on the texts as they stand and evaluated on source rows. The negative
+    Proxy classifiers are trained on the texts written so far and evaluated on source rows. The negative
     gradient of their loss gives each word w a weight g(w) for each class
-    (:class:`~dallme.decoders.extractive.proxies.ProxyLoss`), besides its weight a(w) in a linear classifier
-    of the full data. A sentence s gains
+    (:class:`~dallme.decoders.extractive.proxies.ProxyLoss`). A linear classifier of the full data gives it
+    the static weight a(w). A sentence s gains
 
         gain(s) = sum over its words w of (g(w) + a(w)) / (1 + u(w)), divided by its tokens,
 
-    both scaled to a mean of 1, where u(w) counts how often the texts of this class have used w so far. The
-    texts take turns, a sentence each; after every few sentences the proxies are trained again. A text takes
-    sentences until it is half full even if none gains, so that its length does not tell its class. If rows
-    are short, the length is chosen on held-out rows (:func:`~dallme.decoders.holdout.select_max_tokens`).
-    Choosing the data from which a known learner learns best is machine teaching (Zhu 2015, "Machine Teaching:
-    An Inverse Problem to Machine Learning and an Approach Toward Optimal Education").
+    both scaled to a mean of 1, where u(w) counts how often the texts of this class have used w so far. Each
+    text in turn gets one sentence; after every few sentences the proxies are trained again. A text gets
+    sentences until it is half full even if none gains, so that its length does not reveal its class. If rows
+    are short, the length is chosen on held-out rows (:func:`~dallme.decoders.holdout.select_max_tokens`). The
+    choice of the data from which a known learner learns best is called machine teaching (Zhu 2015, "Machine
+    Teaching: An Inverse Problem to Machine Learning and an Approach Toward Optimal Education").
 
-    Prefer it to ``extractive`` for up to a thousand texts; above that both write with static weights.
+    Prefer it to ``extractive`` for up to a thousand texts; above that, both use static weights.
 
     Attributes:
         candidates: As of :class:`SentenceDecoder`.
@@ -357,7 +359,7 @@ def _select_in_turns(
     Args:
         selector: The texts.
         task: Progress, advanced by one a finished text.
-        loss: Gives the weights that are added to the first ones; None keeps those.
+        loss: Gives weights that are added to the initial ones; None uses the initial ones alone.
         labels: Position of the class of each text in `loss`.
     """
     count, prior = len(selector.candidates), selector.weights

@@ -17,14 +17,14 @@ from dallme.decoders.extractive.weights import WordWeights
 #: Rows on which :class:`ProxyAccuracy` evaluates a set of texts.
 ACCURACY_ROWS = 4000
 
-#: Rows that :class:`ProxyLoss` draws at most, and the tenths of them that it uses. The rest is left out so
-#: that a seed gives the texts of earlier versions, which evaluated on it.
+#: Maximum number of rows that :class:`ProxyLoss` draws, and the tenths of them that it uses. The rest is
+#: unused: earlier versions evaluated on it, and a seed must give the same texts.
 LOSS_ROWS, LOSS_TENTHS = 25_000, 8
 
-#: Most entries of a matrix of rows and classes.
+#: Maximum number of entries of a matrix of rows and classes.
 _MAX_ENTRIES = 5_000_000
 
-#: Inverse temperatures tried for the probabilities: classifiers trained on a few texts are far too unsure.
+#: Inverse temperatures for calibration: classifiers trained on a few texts are underconfident.
 _INVERSE_TEMPERATURES = np.geomspace(1, 300, 12)
 
 
@@ -51,7 +51,7 @@ class ProxyClassifiers:
         Args:
             counts: Word counts of the m texts, of shape (m, w), with words in at least two classes.
             labels: Class of each text, of shape (m,).
-            max_iter: Most iterations of logistic regression.
+            max_iter: Maximum number of iterations of logistic regression.
             tol: Tolerance of logistic regression.
         """
         columns = np.unique(counts.indices)
@@ -59,7 +59,7 @@ class ProxyClassifiers:
         train = tfidf.transform(counts[:, columns])
         regression, bayes = LogisticRegression(max_iter=max_iter, tol=tol), MultinomialNB()
         with warnings.catch_warnings():
-            # One text a class is what we ask for, not a mistake.
+            # One text per class is intended, so the warning does not apply.
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             return cls(columns, tfidf, (regression.fit(train, labels), bayes.fit(train, labels)))
 
@@ -145,7 +145,7 @@ class LossRows:
 class ProxyLoss:
     """The loss of proxy classifiers on source rows, as a function of the texts they are trained on.
 
-    The gradient is that of the cross-entropy of their calibrated probabilities with respect to the weights of
+    The loss is the cross-entropy of their calibrated probabilities. Its gradient is taken by the weights of
     the words, as in gradient boosting (Friedman 2001, "Greedy Function Approximation").
     """
 
@@ -164,7 +164,7 @@ class ProxyLoss:
         self._tfidf = TfidfTransformer().fit(counts).transform(counts[rows]).T.tocsr().astype(np.float32)
 
     def negative_gradient(self, counts: csr_matrix, labels: np.ndarray) -> np.ndarray:
-        """Returns by how much more of each word would lower the loss of each class.
+        """Returns the negative gradient of each class's loss with respect to the weight of each word.
 
         Args:
             counts: Word counts of the m texts, of shape (m, w).

@@ -19,8 +19,8 @@ from dallme.text import clean, words
 #: Upper bound on rows × classes for a linear SVM per class: its time grows with that product.
 MACHINE_ROWS = 20_000_000
 
-#: Most rows that weights are learned from, and the fewest of each class among them (all, if a class has
-#: fewer).
+#: Maximum number of rows that weights are learned from, and the minimum of each class among them (all, if a
+#: class has fewer).
 LEARNED_ROWS, LEAST_ROWS = 500_000, 10
 
 #: Weight of each word for each class, of shape (classes, w); sparse if there are many classes.
@@ -45,7 +45,7 @@ class WordCounts:
     def of(cls, texts: Sequence[str], rows: np.ndarray) -> WordCounts:
         """Counts the words of the texts at `rows`.
 
-        Words of a single text are left out if any other is left: they say nothing about other texts.
+        Words that occur in one text only are dropped, unless no other word remains.
 
         Raises:
             InputError: If the texts hold nothing but HTML.
@@ -73,8 +73,8 @@ class WordWeights:
         rows: Positions of the source texts that the weights are learned from, ascending, int64 of shape (n,):
             all of them, up to :data:`LEARNED_ROWS`.
         counts: Word counts of those texts, of shape (n, w).
-        weights: Weight of each word for each class, float32 of shape (classes, w); negative if the word
-            speaks against the class. Sparse with many classes, and then without negative weights.
+        weights: Weight of each word for each class, float32 of shape (classes, w); negative if the word is
+            evidence against the class. Sparse with many classes, and then without negative weights.
         classes: Class ids, ascending, int64 of shape (classes,).
     """
 
@@ -105,9 +105,8 @@ class WordWeights:
     ) -> WordWeights:
         """Fits a linear support vector machine over TF-IDF, one class against the rest.
 
-        Above :data:`MACHINE_ROWS` rows × classes the weight of a word is its mean TF-IDF in the class minus
-        that in all rows (Rocchio 1971, "Relevance Feedback in Information Retrieval"), which takes one pass
-        over the rows.
+        Above :data:`MACHINE_ROWS` rows × classes, the weight of a word is its mean TF-IDF in the class minus
+        that in all rows, which takes one pass (Rocchio 1971, "Relevance Feedback in Information Retrieval").
 
         Args:
             texts: n texts.
@@ -120,9 +119,7 @@ class WordWeights:
         """
         classes, positions = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
-            raise InputError(
-                "expected texts of at least two classes, found one; no word tells it from another"
-            )
+            raise InputError("expected texts of at least two classes, found one; word weights need several")
         rows = _sample_rows(positions, rng)
         counted = count(texts, rows)
         vectorizer, counts, labels, positions = (
@@ -178,7 +175,7 @@ def _mean_excess(tfidf: csr_matrix, positions: np.ndarray, count: int) -> csr_ma
 
 
 def _tokenizer(texts: Sequence[str]) -> Callable[[str], list[str]]:
-    """Returns the tokenizer of the linear classifiers; single characters if no text has a word of theirs."""
+    """Returns the linear classifiers' tokenizer, or one of single characters if it finds no word."""
     for tokenizer in (words, re.compile(r"\S").findall):
         # In lower case, as CountVectorizer passes them.
         if any(tokenizer(clean(text).lower()) for text in texts):

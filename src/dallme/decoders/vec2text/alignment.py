@@ -1,4 +1,4 @@
-"""Fit of an inverter to vectors: a round trip of texts, and a linear map between two embedders' spaces."""
+"""Self-test of an inverter on the user's vectors, and a linear map between two embedding spaces."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 #: Source texts of a self-test.
 TEXTS = 20
 
-#: Least difference of the mean cosine of decoded texts to their own vectors and to others. An inverter of
+#: Minimum difference of the mean cosine of decoded texts to their own vectors and to others. An inverter of
 #: another space gives about 0.00 +- 0.02; a barely trained one of the right space gives 0.1.
 MARGIN = 0.05
 
 #: Penalties tried for the map, for centred vectors of length about 1.
 ALPHAS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 
-#: Most rows held out to choose the penalty (a fifth of all), and fewest rows that a map is fitted on.
+#: Maximum number of rows held out to choose the penalty (a fifth of all), and minimum number of rows to fit a
+#: map.
 MAX_HELD_OUT, MIN_ROWS = 5_000, 10
 
 

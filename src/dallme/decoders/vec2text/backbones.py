@@ -71,10 +71,11 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-#: Share of the time that the hypothesizer gets if a corrector is trained as well.
+#: Share of the time for the hypothesizer if a corrector is trained as well.
 _FIRST_SHARE = 0.6
 
-#: Peak learning rates: of a new model, of one that never wrote, and of one that writes well.
+#: Peak learning rates: of a new model, of a model that was no decoder before, and of a trained language
+#: model.
 _LEARNING_RATES = {"scratch": 1e-3, "embedder": 5e-4}
 _LEARNING_RATE = 2e-4
 
@@ -104,7 +105,7 @@ class TrainingOptions:
         prompt: Task prompt that the texts are embedded with: a template's name or a text.
         passages: Passages of each text that are trained on as well: whole sentences from a random one on.
         lora_rank: Rank of LoRA adapters, in place of training all weights.
-        drafts: Most training texts whose own hypotheses the corrector learns to correct.
+        drafts: Maximum number of training texts whose own hypotheses the corrector learns to correct.
         patience: Measurements (ten per stage) without a better BLEU or a lower loss after which a stage ends.
         save_every: Steps between checkpoints.
         seed: Seed of all random choices.

@@ -40,7 +40,7 @@ def save(
     """Writes an inverter, with weights as float16 to halve the file.
 
     Args:
-        folder: The folder; the new files appear all or none, and other files stay.
+        folder: The folder; all new files appear together or none does, and other files stay.
         model: The model.
         tokenizer: Its tokenizer.
         config: Its record.
@@ -115,8 +115,8 @@ def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, 
 def _new_model(settings_file: Path, weights_file: Path, config: InverterConfig) -> InverterModel:
     """Builds the model with random weights; torch's generator is not changed.
 
-    The sizes may come from somebody else. So the model is built without memory first and compared with
-    the header of the weights.
+    The sizes may be untrusted. So the model is first built without memory and compared with the header of the
+    weights.
 
     Raises:
         ValueError: If it is larger than its weights.

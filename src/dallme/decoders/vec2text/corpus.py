@@ -99,7 +99,7 @@ def make_corpus(texts: Sequence[str], tokenizer: Any, end: int, max_tokens: int,
         texts: n clean texts.
         tokenizer: Tokenizer of the inverter.
         end: Id of the end.
-        max_tokens: Most tokens of a text, its end included.
+        max_tokens: Maximum number of tokens per text, its end included.
         embed: Texts to vectors of shape (n, d).
     """
     cut = []

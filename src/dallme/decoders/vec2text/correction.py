@@ -20,10 +20,10 @@ from dallme.decoders.nearest import nearest_unused
 from dallme.embedders.base import normalize
 from dallme.text import clean, sentences
 
-#: A row is finished if its best text did not get nearer for this many steps, or has at least this cosine.
+#: A row is finished after this many steps without a nearer text, or at this cosine.
 PATIENCE, CLOSE_ENOUGH = 2, 0.999
 
-#: Sampling temperature of the texts beside the likeliest one; 1 is the model's own distribution.
+#: Sampling temperature of all texts but the most likely one; 1 is the model's own distribution.
 TEMPERATURE = 0.7
 
 
@@ -42,9 +42,9 @@ class TextGenerator(Protocol):
     ) -> list[list[str]]:
         """Writes `samples` texts for each target, or corrections of the current texts.
 
-        The first of each is the likeliest, the others are sampled.
+        The first text of each target is the most likely one; the others are sampled.
 
-        Where `again` is set, the likeliest correction of that text is known and left out.
+        Where `again` is set, the most likely correction of that text is known and is not written.
         """
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
@@ -53,7 +53,7 @@ class TextGenerator(Protocol):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A written text and how near it is.
+    """A written text with its cosine to the target.
 
     Attributes:
         text: The text.
@@ -129,10 +129,10 @@ def trajectory(
     """Decodes vectors and yields the texts after each step.
 
     The first texts are `beam` hypotheses written from each vector alone, or the given ones. A step writes
-    `beam` corrections of each text in the beam, the likeliest and `beam` - 1 sampled ones, and keeps the
-    `beam` nearest of all. A text that stays gets only sampled corrections later: its likeliest one is known.
-    A row that no longer gets nearer leaves the batch. Its samples depend on the seed and its number alone,
-    not on the other rows.
+    `beam` corrections of each text in the beam, the most likely one and `beam` - 1 sampled ones, and keeps
+    the `beam` nearest of all. A text that stays gets only sampled corrections later: its most likely one is
+    known. A row that no longer gets nearer leaves the batch. Its samples depend on the seed and its number
+    alone, not on the other rows.
 
     Args:
         generator: Writes and embeds texts.
@@ -163,15 +163,15 @@ def trajectory(
 
 
 def _hypotheses(generator: TextGenerator, rows: list[_Row], count: int) -> list[list[str]]:
-    """Writes the likeliest text and `count` - 1 sampled ones for each row."""
+    """Writes the most likely text and `count` - 1 sampled ones for each row."""
     targets = np.stack([row.target for row in rows])
     return generator.write(targets, samples=count, seeds=[row.next_seed() for row in rows])
 
 
 def _corrections(generator: TextGenerator, rows: list[_Row], count: int) -> list[list[str]]:
-    """Writes the likeliest correction and `count` - 1 sampled ones of each candidate.
+    """Writes the most likely correction and `count` - 1 sampled ones of each candidate.
 
-    The likeliest correction of a text corrected before is in the beam, or was farther than all that are.
+    The most likely correction of a text that was corrected before is already in the beam, or was rejected.
     """
     pairs = [(row, candidate) for row in rows for candidate in row.beam]
     written = iter(
@@ -210,7 +210,7 @@ def embed_usable(generator: TextGenerator, texts: Sequence[str]) -> dict[str, np
 #: Limits of a pool: nearest texts that pieces come from, pieces of one text, and pieces in all.
 POOL_TEXTS, PIECES_PER_TEXT, POOL_PIECES = 32, 8, 96
 
-#: Most pieces of a joined text, and fewest words of a piece.
+#: Maximum number of pieces in a joined text, and minimum number of words in a piece.
 JOINED, PIECE_WORDS = 4, 6
 
 #: Cosine that an additional piece must gain: a text of many pieces reads like a list.
@@ -245,7 +245,7 @@ def real_starts(
         targets: Their vectors in the generator's space, float32 of shape (m, d).
         generator: Embeds the texts.
         context: The source and its limits.
-        beam: Most joined texts for each prototype.
+        beam: Maximum number of joined texts for each prototype.
         language: ISO 639-1 code, for splitting into sentences.
 
     Returns:
@@ -344,7 +344,7 @@ def assemble(
         starts: The sentences of a text to start from, for each target.
         pools: Pieces that may be joined, for each target.
         count_tokens: Counts the tokens of each text.
-        max_tokens: Most tokens of a text, as the sum over its pieces; a start may have more.
+        max_tokens: Maximum number of tokens per text, as the sum over its pieces; a start may have more.
         beam: Texts kept for each target.
 
     Returns:

@@ -22,10 +22,10 @@ from dallme.validation import check_positive
 #: Texts that the correction may start from.
 STARTS = ("nearest", "hypothesis")
 
-#: Most source texts that the map between two embedders is fitted on, and how many are embedded at once.
+#: Maximum number of source texts to fit the map between two embedders, and the number embedded at once.
 ALIGNED_TEXTS, ALIGNED_AT_ONCE = 20_000, 512
 
-#: Texts sampled where all texts of a prototype are taken, and their temperature.
+#: Number of texts sampled if all texts of a prototype are already used, and their temperature.
 MORE_SAMPLES, MORE_TEMPERATURE = 8, 1.0
 
 
@@ -36,7 +36,8 @@ class _Space:
     Attributes:
         targets: The prototypes, float32 of shape (m, e).
         vectors: Source texts embedded there, float32 of shape (n, e).
-        mapped: The same texts as the prototypes came there: embedded, or mapped from another space.
+        mapped: Vectors of the same texts, computed as those of the prototypes: embedded, or mapped from
+            another space.
         rows: Their positions in the source, int64 of shape (n,).
     """
 
@@ -50,21 +51,22 @@ class _Space:
 class Vec2TextDecoder(Decoder):
     """Writes a text for each prototype and corrects it until its vector is near (section 3.2).
 
-    Of the texts in the final beam it keeps the nearest one that a logistic regression over the full data's
-    vectors gives the class of the prototype, or else the nearest. Prefer it to ``nearest`` and ``extractive``
-    where no text of the source may be copied, or where a good inverter for the embedder exists; see ``dallme
-    invert-check``.
+    From the final beam it selects the nearest text that a probe of the full data assigns to the prototype's
+    class, or else the nearest text. The probe is a logistic regression on vectors. Prefer it to ``nearest``
+    and ``extractive`` if no source text may be copied (`start` ``hypothesis``), or if a good inverter for the
+    embedder exists; see ``dallme invert-check``.
 
     Attributes:
         inverter: Folder of an inverter; blank for the one that ships with dallme.
-        steps: Most correction steps; 0 writes from the vectors alone and needs the start ``hypothesis``.
+        steps: Maximum number of correction steps; 0 writes from the vectors alone and needs the start
+            ``hypothesis``.
         beam: Texts kept for each prototype.
         start: ``nearest`` corrects the nearest real text of the class and texts joined from pieces of real
             texts, which are kept if nothing written is nearer; ``hypothesis`` corrects texts written from the
             prototype alone.
         align: Whether an inverter of another embedder may be used, with a linear map fitted on the source.
-        embedder: Embedder of the inverter, for `align`; by default the one in its record, if it ships with
-            dallme or the user has its model and vectors of it.
+        embedder: Embedder of the inverter, for `align`; by default the one in its record. That embedder must
+            ship with dallme, or the user must have its model and its vectors.
         self_test: Whether the inverter is tested on 20 source texts first.
         language: ISO 639-1 code, for splitting into sentences.
     """
@@ -184,7 +186,7 @@ class ScoredText:
     """A text that may be selected.
 
     Attributes:
-        text: The text as it would stand in the result.
+        text: The text in its final form.
         cosine: Cosine of its vector to the prototype.
     """
 
@@ -197,7 +199,7 @@ class CandidateSelector:
     """Selects the nearest text for each prototype; texts with the prototype's label come first.
 
     Attributes:
-        inverter: Writes more texts where all are taken.
+        inverter: Writes more texts if all are already used.
         context: The source and its limits.
         prototypes: m prototypes.
         targets: Their vectors in the inverter's space, float32 of shape (m, d).
@@ -280,7 +282,7 @@ class CandidateSelector:
         return self._score(texts, [()], [index])[0]
 
     def _nearest_real(self, index: int, used: set[str]) -> ScoredText:
-        """Returns the nearest real text, where no written one can be used."""
+        """Returns the nearest real text, for a prototype without a usable written text."""
         vector, label = self.prototypes.vectors[index], int(self.prototypes.labels[index])
         real = nearest_unused(vector, label, set(used), self.context, self.language)
         scored = self._score([[]], [[real]], [index])[0]

@@ -1,4 +1,4 @@
-"""Evaluation of an inverter on held-out texts, beside the baseline of the nearest known text."""
+"""Evaluation of an inverter on held-out texts, with the nearest known text as a baseline."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BLOCK = 8_192
 
 @dataclass(frozen=True)
 class Measures:
-    """Similarity of texts written from vectors to the texts that the vectors were made of.
+    """Similarity of texts written from vectors to the original texts.
 
     Attributes:
         texts: Number of texts.
@@ -124,13 +124,13 @@ class CheckRow:
 def cut_corpus(
     inverter: Inverter, texts: Sequence[str], embed: Embed, max_tokens: int | None = None
 ) -> Corpus:
-    """Cleans texts, cuts them to the inverter's tokens and embeds them.
+    """Cleans texts, cuts them to the inverter's token limit and embeds them.
 
     Args:
         inverter: The inverter.
         texts: Any texts; those that are blank without HTML are left out.
         embed: Embeds as the inverter's embedder does.
-        max_tokens: Most tokens by the inverter's tokenizer; by default as many as it writes.
+        max_tokens: Maximum number of tokens by the inverter's tokenizer; by default as many as it writes.
 
     Raises:
         InputError: If no text is left, or more tokens are asked for than it writes.

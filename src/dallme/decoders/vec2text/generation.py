@@ -1,7 +1,7 @@
 """Token-by-token generation for many texts at once; samples do not depend on the rest of the batch.
 
-The generation loop of transformers reads the prefix again for each sample, sorts the whole vocabulary for
-each sampled token, and continues with finished texts until the last one has ended.
+The generation loop of transformers is slower. It reads the prefix again for each sample, sorts the whole
+vocabulary for each sampled token, and continues finished texts until the last one has ended.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from transformers.cache_utils import DynamicLayer
 #: Tokens that a cache reserves at a time. Reserved positions are attended to with weight 0.
 ROOM = 16
 
-#: Sampling considers at most so many of the likeliest tokens, and no more than make up this share of the
-#: probability.
+#: Top-k and top-p of the sampling: the number of most likely tokens, and their share of the probability.
 MOST_LIKELY, TOP_P = 50, 0.95
 
 #: A text does not repeat a token sequence of this length: loops are longer, repeated names are shorter.
@@ -33,13 +32,13 @@ _ENDED_SHARE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class TokenSampler:
-    """Picks the next token: the likeliest one, or one sampled with the Gumbel-max trick.
+    """Picks the next token: the most likely one, or one sampled with the Gumbel-max trick.
 
     Adding Gumbel noise to log-probabilities and taking the largest sum samples from their distribution.
 
     Attributes:
-        noise: Noise of the likeliest tokens at each step of each text, float32 of shape (n, t, k).
-        sampled: Which texts are sampled; the others take the likeliest token, of shape (n,).
+        noise: Noise of the most likely tokens at each step of each text, float32 of shape (n, t, k).
+        sampled: Mask of the sampled texts, of shape (n,); the others take the most likely token.
         temperature: Divisor of the scores; 1 samples from the model's own distribution.
     """
 
@@ -223,7 +222,7 @@ class _Seq2SeqReader(_Reader):
 
 
 class PreallocatedCache(DynamicLayer):
-    """Keys and values of one layer, of shape (n, heads, tokens + room, width); the room must be masked."""
+    """Keys and values of one layer, of shape (n, heads, reserved tokens, width); unused ones need a mask."""
 
     keys: Tensor
     values: Tensor
@@ -235,7 +234,7 @@ class PreallocatedCache(DynamicLayer):
         self.keys, self.values, self.tokens = keys, values, keys.shape[-2]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Appends the keys and values of new tokens; returns all of them with the unused room."""
+        """Appends the keys and values of new tokens; returns all reserved positions."""
         end = self.tokens + key_states.shape[-2]
         if end > self.keys.shape[-2]:
             size = self._size(end)
@@ -254,7 +253,7 @@ class PreallocatedCache(DynamicLayer):
         return self.tokens
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keeps some of the n texts; copies few rows where the last ones fill the gaps of others."""
+        """Keeps some of the n texts; copies few rows if the last texts fill the gaps."""
         count = len(indices)
         moved = indices != torch.arange(count, device=indices.device)
         if count > len(self.keys) or bool((indices[moved] < count).any()):
@@ -265,7 +264,7 @@ class PreallocatedCache(DynamicLayer):
         self.keys, self.values = self.keys[:count], self.values[:count]
 
     def _size(self, end: int) -> int:
-        """Length of the tensors, room included, once they hold `end` tokens."""
+        """Length of the tensors, reserved positions included, once they hold `end` tokens."""
         size = self.keys.shape[-2]
         return size if end <= size else max(end, self.tokens + ROOM)
 

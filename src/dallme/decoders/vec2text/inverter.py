@@ -37,8 +37,8 @@ Start: TypeAlias = str | Sequence[str] | Sequence[Sequence[str]]
 #: Vectors decoded at once; bounds the memory.
 ROWS = 512
 
-#: Most tokens of a batch, prefix and padding included, and most bytes of its keys and values, by kind of
-#: device.
+#: Maximum number of tokens per batch, prefix and padding included, and of bytes of its keys and values, by
+#: kind of device.
 BATCH_TOKENS = {"cuda": 262_144}
 BATCH_TOKENS_ELSEWHERE, BATCH_BYTES_ELSEWHERE = 131_072, 1_500_000_000
 
@@ -141,8 +141,8 @@ class Inverter:
         """The embedder of the vectors, which embeds the written texts again.
 
         Raises:
-            InputError: If it is not the one that the inverter was trained for, or the record names a service,
-                a path or a model that the user has no vectors of.
+            InputError: If the inverter was trained for another embedder. Or if the record names a service, a
+                path or a model without vectors in the user's store.
         """
         if self.own_embedder is not None:
             embedder = resolve(self.own_embedder)
@@ -156,7 +156,7 @@ class Inverter:
         return embedder
 
     def _has_vectors(self, candidate: Embedder) -> bool:
-        """Whether the store has vectors of the record's fingerprint, and that is one of the candidate."""
+        """Returns whether the store has vectors of the record's fingerprint, which the candidate makes."""
         fingerprint = self.config.fingerprint
         if self.store is None or fingerprint.model != candidate.name:
             return False
@@ -183,7 +183,7 @@ class Inverter:
 
         Args:
             vectors: Vectors of shape (n, d); only their direction counts.
-            steps: Most correction steps; 0 writes from the vectors alone.
+            steps: Maximum number of correction steps; 0 writes from the vectors alone.
             beam: Texts kept for each vector, and corrections of each in a step.
             start: ``hypothesis``, or one or more texts to correct for each vector.
             seed: Seed of all sampling.
@@ -311,7 +311,7 @@ class Inverter:
             targets: float32 of shape (n, d), of length 1.
             current: n texts to correct; without them texts are written from the targets alone.
             current_vectors: Their vectors of shape (n, d); by default they are embedded.
-            samples: Texts for each target: the likeliest, and sampled ones.
+            samples: Texts for each target: the most likely one, and sampled ones.
             temperature: Sampling temperature; 1 is the model's own distribution.
             seeds: n seeds of the sampling, by default the positions; the batch does not change the samples.
             again: For which of the n only the sampled texts are written; by default for none.
@@ -400,7 +400,7 @@ class _Decoding:
 
     Attributes:
         inverter: The inverter.
-        steps: Most correction steps.
+        steps: Maximum number of correction steps.
         beam: Texts kept for each vector.
         seed: Seed of all sampling.
     """

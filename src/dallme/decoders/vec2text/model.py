@@ -44,7 +44,7 @@ class InverterConfig:
         kind: One of :data:`KINDS`.
         pseudo_tokens: Vectors of the language model's width that one embedding becomes (Morris et al.,
             section 4).
-        max_tokens: Most tokens that it writes, of its own tokenizer.
+        max_tokens: Maximum number of tokens that it writes, of its own tokenizer.
         corrects: Whether it was trained to correct texts; if not, only ``steps=0`` works.
         training: Data and options of its training, for the card.
         scores: Scores on held-out texts.
@@ -79,7 +79,7 @@ class InverterConfig:
 
     @classmethod
     def read(cls, folder: Path) -> InverterConfig:
-        """Reads the record of a folder, which may come from somebody else.
+        """Reads the record of a folder, which may be untrusted.
 
         Raises:
             InputError: If there is none, or it is damaged.
@@ -115,7 +115,7 @@ class InverterConfig:
 #: Largest JSON file of an inverter in bytes; a tokenizer of 250,000 pieces has about 20 million.
 _MAX_JSON = 64 * 2**20
 
-#: Most characters of a name in a record; a prompt may be longer.
+#: Maximum number of characters of a name in a record; a prompt may be longer.
 _MAX_NAME, _MAX_PROMPT = 4_096, 100_000
 
 _Rule: TypeAlias = tuple[type, int, int]
@@ -169,7 +169,7 @@ def _check_keys(content: Any, rules: dict[str, _Rule], kind: Any, name: str) -> 
     """Checks the keys of a JSON object and the types and ranges of their values.
 
     Raises:
-        ValueError: If one is not as the rules and the dataclass `kind` have it.
+        ValueError: If one violates the rules or the fields of the dataclass `kind`.
     """
     if not isinstance(content, dict):
         raise ValueError(f"expected {name} as an object, found {type(content).__name__}")
@@ -199,7 +199,7 @@ class InverterModel(nn.Module):
     """
 
     def __init__(self, language_model: Any, kind: str, dimension: int, pseudo_tokens: int) -> None:
-        """Puts projections of vectors before a language model.
+        """Adds projections of vectors in front of a language model.
 
         Args:
             language_model: Causal or encoder-decoder model of transformers.
@@ -233,7 +233,7 @@ class InverterModel(nn.Module):
 
     @property
     def bytes_per_token(self) -> int:
-        """Most bytes of the keys and values of one token; models that share heads need fewer."""
+        """Maximum number of bytes of the keys and values of one token; models that share heads need fewer."""
         attentions = 2 if self.kind == "seq2seq" else 1  # self-attention, and cross-attention to the prefix
         width = self.config.num_hidden_layers * self.config.hidden_size
         return int(2 * attentions * width * self.spread.weight.element_size())
@@ -269,7 +269,7 @@ class InverterModel(nn.Module):
         Args:
             target: Vectors of the texts, float32 of shape (n, d).
             text_ids: Their tokens, with the end token, int64 of shape (n, t).
-            text_mask: 1 where they are not padding, of shape (n, t); padding stands at the end.
+            text_mask: 1 where they are not padding, of shape (n, t); padding is at the end.
             current: Vectors of the current texts, of shape (n, d); None for the hypothesizer.
             current_ids: Tokens of the current texts, int64 of shape (n, c).
             current_mask: 1 where they are not padding, of shape (n, c).
@@ -316,8 +316,8 @@ class InverterModel(nn.Module):
                 targets alone.
             current_ids: Tokens of those texts, int64 of shape (n, c).
             current_mask: 1 where they are not padding, of shape (n, c).
-            max_new_tokens: Most tokens of a text, its end included.
-            samples: Texts for each target: the first takes the likeliest token each time, the others are
+            max_new_tokens: Maximum number of tokens per text, its end included.
+            samples: Texts for each target: the first takes the most likely token each time, the others are
                 sampled.
             temperature: Sampling temperature, above 0; 1 is the model's own distribution.
             seeds: n seeds of the sampling; by default from torch's generator.
@@ -325,8 +325,8 @@ class InverterModel(nn.Module):
             beams: Width of transformers' beam search, for one text for each target.
 
         Returns:
-            Token ids padded at the end, int64 of shape (m, at most max_new_tokens), those of one target
-            together; m is n * samples, less one for each target that `again` holds for.
+            Token ids padded at the end, int64 of shape (m, at most max_new_tokens), grouped by target. m is n
+            * samples, minus one for each target with `again`.
         """
         prefix, mask = self._prefix(target, current, current_ids, current_mask)
         if beams > 1:
@@ -343,7 +343,7 @@ class InverterModel(nn.Module):
         return write_tokens(model, kind, prefix, mask, after, sampler, self.end_ids, self.pad_id)
 
     def beam_search(self, prefix: Tensor, mask: Tensor, max_new_tokens: int, beams: int) -> Tensor:
-        """Runs transformers' own search after each prefix; with one beam it takes the likeliest tokens."""
+        """Runs transformers' own search after each prefix; with one beam it takes the most likely tokens."""
         from transformers import GenerationConfig
 
         settings = GenerationConfig(

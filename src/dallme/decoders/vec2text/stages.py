@@ -33,17 +33,17 @@ WARMUP = 0.05
 #: Measurements per stage, and held-out texts of each.
 MEASUREMENTS, MEASURED = 10, 100
 
-#: Scores and number of texts shown of a measurement.
+#: Scores that a measurement shows, and number of sample texts.
 _SHOWN, SAMPLES = ("bleu", "token_f1", "exact", "cosine"), 2
 
 #: Steps after which the time of a stage is estimated.
 ESTIMATED = 10
 
-#: Texts written at once on a CPU, and on other devices, which need more of them to be busy.
+#: Texts written per batch on a CPU, and on other devices, which are fastest with large batches.
 WRITTEN_AT_ONCE, WRITTEN_AT_ONCE_ELSEWHERE = 128, 2_048
 
-#: Least rise of BLEU and least fall of the held-out loss that count; BLEU of a hundred texts alone is too
-#: coarse.
+#: Minimum rise of BLEU, and minimum fall of the held-out loss, that count as progress. BLEU of a hundred
+#: texts alone is too coarse.
 _BETTER, _LOWER = 0.1, 0.001
 
 #: Share of the corrector's time that the drafts may take, if the time is given.
@@ -126,10 +126,10 @@ class ProcessGroup:
         return part, share * self.count
 
     def agree(self, loss: Tensor, seconds: float) -> tuple[Tensor | float, float]:
-        """Returns the mean loss of the processes, and the first one's clock.
+        """Returns the mean loss of the processes, and the clock of the first.
 
-        The shared clock ends all at the same step. The loss of a single process is returned as it is, without
-        waiting for its device.
+        All processes use this clock, so that they end at the same step. The loss of a single process is
+        returned as it is, without waiting for its device.
         """
         if self.count == 1:
             return loss, seconds
@@ -138,11 +138,10 @@ class ProcessGroup:
         return summed[0], summed[1]
 
     def shared(self, make: Callable[[], T]) -> T:
-        """Calls a function in the first process; returns its result, or raises its error, in all.
+        """Calls a function in the first process; all processes return its result or raise its error.
 
         Raises:
-            DallmeError: In the first process what `make` raises; in the others the same for errors that users
-                can mend.
+            DallmeError: If `make` fails. The first process raises the original error, of any type.
         """
         if self.count == 1:
             return make()
@@ -203,7 +202,7 @@ class Trainer:
     _losses: list[Tensor | float] = field(default_factory=list, init=False)  # not in the state's sum yet
 
     def run(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Trains all that is not trained yet.
+        """Trains the remaining stages.
 
         Returns:
             The scores on all held-out texts, and the measurements of all stages.
@@ -415,7 +414,7 @@ class Trainer:
         return WRITTEN_AT_ONCE if self.model.device.type == "cpu" else WRITTEN_AT_ONCE_ELSEWHERE
 
     def _write(self, vectors: np.ndarray, current: tuple[list[str], np.ndarray] | None = None) -> list[str]:
-        """Writes the likeliest text for each vector, or the likeliest correction of each current text."""
+        """Writes the most likely text for each vector, or the most likely correction of each current text."""
         # Weights in bfloat16 where that is fast: writing reads all of them for each token.
         model = copy.deepcopy(self.model).to(torch.bfloat16 if self._bfloat16 else torch.float32).eval()
         ids = None if current is None else self._encode(current[0])
@@ -439,7 +438,7 @@ class Trainer:
 
 
 def has_converged(state: TrainingState, patience: int) -> bool:
-    """Whether neither BLEU rose nor the held-out loss fell in the stage's last `patience` measurements."""
+    """Returns whether the stage's last `patience` measurements improved neither BLEU nor held-out loss."""
     entries = [entry for entry in state.history if entry["stage"] == state.stage]
     before, recent = entries[:-patience], entries[-patience:]
     if not before:

@@ -53,7 +53,7 @@ class Checkpoints:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Makes the folder, and keeps other processes from training there while the block runs.
+        """Creates the folder and locks it for this process while the block runs.
 
         Raises:
             OutputError: If another process trains there, or the folder cannot be made.
@@ -76,7 +76,7 @@ class Checkpoints:
             yield
 
     def open(self, options: Mapping[str, Any], *, resume: bool, overwrite: bool) -> list[str]:
-        """Starts a training, or checks that the checkpoints are of the same one.
+        """Starts a training, or checks that the checkpoints belong to the same training.
 
         Damaged checkpoints are removed and trained again.
 
@@ -94,11 +94,11 @@ class Checkpoints:
         if path.exists() and not resume:
             raise OutputError(
                 f"expected no training under way, found {str(self.folder)!r}; "
-                "go on with --resume, or --overwrite"
+                "continue with --resume, or --overwrite"
             )
         if path.exists() and (damage := self._damage()):
             self._clear()
-            notes = [f"the checkpoint in {self.folder} is damaged ({damage}); the training begins anew"]
+            notes = [f"the checkpoint in {self.folder} is damaged ({damage}); the training starts again"]
         if path.exists():
             before = self._options()
             changed = [

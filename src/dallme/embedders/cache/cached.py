@@ -1,4 +1,4 @@
-"""An embedder that looks into the store before it embeds."""
+"""An embedder that reads stored vectors and embeds only new texts."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def list_files(folder: Path, ending: str) -> list[Path]:
 
 
 class DamagedShardError(Exception):
-    """A shard whose content is not what was written."""
+    """A shard whose content is damaged."""
 
 
 @dataclass(frozen=True, eq=False)

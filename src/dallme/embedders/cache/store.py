@@ -193,8 +193,8 @@ def _group_equal(texts: Sequence[str], keys: np.ndarray) -> tuple[np.ndarray, np
     """Orders texts by length, then key; equal texts become adjacent.
 
     Returns:
-        Rows in that order, of shape (n,), and the start of each of the u distinct texts in it, of shape
-        (u + 1,) with n at the end.
+        Rows in that order, of shape (n,), and the start of each of the u distinct texts, of shape (u + 1,).
+        The last start is n.
     """
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
     order = np.lexsort((keys[:, 1], keys[:, 0], lengths))

@@ -136,7 +136,7 @@ class KeyIndex:
 class VectorTable:
     """Vectors of one fingerprint: those on disk when the table was opened, and those appended since.
 
-    Opening reads keys only. Each shard is verified before its vectors are promised. A damaged shard is
+    Opening reads keys only. Each shard is verified before its keys count as present. A damaged shard is
     renamed to ``*.damaged``; its keys count as missing, and their texts are embedded again.
 
     Attributes:

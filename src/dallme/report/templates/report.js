@@ -1,5 +1,5 @@
 "use strict";
-// The page's own script. What it writes into the page it writes as text, never as markup.
+// The page's own script. It writes values into the page as text, never as markup.
 (() => {
   const $ = (selector) => document.querySelector(selector);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -57,7 +57,7 @@
     else showTip(event, item.datum);
   };
   addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
-  // `ast` has expressions interpreted: the policy of the page forbids to compile them.
+  // `ast` interprets expressions, since the policy of the page forbids compiling them.
   const draw = async (place, spec, datasets, signals, renderer) => {
     const options = { ast: true, actions: false, defaultStyle: false, renderer, tooltip };
     const { view } = await window.vegaEmbed(place, { ...spec, datasets }, options);

@@ -1,5 +1,5 @@
 "use strict";
-// The script of the review. What it writes into the page it writes as text, never as markup.
+// The script of the review. It writes values into the page as text, never as markup.
 (() => {
   const review = JSON.parse(document.getElementById("data-review").textContent);
   const nameOf = new Map(review.classes.map(({ id, name }) => [id, name]));
@@ -15,11 +15,11 @@
   };
   const count = (number, what) => `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
 
-  // --- what is typed and not saved: by the id of the text, kept by the browser for this tab -------------------------
+  // --- unsaved changes by text id, kept by the browser for this tab ---------------------------------------------------
   const place = `dallme-review-${review.set}`;
   let kept = true;
   const remember = (name, value) => {
-    try { // a browser may keep nothing, or not as much
+    try { // the browser may store nothing, or too little
       if (value === undefined) return sessionStorage.getItem(name);
       if (value === null) sessionStorage.removeItem(name);
       else sessionStorage.setItem(name, value);
@@ -29,7 +29,7 @@
   };
   const drafts = new Map(JSON.parse(remember(place) ?? "[]"));
   const FIELDS = ["text", "label", "accept", "drop"];
-  // A text area knows one kind of line end only.
+  // A text area has one kind of line end only.
   const typed = (text) => text.replaceAll("\r\n", "\n").replaceAll("\r", "\n");
   const items = [...document.querySelectorAll(".card")].map((card, at) => {
     const shown = card.querySelector(".text");
@@ -49,7 +49,7 @@
     showBar();
   };
 
-  /** Changes what is decided on a text; what is as it was before is no decision. */
+  /** Records the decisions on a text; an unchanged value is no decision. */
   const decide = (item, change) => {
     const draft = { seen: item.seen, version: review.version, number: item.number, ...drafts.get(item.id), ...change };
     if (draft.text === item.text) delete draft.text;
@@ -138,7 +138,7 @@
     parts.accept = button("Accept", () => decide(item, { accept: !isAccepted(item) }), { title: "Accept (a)" });
     parts.edit = button("Edit", () => edit(item), { title: "Edit (e)" });
     parts.drop = button("Drop", () => decide(item, { drop: !draftOf(item).drop }), { title: "Drop (d)" });
-    parts.undo = button("Undo", () => { forget(item); parts.edit.focus(); }, { title: "Undo what is not saved" });
+    parts.undo = button("Undo", () => { forget(item); parts.edit.focus(); }, { title: "Undo unsaved changes" });
     parts.label = make("select", { autocomplete: "off" }, ...review.classes.map(({ id, name }) => make("option", { value: id }, name)));
     parts.label.addEventListener("change", () => decide(item, { label: Number(parts.label.value) }));
     const label = make("label", {}, "Class", parts.label);
@@ -146,7 +146,7 @@
     show(item);
   };
 
-  // --- the bar: how far the review is, and saving ------------------------------------------------------------------
+  // --- the bar: progress of the review, and saving ----------------------------------------------------------------------
   const state = make("p", { className: "state" });
   const said = make("p", { className: "said" });
   said.setAttribute("role", "status");
@@ -159,10 +159,10 @@
     said.textContent = message;
     said.classList.toggle("warns", warns && message !== "");
   };
-  const goOn = button("Go on with the newest version", reload, { hidden: true });
+  const goOn = button("Continue with the newest version", reload, { hidden: true });
   const saving = button("Save", () => save(), { className: "save", title: "Save a new version (Ctrl+S)" });
   const discard = button("Undo all", () => {
-    if (!confirm(`Undo all that is not saved (${count(changed().length, "text")})?`)) return;
+    if (!confirm(`Undo all unsaved changes (${count(changed().length, "text")})?`)) return;
     changed().forEach(forget);
     say("");
   });
@@ -204,14 +204,14 @@
     const main = document.querySelector("main");
     [main.inert, saving.disabled] = [true, true];
     const answer = await send(sent.map(toSend)).catch(() => ({
-      status: 0, error: "The server does not answer: is dallme review still running? What you typed is kept in this tab.",
+      status: 0, error: "The server does not answer: is dallme review still running? Your changes stay in this tab.",
     }));
     if (answer.status === 201) {
       sent.forEach(({ id }) => drafts.delete(id));
       keep();
       const notes = [`Saved version ${answer.version} in ${answer.folder}.`, ...answer.notes.map((note) => `Note: ${note}.`)];
       remember(`${place}-said`, notes.join(" "));
-      say("Saved. A page with a map takes some seconds to be drawn anew.", false);
+      say("Saved. A page with a map takes some seconds to draw again.", false);
       reload();
       return;
     }
@@ -225,7 +225,7 @@
     }
   };
 
-  // --- what was typed for texts that are no longer there ------------------------------------------------------------
+  // --- unsaved changes of dropped texts -----------------------------------------------------------------------------
   const showLost = () => {
     document.querySelectorAll(".lost").forEach((box) => box.remove());
     lost().forEach(([id, draft]) => {
@@ -234,7 +234,7 @@
       const copy = button("Copy", () => navigator.clipboard?.writeText(draft.text));
       const box = make("section", { className: "lost" },
         make("h3", { textContent: `Text ${draft.number} of version ${draft.version} is no longer in the set` }),
-        make("p", { className: "note", textContent: draft.text === undefined ? "You had not edited it." : "You had typed:" }),
+        make("p", { className: "note", textContent: draft.text === undefined ? "You had not edited it." : "Your text:" }),
         ...words, make("div", { className: "buttons" }, ...(words.length ? [copy] : []), away));
       document.querySelector(".cards").before(box);
     });
@@ -263,13 +263,13 @@
     act[key]();
   });
   addEventListener("beforeunload", (event) => {
-    if (drafts.size && !leaving) event.preventDefault(); // a tab that is closed takes them along
+    if (drafts.size && !leaving) event.preventDefault(); // closing the tab discards them
   });
   document.addEventListener("visibilitychange", async () => {
     if (document.visibilityState !== "visible") return;
     const newest = await fetch("/version").then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
     if (!newest || newest.digest === review.digest && newest.version === review.version) return;
-    offerNewest(`Version ${newest.version} was saved meanwhile. What you typed here is kept.`);
+    offerNewest(`Version ${newest.version} was saved in the meantime. Your changes stay in this tab.`);
   });
 
   const bar = make("section", { className: "review-bar" }, state, said, goOn, discard, saving);
@@ -285,5 +285,5 @@
   showLost();
   say(remember(`${place}-said`) ?? "", false);
   remember(`${place}-said`, null);
-  document.documentElement.dataset.reviewing = String(review.version); // for those who look at the page with the browser's tools
+  document.documentElement.dataset.reviewing = String(review.version); // visible in the developer tools of the browser
 })();
