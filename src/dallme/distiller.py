@@ -25,6 +25,7 @@ from dallme.data import (
 from dallme.dataset import DistilledDataset, trace
 from dallme.dataset.manifest import Clock, build_manifest
 from dallme.decoders.base import Context, Decoder, DecodingResult, SourceCache
+from dallme.decoders.targets import find_target
 from dallme.embedders.base import Embedder, count_words
 from dallme.embedders.cache import CachedEmbedder
 from dallme.errors import InputError
@@ -67,7 +68,9 @@ class Distiller:
         allocation: Division of a total among the classes: ``equal``, ``proportional`` or ``sqrt``.
         embedder: A name, a Hub id, a folder, an embedder, or any object with ``encode(list of strings)``.
         condenser: A name or a condenser.
-        decoder: A name or a decoder.
+        target: What the texts will train: ``any``, ``words``, ``vectors``, ``encoder`` or ``prompt``
+            (:mod:`dallme.decoders.targets`). It chooses the decoder where none is named.
+        decoder: A name or a decoder; None takes the one of the target.
         decoder_options: Options of the decoder, if it is a name.
         prompt: Task-specific prompt put before each text when it is embedded (section 5.4).
         max_tokens: Maximum number of tokens per distilled text, by the embedder's tokenizer, special tokens
@@ -91,7 +94,8 @@ class Distiller:
     allocation: str = "equal"
     embedder: Any = "all-MiniLM-L6-v2"
     condenser: str | Condenser = "k-centroid"
-    decoder: str | Decoder = "teaching"
+    target: str = "any"
+    decoder: Any = None
     decoder_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     prompt: str | None = None
     max_tokens: int = 128
@@ -104,6 +108,12 @@ class Distiller:
         """Checks the options, so that an invalid one fails before the embedding; no model is loaded."""
         check_positive(self.max_tokens, "max_tokens")
         check_seed(self.seed)
+        target = find_target(self.target)
+        if self.decoder is None:
+            object.__setattr__(self, "decoder", target.decoder)
+        if isinstance(self.decoder, str):
+            options = target.options_for(self.decoder) | dict(self.decoder_options)
+            object.__setattr__(self, "decoder_options", options)
         self.budget, self.resolved_condenser, self.resolved_decoder, self.resolved_engine  # noqa: B018
 
     def distill(
@@ -328,7 +338,7 @@ class Distiller:
             "prompt": self.prompt,
             "max_tokens": self.max_tokens,
             "seed": self.seed,
-        }
+        } | ({} if self.target == "any" else {"target": self.target})
 
 
 def _name_of(part: str | Condenser | Decoder) -> str:

@@ -68,8 +68,8 @@ def compare(
     budget.check()
     protocol = training.plan()
     distiller = parts.distiller(budget, make_progress())
-    classifiers = make_classifiers(options.split_names(training.classifiers), distiller.cached_embedder)
-    names = options.split_names(methods) if methods else ["random", "nearest", parts.decoder, "full"]
+    classifiers = make_classifiers(parts.classifier_names(training.classifiers), distiller.cached_embedder)
+    names = options.split_names(methods) if methods else ["random", "nearest", parts.decoder_name, "full"]
     names = check_methods(names, classifiers)
     protocol.check(classifiers)
     texts = data.read(source)

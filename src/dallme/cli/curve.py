@@ -48,7 +48,7 @@ def curve(
             autocompletion=options.parts("baselines", "decoders", several=True),
         ),
     ] = None,
-    classifiers: options.Classifiers = options.DEFAULT_CLASSIFIERS,
+    classifiers: options.Classifiers = None,
     runs: Annotated[
         int,
         options.option(
@@ -90,15 +90,15 @@ def curve(
     for file in (plot, output):
         if file is not None:
             check_file(file, source, test)
-    names = check_methods(options.split_names(methods) if methods else [parts.decoder, "nearest", "random"])
+    names = check_methods(options.split_names(methods) if methods else [parts.decoder_name, "nearest", "random"])
     # The budgets of the curve take the place of this one.
     distiller = parts.distiller(BudgetOptions(per_class=1), make_progress())
-    if distiller.decoder_options and parts.decoder not in names:
+    if distiller.decoder_options and parts.decoder_name not in names:
         raise InputError(
-            f"expected options of a decoder that is measured, found some of {parts.decoder!r}; "
+            f"expected options of a decoder that is measured, found some of {parts.decoder_name!r}; "
             "add it to --methods"
         )
-    trained = make_classifiers(options.split_names(classifiers), distiller.cached_embedder)
+    trained = make_classifiers(parts.classifier_names(classifiers), distiller.cached_embedder)
     texts = data.read(source)
     held_out = data.read(test, like=texts)
     print_notes([*texts.notes, *held_out.notes])

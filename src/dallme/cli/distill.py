@@ -32,7 +32,7 @@ def distill(
     budget: BudgetOptions,
     parts: PipelineOptions,
     test: options.OptionalTest = None,
-    classifiers: options.Classifiers = options.DEFAULT_CLASSIFIERS,
+    classifiers: options.Classifiers = None,
     engine: Annotated[
         str,
         options.option(
@@ -63,7 +63,7 @@ def distill(
 
     check_folder(output, source, test, overwrite=overwrite)
     budget.check()
-    names = check_classifiers(options.split_names(classifiers))
+    names = check_classifiers(parts.classifier_names(classifiers))
     distiller = parts.distiller(budget, make_progress(), engine=make_engine(engine, address))
     trained = make_classifiers(names, distiller.cached_embedder) if test else {}
     with clean_output(distiller.resolved_engine):
@@ -73,7 +73,7 @@ def distill(
         distillation = distiller.run(texts, test=held_out)
     distilled, comparison = distillation.distilled, None
     if held_out is not None:
-        methods = list(dict.fromkeys(["random", "nearest", parts.decoder, "full"]))
+        methods = list(dict.fromkeys(["random", "nearest", parts.decoder_name, "full"]))
         distilled = save_compared(
             distiller, distillation, held_out, methods, trained, output, overwrite=overwrite
         )

@@ -44,7 +44,7 @@ def evaluate(
 
     protocol, progress = training.plan(), make_progress()
     embedder = CachedEmbedder(parts.configured(), parts.prompt, options.writable_store(parts.store), progress)
-    classifiers = evaluation.make_classifiers(options.split_names(training.classifiers), embedder)
+    classifiers = evaluation.make_classifiers(training.names, embedder)
     if "embedding-lr" in classifiers:
         parts.check_key()
     evaluation.check_plan(protocol, classifiers, has_full=full is not None)

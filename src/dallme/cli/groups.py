@@ -13,6 +13,7 @@ from dallme import registry
 from dallme.cli import options
 from dallme.cli.options import ADVANCED, BUDGET, PANELS, TRAINING, option, parts, words
 from dallme.cli.settings import parse_settings, part_class, typed_options
+from dallme.decoders.targets import find_target
 
 if TYPE_CHECKING:
     from dallme.condensers.base import Condenser
@@ -198,9 +199,19 @@ class PipelineOptions(EmbedderOptions):
         str,
         option("--condenser", "See: dallme list condensers.", ADVANCED, autocompletion=parts("condensers")),
     ] = "k-centroid"
-    decoder: options.Decoder = "teaching"
+    target: options.Target = "any"
+    decoder: options.Decoder = None
     max_tokens: Annotated[int, option("--max-tokens", "Maximum tokens per distilled text.", ADVANCED)] = 128
     seed: options.Seed = 0
+
+    @property
+    def decoder_name(self) -> str:
+        """The decoder that was named, or that of the target."""
+        return self.decoder or find_target(self.target).decoder
+
+    def classifier_names(self, named: str | None) -> list[str]:
+        """Returns the classifiers that were named, separated by commas, or those of the target."""
+        return options.split_names(named) if named else list(find_target(self.target).classifiers)
 
     def distiller(self, budget: BudgetOptions, progress: Progress, **more: Any) -> Distiller:
         """Returns the distiller; `more` are arguments of its own, such as the engine.
@@ -211,7 +222,9 @@ class PipelineOptions(EmbedderOptions):
         from dallme.distiller import Distiller
 
         settings = parse_settings(self.settings or ())
-        embedder, decoder_options = options.configure(self.embedder, self.decoder, settings, self.service)
+        embedder, decoder_options = options.configure(
+            self.embedder, self.decoder_name, settings, self.service
+        )
         condenser: str | Condenser = self.condenser
         if settings["condenser"]:
             chosen = typed_options("condenser", self.condenser, settings["condenser"])
@@ -220,6 +233,7 @@ class PipelineOptions(EmbedderOptions):
             **asdict(budget),
             embedder=embedder,
             condenser=condenser,
+            target=self.target,
             decoder=self.decoder,
             decoder_options=decoder_options,
             prompt=self.prompt,
@@ -237,7 +251,7 @@ class PipelineOptions(EmbedderOptions):
 class ProtocolOptions(Group):
     """Options for training and testing classifiers."""
 
-    classifiers: options.Classifiers = options.DEFAULT_CLASSIFIERS
+    classifiers: options.Classifiers = None
     protocol: Annotated[
         str | None,
         option(
@@ -279,6 +293,11 @@ class ProtocolOptions(Group):
         option("--full-steps", "Maximum optimizer steps of a neural classifier on the full data.", ADVANCED),
     ] = None
     no_cache: options.NoCache = False
+
+    @property
+    def names(self) -> list[str]:
+        """The classifiers that were named, or those of the default target."""
+        return options.split_names(self.classifiers or ",".join(find_target("any").classifiers))
 
     def plan(self) -> Protocol:
         """Returns the protocol with the options that were given in place of its own."""

@@ -164,11 +164,20 @@ PriceUsd = Annotated[
         ADVANCED,
     ),
 ]
-Decoder = Annotated[
+Target = Annotated[
     str,
     option(
+        "--for",
+        "What you will train: any, words, vectors, encoder or prompt; chooses the decoder.",
+        BUDGET,
+        autocompletion=words("any", "words", "vectors", "encoder", "prompt"),
+    ),
+]
+Decoder = Annotated[
+    str | None,
+    option(
         "--decoder",
-        "Part that writes the texts; see: dallme list decoders.",
+        "Part that writes the texts, by default that of --for; see: dallme list decoders.",
         DECODER,
         autocompletion=parts("decoders"),
     ),
@@ -183,10 +192,10 @@ Store = Annotated[
     ),
 ]
 Classifiers = Annotated[
-    str,
+    str | None,
     option(
         "--classifiers",
-        "Comma-separated; see: dallme list classifiers.",
+        "Comma-separated; by default those of --for. See: dallme list classifiers.",
         TRAINING,
         autocompletion=parts("classifiers", several=True),
     ),
@@ -199,10 +208,6 @@ Json = Annotated[
     bool, option("--json", "Print one JSON document on standard output and nothing else there.", OUTPUT)
 ]
 Overwrite = Annotated[bool, option("--overwrite", "Replace what an earlier run wrote.", OUTPUT)]
-
-#: Classifiers that are trained where ``--classifiers`` is not given.
-DEFAULT_CLASSIFIERS = "lr,svm,nb"
-
 
 def store_folder(given: Path | None) -> Path:
     """Returns the folder that keeps embeddings: the given one, $DALLME_STORE, or the user's cache folder."""

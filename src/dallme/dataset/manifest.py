@@ -72,6 +72,7 @@ SHAPE = {
         "embedder?": (None, str),
         "condenser?": (None, str),
         "decoder?": (None, str),
+        "target?": (None, str),
         "prompt?": (None, str),
         "max_tokens?": (None, int),
         "seed?": (None, int),

@@ -53,7 +53,8 @@ class SelectDecoder(Decoder):
 
     passes: int = 3
     ridge: float = 3.0
-    consistent: bool = True
+    consistent: str = "words"
+    words: float = 0.0
     language: str = "en"
 
     def __post_init__(self) -> None:
@@ -63,16 +64,20 @@ class SelectDecoder(Decoder):
             raise InputError(f"expected a ridge penalty above 0, found {self.ridge!r}")
 
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
-        vectors = normalize(context.vectors.vectors)
+        vectors = features(context, self.words)
         held_out = _held_out_rows(context.vectors.labels, rng)
         agreeing = (
-            context.cached(("select", context.max_tokens), lambda: consistent_rows(context))
-            if self.consistent
+            context.cached(
+                ("select", context.max_tokens, self.consistent),
+                lambda: consistent_rows(context, self.consistent),
+            )
+            if self.consistent != "none"
             else None
         )
         clusters = _candidates(prototypes, context, agreeing, held_out)
         nearest = zip(clusters, normalize(prototypes.vectors), strict=True)
-        start = np.array([rows[int(np.argmax(vectors[rows] @ centroid))] for rows, centroid in nearest])
+        own = normalize(context.vectors.vectors)
+        start = np.array([rows[int(np.argmax(own[rows] @ centroid))] for rows, centroid in nearest])
         loss = _HeldOutLoss(vectors, context.vectors.labels, prototypes.labels, held_out, self.ridge)
         chosen = self._descend(loss, clusters, start, context, rng)
         texts = [_cut(row, context, self.language) for row in chosen.tolist()]
@@ -167,7 +172,29 @@ class _HeldOutLoss:
         return losses[best], best
 
 
-def consistent_rows(context: Context) -> np.ndarray:
+def features(context: Context, words: float) -> np.ndarray:
+    """Vectors of the rows, with a share of their reduced TF-IDF beside them; each row has length 1."""
+    vectors = normalize(context.vectors.vectors)
+    if not words:
+        return vectors
+    lsa = context.cached(("lsa", context.max_tokens), lambda: _lsa(context))
+    return np.hstack([vectors * np.float32(np.sqrt(1 - words)), lsa * np.float32(np.sqrt(words))])
+
+
+def _lsa(context: Context) -> np.ndarray:
+    from sklearn.decomposition import TruncatedSVD
+
+    tfidf = TfidfVectorizer(sublinear_tf=True, min_df=2).fit_transform(_visible(context))
+    reduced = TruncatedSVD(256, random_state=0).fit_transform(tfidf).astype(np.float32)
+    norms = np.linalg.norm(reduced, axis=1, keepdims=True)
+    return reduced / np.maximum(norms, 1e-6)
+
+
+def _visible(context: Context) -> list[str]:
+    return [" ".join(text.split()[: context.max_tokens]) for text in context.source.texts]
+
+
+def consistent_rows(context: Context, by: str) -> np.ndarray:
     """Finds the rows whose visible text agrees with their label.
 
     The visible text is what fits the token limit. A cross-fitted logistic regression over TF-IDF must give
@@ -177,16 +204,21 @@ def consistent_rows(context: Context) -> np.ndarray:
         Booleans of shape (n,); all True where a class has too few rows to cross-fit.
     """
     labels = context.vectors.labels
+    agreeing = np.ones(len(labels), dtype=bool)
     if min(context.vectors.class_counts.values()) < _FOLDS or len(context.vectors.class_counts) < 2:
-        return np.ones(len(labels), dtype=bool)
-    visible = [" ".join(text.split()[: context.max_tokens]) for text in context.source.texts]
-    try:
-        features = TfidfVectorizer(sublinear_tf=True, min_df=2).fit_transform(visible)
-    except ValueError:  # no word occurs twice
-        return np.ones(len(labels), dtype=bool)
+        return agreeing
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
-    predicted = cross_val_predict(LogisticRegression(max_iter=300), features, labels, cv=folds)
-    return np.asarray(predicted == labels)
+    views = []
+    if by in ("words", "both"):
+        try:
+            views.append(TfidfVectorizer(sublinear_tf=True, min_df=2).fit_transform(_visible(context)))
+        except ValueError:  # no word occurs twice
+            pass
+    if by in ("vectors", "both"):
+        views.append(normalize(context.vectors.vectors))
+    for view in views:
+        agreeing &= cross_val_predict(LogisticRegression(max_iter=300), view, labels, cv=folds) == labels
+    return agreeing
 
 
 def _held_out_rows(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
