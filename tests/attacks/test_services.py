@@ -12,9 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from dallme.cli.main import _status
+from dallme.cli.options import configure_embedder
 from dallme.cli.settings import typed_options
 from dallme.embedders.cache import CachedEmbedder
 from dallme.embedders.openai import OpenAIEmbedder
@@ -100,6 +103,46 @@ def test_an_unencrypted_address_needs_a_word() -> None:
     with pytest.raises(InputError, match=r"expected base_url to begin with https://.*--insecure"):
         OpenAIEmbedder("m", base_url="http://example.org/v1")
     assert OpenAIEmbedder("m", base_url="http://example.org/v1", insecure=True).insecure
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["--embedder", "openai:m", "--decoder", "nearest"],
+        ["--embedder", "hashing", "--decoder", "llm:m"],
+        ["--embedder", "openai:m", "--decoder", "llm:m"],
+    ],
+)
+def test_the_flag_allows_an_unencrypted_address(
+    parts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr("dallme.services.client.Service.ask", Mock(side_effect=ServiceError("asked")))
+    (tmp_path / "s.csv").write_text("text,label\n" + "a film,good\na bore,bad\n" * 4)
+    command = ["dallme", "distill", str(tmp_path / "s.csv"), "--per-class", "1", *parts]
+    command += ["--output", str(tmp_path / "o"), "--store", str(tmp_path / "store")]
+    command += ["--base-url", "http://example.org/v1"]
+    monkeypatch.setattr("sys.argv", command)
+    assert _status() == 2
+    assert "expected base_url to begin with https://" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", [*command, "--insecure"])
+    assert _status() == 2
+    assert capsys.readouterr().err.endswith("error: asked\n")
+
+
+def test_the_flag_needs_a_service() -> None:
+    with pytest.raises(InputError, match="expected no --insecure with the embedder 'hashing'"):
+        configure_embedder("hashing", {}, {"insecure": True})
+
+
+def test_the_flag_sends_no_key_in_the_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    embedder = OpenAIEmbedder("m", base_url="http://example.org/v1", insecure=True)
+    with pytest.raises(InputError, match="expected base_url to begin with https:// where a key is sent"):
+        embedder.embed(["a text"])
 
 
 # Answers without an end, and pauses
