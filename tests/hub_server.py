@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import socket
 import threading
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 
@@ -35,8 +37,8 @@ class HubServer:
         token: The valid token.
         namespaces: The users and organisations that the token may write to.
         faults: Step (create, info, branch, preupload, batch, upload, commit) to what goes wrong: a
-            status, "echo" for a status 400 that repeats the token, or "drop" for a connection that ends
-            without an answer.
+            status, "echo" for a status 400 that repeats the token, "drop" for a connection that ends
+            without an answer, or "drip" for an answer of a byte at a time.
         repositories: Id to dataset.
         cards: Id of a source to its card.
         steps: The requests, in order.
@@ -104,6 +106,8 @@ class HubServer:
             fault = self.faults.get(step)
             if fault == "drop":
                 return _Dropped()
+            if fault == "drip" and request.method != "HEAD":
+                return StreamingResponse(_drip(), media_type="application/json")
             if fault == "echo":
                 return JSONResponse(
                     {"error": f"bad request of {authorization}"},
@@ -213,6 +217,13 @@ class HubServer:
         return Response(
             content, headers={"X-Repo-Commit": "2" * 40, "ETag": f'"{hashlib.sha1(content).hexdigest()}"'}
         )
+
+
+async def _drip() -> AsyncIterator[bytes]:
+    """Sends blanks for a quarter of a minute."""
+    for _ in range(300):
+        yield b" "
+        await asyncio.sleep(0.05)
 
 
 class _Dropped(Response):

@@ -312,6 +312,26 @@ def test_a_hub_that_dies_on_the_way_holds_nothing_of_it(
     assert sorted(server.repositories["me/reviews"].branches["main"]) == FILES
 
 
+@pytest.mark.parametrize("step", ["create", "commit"])
+def test_an_upload_has_a_total_time(
+    distilled: DistilledDataset, server: HubServer, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setattr("dallme.dataset.hub.UPLOAD_SECONDS", 2.0)
+    server.faults[step] = "drip"
+    with pytest.raises(DallmeError, match="on the Hub within 2 seconds, found no end of its answers"):
+        distilled.push_to_hub("me/reviews")
+
+
+def test_the_card_of_a_source_has_a_total_time(
+    distilled: DistilledDataset, server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dallme.dataset.card.CARD_SECONDS", 0.5)
+    server.cards["owner/reviews"] = "---\nlicense: mit\n---\n" * 100
+    server.faults["card"] = "drip"
+    upload = hub.prepare(of_hub(distilled), "me/reviews")
+    assert "the card of 'owner/reviews' could not be read: no answer within 0.5 seconds" in upload.notes[0]
+
+
 def test_without_a_network_there_is_one_line(
     distilled: DistilledDataset, server: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

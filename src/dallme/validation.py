@@ -16,6 +16,9 @@ from dallme.text import is_blank
 #: Length in characters at which a text counts as the result of an unclosed quote.
 MAX_CHARACTERS = 1_000_000
 
+#: Longest time, a month, that an option may set.
+MAX_SECONDS = 2_592_000
+
 #: Rows of a matrix that are checked at once.
 _BLOCK = 65_536
 
@@ -100,6 +103,17 @@ def check_positive(value: int, name: str, *, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise InputError(f"expected {name} to be a whole number of at least {least}, found {value!r}")
     return int(value)
+
+
+def check_seconds(value: float, name: str) -> float:
+    """Checks that `value` is a number above 0 that stands for seconds.
+
+    Raises:
+        InputError: If it is not, or is too large for the operating system's timers.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_SECONDS:
+        raise InputError(f"expected {name} to be seconds, above 0 and up to {MAX_SECONDS:,}, found {value!r}")
+    return value
 
 
 def check_seed(seed: int) -> int:

@@ -244,13 +244,15 @@ def _hub() -> Finding:
     import httpx
     from huggingface_hub import constants
 
+    from dallme.services.transport import AnswerError, call_within
+
     if constants.HF_HUB_OFFLINE:
         return Finding(
             "network", constants.ENDPOINT, "not asked: HF_HUB_OFFLINE is set", False, "unset HF_HUB_OFFLINE"
         )
     try:
-        answer = httpx.head(constants.ENDPOINT, timeout=3, follow_redirects=True)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        answer = call_within(10.0, lambda: httpx.head(constants.ENDPOINT, timeout=3, follow_redirects=True))
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, AnswerError) as error:
         reason = str(error) or type(error).__name__
         return Finding(
             "network", constants.ENDPOINT, f"no answer: {reason}", False, "check the network, or HF_ENDPOINT"

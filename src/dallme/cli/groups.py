@@ -139,13 +139,13 @@ class EmbedderOptions(Group):
     base_url: options.BaseUrl = None
     budget_usd: options.BudgetUsd = None
     price: options.PriceUsd = None
+    insecure: options.Insecure = False
     store: options.Store = None
 
     @property
     def service(self) -> dict[str, Any]:
         """The options of a service that were given, by the names of the dataclass fields."""
-        given = {"base_url": self.base_url, "max_usd": self.budget_usd, "price": self.price}
-        return {name: value for name, value in given.items() if value is not None}
+        return options.service_options(self.base_url, self.budget_usd, self.price, self.insecure)
 
     def configured(self) -> str | Embedder:
         """Returns the embedder with its options; see :func:`~dallme.cli.options.configure_embedder`."""

@@ -164,7 +164,8 @@ PriceUsd = Annotated[
         ADVANCED,
     ),
 ]
-Target = Annotated[
+        service: ``base_url``, ``max_usd``, ``price`` and ``insecure``, as far as given.
+        lenient: Whether to ignore options that the embedder lacks, as with several embedders.
     str,
     option(
         "--for",
@@ -292,6 +293,14 @@ def split_names(names: str) -> list[str]:
     return found
 
 
+def service_options(
+    base_url: str | None, max_usd: float | None, price: float | None, insecure: bool
+) -> dict[str, Any]:
+    """Returns the options of a service that were given, by the names of the dataclass fields."""
+    values = {"base_url": base_url, "max_usd": max_usd, "price": price, "insecure": insecure or None}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def configure_embedder(
     name: str, values: Mapping[str, str], service: Mapping[str, Any], *, lenient: bool = False
 ) -> str | EmbedderPart:
@@ -300,7 +309,7 @@ def configure_embedder(
     Args:
         name: The embedder, as it was named.
         values: Options of ``--set``, by name.
-        service: ``base_url``, ``max_usd`` and ``price``, as far as given.
+        service: ``base_url``, ``max_usd``, ``price`` and ``insecure``, as far as given.
         lenient: Whether to ignore options that the embedder lacks, as with several embedders.
 
     Raises:
@@ -323,7 +332,12 @@ def configure_embedder(
 
 
 #: Options of a service by the flags that give them.
-_FLAGS = {"base_url": "--base-url", "max_usd": "--budget-usd", "price": "--price"}
+_FLAGS = {
+    "base_url": "--base-url",
+    "max_usd": "--budget-usd",
+    "price": "--price",
+    "insecure": "--insecure",
+}
 
 
 def configure(
@@ -335,7 +349,7 @@ def configure(
         embedder: The embedder, as it was named.
         decoder: The decoder, as it was named.
         settings: Role to options of ``--set``.
-        service: ``base_url``, ``max_usd`` and ``price``, as far as given.
+        service: ``base_url``, ``max_usd``, ``price`` and ``insecure``, as far as given.
 
     Raises:
         InputError: If a part has no such option, or one amount of money is given for two services.
@@ -346,7 +360,7 @@ def configure(
         return configure_embedder(embedder, values, service), options
     if "base_url" not in option_types("embedder", embedder):
         return configure_embedder(embedder, values, {}), options | dict(service)
-    if set(service) - {"base_url"}:
+    if set(service) - {"base_url", "insecure"}:
         raise InputError(
             f"expected --budget-usd and --price for one service, found two, {embedder!r} and {decoder!r}; "
             "name the part, as in --set decoder.max_usd=1 --set decoder.price=2"

@@ -71,6 +71,7 @@ def reproduce(
     base_url: options.BaseUrl = None,
     budget_usd: options.BudgetUsd = None,
     price: options.PriceUsd = None,
+    insecure: options.Insecure = False,
     store: options.Store = None,
     json: options.Json = False,
 ) -> None:
@@ -96,8 +97,7 @@ def reproduce(
         raise InputError(
             "expected --budget-usd with one job, found several, which do not know what the others spend"
         )
-    values = {"base_url": base_url, "max_usd": budget_usd, "price": price}
-    services = {option: value for option, value in values.items() if value is not None}
+    services = options.service_options(base_url, budget_usd, price, insecure)
     store_folder, progress = options.store_folder(store), make_progress()
     documents: list[dict[str, Any]] = []
     failed = 0

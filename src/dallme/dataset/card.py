@@ -12,12 +12,15 @@ import yaml
 from dallme.dataset.schema import ROW_ID, parse_json
 from dallme.dataset.tables import comparison_table
 from dallme.errors import InputError
+from dallme.services.transport import AnswerError, call_within
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
     from dallme.dataset.distilled import DistilledDataset
 
+#: Most seconds that the card of a source may take.
+CARD_SECONDS = 60.0
 
 _MARKUP = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]<>|#&~$"})
 
@@ -135,14 +138,18 @@ def _read_card(source: str, api: HfApi) -> tuple[Terms, str]:
     from huggingface_hub import DatasetCard
 
     try:
-        path = api.hf_hub_download(source, "README.md", repo_type="dataset")
+        path = call_within(
+            CARD_SECONDS, lambda: api.hf_hub_download(source, "README.md", repo_type="dataset")
+        )
         data = DatasetCard.load(path, ignore_metadata_errors=True).data.to_dict()
         licences = tuple(each.lower() for each in _strings(data.get("license")) if each.lower() != "unknown")
         languages = tuple(each for each in _strings(data.get("language")) if _LANGUAGE.fullmatch(each))
         name, link = (next(iter(_strings(data.get(key))), None) for key in ("license_name", "license_link"))
         terms = Terms(licences, name, link, languages, from_source=bool(licences))
     except Exception as error:  # the Hub client raises many kinds, and a card may hold anything
-        return Terms(), f"the card of {source!r} could not be read: {type(error).__name__}"
+        slow = isinstance(error, AnswerError)
+        reason = f"no answer within {CARD_SECONDS:g} seconds" if slow else type(error).__name__
+        return Terms(), f"the card of {source!r} could not be read: {reason}"
     return terms, f"the card of {source!r} names none"
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dallme.dataset import card
 from dallme.dataset.card import check_audit, make_terms, parse_audit
 from dallme.errors import DallmeError, InputError
+from dallme.services.transport import AnswerError, call_within
 from dallme.validation import check_hub_address
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _AUDIT = "audit.json"
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
+#: Most seconds of an upload; a set has a few megabytes.
+UPLOAD_SECONDS = 600.0
 
 #: Advice for each status of the Hub.
 _ADVICE = {
@@ -110,15 +114,18 @@ def send(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # advice on the card
-            return _commit(
-                api,
-                upload,
-                private=private,
-                message=message or "Add the distilled dataset",
-                revision=revision,
+            text = message or "Add the distilled dataset"
+            return call_within(
+                UPLOAD_SECONDS,
+                lambda: _commit(api, upload, private=private, message=text, revision=revision),
             )
     except DallmeError:
         raise
+    except AnswerError:
+        raise DallmeError(
+            f"expected to upload to {upload.repo_id!r} on the Hub within {UPLOAD_SECONDS:g} seconds, found "
+            "no end of its answers; check the network, and whether the commit was made after all"
+        ) from None
     except Exception as error:  # the Hub client raises many kinds: offline, no token, refused, timed out
         raise DallmeError(_explain(error, upload.repo_id, token)) from None  # what it says may hold the token
 

@@ -363,6 +363,7 @@ class LLMDecoder(ServiceOptions, Decoder):
 
     model: str = "gpt-4.1-mini"
     timeout: float = 120.0
+    max_answer_bytes: int = 2**24
     drafts: int = 4
     examples: int = 4
     keywords: int = 12
@@ -391,6 +392,7 @@ class LLMDecoder(ServiceOptions, Decoder):
         pool = CandidatePool(
             prototypes, context, rng, language=self.language, max_copied_span=self.max_copied_span
         )
+        self.report_to(context.progress)
         client = ChatClient(
             self.service, self.address, CompletionStore(context.answers), self.concurrency, context.progress
         )

@@ -13,6 +13,7 @@ import numpy as np
 from dallme.data import Fingerprint
 from dallme.embedders.prompts import prefix_for
 from dallme.errors import InputError, UnknownNameError
+from dallme.progress import Progress
 from dallme.validation import check_texts, check_vectors
 
 _WORD_OR_SIGN = re.compile(r"\w+|[^\w\s]")
@@ -161,6 +162,9 @@ class Embedder(ABC):
         Raises:
             DallmeError: If it is not found.
         """
+
+    def report_to(self, progress: Progress) -> None:  # noqa: B027 - most embedders never wait
+        """Sends notes about long pauses of a service to `progress`."""
 
     @property
     def token_limit(self) -> int | None:

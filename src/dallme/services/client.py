@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from dallme.errors import InputError, MissingDependencyError, ServiceError
 from dallme.services.concurrency import RateLimiter, Sleep, TooManyTextsError, backoff, retry_after
 from dallme.services.pricing import CostTracker, Usage
+from dallme.services.transport import AnswerError, call_within, limit_answers, refuse_other_origins
 from dallme.validation import is_private_line
 
 #: Address of OpenAI.
@@ -112,20 +115,22 @@ _UNUSABLE = (
     OverflowError,
     RecursionError,
 )
-#: Longest pause, in seconds, that a service may ask for.
-LONGEST_PAUSE = 900.0
+#: Length in seconds from which on a pause is shown.
+SHOWN_PAUSE = 5.0
 _KEPT = "what is answered is kept where a store is used: run the same again to continue"
 
 Answer = TypeVar("Answer")
 
 
-def make_client(part: str, address: str, timeout: float) -> Any:
+def make_client(part: str, address: str, timeout: float, max_bytes: int, max_seconds: float) -> Any:
     """Returns the official client with its own retries switched off.
 
     Args:
         part: Part that needs the client, for the message if it is not installed.
         address: Address of the service.
-        timeout: Seconds to wait for an answer.
+        timeout: Seconds to wait for a connection, and for each piece of an answer.
+        max_bytes: Most bytes of an answer.
+        max_seconds: Most seconds of a request.
 
     Raises:
         MissingDependencyError: If the client is not installed.
@@ -140,7 +145,7 @@ def make_client(part: str, address: str, timeout: float) -> Any:
         trust_env=not is_loopback(address),
         follow_redirects=True,
         timeout=timeout,
-        event_hooks={"response": [_refuse_other_origins]},
+        event_hooks={"response": [refuse_other_origins, limit_answers(max_bytes, max_seconds)]},
     )
     return OpenAI(
         api_key=read_key(address),
@@ -148,19 +153,8 @@ def make_client(part: str, address: str, timeout: float) -> Any:
         timeout=timeout,
         max_retries=0,
         http_client=http_client,
+        default_headers={"Accept-Encoding": "gzip"},
     )
-
-
-def _refuse_other_origins(response: Any) -> None:
-    """Stops a redirect to another scheme, host or port: texts go only to the address that the user named."""
-    if response.has_redirect_location:
-        target = response.url.join(response.headers["location"])
-        if (target.scheme, target.host, target.port) != (
-            response.url.scheme,
-            response.url.host,
-            response.url.port,
-        ):
-            del response.headers["location"]
 
 
 def _error_message(body: bytes) -> str:
@@ -220,6 +214,9 @@ class Service:
         rate_limiter: Rate limiter of all requests.
         max_retries: Number of retries per request.
         first_pause: Longest pause before the second attempt, in seconds.
+        max_pause: Longest pause that the service may ask for, in seconds.
+        max_seconds: Most seconds of an attempt.
+        note: Receiver of one line about each long pause.
     """
 
     client: Any
@@ -230,6 +227,11 @@ class Service:
     rate_limiter: RateLimiter
     max_retries: int
     first_pause: float
+    max_pause: float
+    max_seconds: float
+    note: Callable[[str], None]
+    _noted_until: float = field(default=0.0, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def ask(self, request: Request[Answer], sleep: Sleep) -> Answer:
         """Sends a request, with retries after temporary failures.
@@ -244,8 +246,14 @@ class Service:
             BudgetError: If the budget could be exceeded.
         """
         reason, expected = "", f"expected {self.wanted} from {self._address}"
+
+        def wait(seconds: float) -> None:
+            self._show_pause(seconds, seconds, "the limit of requests or tokens per minute is reached")
+            sleep(seconds)
+
         for attempt in range(self.max_retries + 1):
-            self.rate_limiter.wait(request.usage.total, sleep)
+            self.rate_limiter.wait(request.usage.total, wait)
+            started = time.monotonic()
             result = self._attempt(request)
             if not isinstance(result, _Failure):
                 return result
@@ -253,17 +261,34 @@ class Service:
                 raise TooManyTextsError
             if not result.retryable:
                 raise ServiceError(f"{expected}, {result.reason}")
-            if result.asked is not None and result.asked > LONGEST_PAUSE:
+            if result.asked is not None and result.asked > self.max_pause:
                 raise ServiceError(
                     f"{expected}, found {result.reason} and a request to retry after "
-                    f"{result.asked:.0f} seconds; the limit is {LONGEST_PAUSE:.0f}; {_KEPT}"
+                    f"{result.asked:g} seconds; the limit is {self.max_pause:g}; {_KEPT}, or raise max_pause"
                 )
             if attempt < self.max_retries:
-                sleep(backoff(attempt, self.first_pause, result.asked))
+                pause = backoff(attempt, self.first_pause, result.asked)
+                self._show_pause(pause, time.monotonic() - started + pause, result.reason)
+                sleep(pause)
             reason = result.reason
         raise ServiceError(
             f"{expected}, found {self.max_retries + 1} failures in a row, the last: {reason}; {_KEPT}"
         )
+
+    def _show_pause(self, pause: float, delay: float, reason: str) -> None:
+        """Notes a pause whose delay is above :data:`SHOWN_PAUSE`; one line for requests that wait together.
+
+        Args:
+            pause: Seconds until the next attempt.
+            delay: Seconds that are lost in all, with the failed attempt.
+            reason: Reason of the pause.
+        """
+        end = time.monotonic() + pause
+        with self._lock:
+            if delay <= SHOWN_PAUSE or end <= self._noted_until + SHOWN_PAUSE:
+                return
+            self._noted_until = end
+        self.note(f"{self.model} at {self._address}: {reason}; the next attempt is in {pause:.0f} seconds")
 
     def _attempt(self, request: Request[Answer]) -> Answer | _Failure:
         """Sends a request once and counts its cost."""
@@ -271,18 +296,14 @@ class Service:
 
         self.costs.begin(request.usage)
         try:
-            raw = request.send()
+            raw = call_within(self.max_seconds, request.send, option="max_seconds")
         except openai.APIStatusError as error:
             self.costs.refused(request.usage)
             return self._refusal(error)
-        except openai.APITimeoutError:
+        except BaseException as error:
             self.costs.lose(request.usage)
-            return _Failure("a time-out")
-        except openai.APIConnectionError as error:
-            self.costs.lose(request.usage)
-            return _Failure(f"a broken connection ({self._clean(str(error.__cause__ or error))})")
-        except BaseException:
-            self.costs.lose(request.usage)
+            if isinstance(error, (openai.APIConnectionError, AnswerError, OSError)):
+                return self._loss(error)
             raise
         try:
             answer, charged = request.parse(raw.content)
@@ -294,6 +315,18 @@ class Service:
             return _Failure(f"an answer that cannot be used ({self._clean(str(error))})")
         self.costs.settle(request.usage, request.usage if charged is None else charged)
         return answer
+
+    def _loss(self, error: BaseException) -> _Failure:
+        """Interprets a request without a complete answer."""
+        import openai
+
+        cause = error.__cause__ or error  # version 2 of the client wraps the errors of a hook
+        if isinstance(cause, AnswerError):
+            reason = self._clean(str(cause))
+            return _Failure(reason if cause.retryable else f"found {reason}", retryable=cause.retryable)
+        if isinstance(error, openai.APITimeoutError):
+            return _Failure("a time-out")
+        return _Failure(f"a broken connection ({self._clean(str(cause))})")
 
     def _refusal(self, error: Any) -> _Failure:
         """Interprets an answer with an error status."""

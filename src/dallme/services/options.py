@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from dallme.errors import InputError
+from dallme.progress import Progress, SilentProgress
 from dallme.services.client import (
     Service,
     check_address,
@@ -18,7 +19,7 @@ from dallme.services.client import (
 )
 from dallme.services.concurrency import RateLimiter
 from dallme.services.pricing import CostTracker, Price, is_price
-from dallme.validation import check_positive
+from dallme.validation import check_positive, check_seconds
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,14 @@ class ServiceOptions(ABC):
         requests_per_minute: Limit of requests; by default that of OpenAI's first paid tier, none elsewhere.
         tokens_per_minute: Limit of tokens, likewise.
         concurrency: Requests at a time.
-        timeout: Seconds to wait for an answer.
+        timeout: Seconds to wait for a connection, and for each piece of an answer.
         max_retries: Number of retries per request.
         first_pause: Longest pause before the second attempt, in seconds; it doubles with each attempt.
         insecure: Whether texts may be sent unencrypted (``http://``) to another machine.
+        max_answer_bytes: Most bytes of an answer, after decompression.
+        max_seconds: Most seconds of one request, from the connection to the last byte; by default five times
+            `timeout`.
+        max_pause: Longest pause that the service may ask for, in seconds; a longer one is an error.
     """
 
     part: ClassVar[str]
@@ -63,6 +68,9 @@ class ServiceOptions(ABC):
     max_retries: int = 8
     first_pause: float = 0.5
     insecure: bool = False
+    max_answer_bytes: int = 2**28
+    max_seconds: float | None = None
+    max_pause: float = 900.0
 
     def __post_init__(self) -> None:
         """Checks the options; nothing is sent, and the key is not read."""
@@ -71,6 +79,10 @@ class ServiceOptions(ABC):
                 check_positive(getattr(self, name), name)
         check_positive(self.concurrency, "concurrency")
         check_positive(self.max_retries, "max_retries", least=0)
+        check_positive(self.max_answer_bytes, "max_answer_bytes")
+        for name in ("timeout", "max_seconds", "max_pause"):
+            if getattr(self, name) is not None:
+                check_seconds(getattr(self, name), name)
         if not self.model.strip():
             raise InputError(f"expected the name of a model, found a blank one; for example {self.example}")
         check_address(self.address)
@@ -118,18 +130,30 @@ class ServiceOptions(ABC):
             MissingDependencyError: If the official client is not installed.
             InputError: If the key is missing or invalid.
         """
-        client = make_client(self.part, self.address, self.timeout)
-        rate_limiter = RateLimiter(*self.caps)
+        seconds = 5 * self.timeout if self.max_seconds is None else self.max_seconds
+        client = make_client(self.part, self.address, self.timeout, self.max_answer_bytes, seconds)
         return Service(
             client,
             self.model,
             self.wanted,
             self.hint,
             self.costs,
-            rate_limiter,
+            RateLimiter(*self.caps),
             self.max_retries,
             self.first_pause,
+            self.max_pause,
+            seconds,
+            note=lambda message: self._receiver[0].note(message),
         )
+
+    def report_to(self, progress: Progress) -> None:
+        """Sends notes about long pauses to `progress`."""
+        self._receiver[0] = progress
+
+    @cached_property
+    def _receiver(self) -> list[Progress]:
+        """Receiver of notes, in a list of one because the dataclass is frozen."""
+        return [SilentProgress()]
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns the options alone: the client holds the key, and one process counts the cost."""

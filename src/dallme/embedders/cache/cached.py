@@ -45,7 +45,9 @@ class CachedEmbedder:
     @cached_property
     def model(self) -> Embedder:
         """The embedder itself."""
-        return resolve(self.embedder)
+        model = resolve(self.embedder)
+        model.report_to(self.progress)
+        return model
 
     def fingerprint(self) -> Fingerprint:
         """Returns everything that changes the vectors."""

@@ -95,6 +95,7 @@ def embed_with_store(
     texts = check_texts(texts)
     chunk = check_positive(embedder.chunk if chunk is None else chunk, "chunk")
     progress = progress or SilentProgress()
+    embedder.report_to(progress)
     fingerprint = embedder.fingerprint(prompt)
     table = store.table(fingerprint) if store and fingerprint.weights != "unknown" else None
     keys = text_keys(texts)
