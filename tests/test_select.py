@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from dallme.condensers.k_centroid import KCentroid
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
+from dallme.decoders import select
 from dallme.decoders.base import Context
 from dallme.decoders.nearest import NearestDecoder
 from dallme.decoders.select import SelectDecoder, consistent_rows
@@ -91,6 +92,34 @@ def test_rows_whose_visible_text_contradicts_their_label_are_left_out() -> None:
     prototypes = KCentroid().condense(context.vectors, {0: 6, 1: 6}, seed=0)
     kept = {text.rows[0] for text in SelectDecoder().decode(prototypes, limited, seed=0).texts}
     assert not kept & set(hidden)
+
+
+def test_rows_whose_vector_contradicts_their_label_are_left_out() -> None:
+    context = _overlapping(400, 4)
+    vectors = context.vectors.vectors.copy()
+    vectors[:12:2, 0] = -abs(vectors[:12:2, 0]) - 0.5  # rows of class 0 on the side of class 1
+    matrix = LabelledVectors(vectors, context.vectors.labels, context.vectors.fingerprint)
+    assert not consistent_rows(Context(context.source, matrix, count_words))[:12:2].any()
+
+
+def test_probes_of_many_rows_are_trained_on_some_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = _overlapping(400, 4)
+    labels = context.vectors.labels.copy()
+    labels[:10] = 2  # a class that a small sample could miss
+    names = {0: "a", 1: "b", 2: "rare"}
+    source = LabelledTexts(
+        [f"rare sign {row}" if row < 10 else text for row, text in enumerate(context.source.texts)],
+        labels,
+        names,
+        context.source.row_ids,
+    )
+    vectors = context.vectors.vectors.copy()
+    vectors[:10] = np.eye(40)[39]
+    matrix = LabelledVectors(vectors, labels, context.vectors.fingerprint)
+    monkeypatch.setattr(select, "PROBE_ROWS", 40)
+    agreeing = consistent_rows(Context(source, matrix, count_words))
+    assert agreeing[:10].all()
+    assert agreeing.mean() > 0.7
 
 
 def test_too_few_rows_to_cross_fit_keep_all_rows() -> None:

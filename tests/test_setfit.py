@@ -19,9 +19,9 @@ LABELS = np.array([7, 7, 7, -2, -2, -2])
 def test_it_learns_the_same_model_from_the_same_seed(capsys: pytest.CaptureFixture[str]) -> None:
     classifier = registry.make("classifiers", "setfit", steps=4, device="cpu")
     random.seed(3)
-    np.random.seed(3)
+    np.random.seed(3)  # noqa: NPY002
     first = classifier.fit(TEXTS, LABELS, seed=0)
-    numbers = random.random(), np.random.random()
+    numbers = random.random(), np.random.random()  # noqa: NPY002
     assert first.predict(["a good play", "a dull film"]).tolist() == [7, -2]
     other = classifier.fit(TEXTS, LABELS, seed=0)
     vectors = [fitted.model.model_body.encode(TEXTS) for fitted in (first, other)]
@@ -29,8 +29,8 @@ def test_it_learns_the_same_model_from_the_same_seed(capsys: pytest.CaptureFixtu
     assert capsys.readouterr() == ("", "")
     # The libraries seed the global generators; the user's stay as they are.
     random.seed(3)
-    np.random.seed(3)
-    assert numbers == (random.random(), np.random.random())
+    np.random.seed(3)  # noqa: NPY002
+    assert numbers == (random.random(), np.random.random())  # noqa: NPY002
 
 
 def test_the_weights_are_part_of_its_description() -> None:

@@ -90,13 +90,13 @@ def curve(
     for file in (plot, output):
         if file is not None:
             check_file(file, source, test)
-    names = check_methods(options.split_names(methods) if methods else [parts.decoder_name, "nearest", "random"])
+    decoder = parts.decoder_name
+    names = check_methods(options.split_names(methods) if methods else [decoder, "nearest", "random"])
     # The budgets of the curve take the place of this one.
     distiller = parts.distiller(BudgetOptions(per_class=1), make_progress())
-    if distiller.decoder_options and parts.decoder_name not in names:
+    if distiller.decoder_options and decoder not in names:
         raise InputError(
-            f"expected options of a decoder that is measured, found some of {parts.decoder_name!r}; "
-            "add it to --methods"
+            f"expected options of a decoder that is measured, found some of {decoder!r}; add it to --methods"
         )
     trained = make_classifiers(parts.classifier_names(classifiers), distiller.cached_embedder)
     texts = data.read(source)

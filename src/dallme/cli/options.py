@@ -164,8 +164,15 @@ PriceUsd = Annotated[
         ADVANCED,
     ),
 ]
-        service: ``base_url``, ``max_usd``, ``price`` and ``insecure``, as far as given.
-        lenient: Whether to ignore options that the embedder lacks, as with several embedders.
+Insecure = Annotated[
+    bool,
+    option(
+        "--insecure",
+        "Let --base-url begin with http:// for another machine: texts go there unencrypted, a key never.",
+        ADVANCED,
+    ),
+]
+Target = Annotated[
     str,
     option(
         "--for",
@@ -209,6 +216,7 @@ Json = Annotated[
     bool, option("--json", "Print one JSON document on standard output and nothing else there.", OUTPUT)
 ]
 Overwrite = Annotated[bool, option("--overwrite", "Replace what an earlier run wrote.", OUTPUT)]
+
 
 def store_folder(given: Path | None) -> Path:
     """Returns the folder that keeps embeddings: the given one, $DALLME_STORE, or the user's cache folder."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import log_softmax
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedKFold
 
-from dallme.data import DecodedText, Prototypes
+from dallme.data import DecodedText, Prototypes, rows_of_classes
 from dallme.decoders.base import Context, Decoder, DecodingResult
 from dallme.decoders.nearest import first_sentences, nearest_unused
 from dallme.embedders.base import normalize
@@ -24,8 +26,11 @@ HELD_OUT_ROWS = 4_000
 #: Maximum number of exact evaluations per prototype and pass, and of floating-point operations in total.
 _EVALUATIONS, _OPERATIONS = 8, 2e11
 
-#: Folds of the probe that tests whether a row's visible text agrees with its label.
+#: Folds of the probes that decide whether a row's text agrees with its label.
 _FOLDS = 5
+
+#: Most rows that such a probe is trained on, besides a few of each class.
+PROBE_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,9 @@ class SelectDecoder(Decoder):
     the candidates, the best few are evaluated exactly, and a swap that lowers the loss is accepted. It starts
     from the row nearest to each prototype.
 
-    Rows whose visible text contradicts their label are excluded first: a cross-fitted TF-IDF probe must give
-    the label the highest probability. Long rows are cut after the last whole sentence within the token limit.
+    Rows whose text contradicts their label are excluded first: two cross-fitted probes, one on the words
+    that fit the token limit and one on the vectors, must give the label the highest probability. Long rows
+    are cut after the last whole sentence within the token limit.
 
     Prefer it for linear heads on an embedding model and for prompts: its texts are whole and natural.
     Classifiers that count words learn more from `teaching`.
@@ -47,14 +53,13 @@ class SelectDecoder(Decoder):
     Attributes:
         passes: Maximum number of passes over the prototypes, at least 1; it stops when nothing changes.
         ridge: Ridge penalty; the vectors have length 1.
-        consistent: Whether to exclude rows whose visible text contradicts their label.
+        consistent: Whether to exclude rows whose text contradicts their label.
         language: ISO 639-1 code, for sentence boundaries.
     """
 
     passes: int = 3
     ridge: float = 3.0
-    consistent: str = "words"
-    words: float = 0.0
+    consistent: bool = True
     language: str = "en"
 
     def __post_init__(self) -> None:
@@ -64,20 +69,16 @@ class SelectDecoder(Decoder):
             raise InputError(f"expected a ridge penalty above 0, found {self.ridge!r}")
 
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
-        vectors = features(context, self.words)
+        vectors = normalize(context.vectors.vectors)
         held_out = _held_out_rows(context.vectors.labels, rng)
         agreeing = (
-            context.cached(
-                ("select", context.max_tokens, self.consistent),
-                lambda: consistent_rows(context, self.consistent),
-            )
-            if self.consistent != "none"
+            context.cached(("select", context.max_tokens), lambda: consistent_rows(context))
+            if self.consistent
             else None
         )
         clusters = _candidates(prototypes, context, agreeing, held_out)
         nearest = zip(clusters, normalize(prototypes.vectors), strict=True)
-        own = normalize(context.vectors.vectors)
-        start = np.array([rows[int(np.argmax(own[rows] @ centroid))] for rows, centroid in nearest])
+        start = np.array([rows[int(np.argmax(vectors[rows] @ centroid))] for rows, centroid in nearest])
         loss = _HeldOutLoss(vectors, context.vectors.labels, prototypes.labels, held_out, self.ridge)
         chosen = self._descend(loss, clusters, start, context, rng)
         texts = [_cut(row, context, self.language) for row in chosen.tolist()]
@@ -172,53 +173,38 @@ class _HeldOutLoss:
         return losses[best], best
 
 
-def features(context: Context, words: float) -> np.ndarray:
-    """Vectors of the rows, with a share of their reduced TF-IDF beside them; each row has length 1."""
-    vectors = normalize(context.vectors.vectors)
-    if not words:
-        return vectors
-    lsa = context.cached(("lsa", context.max_tokens), lambda: _lsa(context))
-    return np.hstack([vectors * np.float32(np.sqrt(1 - words)), lsa * np.float32(np.sqrt(words))])
+def consistent_rows(context: Context) -> np.ndarray:
+    """Finds the rows whose text agrees with their label.
 
-
-def _lsa(context: Context) -> np.ndarray:
-    from sklearn.decomposition import TruncatedSVD
-
-    tfidf = TfidfVectorizer(sublinear_tf=True, min_df=2).fit_transform(_visible(context))
-    reduced = TruncatedSVD(256, random_state=0).fit_transform(tfidf).astype(np.float32)
-    norms = np.linalg.norm(reduced, axis=1, keepdims=True)
-    return reduced / np.maximum(norms, 1e-6)
-
-
-def _visible(context: Context) -> list[str]:
-    return [" ".join(text.split()[: context.max_tokens]) for text in context.source.texts]
-
-
-def consistent_rows(context: Context, by: str) -> np.ndarray:
-    """Finds the rows whose visible text agrees with their label.
-
-    The visible text is what fits the token limit. A cross-fitted logistic regression over TF-IDF must give
-    the row's own label the highest probability.
+    Two probes are cross-fitted, one on the TF-IDF of the words within the token limit, one on the vectors.
+    Both must give the row's own label the highest probability.
 
     Returns:
         Booleans of shape (n,); all True where a class has too few rows to cross-fit.
     """
-    labels = context.vectors.labels
-    agreeing = np.ones(len(labels), dtype=bool)
-    if min(context.vectors.class_counts.values()) < _FOLDS or len(context.vectors.class_counts) < 2:
-        return agreeing
+    labels, counts = context.vectors.labels, context.vectors.class_counts
+    consistent = np.ones(len(labels), dtype=bool)
+    if min(counts.values()) < _FOLDS or len(counts) < 2:
+        return consistent
+    visible = [" ".join(text.split()[: context.max_tokens]) for text in context.source.texts]
+    with suppress(ValueError):  # no word occurs twice
+        tfidf = TfidfVectorizer(sublinear_tf=True, min_df=2).fit_transform(visible)
+        consistent &= _cross_fitted(tfidf, labels) == labels
+    return consistent & (_cross_fitted(normalize(context.vectors.vectors), labels) == labels)
+
+
+def _cross_fitted(features: Any, labels: np.ndarray) -> np.ndarray:
+    """Predicts each row with a logistic regression that was trained on other rows, of shape (n,)."""
+    predicted = np.empty_like(labels)
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
-    views = []
-    if by in ("words", "both"):
-        try:
-            views.append(TfidfVectorizer(sublinear_tf=True, min_df=2).fit_transform(_visible(context)))
-        except ValueError:  # no word occurs twice
-            pass
-    if by in ("vectors", "both"):
-        views.append(normalize(context.vectors.vectors))
-    for view in views:
-        agreeing &= cross_val_predict(LogisticRegression(max_iter=300), view, labels, cv=folds) == labels
-    return agreeing
+    for train, test in folds.split(np.zeros(len(labels)), labels):
+        if len(train) > PROBE_ROWS:
+            rare = np.concatenate([rows[:_FOLDS] for rows in rows_of_classes(labels[train]).values()])
+            drawn = np.random.default_rng(0).choice(len(train), PROBE_ROWS, replace=False)
+            train = train[np.union1d(rare, drawn)]
+        probe = LogisticRegression(max_iter=300).fit(features[train], labels[train])
+        predicted[test] = probe.predict(features[test])
+    return predicted
 
 
 def _held_out_rows(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

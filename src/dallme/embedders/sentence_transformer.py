@@ -179,6 +179,7 @@ class SentenceTransformerEmbedder(Embedder):
     @cached_property
     def _loaded(self) -> SentenceTransformer:
         import torch
+
         model = load_sentence_transformer(self._folder, self.model, str(self._torch_device))
         model.eval()
         if self._resolved_precision == "bfloat16":
