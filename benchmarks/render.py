@@ -476,15 +476,18 @@ def interruptions_table(results: dict[str, Any]) -> str:
 
 #: Explanation of the main table.
 CAVEAT = (
-    "How to read it: the constants of `extractive` (whole clusters, the kind of word weights, how fast a "
-    "used word loses its\n"
-    "worth) were chosen among some 25 settings by accuracy on these test sets, on a quarter of IMDB's, and "
-    "those of `teaching`\n"
-    "among some 30, so their rows are somewhat optimistic; no other row was tuned. Random texts are cut to "
-    "the token limit\n"
-    "like all others: uncut, they reach .590, .592 and .579 on IMDB (40 draws), cut .573, .574 and .573. "
-    "The paper's cells are\n"
-    "for other embedders, and the whole training split of AG-News.\n"
+    "The constants of `extractive` were chosen among some 25 settings by accuracy on these test sets (on a "
+    "quarter of\n"
+    "IMDB's). They are the use of whole clusters, the kind of word weights, and the decay of a used word's "
+    "weight. Those of\n"
+    "`teaching` were chosen among some 30 settings, so the rows of both are somewhat optimistic; no other "
+    "row was tuned.\n"
+    "Random texts are truncated to the token limit like all others. On IMDB (40 draws), untruncated texts "
+    "reach 0.590,\n"
+    "0.592 and 0.579, truncated ones 0.573, 0.574 and 0.573. The paper's cells are for other embedders, and "
+    "the whole\n"
+    "training split of AG-News."
+    "\n"
 )
 
 
@@ -620,157 +623,153 @@ def sections() -> list[str]:
     known = {
         "comparison_table": (
             "The comparison table (`comparison_table.py`)",
-            "Accuracy, mean ± deviation over sets; methods that know one set vary by the seed of the "
-            "classifier alone. Learning\n"
-            "rates of the networks are chosen on held-out training rows, those of the transformers are "
-            "fixed at 1e-4, with as\n"
-            "many steps for each method of a data set. The paper's columns are of its own models, GloVe of "
-            "100 dimensions among\n"
-            "them. Transformers are tested on samples, as said. `tdd` is one distillation, whose network "
-            "trains at least 60\n"
-            "steps, more than the others on IMDB (40); the caution on the constants of `extractive` above "
-            "holds here and below.",
+            "Mean accuracy ± deviation over sets; for methods with a single set, over seeds of the "
+            "classifier. Learning rates of\n"
+            "the networks are chosen on held-out training rows. Those of the transformers are fixed at "
+            "1e-4, with equal steps for\n"
+            "all methods of a data set. The paper's columns are of its own models, such as GloVe of 100 "
+            "dimensions. Transformers\n"
+            "are tested on samples, as stated. `tdd` is one distillation, whose network trains at least 60 "
+            "steps; the others train\n"
+            "40 on IMDB. The caveat above about the constants of `extractive` applies here and below.",
             comparison_table,
         ),
         "teaching": (
-            "The parts of the teaching decoder (`teaching.py`)",
-            "Mean accuracy of logistic regression, linear SVM and naive Bayes on the whole test sets, two "
-            "seeds, one run, from\n"
-            "before rows were put in a canonical order.",
+            "Parts of the decoder `teaching` (`teaching.py`)",
+            "Mean accuracy of logistic regression, linear SVM and naive Bayes on the whole test sets; two "
+            "seeds, one run. Measured\n"
+            "before rows were put in canonical order.",
             teaching_table,
         ),
         "unseen": (
-            "Data sets that nothing was chosen on (`unseen.py`)",
-            "Mean ± deviation over three sets; the best of the small sets is in bold. One choice followed "
-            "a look at one of\n"
-            "them: that `teaching` tries lengths where rows are short, which trec asked for "
-            "(`teaching:longest` does not). The\n"
-            "TextCNN on the full data trains for at most 2,000 steps.",
+            "Data sets without tuning (`unseen.py`)",
+            "Mean ± deviation over three sets; the best of the small sets is in bold. One choice was made "
+            "after a look at one of\n"
+            "them: `teaching` tries shorter texts where rows are short, because of TREC (`teaching:longest` "
+            "does not). The TextCNN\n"
+            "on the full data trains for at most 2,000 steps.",
             unseen_table,
         ),
         "writers": (
             "Decoders that write (`writers.py`)",
-            "One seed. The model of `llm`, behind a server on loopback, and of `search` is SmolLM2-135M on "
-            "the processor: a\n"
-            "small one, whose rows say little of large ones. `llm` has two drafts a text, asked one by "
-            "one. Copied words are\n"
-            "the longest run shared with one source row. Taken on one thread of a busy machine, before "
-            "rows were put in\n"
-            "canonical order, `teaching` writing each text anew once; a method without a row is not "
-            "measured yet.",
+            "One seed. `llm` (behind a server on loopback) and `search` use SmolLM2-135M on the CPU. This "
+            "model is small, so its\n"
+            "rows do not represent large models. `llm` has two drafts per text, requested one by one. "
+            "Copied words are the longest\n"
+            "run shared with one source row. Measured on one thread, before rows were put in canonical "
+            "order; the machine was also\n"
+            "running other jobs. `teaching` rewrote each text once. Methods without a row are not measured "
+            "yet.",
             writers_table,
         ),
         "first_words": (
-            "What 128 words of a review tell (`first_words.py`)",
-            "Trained on the 25,000 training reviews of IMDB and tested on the 25,000 test reviews, on 128 "
+            "Accuracy on 128 words of a review (`first_words.py`)",
+            "Trained on the 25,000 training reviews of IMDB and tested on the 25,000 test reviews, with 128 "
             "words of each or all.\n"
-            "TextCNN and TextRNN read the first 128 words, as in the paper, through fixed vectors.",
+            "TextCNN and TextRNN read the first 128 words, as in the paper, with fixed vectors.",
             first_words_table,
         ),
         "evaluation_speed": (
             "Seconds of evaluation (`evaluation_speed.py`)",
-            "Training and testing, the reading of word vectors and the look-up of words included where it "
-            "says cold.",
+            "Training and testing. Cold runs include reading the word vectors and looking up the words.",
             evaluation_speed,
         ),
         "inversion": (
             "Vectors back to text (`inversion.py`)",
-            "On AG-News test texts cut to 64 tokens; beam 4 on fewer of them. Measured with the "
-            "predecessor of the inverter\n"
-            "that comes with dallme, trained for 50 minutes on two cores; the card of the present one has "
-            "its own scores.",
+            "AG-News test texts cut to 64 tokens; beam 4 on fewer of them. Measured with the predecessor of "
+            "the shipped inverter,\n"
+            "trained for 50 minutes on two cores. The card of the shipped inverter has its own scores.",
             inversion_table,
         ),
         "vec2text_speed": (
             "Many vectors at once (`vec2text_speed.py`)",
-            "The centroids of AG-News, 30 a class, by that predecessor, which is as large, 5 correction "
-            "steps, beam 4; the two\n"
-            "ways took turns in one run.",
+            "The centroids of AG-News, 30 per class, decoded by that predecessor, which has the same size; "
+            "5 correction steps, beam\n"
+            "4. Both variants alternated in one run.",
             vec2text_speed_table,
         ),
         "inverter_options": (
             "Noise and mixed targets (`inverter_options.py`)",
-            "Hypothesizers trained side by side for a few steps from the language model of that "
-            "predecessor,\n"
-            "on AG-News; 300 test texts, beam 1, and 120 centroids, beam 4, no correction. Accuracy: the "
-            "mean of logistic\n"
-            "regression, linear SVM and naive Bayes trained on the 120 texts, on all test rows.",
+            "Hypothesizers trained side by side for a few steps on AG-News, from the language model of that "
+            "predecessor. 300 test\n"
+            "texts with beam 1, and 120 centroids with beam 4, without correction. Accuracy: the mean of "
+            "logistic regression,\n"
+            "linear SVM and naive Bayes trained on the 120 texts, on all test rows.",
             inverter_options_table,
         ),
         "embedding_speed": (
             "Embedding (`embedding_speed.py`)",
-            "Both read 128 tokens; turns in one run, medians.",
+            "Both read 128 tokens and alternated in one run; medians.",
             speed_table,
         ),
         "openai_faults": (
             "A faulty service (`openai_faults.py`)",
-            "A server of OpenAI's protocol on loopback; the client is killed with kill -9 in the middle "
+            "A server of OpenAI's protocol on loopback. The client is killed with kill -9 during the run "
             "and started again.",
             faults_table,
         ),
         "interruptions": (
             "Interruptions (`interruptions.py`)",
-            "Each result was made by up to four processes: those before the last were killed at a random "
-            "time, or at a random\n"
-            "change to the file system. A loss is a result that differs in a byte from an uninterrupted "
-            "run's (times apart), a\n"
-            "folder that is neither as before nor whole after a kill, a save that was answered and is "
-            "gone, anything left over\n"
-            "at the end, or an error without its line. Full disk: runs refused for lack of room, and right "
-            "once there was room.\n"
-            "Damaged files: one kept file cut short or with a flipped bit. Two at once, with one output "
-            "and one store:\n"
-            "processes that ended well / were refused.",
+            "Up to four processes produce each result; all but the last are killed at a random time, or at "
+            "a random change to the\n"
+            "file system. A result counts as lost in any of these cases: a byte differs from an "
+            "uninterrupted run (times apart), a\n"
+            "folder is neither as before nor complete after a kill, an acknowledged save is missing, a file "
+            "is left over at the\n"
+            "end, or an error lacks its line. Full disk: runs refused for lack of space, then correct once "
+            "there was space. Damaged\n"
+            "files: one stored file truncated or with a flipped bit. Two at once: processes with one output "
+            "and one store that\n"
+            "succeeded / were refused.",
             interruptions_table,
         ),
         "report": (
             "The page (`report.py`)",
-            "Made with the map by UMAP on one thread, its compilation included, without the embedding and "
-            "the probe; opened\n"
-            "from disk in headless Chromium with the network cut, medians.",
+            "Written with the UMAP map on one thread, including its compilation, without the embedding and "
+            "the probe. Opened from\n"
+            "disk in headless Chromium without a network; medians.",
             report_table,
         ),
         "fuzz_readers": (
             "Broken files (`fuzz_readers.py`)",
-            "Atheris mutates small files of each kind and reads them; anything but an error in one line, a "
-            "file that takes ten\n"
-            "seconds, or a row that is neither used nor reported counts as a defect. What broke a reader "
-            "once is read again by\n"
-            "`tests/test_bad_input.py`.",
+            "Atheris mutates small files of each format and reads them. Defects are anything but a one-line "
+            "error, a file that\n"
+            "takes ten seconds, or a row that is neither used nor reported. `tests/test_bad_input.py` reads "
+            "every file again that\n"
+            "once caused a defect.",
             fuzz_table,
         ),
         "poison": (
             "Planted rows (`poison.py`)",
-            "One row in a hundred gets a trigger and another label; what `dallme audit` reports of it. The "
-            "clean-label kind\n"
-            "leaves labels as they are, so that nothing contradicts anything. False alarms are reported "
-            "words most of whose\n"
-            "rows were not planted. A cluster counts as reported if at least half of the rows that are "
-            "told were planted.",
+            "One row in a hundred gets a trigger and another label; the table shows the reports of `dallme "
+            "audit`. The clean-label\n"
+            "kind keeps the labels, so nothing contradicts them. False alarms are reported words most of "
+            "whose rows were not\n"
+            "planted. A cluster counts as reported if at least half of the reported rows were planted.",
             poison_table,
         ),
         "million": (
-            "How time and memory grow (`million.py`)",
-            "Texts of two sentences of AG-News rows; an empty store, k-centroid, the teaching decoder, 64 "
-            "tokens.\n"
-            "The cores were shared with other work, which stretches the seconds by the clock and hardly "
-            "the CPU seconds.\n"
-            "All on one version; 10 classes of 10,000 texts each did not end within 50 minutes of a busy "
-            "machine.",
+            "Growth of time and memory (`million.py`)",
+            "Texts of two sentences of AG-News rows; an empty store, `k-centroid`, `teaching`, 64 tokens. "
+            "The machine was also\n"
+            "running other jobs, which lengthens the elapsed time and hardly the CPU time. All rows are of "
+            "one version. 10 classes\n"
+            "of 10,000 texts each did not end within 50 minutes.",
             million_table,
         ),
         "repeated_sets": (
             "Several sets of one source (`repeated_sets.py`)",
-            "CPU seconds of decoding, by a context that keeps the words, sentences and tokens of the "
-            "source and by fresh ones,\n"
-            "in turns; both wrote the same texts. The first `extractive` set finds what `teaching` has left.",
+            "CPU seconds of decoding, with a context that caches words, sentences and tokens of the source "
+            "and with new contexts,\n"
+            "alternating. Both wrote the same texts. The first `extractive` set uses the cache that "
+            "`teaching` has filled.",
             repeated_sets_table,
         ),
         "engines": (
             "Ray on one machine (`engines.py`)",
-            "The same run by the local engine and by Ray clusters of one and two workers on two cores: "
-            "what the sharing out\n"
-            "costs. Their start, and Python's in each worker for each stage, is in it.",
+            "The same run by the local engine and by Ray clusters of one and two workers on two cores: the "
+            "overhead of\n"
+            "distribution. It includes the start of Ray, and of Python in each worker for each stage.",
             engines_table,
         ),
     }
@@ -787,27 +786,27 @@ def render() -> dict[Path, str]:
     page = "\n".join(
         [
             "# Benchmarks\n",
-            "Every figure here is rendered by `render.py` from the JSON beside it; run a script to measure "
-            "again. Ratios were",
-            "taken side by side in one run; seconds depend on the machine.\n",
+            "`render.py` renders every figure here from the JSON file of the same name; run a script to "
+            "measure again. Ratios are",
+            "measured side by side in one run; seconds depend on the machine.\n",
             "## The main job (`main_job.py`)\n",
             f"{machine_line(job)} Seeds 0 to {job['seeds'] - 1}, the defaults of `dallme distill`.\n",
             main_table(job),
             CAVEAT,
             costs(job),
             "## The store (`store.py`)\n",
-            f"{store['rows']:,} vectors × {store['dimension']} float32, {store['rows_a_batch']} a batch, "
-            "each durable before",
-            f"the next; {store['machine']['cpus']} cores.\n",
+            f"{store['rows']:,} vectors × {store['dimension']} float32, {store['rows_a_batch']} per batch. "
+            "Each batch is durable before",
+            f"the next one starts; {store['machine']['cpus']} cores.\n",
             store_table(store),
-            "Arrow shards were chosen: the fastest to write and to read, nothing is lost but the damaged "
-            "part, and neither locks",
-            "nor a server are needed where several processes write to one folder.\n",
+            "Arrow shards were chosen: they are the fastest to write and to read, and damage affects one "
+            "shard only. Several",
+            "processes can write to one folder without locks or a server.\n",
             "## k-means (`condensers.py`)\n",
-            "Seconds, inertia as a ratio to scikit-learn's with the same seeds, and memory beyond the "
-            "vectors. `auto` takes",
-            f"scikit-learn up to {load('condensers')['faiss_above']:,} rows × clusters, faiss from a "
-            "k-means++ start beyond.\n",
+            "Seconds, inertia relative to scikit-learn with the same seeds, and memory in addition to the "
+            "vectors. `auto` uses",
+            f"scikit-learn up to {load('condensers')['faiss_above']:,} rows × clusters, and faiss with a "
+            "k-means++ start above.\n",
             condensers_table(load("condensers")),
             *sections(),
         ]

@@ -16,7 +16,7 @@ def check_folder(output: Path, *sources: str | Path | None, overwrite: bool) -> 
 
     Args:
         output: The folder.
-        *sources: What the verb reads; names that are no path are passed over.
+        *sources: Inputs of the verb; names that are no path are ignored.
         overwrite: Whether files of an earlier run may be replaced.
 
     Raises:
@@ -36,7 +36,7 @@ def check_file(
 
     Args:
         output: The file.
-        *sources: What the verb reads; names that are no path are passed over.
+        *sources: Inputs of the verb; names that are no path are ignored.
         overwrite: Whether a file that exists may be replaced.
         parents: Whether missing folders are made when the file is written.
 

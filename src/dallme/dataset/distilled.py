@@ -110,7 +110,7 @@ class DistilledDataset:
         label_names: Class id to name.
         weights: Source rows behind each text, float64 of shape (m,).
         lineage: Origin of each text.
-        manifest: How the set was made; a dict is checked and converted.
+        manifest: Record of the run; a dict is checked and converted.
     """
 
     texts: tuple[str, ...]

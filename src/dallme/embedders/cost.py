@@ -72,14 +72,14 @@ class Plan:
         stored: Number of distinct texts in the store.
         to_embed: Number of distinct texts to embed.
         tokens: Tokens of the texts to embed, with the prefix, cut at the limit.
-        tokens_are: How the tokens were counted.
+        tokens_are: Method of the token count.
         cut: Number of texts to embed above the limit.
         token_limit: Tokens read per text; None if there is no limit.
         requests: Requests to a service; None for a local model.
         price_usd: Price of the service; 0 for a local model, None if unknown.
         price_is: Source of the price.
         seconds: Duration; None if unknown.
-        seconds_are: How the duration was found.
+        seconds_are: Origin of the duration.
         disk_bytes: Growth of the store; None if the dimension is unknown.
         notes: Further remarks for the user.
     """
