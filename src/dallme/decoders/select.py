@@ -190,7 +190,8 @@ def consistent_rows(context: Context) -> np.ndarray:
     with suppress(ValueError):  # no word occurs twice
         tfidf = TfidfVectorizer(sublinear_tf=True, min_df=2).fit_transform(visible)
         consistent &= _cross_fitted(tfidf, labels) == labels
-    return consistent & (_cross_fitted(normalize(context.vectors.vectors), labels) == labels)
+    consistent &= _cross_fitted(normalize(context.vectors.vectors), labels) == labels
+    return consistent
 
 
 def _cross_fitted(features: Any, labels: np.ndarray) -> np.ndarray:
