@@ -21,8 +21,8 @@ import numpy as np
 
 from _kills import Ended, Moment, Zygote, left_over
 from dallme.dataset import DistilledDataset
-from dallme.dataset.folder import COMMITTED, finish
 from dallme.experiments.rows import Row
+from dallme.folders import COMMITTED, finish
 
 WORDS = {
     "animals": "dog cat horse sheep barks runs jumps sleeps",

@@ -171,14 +171,15 @@ def measure(root: Path, signatures: list[str]) -> dict[str, Any]:
         "parameters": parameters,
         "import_circles": circles(import_graph(trees, packages, typed=False)),
         "import_circles_with_types": circles(import_graph(trees, packages, typed=True)),
-        "code_lines_by_folder": _by_folder(counts),
+        "code_lines_by_folder": _by_folder(counts, packages),
     }
 
 
-def _by_folder(counts: dict[str, int]) -> dict[str, int]:
+def _by_folder(counts: dict[str, int], packages: set[str]) -> dict[str, int]:
     folders: dict[str, int] = {}
     for module, count in counts.items():
-        folder = module.split(".")[1] if module.count(".") > 1 else "."
+        inner = module.split(".")[1:]
+        folder = inner[0] if len(inner) > 1 or (inner and module in packages) else "."
         folders[folder] = folders.get(folder, 0) + count
     return dict(sorted(folders.items()))
 

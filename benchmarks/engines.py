@@ -24,8 +24,7 @@ from _synthetic import make_texts
 from dallme.data import LabelledTexts
 from dallme.distiller import Distiller
 from dallme.readers import read
-from dallme.scale.base import Engine, LocalEngine
-from dallme.scale.ray_engine import RayEngine
+from dallme.scale import Engine, LocalEngine, RayEngine
 
 PER_CLASS = pick(10, 2)
 

@@ -184,7 +184,7 @@ def child(found: Path, arguments: list[str]) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["dallme.readers", "dallme.validation"]):
-        import_module("dallme.readers.reading")
+        import_module("dallme.readers")
     tally = {"read": 0, "refused": 0}
     with tempfile.TemporaryDirectory() as place:
 

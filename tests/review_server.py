@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dallme.review import listen, make_server
 from dallme.review.app import Guard, Session
-from dallme.review.server import listen, make_server
 from dallme.review.versions import open_versions
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dallme.auditing.audit import Thresholds, audit
+from dallme.auditing import Thresholds, audit
 from dallme.auditing.inputs import AuditInput, check_same, gather
 from dallme.auditing.personal import Scanner
 from dallme.auditing.readability import measure, perplexity_of

@@ -475,12 +475,12 @@ def test_a_real_process_ends_in_status_2(reviews: Path, tmp_path: Path) -> None:
 def test_full_disk(dallme, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
-    from dallme.dataset import folder
+    from dallme import folders
 
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(folder, "write_new", full)
+    monkeypatch.setattr(folders, "write_new", full)
     status, out, err = dallme("distill", reviews, "--output", tmp_path / "out", "--per-class", 2, *QUICK)
     assert (status, out) == (2, "")
     assert "the disk is full; nothing was written; make room or choose another folder" in err.splitlines()[-1]

@@ -20,8 +20,9 @@ import pytest
 from huggingface_hub import DatasetCard
 from markdown_it import MarkdownIt
 
+from dallme import folders
 from dallme.data import DecodedText, Fingerprint, LabelledTexts, Prototypes
-from dallme.dataset import DistilledDataset, Lineage, folder, trace
+from dallme.dataset import DistilledDataset, Lineage, trace
 from dallme.dataset.card import render
 from dallme.dataset.manifest import PACKAGES, Clock, build_manifest
 from dallme.errors import InputError, OutputError
@@ -180,7 +181,7 @@ def _same(one: DistilledDataset, other: DistilledDataset) -> None:
 def test_what_is_saved_is_loaded(tmp_path: Path, ids: tuple[Any, ...]) -> None:
     distilled = _distilled(ids)
     assert distilled.save(tmp_path / "new" / "out") == tmp_path / "new" / "out"
-    assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == FILES | {folder.RECORD}
+    assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == FILES | {folders.RECORD}
     _same(DistilledDataset.load(str(tmp_path / "new" / "out")), distilled)
 
 
@@ -332,14 +333,14 @@ def _entries(path: Path) -> dict[str, bytes]:
     return {
         str(entry.relative_to(path)): entry.read_bytes()
         for entry in path.rglob("*")
-        if entry.is_file() and entry.name != folder.RECORD
+        if entry.is_file() and entry.name != folders.RECORD
     }
 
 
 def test_a_missing_or_empty_folder_is_filled(tmp_path: Path) -> None:
-    folder.write(tmp_path / "deep" / "missing", CONTENT, overwrite=False)
+    folders.write(tmp_path / "deep" / "missing", CONTENT, overwrite=False)
     (tmp_path / "empty").mkdir()
-    folder.write(tmp_path / "empty", CONTENT, overwrite=False)
+    folders.write(tmp_path / "empty", CONTENT, overwrite=False)
     assert _entries(tmp_path / "deep") == {f"missing/{name}": content for name, content in CONTENT.items()}
     assert _entries(tmp_path / "empty") == CONTENT
     expected = tmp_path / "reference"
@@ -350,22 +351,22 @@ def test_a_missing_or_empty_folder_is_filled(tmp_path: Path) -> None:
 def test_the_working_directory_and_links_are_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    folder.write(tmp_path / "link", CONTENT, overwrite=False)
+    folders.write(tmp_path / "link", CONTENT, overwrite=False)
     assert _entries(tmp_path / "real") == CONTENT
     assert (tmp_path / "link").is_symlink()
     (tmp_path / "loose").symlink_to("later")
-    folder.write(tmp_path / "loose", CONTENT, overwrite=False)
+    folders.write(tmp_path / "loose", CONTENT, overwrite=False)
     assert _entries(tmp_path / "later") == CONTENT
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert folder.write(Path("."), CONTENT, overwrite=False) == Path(".")
+    assert folders.write(Path("."), CONTENT, overwrite=False) == Path(".")
     assert _entries(tmp_path / "here") == CONTENT
 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     for name in "dbca":
         (tmp_path / name).write_bytes(b"old")
-    for call in (folder.check, lambda path, overwrite: folder.write(path, CONTENT, overwrite=overwrite)):
+    for call in (folders.check, lambda path, overwrite: folders.write(path, CONTENT, overwrite=overwrite)):
         with pytest.raises(OutputError) as caught:
             call(tmp_path, overwrite=False)
         assert str(caught.value) == (
@@ -376,7 +377,7 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
 
 
 def test_overwriting_removes_what_tells_of_the_old_set(tmp_path: Path) -> None:
-    folder.write(tmp_path, {"report.html": b"old", "audit.json": b"old"}, overwrite=True)
+    folders.write(tmp_path, {"report.html": b"old", "audit.json": b"old"}, overwrite=True)
     (tmp_path / "mine.txt").write_bytes(b"old")
     _distilled().save(tmp_path, overwrite=True, beside={"audit.json": b"new"})
     held = _entries(tmp_path)
@@ -385,11 +386,11 @@ def test_overwriting_removes_what_tells_of_the_old_set(tmp_path: Path) -> None:
 
 
 def test_overwriting_keeps_foreign_files(tmp_path: Path) -> None:
-    folder.write(tmp_path, {"README.md": b"old a"}, overwrite=True)
+    folders.write(tmp_path, {"README.md": b"old a"}, overwrite=True)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "mine").write_bytes(b"mine")
-    folder.check(tmp_path, overwrite=True)
-    folder.write(tmp_path, CONTENT, overwrite=True)
+    folders.check(tmp_path, overwrite=True)
+    folders.write(tmp_path, CONTENT, overwrite=True)
     assert _entries(tmp_path) == CONTENT | {"sub/mine": b"mine"}
 
 
@@ -399,7 +400,7 @@ def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
     for path in (file, file / "below" / "out"):
         for overwrite in (False, True):
             with pytest.raises(OutputError) as caught:
-                folder.check(path, overwrite=overwrite)
+                folders.check(path, overwrite=overwrite)
             assert (
                 str(caught.value)
                 == f"expected a folder to write to, found a file at {str(file)!r}; choose another --output"
@@ -415,7 +416,7 @@ def test_a_folder_without_write_permission_is_an_error(tmp_path: Path) -> None:
         OutputError,
         match="expected a folder that can be written to, found .*closed' without write permission",
     ):
-        folder.check(closed / "out", overwrite=False)
+        folders.check(closed / "out", overwrite=False)
     closed.chmod(0o700)
 
 
@@ -423,9 +424,9 @@ def test_write_permission_is_asked_for_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(folder.os, "access", lambda path, mode: bool(asked.append(path)))
+    monkeypatch.setattr(folders.os, "access", lambda path, mode: bool(asked.append(path)))
     with pytest.raises(OutputError) as caught:
-        folder.check(tmp_path / "not" / "there", overwrite=False)
+        folders.check(tmp_path / "not" / "there", overwrite=False)
     assert (
         str(caught.value)
         == f"expected a folder that can be written to, found {str(tmp_path)!r} without write permission"
@@ -441,12 +442,12 @@ def test_a_full_disk_leaves_everything_as_it_was(
     out = tmp_path / "out"
     if before is not None:
         out.mkdir()
-        own = {name: content for name, content in before.items() if name in folder.SET_FILES}
-        folder.write(out, own, overwrite=True)
+        own = {name: content for name, content in before.items() if name in folders.SET_FILES}
+        folders.write(out, own, overwrite=True)
         for name in before.keys() - own.keys():
             (out / name).write_bytes(before[name])
     written: list[Path] = []
-    write = folder.write_new
+    write = folders.write_new
 
     def full(path: Path, content: bytes) -> None:
         written.append(path)
@@ -454,9 +455,9 @@ def test_a_full_disk_leaves_everything_as_it_was(
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(folder, "write_new", full)
+    monkeypatch.setattr(folders, "write_new", full)
     with pytest.raises(OutputError) as caught:
-        folder.write(out, CONTENT, overwrite=True)
+        folders.write(out, CONTENT, overwrite=True)
     assert str(caught.value) == (
         f"expected to write 2 files to {str(out)!r}, could not: the disk is full; nothing was written; "
         "make room or choose another folder"
@@ -467,12 +468,12 @@ def test_a_full_disk_leaves_everything_as_it_was(
 
 
 def test_of_two_writers_at_once_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, write = tmp_path / "out", folder.write_new
+    out, write = tmp_path / "out", folders.write_new
     refusals: list[OutputError] = []
 
     def second() -> None:
         try:
-            folder.write(out, {"README.md": b"second", "train.parquet": b"second"}, overwrite=False)
+            folders.write(out, {"README.md": b"second", "train.parquet": b"second"}, overwrite=False)
         except OutputError as error:
             refusals.append(error)
 
@@ -486,8 +487,8 @@ def test_of_two_writers_at_once_one_is_refused(tmp_path: Path, monkeypatch: pyte
             assert other.is_alive()  # it waits
         write(path, content)
 
-    monkeypatch.setattr(folder, "write_new", interrupted)
-    folder.write(out, CONTENT, overwrite=False)
+    monkeypatch.setattr(folders, "write_new", interrupted)
+    folders.write(out, CONTENT, overwrite=False)
     other.join()
     assert "expected an empty or missing folder" in str(refusals[0])
     assert _entries(tmp_path) == {f"out/{name}": content for name, content in CONTENT.items()}
@@ -499,7 +500,7 @@ def test_a_killed_overwrite_is_read_whole_and_finished_by_the_next_writer(
 ) -> None:
     """Readers see the new files and change nothing; the files that stood there are never mixed with them."""
     out = tmp_path / "out"
-    folder.write(out, {"README.md": b"old a", "audit.json": b"old"}, overwrite=False)
+    folders.write(out, {"README.md": b"old a", "audit.json": b"old"}, overwrite=False)
     (out / "mine").write_bytes(b"mine")
     moved: list[str] = []
 
@@ -511,15 +512,15 @@ def test_a_killed_overwrite_is_read_whole_and_finished_by_the_next_writer(
 
     replace = os.replace
     with monkeypatch.context() as patched:
-        patched.setattr(folder.os, "replace", killed)
+        patched.setattr(folders.os, "replace", killed)
         with contextlib.suppress(KeyboardInterrupt):
-            folder.write(out, CONTENT, overwrite=True, outdated=["audit.json"])
+            folders.write(out, CONTENT, overwrite=True, outdated=["audit.json"])
     before = _entries(tmp_path)
-    assert folder.read_files(out, ["README.md", "train.parquet", "audit.json", "mine"]) == CONTENT | {
+    assert folders.read_files(out, ["README.md", "train.parquet", "audit.json", "mine"]) == CONTENT | {
         "mine": b"mine"
     }
     assert _entries(tmp_path) == before
-    folder.finish(out)
+    folders.finish(out)
     assert _entries(tmp_path) == {"out/mine": b"mine"} | {
         f"out/{name}": content for name, content in CONTENT.items()
     }
@@ -529,7 +530,7 @@ def test_an_interrupted_overwriting_is_done_before_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    folder.write(out, {"README.md": b"old a"}, overwrite=False)
+    folders.write(out, {"README.md": b"old a"}, overwrite=False)
     pressed: list[Path] = []
 
     def interrupted(*paths: Path) -> None:
@@ -539,9 +540,9 @@ def test_an_interrupted_overwriting_is_done_before_it_ends(
         replace(*paths)
 
     replace = os.replace
-    monkeypatch.setattr(folder.os, "replace", interrupted)
+    monkeypatch.setattr(folders.os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        folder.write(out, CONTENT, overwrite=True)
+        folders.write(out, CONTENT, overwrite=True)
     assert _entries(tmp_path) == {f"out/{name}": content for name, content in CONTENT.items()}
 
 
@@ -565,8 +566,8 @@ def test_what_a_killed_writer_left_does_not_count_and_goes(tmp_path: Path) -> No
     for left in (out / ".out.x1.partial", tmp_path / ".out.x2.partial"):
         left.mkdir(parents=True)
         (left / "README.md").write_bytes(b"half")
-    folder.check(out, overwrite=False)
-    folder.write(out, CONTENT, overwrite=False)
+    folders.check(out, overwrite=False)
+    folders.write(out, CONTENT, overwrite=False)
     assert _entries(tmp_path) == {f"out/{name}": content for name, content in CONTENT.items()}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

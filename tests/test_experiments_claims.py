@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from dallme.errors import InputError, UnknownNameError
-from dallme.experiments.claims import check_claims, summarize
-from dallme.experiments.page import results_page
+from dallme.experiments.page import check_claims, results_page, summarize
 from dallme.experiments.result_table import make_result_table
 from dallme.experiments.rows import Row
 from dallme.experiments.runs import make_runs
@@ -102,7 +101,7 @@ def test_claims_without_results_are_left_out() -> None:
 
 
 def test_a_sentence_shows_few_failures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dallme.experiments.claims.SHOWN", 1)
+    monkeypatch.setattr("dallme.experiments.page.SHOWN", 1)
     (finding,) = check('ours = ["method=teaching,extractive"]\nother = ["method=random"]\nmargin = 0.1')
     assert len(finding.failures) == 4
     assert finding.markdown().endswith(": imdb, lr: teaching 0.700, random 0.800; and 3 more.")

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from dallme.auditing.audit import audit
+from dallme.auditing import audit
 from dallme.auditing.inputs import AuditInput
 from dallme.auditing.mislabelled import _distinct, _Hit, mislabelled
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dallme import Distiller
-from dallme.auditing.audit import audit
+from dallme.auditing import audit
 from dallme.auditing.inputs import AuditInput
 from dallme.auditing.poison import suspects
 from dallme.data import LabelledTexts

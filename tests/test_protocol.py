@@ -22,14 +22,13 @@ from dallme.classifiers.training import NeuralClassifier
 from dallme.cli.main import _status
 from dallme.cli.options import make_protocol
 from dallme.data import LabelledTexts
-from dallme.dataset.tables import comparison_cells, comparison_table, star_note
+from dallme.dataset.card import comparison_cells, comparison_table, star_note
 from dallme.embedders.cache import CachedEmbedder
 from dallme.errors import InputError, MissingDependencyError, UnknownNameError
-from dallme.evaluation.compare import Comparison, MethodResult, check_methods, compare
+from dallme.evaluation.compare import Comparison, MethodResult, better, check_methods, compare, holm
 from dallme.evaluation.evaluate import Score, check_classifiers, evaluate, make_classifiers, score
 from dallme.evaluation.protocol import DEFAULT, DPC, PAPER, Protocol
 from dallme.evaluation.results import ResultStore, result_key, sample, split, train_and_test, tune
-from dallme.evaluation.significance import better, holm
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from dallme.dataset.manifest import Manifest
 from dallme.errors import InputError
 from dallme.report import map as points
 from dallme.report import map as projection
+from dallme.report import render
 from dallme.report.cards import Badge, make_cards
 from dallme.report.charts import LICENCES, comparison_panels
-from dallme.report.escaping import hash_source, to_json, to_script, to_unicode
 from dallme.report.map import cut, cut_all, map_data
-from dallme.report.page import render
 from dallme.report.summary import audit_rows, headline, recovered_share
+from dallme.text import hash_source, to_json, to_script, to_unicode
 from report_sets import HOSTILE, audit_of, comparison, hostile_set, small_set
 
 

@@ -16,11 +16,12 @@ from typing import Any
 import httpx
 import pytest
 
+from dallme import folders
+from dallme import review as server
 from dallme.cli.main import _status
-from dallme.dataset import DistilledDataset, Lineage, folder
+from dallme.dataset import DistilledDataset, Lineage
 from dallme.dataset.distilled import CARD, MANIFEST, TABLE
 from dallme.errors import InputError, MissingDependencyError, OutputError
-from dallme.review import server
 from dallme.review.changes import Change, ChangeError, apply, parse, state
 from dallme.review.versions import ConflictError, Version, Versions, open_versions
 from report_sets import small_set
@@ -175,7 +176,7 @@ def test_a_save_writes_a_new_folder_and_nothing_else(few: Path, versions: Versio
     saved = save(versions, change(0, text="New words."), change(1, drop=True), change(2, label=5))
     assert saved.folder == few / "versions" / "0002"
     assert files(few) == before
-    assert sorted(files(saved.folder)) == [folder.RECORD, CARD, "changes.json", MANIFEST, TABLE]
+    assert sorted(files(saved.folder)) == [folders.RECORD, CARD, "changes.json", MANIFEST, TABLE]
     loaded = DistilledDataset.load(saved.folder)
     assert loaded.texts == ("New words.", THIRD)
     assert loaded.manifest == saved.distilled.manifest
@@ -356,7 +357,7 @@ def test_a_full_disk_leaves_no_version(versions: Versions, monkeypatch: pytest.M
         path.write_bytes(content[:10])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dallme.dataset.folder.write_new", full)
+    monkeypatch.setattr("dallme.folders.write_new", full)
     with pytest.raises(OutputError, match="the disk is full; nothing was written"):
         save(versions, change(0, drop=True))
     assert [path.name for path in versions.place.iterdir()] == [".lock"]
@@ -451,7 +452,7 @@ def test_the_history_is_printed(
 def test_the_history_needs_no_permission_to_write(
     few: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("dallme.dataset.folder.os.access", lambda _, mode: not mode & os.W_OK)
+    monkeypatch.setattr("dallme.folders.os.access", lambda _, mode: not mode & os.W_OK)
     before = sorted(few.rglob("*"))
     assert run(monkeypatch, str(few), "--history") == 0
     assert capsys.readouterr().out == f"version 1, 3 texts, in {few}\n"

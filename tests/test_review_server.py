@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from dallme import review as server
 from dallme.dataset.distilled import AUDIT, TABLE
 from dallme.errors import InputError
 from dallme.review import app as application
-from dallme.review import server
 from dallme.review.app import HEADERS, Guard, Session, check_token, is_loopback, make_app
 from dallme.review.changes import Change, state
 from dallme.review.versions import Versions, open_versions

@@ -31,9 +31,7 @@ from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.errors import DallmeError, InputError, MissingDependencyError, ServiceError, UnknownNameError
 from dallme.progress import SilentProgress
-from dallme.scale.base import LocalEngine, in_order
-from dallme.scale.ray_engine import RayEngine
-from dallme.scale.resolve import make_engine
+from dallme.scale import LocalEngine, RayEngine, in_order, make_engine
 
 WORDS = {
     "good": ["warm", "funny", "lovely", "great", "fine", "clever", "bright"],
@@ -181,7 +179,7 @@ def test_engines_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         Distiller(per_class=1, engine=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="expected an address with the engine ray only, found 'host:1'"):
         make_engine("local", "host:1")
-    monkeypatch.setattr("dallme.scale.resolve.find_spec", lambda name: None)
+    monkeypatch.setattr("dallme.scale.find_spec", lambda name: None)
     with pytest.raises(
         MissingDependencyError, match=r"engine 'ray' needs the package 'ray'.*pip install 'dallme\[ray\]'"
     ):
@@ -215,7 +213,7 @@ def test_a_private_cluster_is_local_and_keeps_user_settings(
 
 
 def test_nothing_of_ray_is_loaded_before_it_is_asked_for() -> None:
-    code = "import sys, dallme.distiller, dallme.scale.ray_engine; print('ray' in sys.modules)"
+    code = "import sys, dallme.distiller, dallme.scale; print('ray' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "False\n"
@@ -369,7 +367,7 @@ def test_work_that_kills_every_worker_is_given_up(cluster: Any) -> None:
 
 
 def test_a_cluster_without_room(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dallme.scale.ray_engine._ROOM", 2)
+    monkeypatch.setattr("dallme.scale._ROOM", 2)
     with pytest.raises(
         ServiceError,
         match="expected room for a worker of 64 cores on the Ray cluster, found none in 2 seconds",

@@ -25,7 +25,7 @@ from dallme.classifiers.transformer import FittedPretrained
 from dallme.classifiers.words import encode
 from dallme.cli.main import _status
 from dallme.data import LabelledTexts
-from dallme.dataset.tables import comparison_cells
+from dallme.dataset.card import comparison_cells
 from dallme.distiller import Distiller
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError, MissingDependencyError

@@ -29,12 +29,11 @@ from dallme.cli.main import _status
 from dallme.cli.settings import typed_options
 from dallme.data import DecodedText, Fingerprint, LabelledTexts, LabelledVectors, Prototypes
 from dallme.dataset import DistilledDataset
+from dallme.decoders import vec2text
 from dallme.decoders.base import Context
-from dallme.decoders.vec2text import alignment, correction, generation, inverter
-from dallme.decoders.vec2text.alignment import self_test
+from dallme.decoders.vec2text import Vec2TextDecoder, correction, generation, inverter, self_test
 from dallme.decoders.vec2text.corpus import Corpus, pad
 from dallme.decoders.vec2text.correction import Candidate, trajectory
-from dallme.decoders.vec2text.decoder import Vec2TextDecoder
 from dallme.decoders.vec2text.evaluation import bleu, check_nearest, measure, token_f1
 from dallme.decoders.vec2text.generation import TokenSampler
 from dallme.decoders.vec2text.inverter import Inverter
@@ -42,8 +41,8 @@ from dallme.decoders.vec2text.model import FILE, InverterConfig, InverterModel
 from dallme.decoders.vec2text.training import train_inverter
 from dallme.distiller import Distiller
 from dallme.embedders.base import TextError, count_words
-from dallme.embedders.cache.export import read_vectors, write_vectors
 from dallme.embedders.hashing import HashingEmbedder
+from dallme.embedders.vector_files import read_vectors, write_vectors
 from dallme.errors import InputError, MissingDependencyError, OutputError
 from dallme.progress import SilentProgress
 
@@ -569,10 +568,10 @@ def _rotated(rows: int, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_linear_map_is_found() -> None:
     vectors, targets = _rotated(400)
-    found = alignment.fit_alignment(vectors, targets, seed=0)
+    found = vec2text.fit_alignment(vectors, targets, seed=0)
     assert found.cosine == pytest.approx(1, abs=1e-4)
     assert abs(found.chance) < 0.05
-    assert found.alpha == alignment.ALPHAS[0]
+    assert found.alpha == vec2text.ALPHAS[0]
     mapped = found.map(vectors)
     assert mapped.shape == targets.shape
     np.testing.assert_allclose(np.linalg.norm(mapped, axis=1), 1, rtol=1e-5)
@@ -582,27 +581,27 @@ def test_a_linear_map_is_found() -> None:
 def test_unrelated_vectors_are_mapped_no_better_than_chance() -> None:
     rng = np.random.default_rng(1)
     vectors, targets = rng.normal(size=(300, 8)).astype(np.float32), _rotated(300)[1]
-    found = alignment.fit_alignment(vectors, targets, seed=0)
+    found = vec2text.fit_alignment(vectors, targets, seed=0)
     assert abs(found.cosine - found.chance) < 0.15
 
 
 def test_noise_wants_a_larger_penalty_and_the_seed_decides() -> None:
     vectors = np.random.default_rng(2).normal(size=(40, 60)).astype(np.float32)
     targets = vectors[:, :6] + np.random.default_rng(3).normal(size=(40, 6)).astype(np.float32)
-    found = alignment.fit_alignment(vectors, targets, seed=0)
-    assert found.alpha > alignment.ALPHAS[0]
-    again = alignment.fit_alignment(vectors, targets, seed=0)
+    found = vec2text.fit_alignment(vectors, targets, seed=0)
+    assert found.alpha > vec2text.ALPHAS[0]
+    again = vec2text.fit_alignment(vectors, targets, seed=0)
     np.testing.assert_array_equal(found.matrix, again.matrix)
-    assert found.cosine == again.cosine != alignment.fit_alignment(vectors, targets, seed=1).cosine
+    assert found.cosine == again.cosine != vec2text.fit_alignment(vectors, targets, seed=1).cosine
 
 
 def test_too_few_rows_to_align_are_an_error() -> None:
     with pytest.raises(
         InputError, match="expected at least 10 texts to fit a map between embedders, found 9"
     ):
-        alignment.fit_alignment(*_rotated(9), seed=0)
+        vec2text.fit_alignment(*_rotated(9), seed=0)
     with pytest.raises(InputError, match="expected vectors to map to with 20 rows"):
-        alignment.fit_alignment(_rotated(20)[0], _rotated(10)[1], seed=0)
+        vec2text.fit_alignment(_rotated(20)[0], _rotated(10)[1], seed=0)
 
 
 def test_matched_and_mismatched_pairs_as_counted_by_hand() -> None:
@@ -610,7 +609,7 @@ def test_matched_and_mismatched_pairs_as_counted_by_hand() -> None:
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (first, second)]
     cosines = unit[0] @ unit[1].T
     expected = (np.trace(cosines) / 5, (cosines.sum() - np.trace(cosines)) / 20)
-    assert alignment.matched_and_mismatched(first, second) == pytest.approx(expected, abs=1e-6)
+    assert vec2text.matched_and_mismatched(first, second) == pytest.approx(expected, abs=1e-6)
 
 
 # Whether it fits
@@ -801,7 +800,7 @@ def test_no_text_comes_twice_in_a_class(loaded: str, monkeypatch: pytest.MonkeyP
     texts = [text.text for text in decoder.decode(prototypes, context, seed=0).texts]
     assert len(set(texts)) == 4  # the likeliest word for the first; the others are drawn
     assert set(texts) <= set(WORDS)
-    monkeypatch.setattr("dallme.decoders.vec2text.decoder.MORE_SAMPLES", 1)
+    monkeypatch.setattr("dallme.decoders.vec2text.MORE_SAMPLES", 1)
     decoded = decoder.decode(prototypes, context, seed=0).texts
     assert decoded[0].rows == ()
     assert [text.rows[0] for text in decoded[1:]] == [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dallme.versions import __version__ as __version__
+
 if TYPE_CHECKING:
     from dallme.api import audit, compare, curve, evaluate, load
     from dallme.data import Budget, LabelledTexts
@@ -13,8 +15,6 @@ if TYPE_CHECKING:
     from dallme.errors import DallmeError
     from dallme.evaluation.protocol import Protocol
     from dallme.readers import read
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Budget",

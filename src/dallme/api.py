@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from dallme.data import Budget, LabelledTexts
 from dallme.dataset import DistilledDataset
-from dallme.dataset.folder import is_distilled
 from dallme.distiller import Distillation, Distiller
 from dallme.errors import UnknownNameError
+from dallme.folders import is_distilled
 from dallme.progress import Progress
 from dallme.readers import read
 
 if TYPE_CHECKING:
-    from dallme.auditing.audit import Audit
+    from dallme.auditing import Audit
     from dallme.classifiers.base import Classifier
     from dallme.evaluation.compare import Comparison
     from dallme.evaluation.curve import Curve
@@ -223,7 +223,7 @@ def audit(
         InputError: If the source is not that of the distilled dataset, or a limit is not a whole number of at
             least 1.
     """
-    from dallme.auditing import audit as auditing
+    from dallme import auditing
     from dallme.auditing.inputs import gather
 
     thresholds = auditing.Thresholds(max_copied_span, min_cluster)

@@ -31,8 +31,7 @@ from dallme.embedders.cache import CachedEmbedder
 from dallme.errors import InputError
 from dallme.progress import Progress, SilentProgress
 from dallme.readers import read
-from dallme.scale.base import Engine
-from dallme.scale.resolve import make_engine
+from dallme.scale import Engine, make_engine
 from dallme.validation import check_positive, check_seed, check_vectors
 
 #: Largest binary exponent, of either sign, that ready vectors keep.
@@ -78,7 +77,7 @@ class Distiller:
         seed: Seed of every random choice.
         store: Folder that caches vectors, so that no text is embedded twice; None caches nothing.
         engine: Engine that runs the work: ``local``, ``ray``, or an object such as
-            :class:`~dallme.scale.ray_engine.RayEngine`. The result is the same.
+            :class:`~dallme.scale.RayEngine`. The result is the same.
         progress: Receiver of progress and notes.
 
     Example:

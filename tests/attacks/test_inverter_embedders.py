@@ -15,7 +15,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from dallme.data import LabelledTexts, LabelledVectors, Prototypes
 from dallme.decoders.base import Context
-from dallme.decoders.vec2text.decoder import Vec2TextDecoder
+from dallme.decoders.vec2text import Vec2TextDecoder
 from dallme.decoders.vec2text.inverter import Inverter
 from dallme.embedders.base import count_words
 from dallme.embedders.cache import EmbeddingStore, embed_with_store

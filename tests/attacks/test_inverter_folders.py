@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from dallme.dataset import folder as commits
+from dallme import folders as commits
 from dallme.decoders.vec2text.backbones import Preset, make_base
 from dallme.decoders.vec2text.checkpoint import check_new, load, save
 from dallme.decoders.vec2text.model import InverterConfig, InverterModel

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from dallme import folders
 from dallme.atomic import write_output
 from dallme.cli.main import app
-from dallme.dataset import DistilledDataset, Lineage, folder
+from dallme.dataset import DistilledDataset, Lineage
 from dallme.errors import OutputError
 
 
@@ -25,12 +26,12 @@ def _save(path: Path, word: str = "old", overwrite: bool = False) -> Path:
     return made.save(path, overwrite=overwrite)
 
 
-@pytest.mark.parametrize("name", sorted(folder.SET_FILES))
+@pytest.mark.parametrize("name", sorted(folders.SET_FILES))
 @pytest.mark.parametrize("recorded", [True, False])
 def test_a_file_of_the_user_is_not_replaced(tmp_path: Path, name: str, recorded: bool) -> None:
     out = _save(tmp_path / "out")
     if not recorded:  # as version 0.1 left it
-        (out / folder.RECORD).unlink()
+        (out / folders.RECORD).unlink()
     (out / name).write_bytes(b"my own notes")
     with pytest.raises(
         OutputError, match=f"found '.*{name}', which is another or was changed since"
@@ -53,7 +54,7 @@ def test_an_edited_card_is_not_replaced(tmp_path: Path) -> None:
 def test_a_set_that_nobody_changed_is_replaced(tmp_path: Path, recorded: bool) -> None:
     out = _save(tmp_path / "out")
     if not recorded:
-        (out / folder.RECORD).unlink()
+        (out / folders.RECORD).unlink()
     (out / "notes.txt").write_bytes(b"mine")
     _save(out, "new", overwrite=True)
     assert DistilledDataset.load(out).texts[0] == "a fine new film"
@@ -62,13 +63,13 @@ def test_a_set_that_nobody_changed_is_replaced(tmp_path: Path, recorded: bool) -
 
 def test_a_page_written_later_is_replaced_with_its_set(tmp_path: Path) -> None:
     out = _save(tmp_path / "out")
-    folder.add(out, "report.html", b"<html>dallme</html>")
-    folder.add(out, "report.html", b"<html>dallme, again</html>")
+    folders.add(out, "report.html", b"<html>dallme</html>")
+    folders.add(out, "report.html", b"<html>dallme, again</html>")
     _save(out, "new", overwrite=True)
     assert not (out / "report.html").exists()
     (out / "report.html").write_bytes(b"mine")
     with pytest.raises(OutputError, match=r"report.html', which is another"):
-        folder.add(out, "report.html", b"<html>dallme</html>")
+        folders.add(out, "report.html", b"<html>dallme</html>")
     assert (out / "report.html").read_bytes() == b"mine"
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from dallme import folders
 from dallme.cli.main import app
-from dallme.dataset import DistilledDataset, Lineage, folder
+from dallme.dataset import DistilledDataset, Lineage
 from dallme.errors import InputError, OutputError
 
 #: A file of the reader that no set may touch.
@@ -116,7 +117,7 @@ def hostile(tmp_path: Path) -> tuple[Path, Path]:
     victim.write_bytes(PRECIOUS)
     received = _save(tmp_path / "received")
     (received / "mine.txt").write_bytes(PRECIOUS)
-    (received / folder.COMMITTED).mkdir()
+    (received / folders.COMMITTED).mkdir()
     return received, victim
 
 
@@ -125,7 +126,7 @@ def test_a_hostile_staged_write_changes_nothing(
     hostile: tuple[Path, Path], attack: Callable[[Path, Path], None]
 ) -> None:
     received, victim = hostile
-    attack(received / folder.COMMITTED, victim)
+    attack(received / folders.COMMITTED, victim)
     before = _tree(received.parent)
     with pytest.raises(InputError, match="found an unfinished write in .dallme-commit"):
         DistilledDataset.load(received)
@@ -137,7 +138,7 @@ def test_a_hostile_staged_write_changes_nothing(
         answer = CliRunner().invoke(app, verb)
         assert isinstance(answer.exception, InputError | OutputError), answer.output
     with pytest.raises(OutputError, match="nothing was changed"):
-        folder.finish(received)
+        folders.finish(received)
     with pytest.raises(OutputError, match="nothing was changed"):
         _save(received, "new", overwrite=True)
     assert _tree(received.parent) == before
@@ -150,7 +151,7 @@ def test_a_link_in_place_of_the_staged_folder_is_not_followed(tmp_path: Path) ->
     (elsewhere / "journal.json").write_bytes(
         _journal({"train.parquet": hashlib.sha256(PRECIOUS).hexdigest()}, [])
     )
-    (received / folder.COMMITTED).symlink_to(elsewhere)
+    (received / folders.COMMITTED).symlink_to(elsewhere)
     before = _tree(tmp_path)
     with pytest.raises(InputError, match="it is a link or a file, not a folder"):
         DistilledDataset.load(received)
@@ -167,7 +168,7 @@ def _killed_overwrite(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(folder.os, "replace", killed)
+        patched.setattr(folders.os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             _save(path, "new", overwrite=True)
 
@@ -196,7 +197,7 @@ def test_every_reading_verb_reads_a_staged_write_and_changes_nothing(
 def test_a_staged_file_that_was_changed_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "set"
     _killed_overwrite(path, monkeypatch)
-    staged = path / folder.COMMITTED / "manifest.json"
+    staged = path / folders.COMMITTED / "manifest.json"
     staged.write_bytes(staged.read_bytes() + b" ")
     before = _tree(path)
     with pytest.raises(InputError, match="'manifest.json' is damaged"):
@@ -209,7 +210,7 @@ def test_a_staged_file_that_was_changed_is_noticed(tmp_path: Path, monkeypatch: 
 def test_a_write_of_other_names_is_refused(tmp_path: Path) -> None:
     for name in ("mine.txt", "../victim.txt", ".hidden"):
         with pytest.raises(ValueError, match="expected names among"):
-            folder.write(tmp_path, {name: b""}, overwrite=True)
+            folders.write(tmp_path, {name: b""}, overwrite=True)
 
 
 @pytest.mark.parametrize("moves", range(4))
@@ -226,9 +227,9 @@ def test_a_killed_overwrite_can_be_overwritten(
         replace(*places)
 
     with monkeypatch.context() as patched:
-        patched.setattr(folder.os, "replace", killed)
+        patched.setattr(folders.os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             _save(path, "new", overwrite=True)
-    folder.check(path, overwrite=True)
+    folders.check(path, overwrite=True)
     _save(path, "third", overwrite=True)
     assert DistilledDataset.load(path).texts[0] == "a fine third film"

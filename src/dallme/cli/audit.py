@@ -58,8 +58,8 @@ def audit(
     """
     from json import dumps
 
-    from dallme.auditing.audit import Thresholds
-    from dallme.auditing.audit import audit as examine
+    from dallme.auditing import Thresholds
+    from dallme.auditing import audit as examine
     from dallme.auditing.inputs import gather
     from dallme.dataset import DistilledDataset
     from dallme.dataset.distilled import AUDIT

@@ -59,7 +59,7 @@ def distill(
     Example: dallme distill reviews.csv --per-class 10 --output distilled --test reviews-test.csv
     """
     from dallme.evaluation.evaluate import check_classifiers, make_classifiers
-    from dallme.scale.resolve import make_engine
+    from dallme.scale import make_engine
 
     check_folder(output, source, test, overwrite=overwrite)
     budget.check()
@@ -124,7 +124,7 @@ def write_report(
     """Writes the page of a set that was just saved; a failure is a note, since the texts are safe."""
     from dallme.auditing.inputs import AuditInput
     from dallme.dataset.distilled import REPORT
-    from dallme.report.page import render
+    from dallme.report import render
 
     try:
         context = distillation.context
@@ -163,7 +163,7 @@ def _document(distilled: DistilledDataset, output: Path, comparison: dict[str, A
 
 def show_comparison(comparison: dict[str, Any]) -> None:
     """Prints the comparison table and how to read it."""
-    from dallme.dataset.tables import comparison_cells, star_note
+    from dallme.dataset.card import comparison_cells, star_note
 
     print_notes(comparison["notes"])
     show(

@@ -38,9 +38,9 @@ def evaluate(
     Example: dallme evaluate distilled --test reviews-test.csv --full reviews.csv
     """
     from dallme.dataset import DistilledDataset
-    from dallme.dataset.folder import is_distilled
     from dallme.embedders.cache import CachedEmbedder
     from dallme.evaluation import evaluate as evaluation
+    from dallme.folders import is_distilled
 
     protocol, progress = training.plan(), make_progress()
     embedder = CachedEmbedder(parts.configured(), parts.prompt, options.writable_store(parts.store), progress)

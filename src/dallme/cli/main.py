@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from dallme import __version__
 from dallme.cli.audit import audit
 from dallme.cli.compare import compare
 from dallme.cli.curve import curve
@@ -34,6 +33,7 @@ from dallme.cli.reproduce import reproduce
 from dallme.cli.review import review
 from dallme.cli.settings import SettingsCommand
 from dallme.errors import DallmeError
+from dallme.versions import __version__
 
 #: Panels of ``dallme --help``.
 DISTIL, MEASURE, SHARE = "Distil", "Measure", "Understand and share"

@@ -22,10 +22,10 @@ def check_folder(output: Path, *sources: str | Path | None, overwrite: bool) -> 
     Raises:
         OutputError: If it holds files, cannot be written, or would replace a source.
     """
-    from dallme.dataset import folder
+    from dallme import folders
 
     _check_name(output)
-    folder.check(output, overwrite=overwrite)
+    folders.check(output, overwrite=overwrite)
     check_apart(output, *sources)
 
 
@@ -66,13 +66,13 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         OutputError: If it cannot be written, or would replace a file of the user in the folder of a set.
     """
+    from dallme import folders
     from dallme.atomic import write_output
-    from dallme.dataset import folder
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.name in folder.SET_FILES and folder.is_distilled(path.parent):
-            folder.add(path.parent, path.name, content)
+        if path.name in folders.SET_FILES and folders.is_distilled(path.parent):
+            folders.add(path.parent, path.name, content)
         else:
             write_output(path, content)
     except OSError as error:

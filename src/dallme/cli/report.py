@@ -37,7 +37,7 @@ def report(
     from dallme.dataset import DistilledDataset
     from dallme.dataset.card import check_audit, parse_audit
     from dallme.dataset.distilled import AUDIT, REPORT
-    from dallme.report.page import render
+    from dallme.report import render
     from dallme.validation import check_positive
 
     check_positive(points, "--points")

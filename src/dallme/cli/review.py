@@ -66,7 +66,7 @@ def review(
         _print_history(versions, json=json)
         return
 
-    from dallme.review import server
+    from dallme import review as server
     from dallme.review.app import Guard, Session, check_token, is_loopback
 
     server.check_packages()

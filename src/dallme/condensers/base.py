@@ -11,7 +11,7 @@ import numpy as np
 from dallme.data import LabelledVectors, Prototypes
 from dallme.errors import InputError
 from dallme.progress import Progress, SilentProgress
-from dallme.scale.base import Engine, LocalEngine
+from dallme.scale import Engine, LocalEngine
 from dallme.validation import check_positive, check_seed
 
 #: Rows per chunk of work; several smaller classes share a chunk.

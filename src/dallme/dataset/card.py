@@ -3,21 +3,48 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import yaml
 
 from dallme.dataset.schema import ROW_ID, parse_json
-from dallme.dataset.tables import comparison_table
 from dallme.errors import InputError
 from dallme.services.transport import AnswerError, call_within
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-    from dallme.dataset.distilled import DistilledDataset
+    from dallme.dataset.manifest import Manifest
+
+
+class TextSet(Protocol):
+    """The part of :class:`~dallme.dataset.DistilledDataset` that its card shows."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Texts."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class ids."""
+
+    @property
+    def label_names(self) -> dict[int, str]:
+        """Class id to name."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Record of the run."""
+
+    def __len__(self) -> int:
+        """Number of texts."""
+
+    def files(self, readme: str) -> dict[str, bytes]:
+        """Files of the folder by name, with the card `readme`."""
+
 
 #: Most seconds that the card of a source may take.
 CARD_SECONDS = 60.0
@@ -214,7 +241,7 @@ def parse_audit(content: bytes) -> dict[str, Any]:
         ) from None
 
 
-def check_audit(audit: Mapping[str, Any], distilled: DistilledDataset) -> None:
+def check_audit(audit: Mapping[str, Any], distilled: TextSet) -> None:
     """Checks that an audit is of the texts of a set and quotes nothing else, as it may be shared.
 
     Raises:
@@ -326,7 +353,7 @@ print(f"{{shots}}\\n\\nText: A text of your own.\\nClass:")
 
 
 def render(
-    distilled: DistilledDataset,
+    distilled: TextSet,
     *,
     audit: Mapping[str, Any] | None = None,
     terms: Terms | None = None,
@@ -354,7 +381,7 @@ def render(
     return f"---\n{metadata}---\n\n" + "\n".join(section for section in sections if section)
 
 
-def _metadata(distilled: DistilledDataset, terms: Terms) -> dict[str, Any]:
+def _metadata(distilled: TextSet, terms: Terms) -> dict[str, Any]:
     size = next((name for limit, name in _SIZES if len(distilled) < limit), "100K<n<1M")
     source = hub_id(distilled.manifest)
     return {
@@ -373,7 +400,7 @@ def _source(manifest: Mapping[str, Any]) -> str:
     return str(manifest.get("data", {}).get("source", "dataset"))
 
 
-def _title(distilled: DistilledDataset) -> str:
+def _title(distilled: TextSet) -> str:
     rows = distilled.manifest.get("data", {}).get("rows")
     origin = f"{rows:,} rows" if rows else "a larger dataset"
     classes = escape(", ".join(distilled.label_names.values()))
@@ -392,7 +419,7 @@ def _worth(manifest: Mapping[str, Any]) -> str:
     return f"## Accuracy\n\nAccuracy on held-out real texts.\n\n{table}\n"
 
 
-def _texts(distilled: DistilledDataset) -> str:
+def _texts(distilled: TextSet) -> str:
     first: dict[int, str] = {}
     for text, label in zip(distilled.texts, distilled.labels.tolist(), strict=True):
         first.setdefault(label, text)
@@ -415,3 +442,55 @@ def _making(manifest: Mapping[str, Any]) -> str:
         f"| {escape(name)} | {escape(value)} |\n" for name, value in facts.items() if value is not None
     )
     return f"## How it was made\n\n| | |\n| --- | --- |\n{rows}\nThe rest is in `manifest.json`.\n"
+
+
+def comparison_cells(comparison: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Formats the head and the body of the table.
+
+    Args:
+        comparison: The document that ``dallme compare --json`` prints.
+
+    Returns:
+        The names of the columns, and the cells of each method. A cell holds the accuracy, ± its deviation
+        over several runs, and in brackets the share of the full data's accuracy. A star marks a method that
+        is significantly better than ``random``. A cell is empty if the method does not apply to the
+        classifier.
+    """
+    classifiers = [result["classifier"] for result in comparison["methods"][0]["results"]]
+    body = []
+    for method in comparison["methods"]:
+        cells = [method["method"], f"{method['texts']:,}"]
+        cells += [_cell(result, method["method"]) for result in method["results"]]
+        body.append(cells)
+    return ["method", "texts", *classifiers], body
+
+
+def star_note(comparison: Mapping[str, Any]) -> str | None:
+    """Explains the star in the table; None if there is no star."""
+    results = [result for method in comparison["methods"] for result in method["results"]]
+    if not any(result.get("better_than_random") for result in results):
+        return None
+    return "* better than random at p < 0.05 (one-sided t-test, Holm's correction over the table)"
+
+
+def comparison_table(comparison: Mapping[str, Any], *, escape: Callable[[str], str] = str) -> str:
+    """Formats the table as Markdown with a note on its stars; `escape` is applied to names."""
+    head, body = comparison_cells(comparison)
+    head, body = [escape(name) for name in head], [[escape(name), *cells] for name, *cells in body]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *body)]
+    if note := star_note(comparison):
+        lines += ["", f"\\{note}"]  # the bare star would start a list
+    return "\n".join(lines) + "\n"
+
+
+def _cell(result: Mapping[str, Any], method: str) -> str:
+    if result["accuracy_mean"] is None:  # the method is not for this classifier
+        return ""
+    text = f"{result['accuracy_mean']:.3f}"
+    if result["runs"] > 1:
+        text += f" ± {result['accuracy_std']:.3f}"
+    if result.get("better_than_random"):
+        text += "*"
+    if result["recovered"] is not None and method != "full":
+        text += f" ({result['recovered']:.0%})"
+    return text

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dallme import folders
 from dallme.data import DecodedText, LabelledTexts, Prototypes
-from dallme.dataset import card, folder
+from dallme.dataset import card
 from dallme.dataset.manifest import Manifest
 from dallme.dataset.schema import ROW_ID, check_shape, parse_json
 from dallme.errors import InputError
@@ -204,7 +205,7 @@ class DistilledDataset:
         files = self.files(card.render(self, audit=audit)) | dict(beside or {})
         if audit is not None:
             files[AUDIT] = _json(audit)
-        return folder.write(Path(path), files, overwrite=overwrite, outdated=(AUDIT, REPORT))
+        return folders.write(Path(path), files, overwrite=overwrite, outdated=(AUDIT, REPORT))
 
     def files(self, readme: str) -> dict[str, bytes]:
         """The three files of a folder, by name; the same set gives the same bytes.
@@ -244,7 +245,7 @@ class DistilledDataset:
             InputError: If it is no such folder, or a file in it does not have the format of dallme.
         """
         try:
-            files = folder.read_files(Path(path), (TABLE, MANIFEST, AUDIT))
+            files = folders.read_files(Path(path), (TABLE, MANIFEST, AUDIT))
         except (OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise

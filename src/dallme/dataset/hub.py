@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dallme.dataset import card
-from dallme.dataset.card import check_audit, make_terms, parse_audit
+from dallme.dataset.card import TextSet, check_audit, make_terms, parse_audit
 from dallme.errors import DallmeError, InputError
 from dallme.services.transport import AnswerError, call_within
 from dallme.validation import check_hub_address
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-    from dallme.dataset.distilled import DistilledDataset
 
 _AUDIT = "audit.json"
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -52,7 +50,7 @@ class Upload:
 
 
 def prepare(
-    distilled: DistilledDataset,
+    distilled: TextSet,
     repo_id: str,
     *,
     license: str | None = None,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import dallme
 from dallme.data import Fingerprint, LabelledTexts
 from dallme.dataset.schema import check_depth, check_shape
 from dallme.errors import InputError
+from dallme.versions import __version__, installed_versions
 
 #: Packages whose version may change a result.
 PACKAGES = (
@@ -209,7 +207,7 @@ def build_manifest(
 ) -> Manifest:
     """Gathers configuration, data, embedder, versions, timings and cost of a run."""
     return Manifest(
-        dallme=dallme.__version__,
+        dallme=__version__,
         configuration=configuration,
         data={
             "source": _public_name(texts.source),
@@ -219,7 +217,7 @@ def build_manifest(
             "notes": list(texts.notes),
         },
         embedder=asdict(fingerprint),
-        versions={"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        versions=installed_versions(PACKAGES),
         seconds={name: round(value, 3) for name, value in seconds.items()},
         cost_usd=round(cost_usd, 6),
     )
@@ -228,10 +226,3 @@ def build_manifest(
 def _public_name(source: str) -> str:
     """Returns the public name of a source: of an absolute path only the last folder and the file name."""
     return "/".join(Path(source).parts[-2:]) if Path(source).is_absolute() else source
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -14,7 +14,7 @@ from dallme.data import DecodedText, LabelledTexts, LabelledVectors, Prototypes
 from dallme.embedders.base import Embedder
 from dallme.errors import InputError
 from dallme.progress import Progress, SilentProgress
-from dallme.scale.base import Engine, LocalEngine
+from dallme.scale import Engine, LocalEngine
 from dallme.validation import check_positive, check_seed
 
 TokenCounter = Callable[[Sequence[str]], np.ndarray]

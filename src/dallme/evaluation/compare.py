@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from scipy.stats import ttest_ind, ttest_rel
+
 from dallme import registry
 from dallme.baselines.base import Baseline, ModelBaseline
 from dallme.classifiers.base import Classifier
 from dallme.data import LabelledTexts
-from dallme.dataset.tables import comparison_table
+from dallme.dataset.card import comparison_table
 from dallme.decoders.base import Context, Decoder
 from dallme.decoders.nearest import first_sentences
 from dallme.distiller import Distillation, Distiller
@@ -18,7 +21,6 @@ from dallme.errors import InputError, UnknownNameError
 from dallme.evaluation.evaluate import Score, chance_level, chance_notes, evaluate_method, overlap_note
 from dallme.evaluation.protocol import DEFAULT, Protocol
 from dallme.evaluation.results import ResultStore
-from dallme.evaluation.significance import better, holm
 
 #: Level of significance of the difference to ``random``, after Holm's correction over the table.
 SIGNIFICANT = 0.05
@@ -229,7 +231,7 @@ class Comparison:
         """Returns the table for JSON.
 
         Each result has `gain_over_random`, the difference in mean accuracy, `p_better_than_random` and
-        `p_better_than_nearest` (see :func:`~dallme.evaluation.significance.better`). They are None without a
+        `p_better_than_nearest` (see :func:`~dallme.evaluation.compare.better`). They are None without a
         row of that name; p is also None in the row itself and with too few runs. `better_than_random` says
         whether the first p is below 0.05 after Holm's correction over the table. If a method does not fit a
         classifier, all else in the cell is None.
@@ -366,3 +368,64 @@ def compare(
     return Comparison(
         tuple(rows[method] for method in sets_of), len(test), tuple(notes), protocol, tuple(classifiers)
     )
+
+
+#: Differences below this are rounding errors.
+_ROUNDING = 1e-12
+
+
+def better(a: Score, b: Score) -> float | None:
+    """Tests whether the accuracy of `a` is higher than that of `b`.
+
+    The test is a paired t-test over runs if both scores have the same number of runs under the same seeds,
+    and Welch's t-test otherwise. Models trained on one set are not independent: each set counts once, with
+    the mean of its models.
+
+    The test assumes that sets are independent of each other and accuracies (or differences) roughly normal.
+    For a method that makes a single set, models take the place of sets. All runs share one test set: p says
+    nothing about other test sets.
+
+    Returns:
+        The one-sided p; None if either score has a single run. Without any variance, 0 if `a` is higher and 1
+        if not.
+    """
+    first, second = _accuracy_by_set(a), _accuracy_by_set(b)
+    if min(len(first), len(second)) < 2:
+        return None
+    paired = bool(a.seeds) and a.seeds == b.seeds and len(first) == len(second)
+    spread = np.ptp(first - second) if paired else max(np.ptp(first), np.ptp(second))
+    if spread < _ROUNDING:
+        return 0.0 if first.mean() - second.mean() > _ROUNDING else 1.0
+    if paired:
+        return float(ttest_rel(first, second, alternative="greater").pvalue)
+    return float(ttest_ind(first, second, equal_var=False, alternative="greater").pvalue)
+
+
+def _accuracy_by_set(score: Score) -> np.ndarray:
+    """Returns the mean accuracy of each set, of shape (sets,); for a single set the accuracy of each run."""
+    accuracies = np.array(score.accuracies)
+    if score.sets == 1:
+        return accuracies
+    return np.array(
+        [accuracies[index :: score.sets].mean() for index in range(min(score.sets, len(accuracies)))]
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Corrects p values for multiple comparisons (Holm, 1979).
+
+    The i-th smallest of m values, counted from 1, is multiplied by m - i + 1. The corrected values are
+    non-decreasing in that order and at most 1.
+
+    Returns:
+        The corrected values, in the order of `p_values`.
+
+    Example:
+        >>> holm([0.25, 0.125])
+        [0.25, 0.25]
+    """
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        corrected[index] = largest
+    return corrected

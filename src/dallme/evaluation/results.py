@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from dallme.evaluation.protocol import TUNING_RUNS
 from dallme.progress import Progress, SilentProgress, Task
 from dallme.text import clean
 from dallme.validation import check_positive
+from dallme.versions import package_version
 
 #: Rows of the full training data that validate a learning rate.
 VALIDATION_ROWS = 1_000
@@ -219,7 +219,7 @@ def result_key(classifier: Classifier, train: LabelledTexts, test: LabelledTexts
         "train": train.digest,
         "test": test.digest,
         "seed": seed,
-        "versions": {package: _version(package) for package in packages},
+        "versions": {package: package_version(package) for package in packages},
     }
     return sha256_of([json.dumps(parts, sort_keys=True)])
 
@@ -251,10 +251,3 @@ def train_and_test(
     if results is not None and key is not None:
         results.put(key, result)
     return result
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

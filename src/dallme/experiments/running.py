@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import platform
 import signal
 import threading
 import time
@@ -15,10 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import dallme
 from dallme.errors import DallmeError
 from dallme.experiments import kinds
 from dallme.experiments.rows import ROWS, Row, RowFile
@@ -26,6 +23,7 @@ from dallme.experiments.runs import Run, make_runs
 from dallme.experiments.spec import Experiment
 from dallme.experiments.workspace import Workspace, needs_vectors
 from dallme.validation import check_positive
+from dallme.versions import __version__, installed_versions
 
 #: Packages whose versions a row records, in addition to Python and dallme.
 PACKAGES = ("numpy", "scikit-learn", "torch", "transformers")
@@ -236,7 +234,8 @@ def _compute(key: str, run: Run, workspace: Workspace) -> Row | str:
         result = kinds.compute(run, workspace)
         seconds = round(time.perf_counter() - started, 3)
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        return Row.parse(Row(key, run.config(), result, seconds, run.grid.seed, _versions(), when).line())
+        versions = installed_versions(PACKAGES) | {"dallme": __version__}
+        return Row.parse(Row(key, run.config(), result, seconds, run.grid.seed, versions, when).line())
     except Exception as error:
         return _message(error)
 
@@ -247,13 +246,3 @@ def _message(error: Exception) -> str:
     if isinstance(error, DallmeError) and text:
         return text
     return f"{type(error).__name__}: {text}".removesuffix(": ")
-
-
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version(), "dallme": dallme.__version__}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    return versions

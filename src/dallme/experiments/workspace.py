@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import numpy as np
 
-import dallme
 from dallme import registry
 from dallme.atomic import atomic_write, checksum, file_lock, sha256_of
 from dallme.data import LabelledTexts
@@ -29,6 +28,7 @@ from dallme.experiments.spec import Candidate, Profile, Source
 from dallme.progress import Progress, SilentProgress
 from dallme.readers import read
 from dallme.readers.files import data_files
+from dallme.versions import __version__
 
 #: The decoder that uses trained inverters.
 VEC2TEXT = "vec2text"
@@ -246,7 +246,7 @@ class Workspace:
     def _recipe(self, run: Run) -> str:
         """Returns the settings that determine the texts of a run, as JSON, without their number and use."""
         inputs = self.inputs(run)
-        parts = [dallme.__version__, run.recipe(), inputs["source"], inputs.get("inverter", "")]
+        parts = [__version__, run.recipe(), inputs["source"], inputs.get("inverter", "")]
         return json.dumps(parts, sort_keys=True)
 
     def inverter(self, run: Run) -> Path:

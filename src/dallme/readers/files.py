@@ -16,7 +16,7 @@ import pyarrow as pa
 from dallme.errors import InputError
 from dallme.readers.formats import DataFile, read_arrow, read_delimited, read_json, read_parquet
 from dallme.readers.rows import Column, Rows
-from dallme.scale.base import Engine, LocalEngine, in_order
+from dallme.scale import Engine, LocalEngine, in_order
 
 _FORMATS: dict[str, Callable[[DataFile], Rows]] = {
     ".csv": partial(read_delimited, delimiter=","),

@@ -1,7 +1,8 @@
-"""Sources in memory: frames and tables of other libraries, and lists."""
+"""Sources in memory, of other libraries or lists, and datasets of the Hugging Face Hub."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Mapping, Set
 from typing import Any
@@ -10,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from dallme.data import LabelledTexts
-from dallme.errors import InputError
+from dallme.errors import InputError, redact
 from dallme.readers.rows import Column, Rows, from_lists, from_table
-from dallme.validation import plain
+from dallme.validation import check_hub_address, plain
 
 _KINDS = (
     "a path, a Hugging Face dataset id, a pandas or polars DataFrame, a pyarrow Table, a datasets.Dataset, "
@@ -129,3 +130,43 @@ def _from_pandas(frame: Any) -> Rows:
         return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
 
     return Rows("memory", len(frame), names, load)
+
+
+#: Names that `load_dataset` takes for file formats: it would read files of the working directory.
+_FORMATS = (
+    "arrow", "audiofolder", "csv", "generator", "hdf5", "imagefolder", "json", "pandas", "parquet", "text",
+    "webdataset", "xml",
+)  # fmt: skip
+
+_NAME = re.compile(r"(?P<id>\w[\w.-]*(/[\w.-]+)?)(:(?P<config>[^@]+))?(@(?P<split>.+))?", re.ASCII)
+
+
+def read_hub(name: str) -> Rows:
+    """Loads a dataset by its id, with an optional configuration and split: ``id:config@split``.
+
+    Args:
+        name: Such as ``fancyzhx/ag_news`` or ``glue:sst2@validation``; the default split is ``train``.
+
+    Raises:
+        InputError: If the name is malformed, or the dataset cannot be loaded over an encrypted connection.
+    """
+    parts = _NAME.fullmatch(name)
+    if parts is None or parts["id"] in _FORMATS:
+        raise InputError(
+            f"{name!r}: expected a file, a folder or the id of a Hugging Face dataset (owner/name), "
+            "found none of them"
+        )
+    dataset, config, split = parts["id"], parts["config"], parts["split"] or "train"
+    check_hub_address()
+    from datasets import load_dataset  # slow to import
+
+    try:
+        loaded = load_dataset(dataset, config, split=split)
+    except Exception as error:  # dozens of kinds: of the network, the Hub, the files, the builder
+        request = f"dataset {dataset!r}, {f'configuration {config!r}, ' if config else ''}split {split!r}"
+        reason = redact(" ".join(str(error).split()))
+        raise InputError(
+            f"{name}: no file or folder of that name, and the Hugging Face Hub did not give {request}: "
+            f"{type(error).__name__}: {reason[:300]}; check the name and the network, or hand over a file"
+        ) from None  # the cause could hold a secret
+    return from_dataset(loaded, f"{dataset}{f':{config}' if config else ''}@{split}")

@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dallme.report.escaping import to_script
 from dallme.report.map import SIDE
+from dallme.text import to_script
 
 if TYPE_CHECKING:
     import altair as alt

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dallme.progress import Progress, SilentProgress
-from dallme.report.escaping import to_json
+from dallme.text import to_json
 from dallme.validation import check_positive
 
 if TYPE_CHECKING:

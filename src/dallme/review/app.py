@@ -21,15 +21,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from dallme.dataset import DistilledDataset, folder
+from dallme import folders
+from dallme.dataset import DistilledDataset
 from dallme.dataset.card import check_audit, parse_audit
 from dallme.dataset.distilled import AUDIT
 from dallme.errors import DallmeError, InputError
-from dallme.report.escaping import to_json
-from dallme.report.page import render
+from dallme.report import render
 from dallme.review import changes as reviewing
 from dallme.review.changes import ChangeError
 from dallme.review.versions import ConflictError, Version, Versions
+from dallme.text import to_json
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -272,7 +273,7 @@ class Session:
         }
 
     def _render(self, version: Version) -> str:
-        content = folder.read_files(version.folder, (AUDIT,)).get(AUDIT)
+        content = folders.read_files(version.folder, (AUDIT,)).get(AUDIT)
         audit = None if content is None else parse_audit(content)
         if audit is not None:
             check_audit(audit, version.distilled)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dallme import folders
 from dallme.atomic import file_lock, sha256_of
-from dallme.dataset import DistilledDataset, card, folder
+from dallme.dataset import DistilledDataset, card
 from dallme.dataset.distilled import MANIFEST, TABLE
 from dallme.errors import DallmeError, InputError, OutputError
 from dallme.review import changes as reviewing
@@ -136,7 +137,7 @@ class Versions:
             distilled = replace(distilled, manifest=manifest)
             files = distilled.files(f"{card.render(distilled)}\n{reviewing.section(distilled)}")
             files[CHANGES] = (json.dumps(entry, indent=2, ensure_ascii=False) + "\n").encode()
-            target = folder.write(self.place / _name(number), files, overwrite=False)
+            target = folders.write(self.place / _name(number), files, overwrite=False)
             return Version(number, target, distilled, sha256_of([files[TABLE]]))
 
     def _numbers(self) -> list[int]:
@@ -189,7 +190,7 @@ def open_versions(base: Path, output: Path | None = None, *, writable: bool = Tr
     versions = Versions(base, output or base / PLACE)
     versions.newest()
     if writable:
-        folder.check(versions.place, overwrite=True)
+        folders.check(versions.place, overwrite=True)
     return versions
 
 

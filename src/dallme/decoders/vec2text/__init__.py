@@ -1,4 +1,470 @@
-"""vec2text: a language model conditioned on a vector writes a text near it, and corrects it step by step.
+"""The decoder ``vec2text``: a language model conditioned on a vector writes a text near it, and corrects it.
 
 Reference: Morris, Kuleshov, Shmatikov, Rush, "Text Embeddings Reveal (Almost) As Much As Text", EMNLP 2023.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from dallme.data import DecodedText, Prototypes
+from dallme.decoders.base import Context, Decoder, DecodingResult
+from dallme.decoders.nearest import first_sentences, nearest_unused
+from dallme.decoders.vec2text.correction import Decoded, embed_usable, real_starts
+from dallme.decoders.vec2text.inverter import Inverter, check_fit, find_inverter
+from dallme.decoders.vec2text.model import InverterConfig
+from dallme.embedders.base import normalize
+from dallme.errors import InputError
+from dallme.validation import check_positive, check_seed, check_vectors
+
+if TYPE_CHECKING:
+    from dallme.decoders.vec2text.inverter import Inverter
+
+#: Texts that the correction may start from.
+STARTS = ("nearest", "hypothesis")
+
+#: Maximum number of source texts to fit the map between two embedders, and the number embedded at once.
+ALIGNED_TEXTS, ALIGNED_AT_ONCE = 20_000, 512
+
+#: Number of texts sampled if all texts of a prototype are already used, and their temperature.
+MORE_SAMPLES, MORE_TEMPERATURE = 8, 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Space:
+    """The inverter's vector space.
+
+    Attributes:
+        targets: The prototypes, float32 of shape (m, e).
+        vectors: Source texts embedded there, float32 of shape (n, e).
+        mapped: Vectors of the same texts, computed as those of the prototypes: embedded, or mapped from
+            another space.
+        rows: Their positions in the source, int64 of shape (n,).
+    """
+
+    targets: np.ndarray
+    vectors: np.ndarray
+    mapped: np.ndarray
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Vec2TextDecoder(Decoder):
+    """Writes a text for each prototype and corrects it until its vector is near (section 3.2).
+
+    From the final beam it selects the nearest text that a probe of the full data assigns to the prototype's
+    class, or else the nearest text. The probe is a logistic regression on vectors. Prefer it to ``nearest``
+    and ``extractive`` if no source text may be copied (`start` ``hypothesis``), or if a good inverter for the
+    embedder exists; see ``dallme invert-check``.
+
+    Attributes:
+        inverter: Folder of an inverter; blank for the one that ships with dallme.
+        steps: Maximum number of correction steps; 0 writes from the vectors alone and needs the start
+            ``hypothesis``.
+        beam: Texts kept for each prototype.
+        start: ``nearest`` corrects the nearest real text of the class and texts joined from pieces of real
+            texts, which are kept if nothing written is nearer; ``hypothesis`` corrects texts written from the
+            prototype alone.
+        align: Whether an inverter of another embedder may be used, with a linear map fitted on the source.
+        embedder: Embedder of the inverter, for `align`; by default the one in its record. That embedder must
+            ship with dallme, or the user must have its model and its vectors.
+        self_test: Whether the inverter is tested on 20 source texts first.
+        language: ISO 639-1 code, for splitting into sentences.
+    """
+
+    argument: ClassVar[str] = "inverter"
+
+    inverter: str = ""
+    steps: int = 5
+    beam: int = 4
+    start: str = "nearest"
+    align: bool = False
+    embedder: str = ""
+    self_test: bool = True
+    language: str = "en"
+
+    def __post_init__(self) -> None:
+        """Checks the options; nothing is loaded."""
+        check_positive(self.beam, "beam")
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 0:
+            raise InputError(f"expected steps to be a whole number of at least 0, found {self.steps!r}")
+        if self.start not in STARTS:
+            raise InputError(f"expected start as one of {', '.join(STARTS)}, found {self.start!r}")
+        if self.start == "nearest" and self.steps == 0:
+            raise InputError(
+                "expected at least 1 step to correct the nearest text, found 0; "
+                "start from hypothesis, or use the decoder nearest"
+            )
+
+    def check(self, context: Context) -> None:
+        """Checks that there is an inverter, and that it fits the embedder unless `align` is set.
+
+        Raises:
+            DallmeError: If there is none, or it does not fit.
+        """
+        folder = find_inverter(self.inverter)
+        if not self.align:
+            check_fit(InverterConfig.read(folder), folder, context.vectors.fingerprint)
+
+    def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
+        inverter, space = self._load(prototypes, context, rng)
+        if self.self_test:
+            texts = [context.source.texts[row] for row in space.rows.tolist()]
+            if result := self_test(inverter, space.mapped, texts, rng):
+                context.progress.note(
+                    f"{result.texts} source texts, decoded and embedded again, have a mean cosine of "
+                    f"{result.cosine:.3f} to their vectors (chance: {result.chance:.3f})"
+                )
+        starts = None
+        if self.start == "nearest":
+            starts = real_starts(
+                prototypes, space.targets, inverter, context, beam=self.beam, language=self.language
+            )
+        decoded = inverter.decode(
+            space.targets,
+            steps=self.steps,
+            beam=self.beam,
+            start="hypothesis" if starts is None else [[text.text for text in row] for row in starts],
+            seed=int(rng.integers(2**32)),
+            progress=context.progress,
+            engine=context.engine,
+        )
+        probe = _fit_probe(space.vectors, context.vectors.labels[space.rows])
+        selector = CandidateSelector(inverter, context, prototypes, space.targets, probe, self.language)
+        selected = selector.select(decoded, starts, rng)
+        context.progress.note(_summary(selected))
+        return DecodingResult(tuple(scored.text for scored in selected))
+
+    def _load(
+        self, prototypes: Prototypes, context: Context, rng: np.random.Generator
+    ) -> tuple[Inverter, _Space]:
+        """Loads the inverter and brings the prototypes into its space."""
+        folder = find_inverter(self.inverter)
+        store = None if context.answers is None else context.answers.parent
+        inverter = Inverter.load(folder, embedder=self.embedder or None, store=store)
+        inverter.check_steps(self.steps)
+        vectors = context.vectors.vectors
+        if not inverter.config.incompatibilities(context.vectors.fingerprint):
+            inverter = replace(inverter, own_embedder=context.embedder)
+            return inverter, _Space(prototypes.vectors, vectors, vectors, np.arange(len(vectors)))
+        if context.embedder is not None and not inverter.config.incompatibilities(
+            context.embedder.fingerprint(inverter.config.prompt)
+        ):
+            inverter = replace(inverter, own_embedder=context.embedder)  # it differs by the prompt alone
+        rows = np.sort(rng.permutation(len(vectors))[:ALIGNED_TEXTS])
+        embedded = _embed(inverter, [context.source.texts[row] for row in rows.tolist()], context)
+        alignment = fit_alignment(vectors[rows], embedded, int(rng.integers(2**32)))
+        context.progress.note(
+            f"vectors of {context.vectors.fingerprint.model} mapped into the space of "
+            f"{inverter.config.embedder}: held-out texts have a mean cosine of "
+            f"{alignment.cosine:.3f} to their own vectors there (chance: {alignment.chance:.3f})"
+        )
+        targets, mapped = alignment.map(prototypes.vectors), alignment.map(vectors[rows])
+        return inverter, _Space(targets, embedded, mapped, rows)
+
+
+def _embed(inverter: Inverter, texts: Sequence[str], context: Context) -> np.ndarray:
+    """Embeds texts with the inverter's embedder; float32 of shape (n, e)."""
+    parts = []
+    with context.progress.task("align", total=len(texts)) as task:
+        for start in range(0, len(texts), ALIGNED_AT_ONCE):
+            parts.append(inverter.embed(texts[start : start + ALIGNED_AT_ONCE]))
+            task.advance(len(parts[-1]))
+    return np.concatenate(parts)
+
+
+def _fit_probe(vectors: np.ndarray, labels: np.ndarray) -> Any:
+    """Fits a linear classifier on the full data's vectors; None if there is one class."""
+    from sklearn.linear_model import LogisticRegression
+
+    if len(np.unique(labels)) < 2:
+        return None
+    return LogisticRegression(max_iter=1000, random_state=0).fit(vectors, labels)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredText:
+    """A text that may be selected.
+
+    Attributes:
+        text: The text in its final form.
+        cosine: Cosine of its vector to the prototype.
+    """
+
+    text: DecodedText
+    cosine: float
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateSelector:
+    """Selects the nearest text for each prototype; texts with the prototype's label come first.
+
+    Attributes:
+        inverter: Writes more texts if all are already used.
+        context: The source and its limits.
+        prototypes: m prototypes.
+        targets: Their vectors in the inverter's space, float32 of shape (m, d).
+        probe: Classifier of vectors in the inverter's space; None if there is one class.
+        language: ISO 639-1 code, for splitting into sentences.
+    """
+
+    inverter: Inverter
+    context: Context
+    prototypes: Prototypes
+    targets: np.ndarray
+    probe: Any
+    language: str
+
+    def select(
+        self,
+        decoded: Sequence[Decoded],
+        starts: Sequence[Sequence[DecodedText]] | None,
+        rng: np.random.Generator,
+    ) -> list[ScoredText]:
+        """Selects one text for each prototype, none twice in a class.
+
+        Args:
+            decoded: The texts written for each prototype.
+            starts: The real and joined texts that correction started from, which may be selected as well.
+            rng: Source of the seeds of additional texts.
+
+        Raises:
+            InputError: If a class has neither a written nor a real text left.
+        """
+        written = [[candidate.text for candidate in row.candidates] for row in decoded]
+        real: Sequence[Sequence[DecodedText]] = [()] * len(decoded) if starts is None else starts
+        used: dict[int, set[str]] = {int(label): set() for label in np.unique(self.prototypes.labels)}
+        selected = []
+        for index, options in enumerate(self._score(written, real, range(len(decoded)))):
+            taken = used[int(self.prototypes.labels[index])]
+            free = _unused(options, taken) or _unused(self._more(index, int(rng.integers(2**31))), taken)
+            best = free[0] if free else self._nearest_real(index, taken)
+            taken.add(best.text.text)
+            selected.append(best)
+        return selected
+
+    def _score(
+        self, written: Sequence[Sequence[str]], real: Sequence[Sequence[DecodedText]], indices: Sequence[int]
+    ) -> list[list[ScoredText]]:
+        """Cuts written texts to the limit, embeds all, and scores them for the prototypes at `indices`."""
+        options = [
+            {cut.text: cut for text in texts if (cut := self._cut(text))}
+            | {start.text: start for start in starts}
+            for texts, starts in zip(written, real, strict=True)
+        ]
+        vectors = embed_usable(self.inverter, list(dict.fromkeys(text for row in options for text in row)))
+        classes: dict[str, int] = {}
+        if self.probe is not None and vectors:
+            predicted = self.probe.predict(np.stack(list(vectors.values()))).tolist()
+            classes = dict(zip(vectors, predicted, strict=True))
+        directions = normalize(self.targets[list(indices)])
+        scored = []
+        for row, index, direction in zip(options, indices, directions, strict=True):
+            label = int(self.prototypes.labels[index])
+            texts = [text for text in row.values() if text.text in vectors]
+            agrees = [None if self.probe is None else classes[text.text] == label for text in texts]
+            scored.append(
+                [
+                    ScoredText(replace(text, label_agrees=agree), float(vectors[text.text] @ direction))
+                    for text, agree in zip(texts, agrees, strict=True)
+                ]
+            )
+        return scored
+
+    def _cut(self, text: str) -> DecodedText | None:
+        """Cuts a written text after a whole sentence; it comes from no row."""
+        cut = first_sentences(text, 0, self.context.max_tokens, self.context.count_tokens, self.language)
+        return None if cut is None else replace(cut, rows=())
+
+    def _more(self, index: int, seed: int) -> list[ScoredText]:
+        """Samples more texts for a prototype."""
+        target = normalize(self.targets[index : index + 1])
+        texts = self.inverter.write(target, samples=MORE_SAMPLES, temperature=MORE_TEMPERATURE, seeds=[seed])
+        return self._score(texts, [()], [index])[0]
+
+    def _nearest_real(self, index: int, used: set[str]) -> ScoredText:
+        """Returns the nearest real text, for a prototype without a usable written text."""
+        vector, label = self.prototypes.vectors[index], int(self.prototypes.labels[index])
+        real = nearest_unused(vector, label, set(used), self.context, self.language)
+        scored = self._score([[]], [[real]], [index])[0]
+        return scored[0] if scored else ScoredText(real, 0.0)  # the inverter's embedder cannot embed it
+
+
+def _unused(options: Sequence[ScoredText], used: set[str]) -> list[ScoredText]:
+    """The texts that are not used yet, best first."""
+    unused = [option for option in options if option.text.text not in used]
+    return sorted(unused, key=lambda option: (option.text.label_agrees is False, -option.cosine))
+
+
+def _summary(selected: Sequence[ScoredText]) -> str:
+    """Describes the selected texts in one line."""
+    cosine = np.mean([scored.cosine for scored in selected])
+    agree = [scored.text.label_agrees for scored in selected if scored.text.label_agrees is not None]
+    copied = sum(bool(scored.text.rows) for scored in selected)
+    parts = [f"{len(selected)} texts with a mean cosine of {cosine:.3f} to their prototypes"]
+    if agree:
+        parts.append(
+            f"{np.mean(agree):.0%} of them have the prototype's label by a linear probe of the full data"
+        )
+    if copied:
+        parts.append(f"{copied} are real texts, or joined from pieces of them; no written text was nearer")
+    return "; ".join(parts)
+
+
+#: Source texts of a self-test.
+TEXTS = 20
+
+#: Minimum difference of the mean cosine of decoded texts to their own vectors and to others. An inverter of
+#: another space gives about 0.00 +- 0.02; a barely trained one of the right space gives 0.1.
+MARGIN = 0.05
+
+#: Penalties tried for the map, for centred vectors of length about 1.
+ALPHAS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
+
+#: Maximum number of rows held out to choose the penalty (a fifth of all), and minimum number of rows to fit a
+#: map.
+MAX_HELD_OUT, MIN_ROWS = 5_000, 10
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """Similarity of vectors to the texts decoded from them.
+
+    Attributes:
+        cosine: Mean cosine of the decoded texts' vectors to the vectors that they were decoded from.
+        chance: Mean cosine to the vectors of the other texts.
+        texts: Number of texts.
+    """
+
+    cosine: float
+    chance: float
+    texts: int
+
+
+def self_test(
+    inverter: Inverter, vectors: np.ndarray, texts: Sequence[str], rng: np.random.Generator
+) -> RoundTrip | None:
+    """Decodes some source vectors without correction and embeds the texts again.
+
+    Args:
+        inverter: The inverter.
+        vectors: Vectors of the source in the inverter's space, float32 of shape (n, d).
+        texts: The n source texts.
+        rng: Chooses the texts.
+
+    Returns:
+        The round trip, or None if there are not two different texts.
+
+    Raises:
+        InputError: If the decoded texts are not clearly nearer to their own vectors than to those of others.
+    """
+    chosen: dict[str, int] = {}
+    for row in rng.permutation(len(texts)).tolist():
+        chosen.setdefault(texts[row], row)
+        if len(chosen) == TEXTS:
+            break
+    if len(chosen) < 2:
+        return None
+    originals = vectors[list(chosen.values())]
+    written = [row[0] for row in inverter.write(originals)]
+    known = embed_usable(inverter, list(dict.fromkeys(written)))
+    zeros = np.zeros(originals.shape[1], dtype=np.float32)  # texts that cannot be embedded
+    returned = np.stack([known.get(text, zeros) for text in written])
+    result = RoundTrip(*matched_and_mismatched(returned, originals), len(originals))
+    if result.cosine - result.chance < MARGIN:
+        raise InputError(
+            f"expected an inverter that decodes these vectors, found that {result.texts} decoded texts "
+            f"have a mean cosine of {result.cosine:.3f} to their own vectors and {result.chance:.3f} to "
+            f"those of others, less than {MARGIN} apart; train one on texts like these, or longer"
+        )
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """A ridge regression from one embedding space to another.
+
+    Attributes:
+        matrix: Coefficients, float32 of shape (d, e).
+        source_mean: Mean of the mapped vectors, float32 of shape (d,).
+        target_mean: Mean of the vectors that they are mapped to, float32 of shape (e,).
+        alpha: The penalty, chosen on held-out rows.
+        cosine: Mean cosine of mapped held-out rows to their own vectors in the other space.
+        chance: Mean cosine of mapped held-out rows to the vectors of other rows.
+    """
+
+    matrix: np.ndarray
+    source_mean: np.ndarray
+    target_mean: np.ndarray
+    alpha: float
+    cosine: float
+    chance: float
+
+    def map(self, vectors: np.ndarray) -> np.ndarray:
+        """Maps vectors of shape (n, d) into the other space: float32 of shape (n, e), of length 1."""
+        return _unit((vectors - self.source_mean) @ self.matrix + self.target_mean)
+
+
+def fit_alignment(vectors: np.ndarray, targets: np.ndarray, seed: int) -> Alignment:
+    """Fits a map from the vectors of some texts by one embedder to those of the same texts by another.
+
+    ``minimise ||(X - mean X) W - (Y - mean Y)||^2 + alpha ||W||^2``. The chosen alpha gives held-out rows the
+    largest mean cosine to their own vectors. The map is fitted on all rows; the cosines are those of a map
+    without held-out rows.
+
+    Args:
+        vectors: float32 of shape (n, d).
+        targets: float32 of shape (n, e), row by row.
+        seed: Seed of the choice of held-out rows.
+
+    Raises:
+        InputError: If the numbers of rows differ, or there are fewer than ten.
+    """
+    check_seed(seed)
+    vectors = check_vectors(vectors)
+    targets = check_vectors(targets, rows=len(vectors), what="vectors to map to")
+    if len(vectors) < MIN_ROWS:
+        raise InputError(
+            f"expected at least {MIN_ROWS} texts to fit a map between embedders, found {len(vectors)}"
+        )
+    order = np.random.default_rng(seed).permutation(len(vectors))
+    count = min(MAX_HELD_OUT, len(vectors) // 5)
+    held_out, rest = order[:count], order[count:]
+    maps = [_fit(vectors[rest], targets[rest], alpha) for alpha in ALPHAS]
+    scores = [matched_and_mismatched(each.map(vectors[held_out]), targets[held_out]) for each in maps]
+    best = int(np.argmax([cosine for cosine, _ in scores]))
+    fitted = _fit(vectors, targets, ALPHAS[best])
+    return Alignment(fitted.matrix, fitted.source_mean, fitted.target_mean, ALPHAS[best], *scores[best])
+
+
+def _fit(vectors: np.ndarray, targets: np.ndarray, alpha: float) -> Alignment:
+    from sklearn.linear_model import Ridge
+
+    source_mean, target_mean = vectors.mean(axis=0), targets.mean(axis=0)
+    ridge = Ridge(alpha=alpha, fit_intercept=False).fit(vectors - source_mean, targets - target_mean)
+    coefficients = np.reshape(ridge.coef_, (targets.shape[1], vectors.shape[1])).T
+    matrix = np.ascontiguousarray(coefficients, dtype=np.float32)
+    return Alignment(matrix, source_mean, target_mean, alpha, float("nan"), float("nan"))
+
+
+def matched_and_mismatched(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Computes the mean cosine of rows to the same rows of another matrix, and to all of its other rows.
+
+    Args:
+        first: float32 of shape (n, d), n >= 2.
+        second: float32 of shape (n, d).
+    """
+    first, second, count = _unit(first), _unit(second), len(first)
+    matched = float((first * second).sum(axis=1).mean())
+    overall = float(first.mean(axis=0) @ second.mean(axis=0))  # the mean over all pairs
+    return matched, (overall * count - matched) / (count - 1)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Scales vectors to length 1; zeros stay zeros."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths == 0, 1, lengths), dtype=np.float32)

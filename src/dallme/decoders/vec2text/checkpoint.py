@@ -11,9 +11,9 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dallme.dataset.folder import COMMITTED, INVERTER_FILES, PARTIAL, check, check_own, locate_files, write
 from dallme.decoders.vec2text.model import FILE, InverterConfig, read_json, wrap_tokenizer
 from dallme.errors import InputError, OutputError
+from dallme.folders import COMMITTED, INVERTER_FILES, PARTIAL, check, check_own, locate_files, write
 from dallme.models.checking import check_transformer
 from dallme.models.devices import find_device
 

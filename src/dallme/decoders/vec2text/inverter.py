@@ -22,7 +22,7 @@ from dallme.embedders.resolve import resolve, resolve_named
 from dallme.errors import InputError
 from dallme.models.devices import find_device, find_precision
 from dallme.progress import Progress, SilentProgress
-from dallme.scale.base import Engine, in_order
+from dallme.scale import Engine, in_order
 from dallme.validation import check_positive, check_seed, check_vectors
 
 if TYPE_CHECKING:

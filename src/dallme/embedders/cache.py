@@ -1,23 +1,25 @@
-"""Embedding with a store: stored vectors are read, missing ones are computed and written batch by batch."""
+"""Embedding with a store: content-addressed vectors on disk, resumable and larger than memory."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from dallme.data import Fingerprint
+from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.embedders.base import Embedder, TextError
-from dallme.embedders.cache.shard import SHARD, list_files
-from dallme.embedders.cache.table import DESCRIPTION, VectorTable
+from dallme.embedders.resolve import resolve
+from dallme.embedders.shard import SHARD, list_files
+from dallme.embedders.vector_table import DESCRIPTION, VectorTable
 from dallme.errors import InputError
 from dallme.progress import Progress, SilentProgress
-from dallme.scale.base import Engine, LocalEngine
+from dallme.scale import Engine, LocalEngine
 from dallme.text import text_keys
 from dallme.validation import check_positive, check_texts, check_vectors
 
@@ -201,3 +203,63 @@ def _group_equal(texts: Sequence[str], keys: np.ndarray) -> tuple[np.ndarray, np
     order = np.lexsort((keys[:, 1], keys[:, 0], lengths))
     changes = (keys[order[1:]] != keys[order[:-1]]).any(axis=1)
     return order, np.concatenate([[0], np.flatnonzero(changes) + 1, [len(texts)]])
+
+
+@dataclass(frozen=True)
+class CachedEmbedder:
+    """An embedder, its prompt and the store that caches its vectors.
+
+    The embedder is looked up on first use, so that a run with ready vectors never needs it.
+
+    Attributes:
+        embedder: A name, a Hub id, a folder, an embedder, or any object with ``encode(list of strings)``.
+        prompt: Task-specific prompt put before each text (section 5.4).
+        store: Folder of the cached vectors; None caches nothing.
+        progress: Receiver of progress and notes.
+        engine: Engine that embeds; None embeds in this process.
+
+    Example:
+        >>> CachedEmbedder("hashing").embed(["a fine film"]).shape
+        (1, 256)
+    """
+
+    embedder: Any
+    prompt: str | None = None
+    store: str | Path | None = None
+    progress: Progress = field(default_factory=SilentProgress, compare=False)
+    engine: Engine | None = field(default=None, compare=False)
+
+    @cached_property
+    def model(self) -> Embedder:
+        """The embedder itself."""
+        model = resolve(self.embedder)
+        model.report_to(self.progress)
+        return model
+
+    def fingerprint(self) -> Fingerprint:
+        """Returns everything that changes the vectors."""
+        return self.model.fingerprint(self.prompt)
+
+    def cache_key(self) -> str | None:
+        """Returns the digest of the fingerprint; None for an embedder whose weights are not known."""
+        fingerprint = self.fingerprint()
+        return None if fingerprint.weights == "unknown" else fingerprint.digest
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeds texts that the store does not hold, and reads the others; float32 of shape (n, d)."""
+        store = None if self.store is None else EmbeddingStore(self.store)
+        return embed_with_store(
+            self.model, texts, prompt=self.prompt, store=store, progress=self.progress, engine=self.engine
+        )
+
+    def embed_source(self, source: LabelledTexts) -> LabelledVectors:
+        """Embeds labelled texts.
+
+        Raises:
+            TextError: If the embedder cannot embed a text; the error names the row as the source does.
+        """
+        try:
+            vectors = self.embed(source.texts)
+        except TextError as error:
+            raise error.at(source.row_ids[[error.row]].tolist()[0]) from None
+        return LabelledVectors(vectors, source.labels, self.fingerprint())

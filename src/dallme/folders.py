@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from dallme.atomic import atomic_write, folder_lock, sha256_of, sync_folder, write_new
-from dallme.dataset.journal import INVERTER_FILES as INVERTER_FILES
-from dallme.dataset.journal import KNOWN_FILES, RECORD, Journal, JournalError
-from dallme.dataset.journal import SET_FILES as SET_FILES
 from dallme.errors import InputError, OutputError
+from dallme.journal import INVERTER_FILES as INVERTER_FILES
+from dallme.journal import KNOWN_FILES, RECORD, Journal, JournalError
+from dallme.journal import SET_FILES as SET_FILES
 
 #: Ending of a folder whose files are still being written.
 PARTIAL = ".partial"

@@ -1,4 +1,4 @@
-"""The engine that runs chunks on the machines of a Ray cluster."""
+"""Engines: run chunks of work in this process, or on the machines of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -10,14 +10,101 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import chain, islice
 from pickle import PicklingError  # only the name: Ray does the pickling
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
-import dallme
-from dallme.errors import DallmeError, InputError, ServiceError
-from dallme.scale.base import Chunk, Result
+from dallme.errors import DallmeError, InputError, MissingDependencyError, ServiceError, UnknownNameError
 from dallme.validation import check_positive
+from dallme.versions import __version__
+
+Chunk = TypeVar("Chunk")
+Result = TypeVar("Result")
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Runs the chunks of a stage. A stage gives the same result on every engine."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether chunks may run in other processes; then work and chunks must be picklable."""
+
+    def map(
+        self, work: Callable[[Chunk], Result], chunks: Iterable[Chunk], *, accelerated: bool = False
+    ) -> Iterator[tuple[int, Result]]:
+        """Calls `work` with each chunk.
+
+        Args:
+            work: Function of a chunk. A remote engine sends it once to each worker, which keeps it; a model
+                that it loads on first use loads once per worker.
+            chunks: Chunks, taken as needed; they are never all in memory.
+            accelerated: Whether the work benefits from a GPU.
+
+        Yields:
+            Position of a chunk and its result, as soon as it is ready, in any order; each position once.
+        """
+
+    def close(self) -> None:
+        """Releases its resources; the next :meth:`map` acquires them again."""
+
+
+class LocalEngine:
+    """Runs in this process, one chunk after the other."""
+
+    remote = False
+
+    def map(
+        self, work: Callable[[Chunk], Result], chunks: Iterable[Chunk], *, accelerated: bool = False
+    ) -> Iterator[tuple[int, Result]]:
+        """Calls `work` with each chunk, in order."""
+        for position, chunk in enumerate(chunks):
+            yield position, work(chunk)
+
+    def close(self) -> None:
+        """Does nothing: there is nothing to release."""
+
+
+def in_order(results: Iterable[tuple[int, Result]]) -> list[Result]:
+    """Returns the results of :meth:`Engine.map`, sorted by position."""
+    return [result for _, result in sorted(results, key=lambda pair: pair[0])]
+
+
+#: Names of the engines.
+ENGINES = ("local", "ray")
+
+
+def make_engine(engine: str | Engine, address: str | None = None) -> Engine:
+    """Turns a name into an engine; an engine is returned as it is. Nothing is started.
+
+    Args:
+        engine: One of :data:`ENGINES`, or an engine.
+        address: Address of a Ray cluster; see :class:`~dallme.scale.RayEngine`.
+
+    Raises:
+        UnknownNameError: If no engine has that name.
+        InputError: If it is not an engine, or an address is given to the local engine.
+        MissingDependencyError: If it needs a package that is not installed.
+    """
+    if not isinstance(engine, str):
+        if not isinstance(engine, Engine):
+            raise InputError(
+                f"expected an engine: one of {', '.join(ENGINES)} or an object with map, found {engine!r}"
+            )
+        return engine
+    if engine not in ENGINES:
+        raise UnknownNameError("engine", engine, ENGINES)
+    if engine == "local":
+        if address is not None:
+            raise InputError(
+                f"expected an address with the engine ray only, found {address!r} with the engine local"
+            )
+        return LocalEngine()
+    if find_spec("ray") is None:
+        raise MissingDependencyError("engine 'ray'", "ray", "ray")
+    return RayEngine(address)
+
 
 #: Chunks per worker at a time: the second is ready while the first runs.
 _DEPTH = 2
@@ -137,7 +224,7 @@ class _Worker:
         self._work = work
 
     def version(self) -> str:
-        return dallme.__version__
+        return __version__
 
     def run(self, chunk: Any) -> tuple[bool, Any]:
         """Returns True and the result, or False and the error for the user."""
@@ -258,14 +345,14 @@ class _Pool:
             self._failed_starts += 1
             if self._failed_starts >= _ATTEMPTS and not self._load:
                 raise ServiceError(
-                    f"expected workers with dallme {dallme.__version__} on the Ray cluster, "
+                    f"expected workers with dallme {__version__} on the Ray cluster, "
                     f"{self._failed_starts} could not start: {str(error).strip().splitlines()[-1].strip()}; "
                     "install the same dallme, and what else the parts need, on every machine"
                 ) from error
             return
-        if version != dallme.__version__:
+        if version != __version__:
             raise ServiceError(
-                f"expected dallme {dallme.__version__}, as here, on every machine of the Ray cluster, "
+                f"expected dallme {__version__}, as here, on every machine of the Ray cluster, "
                 f"found {version} on one"
             )
         self._failed_starts = 0

@@ -13,10 +13,10 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from dallme.data import DecodedText
 from dallme.decoders.base import Context, TokenCounter
-from dallme.decoders.extractive.weights import ClassWeights, WordWeights, row_of
+from dallme.decoders.weights import ClassWeights, WordWeights, row_of
 from dallme.overlap import WORD
 from dallme.progress import Task
-from dallme.scale.base import in_order
+from dallme.scale import in_order
 from dallme.text import clean, sentences
 from dallme.validation import check_positive
 

@@ -1,1 +1,0 @@
-"""Texts assembled from sentences of the source, chosen by static or adaptive word weights."""
