@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sys
 from collections import UserDict
 from collections.abc import Iterator
@@ -78,6 +79,7 @@ def template_sentences(count: int = 200) -> list[str]:
 
 TEXTS = template_sentences()
 FAST: dict[str, Any] = {"preset": "tiny", "device": "cpu", "batch_size": 16, "drafts": 32, "max_tokens": 16}
+SHORT: dict[str, Any] = {**FAST, "steps": 20}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -138,6 +140,24 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plain") / "inverter"
     train_inverter(TEXTS, EMBEDDER, folder, steps=40, save_every=8, **FAST)
     return folder
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Files of a training of 20 steps a stage; the bytes of a training do not depend on its quality."""
+    folder = tmp_path_factory.mktemp("short") / "inverter"
+    train_inverter(TEXTS, EMBEDDER, folder, **SHORT, save_every=8)
+    return contents(folder)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a training like `short` that was killed in its second stage."""
+    folder = tmp_path_factory.mktemp("killed")
+    killer = Killer("corrector", 5)
+    with pytest.raises(Killed):
+        train_inverter(TEXTS, EMBEDDER, folder / "inverter", **SHORT, save_every=4, progress=killer)
+    return folder / "inverter.partial"
 
 
 # What it learns
@@ -213,7 +233,7 @@ class Clock:
 
 @pytest.mark.parametrize("drafts", [0.0, 100.0])
 def test_minutes_bound_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drafts: float) -> None:
-    clock = Clock(0.01)
+    clock = Clock(0.02)
     monkeypatch.setattr("dallme.decoders.vec2text.stages.time", clock)
     save_drafts = Checkpoints.save_drafts
 
@@ -226,9 +246,9 @@ def test_minutes_bound_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     steps = dict.fromkeys((1, 2), 0)
     for entry in config.training["history"]:
         steps[entry["stage"]] += entry["steps"]
-    # Of 0.6 seconds the hypothesizer has 0.36, at 0.01 a step; drafts take at most a quarter of the rest.
-    assert 34 <= steps[1] <= 37
-    assert 16 <= steps[2] <= 24
+    # Of 0.6 seconds the hypothesizer has 0.36, at 0.02 a step; drafts take at most a quarter of the rest.
+    assert 17 <= steps[1] <= 18
+    assert 8 <= steps[2] <= 12
     assert config.corrects
 
 
@@ -262,29 +282,31 @@ def test_a_stage_has_converged_by_both_measures(
 # The same again
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_others(plain: Path, tmp_path: Path) -> None:
-    train_inverter(TEXTS, EMBEDDER, tmp_path / "same", steps=40, save_every=100, **FAST)
-    different = {
-        name for name, content in contents(plain).items() if contents(tmp_path / "same")[name] != content
-    }
+def test_the_same_seed_gives_the_same_bytes_and_another_others(
+    short: dict[str, bytes], tmp_path: Path
+) -> None:
+    train_inverter(TEXTS, EMBEDDER, tmp_path / "same", **SHORT, save_every=100)
+    different = {name for name, content in short.items() if contents(tmp_path / "same")[name] != content}
     assert different == set()
-    short: dict[str, Any] = {"steps": 1, "correct": False}
-    train_inverter(TEXTS, EMBEDDER, tmp_path / "one", seed=1, **short, **FAST)
-    train_inverter(TEXTS, EMBEDDER, tmp_path / "two", seed=2, **short, **FAST)
+    one_step: dict[str, Any] = {"steps": 1, "correct": False}
+    train_inverter(TEXTS, EMBEDDER, tmp_path / "one", seed=1, **one_step, **FAST)
+    train_inverter(TEXTS, EMBEDDER, tmp_path / "two", seed=2, **one_step, **FAST)
     assert contents(tmp_path / "one")["model.safetensors"] != contents(tmp_path / "two")["model.safetensors"]
 
 
 @pytest.mark.parametrize(
-    ("stage", "steps"), [("hypothesizer", 17), ("corrector", 3), ("corrector", 30), ("drafts", 1)]
+    ("stage", "steps"), [("hypothesizer", 9), ("corrector", 3), ("corrector", 15), ("drafts", 1)]
 )
-def test_a_resumed_training_gives_the_same_bytes(plain: Path, tmp_path: Path, stage: str, steps: int) -> None:
+def test_a_resumed_training_gives_the_same_bytes(
+    short: dict[str, bytes], tmp_path: Path, stage: str, steps: int
+) -> None:
     output = tmp_path / "inverter"
     with pytest.raises(Killed):
-        # Every fourth step is measured: between two, a checkpoint has to hold the losses since the last one.
-        train_inverter(TEXTS, EMBEDDER, output, steps=40, save_every=7, progress=Killer(stage, steps), **FAST)
+        # Every second step is measured: between two, a checkpoint has to hold the losses since the last one.
+        train_inverter(TEXTS, EMBEDDER, output, **SHORT, save_every=7, progress=Killer(stage, steps))
     assert not output.exists()
-    train_inverter(TEXTS, EMBEDDER, output, steps=40, save_every=7, resume=True, **FAST)
-    assert contents(output) == contents(plain)
+    train_inverter(TEXTS, EMBEDDER, output, **SHORT, save_every=7, resume=True)
+    assert contents(output) == short
     assert [path.name for path in tmp_path.iterdir()] == ["inverter"]
 
 
@@ -331,24 +353,20 @@ def test_a_checkpoint_is_kept_from_other_trainings(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_checkpoint_is_noticed_and_made_again(
-    plain: Path, tmp_path: Path, name: str, cut: bool
+    short: dict[str, bytes], checkpoint: Path, tmp_path: Path, name: str, cut: bool
 ) -> None:
     output, notes = tmp_path / "inverter", Notes()
-    with pytest.raises(Killed):
-        train_inverter(
-            TEXTS, EMBEDDER, output, steps=40, save_every=8, progress=Killer("corrector", 9), **FAST
-        )
-    path = tmp_path / "inverter.partial" / name
+    path = Path(shutil.copytree(checkpoint, tmp_path / "inverter.partial")) / name
     content = bytearray(path.read_bytes())
     if cut:
         del content[len(content) // 2 :]
     else:
         content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    train_inverter(TEXTS, EMBEDDER, output, steps=40, save_every=8, resume=True, progress=notes, **FAST)
+    train_inverter(TEXTS, EMBEDDER, output, **SHORT, save_every=4, resume=True, progress=notes)
     assert "is damaged (" in notes.lines[0]
     assert notes.lines[0].endswith("; the training starts again")
-    assert contents(output) == contents(plain)
+    assert contents(output) == short
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")

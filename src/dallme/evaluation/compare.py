@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import ttest_ind, ttest_rel
 
 from dallme import registry
 from dallme.baselines.base import Baseline, ModelBaseline
@@ -389,6 +388,8 @@ def better(a: Score, b: Score) -> float | None:
         The one-sided p; None if either score has a single run. Without any variance, 0 if `a` is higher and 1
         if not.
     """
+    from scipy.stats import ttest_ind, ttest_rel
+
     first, second = _accuracy_by_set(a), _accuracy_by_set(b)
     if min(len(first), len(second)) < 2:
         return None

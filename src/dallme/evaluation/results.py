@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import f1_score
 
 from dallme.atomic import atomic_write, checksum, sha256_of
 from dallme.classifiers.base import Classifier
@@ -240,6 +239,8 @@ def train_and_test(
     key = None if results is None else result_key(classifier, train, test, seed)
     if results is not None and key is not None and (stored := results.get(key)) is not None:
         return stored
+    from sklearn.metrics import f1_score
+
     started = time.perf_counter()
     predicted = classifier.fit(train.texts, train.labels, seed=seed).predict(test.texts)
     result = Result(

@@ -17,7 +17,6 @@ from dallme.embedders.cost import make_plan
 from dallme.errors import InputError
 from dallme.evaluation.compare import check_methods, compare, model_baselines
 from dallme.evaluation.evaluate import Score, check_plan, evaluate_method, make_classifiers
-from dallme.evaluation.probe import probe
 from dallme.experiments.runs import Run
 from dallme.experiments.workspace import Workspace
 
@@ -80,6 +79,8 @@ def _score_measures(score: Score, texts: int) -> dict[str, Any]:
 
 def compute_probe(run: Run, workspace: Workspace) -> dict[str, Any]:
     """Measures a linear classifier on the vectors of the full data (Table 2, section 5.3)."""
+    from dallme.evaluation.probe import probe
+
     embedder = workspace.embedder(run["embedder"])
     source, test = workspace.texts(run)[0], workspace.test_set(run)
     embed = _stored_embedding(workspace, embedder, run["prompt"] or None)
