@@ -50,6 +50,7 @@ METHODS = (
     "nearest",
     "herding",
     "facility-location",
+    "optimal-transport",
     "select",
     "teaching",
 )
