@@ -78,7 +78,8 @@ class OptimalTransportBaseline(CoreSet):
         near = np.unique(np.argpartition(distances, count - 1, axis=1)[:, :count])
         points, chosen = linear_sum_assignment(distances[:, near])
         assert len(points) == count
-        return near[chosen]
+        rows_of_points: np.ndarray = near[chosen]
+        return rows_of_points
 
     def _points(
         self, vectors: np.ndarray, weights: np.ndarray, count: int, rng: np.random.Generator
@@ -128,7 +129,7 @@ def transport_plan(costs: np.ndarray, weights: np.ndarray, penalty: float) -> np
     for _ in range(_SINKHORN):
         rows = np.log(weights) - logsumexp(kernel + points, axis=1)
         points = -np.log(costs.shape[1]) - logsumexp(kernel + rows[:, None], axis=0)
-    return np.exp(kernel + rows[:, None] + points)
+    return np.asarray(np.exp(kernel + rows[:, None] + points))
 
 
 def _squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
