@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dallme.decoders.vec2text.model import FILE, InverterConfig, read_json, wrap_tokenizer
-from dallme.errors import InputError, OutputError
+from dallme.errors import InputError, OutputError, first_line
 from dallme.folders import COMMITTED, INVERTER_FILES, PARTIAL, check, check_own, locate_files, write
 from dallme.models.checking import check_transformer
 from dallme.models.devices import find_device
@@ -105,9 +105,9 @@ def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, 
     except BaseException as error:  # transformers, tokenizers and safetensors raise many kinds
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # one of Rust
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
         raise InputError(
-            f"expected an inverter in {str(folder)!r}, could not read it: {reason}; train or copy it again"
+            f"expected an inverter in {str(folder)!r}, could not read it: {first_line(error)[:500]}; "
+            "train or copy it again"
         ) from error
     return model.to(find_device(device)).eval(), tokenizer, config
 
