@@ -391,10 +391,9 @@ class _Pool:
         job.attempts += 1
         if job.attempts >= _ATTEMPTS:
             raise ServiceError(
-                f"expected workers that finish their chunks, found one chunk whose worker died "
-                f"{job.attempts} "
-                f"times: {first_line(error)}; a worker may need more memory: give each more cores, so that "
-                "fewer share a machine"
+                "expected workers that finish their chunks, found one chunk whose worker died "
+                f"{job.attempts} times: {first_line(error)}; a worker may need more memory: give each more "
+                "cores, so that fewer share a machine"
             ) from error
         if self._waiting is None:
             self._waiting = job
@@ -409,7 +408,6 @@ def _picklable(part: Any) -> Iterator[None]:
         yield
     except (TypeError, AttributeError, PicklingError) as error:
         raise InputError(
-            "expected parts that can be sent to the workers of a Ray cluster, found "
-            f"{type(part).__name__}: {first_line(error)}; keep open files, locks and connections out of it, "
-            "or use the local engine"
+            f"expected parts that can be sent to the workers of a Ray cluster, found {type(part).__name__}: "
+            f"{first_line(error)}; keep open files, locks and connections out of it, or use the local engine"
         ) from error

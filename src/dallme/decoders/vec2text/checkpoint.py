@@ -293,18 +293,15 @@ def card(config: InverterConfig) -> str:
     training = {name: value for name, value in config.training.items() if name != "history"}
     scores = [{"of": name, **measures} for name, measures in config.scores.items()]
     return (
-        f"# Inverter for {config.embedder}\n\n"
-        f"Writes a text whose vector is near a given one. Started from `{config.base}` ({config.kind}).\n\n"
-        f"## Data and training\n\n{_lines(training)}\n"
-        f"On the way, on 100 held-out texts, by stage (1 the hypothesizer, 2 the corrector):\n\n"
-        f"{_table(config.training.get('history', []))}\n"
-        f"## Scores\n\n{_table(scores)}\n"
-        f"## Limits\n\n"
-        f"- It decodes vectors of this embedder only ({config.fingerprint.dimension} dimensions).\n"
-        f"- It writes at most {config.max_tokens} of its own tokens, "
-        "in the language and manner of the texts above.\n"
-        "- A text that it writes may state what no source says: names and numbers are guesses.\n"
-        "- An embedding tells much about its text: treat vectors of private texts as you treat the texts.\n"
+        f"# Inverter for {config.embedder}\n\nWrites a text whose vector is near a given one. Started from "
+        f"`{config.base}` ({config.kind}).\n\n## Data and training\n\n{_lines(training)}\nOn the way, on 100 "
+        "held-out texts, by stage (1 the hypothesizer, 2 the "
+        f"corrector):\n\n{_table(config.training.get('history', []))}\n## Scores\n\n{_table(scores)}\n## "
+        f"Limits\n\n- It decodes vectors of this embedder only ({config.fingerprint.dimension} "
+        f"dimensions).\n- It writes at most {config.max_tokens} of its own tokens, in the language and "
+        "manner of the texts above.\n- A text that it writes may state what no source says: names and "
+        "numbers are guesses.\n- An embedding tells much about its text: treat vectors of private texts as "
+        "you treat the texts.\n"
     )
 
 
