@@ -22,11 +22,12 @@ from dallme.data import LabelledTexts, Prototypes
 from dallme.decoders import weights as weights_module
 from dallme.decoders.base import Context
 from dallme.decoders.cluster_summary import ClusterSummary, best_words, messages
-from dallme.decoders.llm import ChatRequest, Completion, CompletionStore, LLMDecoder, key_of, parse, usage_of
+from dallme.decoders.llm import LLMDecoder
 from dallme.decoders.postprocess import tidy
 from dallme.decoders.weights import WordWeights
 from dallme.distiller import Distiller
 from dallme.errors import BudgetError, InputError, ServiceError
+from dallme.services.chat import ChatRequest, Completion, CompletionStore, key_of, parse, usage_of
 from dallme.services.pricing import CostTracker, Price, Usage, count_tokens, writing_price_of
 from decoder_cases import FILMS, FLOPS, check_contract, make_context, make_prototypes
 

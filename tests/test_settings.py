@@ -40,6 +40,7 @@ def test_settings_are_grouped_by_role() -> None:
         ["decoder.beam=8", "embedder.max-tokens=64", "decoder.beam=2", "decoder.start=a=b"]
     )
     assert parsed == {
+        "classifier": {},
         "embedder": {"max_tokens": "64"},
         "condenser": {},
         "decoder": {"beam": "2", "start": "a=b"},

@@ -23,12 +23,16 @@ class Classifier(ABC):
         varies: Whether different seeds give different models.
         argument: The option set by ``NAME:ARGUMENT``, or None if the name takes no argument.
         learning_rates: Candidates for its option ``learning_rate``; empty without such an option.
+        sample: Number of test rows that it is tested on, if not on all.
+        most_texts: Maximum number of texts that it can be trained on; None for any number.
         version: Version of the implementation, part of the key of stored results.
     """
 
     varies: bool = True
     argument: ClassVar[str | None] = None
     learning_rates: ClassVar[tuple[float, ...]] = ()
+    sample: int | None = None
+    most_texts: int | None = None
     version: ClassVar[int] = 1
 
     def describe(self) -> dict[str, Any]:

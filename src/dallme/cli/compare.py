@@ -68,7 +68,8 @@ def compare(
     budget.check()
     protocol = training.plan()
     distiller = parts.distiller(budget, make_progress())
-    classifiers = make_classifiers(parts.classifier_names(training.classifiers), distiller.cached_embedder)
+    chosen = parts.classifier_names(training.classifiers)
+    classifiers = make_classifiers(chosen, distiller.cached_embedder, parts.classifier_options(chosen))
     names = options.split_names(methods) if methods else ["random", "nearest", parts.decoder_name, "full"]
     names = check_methods(names, classifiers)
     protocol.check(classifiers)

@@ -98,7 +98,8 @@ def curve(
         raise InputError(
             f"expected options of a decoder that is measured, found some of {decoder!r}; add it to --methods"
         )
-    trained = make_classifiers(parts.classifier_names(classifiers), distiller.cached_embedder)
+    columns = parts.classifier_names(classifiers)
+    trained = make_classifiers(columns, distiller.cached_embedder, parts.classifier_options(columns))
     texts = data.read(source)
     held_out = data.read(test, like=texts)
     print_notes([*texts.notes, *held_out.notes])

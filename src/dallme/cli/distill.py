@@ -65,7 +65,8 @@ def distill(
     budget.check()
     names = check_classifiers(parts.classifier_names(classifiers))
     distiller = parts.distiller(budget, make_progress(), engine=make_engine(engine, address))
-    trained = make_classifiers(names, distiller.cached_embedder) if test else {}
+    settings = parts.classifier_options(names)
+    trained = make_classifiers(names, distiller.cached_embedder, settings) if test else {}
     with clean_output(distiller.resolved_engine):
         texts = data.read(source, engine=distiller.resolved_engine)
         held_out = data.read(test, like=texts) if test else None

@@ -43,8 +43,11 @@ def evaluate(
     from dallme.folders import is_distilled
 
     protocol, progress = training.plan(), make_progress()
-    embedder = CachedEmbedder(parts.configured(), parts.prompt, options.writable_store(parts.store), progress)
-    classifiers = evaluation.make_classifiers(training.names, embedder)
+    store = options.writable_store(parts.store)
+    embedder = CachedEmbedder(parts.configured("classifier"), parts.prompt, store, progress)
+    classifiers = evaluation.make_classifiers(
+        training.names, embedder, parts.classifier_options(training.names)
+    )
     if "embedding-lr" in classifiers:
         parts.check_key()
     evaluation.check_plan(protocol, classifiers, has_full=full is not None)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 from dallme import registry
 from dallme.cli import options
 from dallme.cli.options import ADVANCED, BUDGET, PANELS, TRAINING, option, parts, words
-from dallme.cli.settings import parse_settings, part_class, typed_options
+from dallme.cli.settings import option_types, parse_settings, part_class, typed_options
 from dallme.decoders.targets import find_target
+from dallme.errors import InputError
 
 if TYPE_CHECKING:
     from dallme.condensers.base import Condenser
@@ -147,9 +148,35 @@ class EmbedderOptions(Group):
         """The options of a service that were given, by the names of the dataclass fields."""
         return options.service_options(self.base_url, self.budget_usd, self.price, self.insecure)
 
-    def configured(self) -> str | Embedder:
-        """Returns the embedder with its options; see :func:`~dallme.cli.options.configure_embedder`."""
-        values = parse_settings(self.settings or (), ("embedder",))["embedder"]
+    def classifier_options(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Returns the options of ``--set classifier.OPTION`` for each of the classifiers that has them.
+
+        Raises:
+            InputError: If none of the classifiers has an option.
+        """
+        from dallme.evaluation.evaluate import check_classifiers
+
+        names, values = check_classifiers(names), parse_settings(self.settings or ())["classifier"]
+        known = {name: option_types("classifier", name) for name in names} if values else {}
+        for each in values:
+            if not any(each in types for types in known.values()):
+                listed = sorted({option for types in known.values() for option in types})
+                raise InputError(
+                    f"None of the classifiers {', '.join(names)} has an option {each!r}. "
+                    + (f"Options: {', '.join(listed)}." if listed else "They have no options.")
+                )
+        return {
+            name: typed_options("classifier", name, {key: values[key] for key in values if key in types})
+            for name, types in known.items()
+        }
+
+    def configured(self, *roles: str) -> str | Embedder:
+        """Returns the embedder with its options; see :func:`~dallme.cli.options.configure_embedder`.
+
+        Args:
+            *roles: Other roles whose options the verb takes.
+        """
+        values = parse_settings(self.settings or (), ("embedder", *roles))["embedder"]
         return options.configure_embedder(self.embedder, values, self.service)
 
     def check_key(self) -> None:

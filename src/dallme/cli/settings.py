@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from typer import Context
 
 #: The roles whose options can be set, by the word before the dot.
-ROLES = {"embedder": "embedders", "condenser": "condensers", "decoder": "decoders"}
+ROLES = {
+    "classifier": "classifiers",
+    "embedder": "embedders",
+    "condenser": "condensers",
+    "decoder": "decoders",
+}
 
 #: Flags of version 0.1 and the keys of ``--set`` that replace them. The next version removes them.
 OLD_FLAGS = {

@@ -49,7 +49,7 @@ _RESULT = {
     "classifier": str,
     "accuracy_mean": (None, float),
     "accuracy_std": (None, float),
-    "runs": int,
+    "runs": (None, int),
     "recovered": (None, float),
     "better_than_random?": (None, bool),
 }

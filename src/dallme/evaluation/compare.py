@@ -323,7 +323,16 @@ def compare(
         name: [source] if name in models else make_sets(distiller, distillation, name, protocol)
         for name in names
     } | ready
-    columns = {method: dict(classifiers) for method in sets_of}
+    columns = {
+        method: {name: each for name, each in classifiers.items() if _reads(each, sets[0])}
+        for method, sets in sets_of.items()
+    }
+    notes += [
+        f"{name}: {method} is left out, since it has {len(sets[0]):,} texts, more than {each.most_texts:,}"
+        for name, each in classifiers.items()
+        for method, sets in sets_of.items()
+        if method not in models and not _reads(each, sets[0])
+    ]
     for method, model in models.items():
         columns[method] = {
             name: model.trainer(protocol.prepare(classifier), source, budget)
@@ -367,6 +376,11 @@ def compare(
     return Comparison(
         tuple(rows[method] for method in sets_of), len(test), tuple(notes), protocol, tuple(classifiers)
     )
+
+
+def _reads(classifier: Classifier, texts: LabelledTexts) -> bool:
+    """Whether a classifier can be trained on that many texts."""
+    return classifier.most_texts is None or len(texts) <= classifier.most_texts
 
 
 #: Differences below this are rounding errors.

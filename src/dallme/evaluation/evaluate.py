@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,12 +105,17 @@ def check_classifiers(names: Sequence[str]) -> list[str]:
     )
 
 
-def make_classifiers(names: Sequence[str], embedder: CachedEmbedder | None = None) -> dict[str, Classifier]:
+def make_classifiers(
+    names: Sequence[str],
+    embedder: CachedEmbedder | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Classifier]:
     """Makes classifiers by name and looks for the models that they need.
 
     Args:
         names: Names or aliases: ``NAME`` or ``NAME:ARGUMENT``.
-        embedder: The embedder of classifiers that read vectors.
+        embedder: The embedder of classifiers that read vectors. Its store caches the answers of a service.
+        options: Name to options of the classifier.
 
     Returns:
         Registry name, with the argument if there is one, to classifier, in the order of `names`.
@@ -123,15 +129,19 @@ def make_classifiers(names: Sequence[str], embedder: CachedEmbedder | None = Non
     """
     classifiers: dict[str, Classifier] = {}
     for name in check_classifiers(names):
-        options: dict[str, Any] = {}
-        if registry.split("classifiers", name)[0].name == "embedding-lr":
+        own: dict[str, Any] = dict((options or {}).get(name, {}))
+        part = registry.split("classifiers", name)[0].name
+        if part == "prompt" and embedder is not None:
+            own["progress"] = embedder.progress
+            own["answers"] = None if embedder.store is None else Path(embedder.store) / "answers"
+        if part == "embedding-lr":
             if embedder is None:
                 raise InputError(
                     "expected an embedder for the classifier embedding-lr, found none; "
                     "name one with --embedder"
                 )
-            options = {"embed": embedder.embed, "fingerprint": embedder.cache_key}
-        classifiers[name] = registry.make("classifiers", name, **options)
+            own = {"embed": embedder.embed, "fingerprint": embedder.cache_key}
+        classifiers[name] = registry.make("classifiers", name, **own)
         classifiers[name].find()
     return classifiers
 

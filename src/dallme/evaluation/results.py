@@ -241,11 +241,15 @@ def train_and_test(
         return stored
     from sklearn.metrics import f1_score
 
+    if classifier.sample is not None:
+        test = sample(test, classifier.sample, np.random.default_rng(0))
     started = time.perf_counter()
     predicted = classifier.fit(train.texts, train.labels, seed=seed).predict(test.texts)
+    # An answer that is no class is wrong, and no class of its own.
+    known = np.union1d(test.labels, predicted[np.isin(predicted, train.labels)])
     result = Result(
         accuracy=float(np.mean(predicted == test.labels)),
-        macro_f1=float(f1_score(test.labels, predicted, average="macro", zero_division=0)),
+        macro_f1=float(f1_score(test.labels, predicted, labels=known, average="macro", zero_division=0)),
         seconds=time.perf_counter() - started,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
     )
