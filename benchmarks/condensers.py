@@ -25,8 +25,7 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from _common import data_folder, make_parser, peak_memory_gb, pick, write
 from dallme.condensers.base import Condenser
 from dallme.condensers.gaussian_mixture import GaussianMixture
-from dallme.condensers.k_centroid import FAISS_ABOVE, KCentroid
-from dallme.condensers.medoid import Medoid
+from dallme.condensers.k_centroid import FAISS_ABOVE, KCentroid, Medoid
 from dallme.condensers.partition import reproducible
 from dallme.condensers.random import RandomRows
 from dallme.data import Fingerprint, LabelledVectors, Prototypes

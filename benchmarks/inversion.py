@@ -34,8 +34,8 @@ from dallme.decoders.vec2text.corpus import Corpus, encode
 from dallme.decoders.vec2text.correction import assemble, make_pool
 from dallme.decoders.vec2text.evaluation import check_nearest, cut_corpus, measure
 from dallme.decoders.vec2text.inverter import Inverter, find_inverter
+from dallme.embedders import resolve
 from dallme.embedders.cache import EmbeddingStore, embed_with_store
-from dallme.embedders.resolve import resolve
 from dallme.evaluation.results import sample
 from dallme.readers import read
 from dallme.text import sentences

@@ -30,9 +30,9 @@ from dallme.decoders.vec2text.evaluation import cut_corpus, measure
 from dallme.decoders.vec2text.inverter import Inverter
 from dallme.decoders.vec2text.training import train_inverter
 from dallme.distiller import Distiller
+from dallme.embedders import resolve
 from dallme.embedders.base import Embedder
 from dallme.embedders.cache import EmbeddingStore, embed_with_store
-from dallme.embedders.resolve import resolve
 from dallme.evaluation.evaluate import LINEAR, evaluate, make_classifiers
 from dallme.evaluation.results import sample
 from dallme.readers import read

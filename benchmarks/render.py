@@ -15,7 +15,7 @@ from typing import Any
 from _common import HERE, table
 from _goals import goals_tables
 from _inverter_tables import inversion_table, inverter_options_table, vec2text_speed_table
-from dallme.experiments.spec import load_experiment
+from dallme.experiments import load_experiment
 
 ROOT = HERE.parent
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"

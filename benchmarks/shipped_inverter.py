@@ -23,8 +23,8 @@ from dallme.cli.options import store_folder
 from dallme.cli.output import make_progress
 from dallme.data import LabelledTexts
 from dallme.decoders.vec2text.training import train_inverter
+from dallme.embedders import resolve
 from dallme.embedders.cache import EmbeddingStore, embed_with_store
-from dallme.embedders.resolve import resolve
 from dallme.readers import read
 
 EMBEDDER, SOURCES = "all-MiniLM-L6-v2", {"ag_news": "AG-News", "imdb": "IMDB", "sst2": "SST-2"}

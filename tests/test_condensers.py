@@ -14,8 +14,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from dallme import registry
 from dallme.condensers import k_centroid
 from dallme.condensers.gaussian_mixture import GaussianMixture
-from dallme.condensers.k_centroid import KCentroid
-from dallme.condensers.medoid import Medoid
+from dallme.condensers.k_centroid import KCentroid, Medoid
 from dallme.condensers.partition import fill_empty, nearest, reproducible
 from dallme.condensers.random import RandomRows
 from dallme.data import Fingerprint, LabelledVectors

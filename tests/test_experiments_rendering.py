@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
+from dallme import experiments as loading
 from dallme.errors import InputError, OutputError, UnknownNameError
-from dallme.experiments import figures
-from dallme.experiments import spec as loading
+from dallme.experiments import Experiment, figures, parse_experiment
 from dallme.experiments.figures import draw_scatter
 from dallme.experiments.page import results_page, write_results
 from dallme.experiments.result_table import Number, make_result_table, pool, shorten
 from dallme.experiments.rows import Row, RowFile
 from dallme.experiments.runs import Run, make_runs
-from dallme.experiments.spec import Experiment, parse_experiment
 from dallme.experiments.tables import Table, best_rows, format_number, make_table, shortfalls
 
 CLASSIFIERS = """

@@ -22,11 +22,10 @@ import pytest
 
 import dallme
 from dallme.errors import InputError, OutputError, UnknownNameError
-from dallme.experiments import kinds
+from dallme.experiments import Experiment, kinds, parse_experiment
 from dallme.experiments.rows import ROWS, Row, RowFile
 from dallme.experiments.running import DIED, Outcome, run_experiment
 from dallme.experiments.runs import Run
-from dallme.experiments.spec import Experiment, parse_experiment
 from dallme.experiments.workspace import Workspace
 from dallme.progress import SilentProgress
 

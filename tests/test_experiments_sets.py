@@ -18,10 +18,9 @@ from dallme.decoders.candidates import SentenceFilter
 from dallme.distiller import Distillation, Distiller
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import DallmeError
-from dallme.experiments import kinds
+from dallme.experiments import Experiment, kinds, parse_experiment
 from dallme.experiments.running import next_run, run_experiment, share_cores
 from dallme.experiments.runs import Run, make_runs
-from dallme.experiments.spec import Experiment, parse_experiment
 from dallme.experiments.workspace import WITHOUT_VECTORS, TextSets, Workspace, cached_sets, clear_caches
 
 SOURCE = LabelledTexts(["a", "b", "c"], np.array([4, 7, 4]), {4: "good", 7: "bad"}, np.arange(3))

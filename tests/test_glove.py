@@ -22,10 +22,10 @@ from sentence_transformers.sentence_transformer.modules.tokenizer import (
     WhitespaceTokenizer,
 )
 
+from dallme.embedders import resolve
 from dallme.embedders.base import TextError, normalize
 from dallme.embedders.cache import EmbeddingStore, embed_with_store
 from dallme.embedders.glove import GloVeEmbedder
-from dallme.embedders.resolve import resolve
 from dallme.errors import DallmeError, InputError, MissingDependencyError
 from dallme.models import word_vector_formats, word_vectors
 from dallme.models import word_vectors as word_vector_cache

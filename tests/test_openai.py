@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 from dallme.distiller import Distiller
+from dallme.embedders import resolve
 from dallme.embedders.cache import EmbeddingStore, embed_with_store, text_keys
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.openai import MAX_TOKENS, OpenAIEmbedder, pack, prepare
-from dallme.embedders.resolve import resolve
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 from dallme.errors import BudgetError, InputError, ServiceError
 from dallme.services import concurrency as gathering

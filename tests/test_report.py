@@ -18,7 +18,7 @@ import pytest
 from dallme.cli.main import _status
 from dallme.dataset import DistilledDataset, Lineage
 from dallme.dataset.manifest import Manifest
-from dallme.errors import InputError
+from dallme.errors import InputError, MissingDependencyError
 from dallme.report import map as points
 from dallme.report import map as projection
 from dallme.report import render
@@ -275,6 +275,17 @@ def test_badges_of_the_audit() -> None:
 
 # --- sentences, tables and charts
 # -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", ["altair", "vl_convert"])
+def test_a_page_with_charts_says_what_to_install(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dallme.report.find_spec", lambda name: None if name == package else name)
+    distilled, _ = small_set(with_comparison=True)
+    with pytest.raises(MissingDependencyError) as caught:
+        render(distilled)
+    assert str(caught.value) == (
+        f"the report needs the package '{package}', which is not installed; run: pip install 'dallme[report]'"
+    )
 
 
 def test_what_was_done_in_one_line() -> None:

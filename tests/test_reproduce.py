@@ -17,13 +17,13 @@ from dallme.baselines.tdd import TDDBaseline
 from dallme.cli.main import app
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError
+from dallme.experiments import experiment_names, load_experiment, parse_experiment
 from dallme.experiments.kinds import compute
 from dallme.experiments.page import write_results
 from dallme.experiments.plan import count_trainings, plan_experiment
 from dallme.experiments.rows import RowFile
 from dallme.experiments.running import run_experiment
 from dallme.experiments.runs import make_runs
-from dallme.experiments.spec import experiment_names, load_experiment, parse_experiment
 from dallme.experiments.workspace import Workspace
 from openai_server import OpenAIServer
 from tiny_models import LABELS, TEST, TEST_LABELS, TEXTS, save_tiny_model

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dallme.experiments import load_experiment
 from dallme.experiments.page import results_page, write_results
 from dallme.experiments.rows import RowFile
-from dallme.experiments.spec import load_experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "offline"

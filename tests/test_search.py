@@ -19,7 +19,7 @@ from dallme.decoders.postprocess import without_half_sentence
 from dallme.decoders.search import BeamSearch, Continuing, SearchDecoder, Width, _prompt
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError
-from dallme.models.language import load_causal, load_tokenizer
+from dallme.models.language import load_causal
 from dallme.progress import SilentProgress
 from decoder_cases import check_contract, make_context, make_prototypes
 from tiny_models import LABELS, TEXTS, save_tiny_model
@@ -143,7 +143,7 @@ def test_nothing_stands_in_for_texts_that_are_all_refused(
 
 
 def test_the_model_is_told_key_words_and_no_row(tiny: str) -> None:
-    tokenizer = load_tokenizer(tiny)
+    _, tokenizer = load_causal(tiny)
     assert (
         _prompt(tokenizer, ClusterSummary("good", ("warm", "fine")), 12)
         == "A text about good (warm, fine):\n"

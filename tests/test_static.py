@@ -14,9 +14,9 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from dallme import registry
+from dallme.embedders import resolve
 from dallme.embedders.base import TextError, normalize
 from dallme.embedders.hashing import HashingEmbedder
-from dallme.embedders.resolve import resolve
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 from dallme.embedders.static import StaticEmbedder
 from dallme.errors import DallmeError, InputError, MissingDependencyError, ModelNotFoundError

@@ -69,6 +69,11 @@ class BudgetError(DallmeError):
     """The next request could exceed the budget."""
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message; the name of its type if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def redact(text: str) -> str:
     """Replaces secrets in a message by ``***``.
 

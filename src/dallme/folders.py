@@ -107,8 +107,7 @@ def check_own(path: Path, names: Iterable[str]) -> None:
         if exists and not _is_own(path / name, record):
             raise OutputError(
                 f"expected to replace only files that dallme wrote, found {str(path / name)!r}, which is "
-                "another or was "
-                "changed since; nothing was written; move it away, or choose another --output"
+                "another or was changed since; nothing was written; move it away, or choose another --output"
             )
 
 
@@ -199,8 +198,7 @@ def write(path: Path, files: Mapping[str, bytes], *, overwrite: bool, outdated: 
         )
         raise OutputError(
             f"expected to write {len(files)} files to {str(path)!r}, could not: {reason}; nothing was "
-            "written; "
-            "make room or choose another folder"
+            "written; make room or choose another folder"
         ) from error
     finally:
         if staged is not None:
@@ -218,8 +216,7 @@ def _check_apart(path: Path, source: Path) -> None:
     if inside or over:
         raise OutputError(
             f"expected an output apart from the source {str(source)!r}, found {str(path)!r}; nothing was "
-            "written; "
-            "choose another --output"
+            "written; choose another --output"
         )
 
 
@@ -301,8 +298,7 @@ def read_files(path: Path, names: Iterable[str]) -> dict[str, bytes]:
         time.sleep(_PAUSE)
     raise InputError(
         f"expected a whole distilled set in {str(path)!r}, found an unfinished write in {COMMITTED}: "
-        f"{problem}; "
-        "nothing was changed; write the set again, or remove that folder if you do not need it"
+        f"{problem}; nothing was changed; write the set again, or remove that folder if you do not need it"
     )
 
 
@@ -347,9 +343,8 @@ def finish(path: Path) -> None:
             _finish(target)
     except OSError as error:
         raise OutputError(
-            f"expected a whole folder, found {str(path)!r}, which was being overwritten when the process "
-            "was killed; "
-            f"could not do the rest: {error.strerror or error}; make it writable"
+            f"expected a whole folder, found {str(path)!r}, which was being overwritten when the process was "
+            f"killed; could not do the rest: {error.strerror or error}; make it writable"
         ) from error
 
 

@@ -65,7 +65,7 @@ PARTS = (
     Part("embedders", "hashing", "hashing", "HashingEmbedder", "hashed words with numpy alone, for tests and as a lower bound"),
     Part("condensers", "k-centroid", "k_centroid", "KCentroid", "k-means centroids per class (the paper's generator)", ("k-means",)),
     Part("condensers", "gaussian-mixture", "gaussian_mixture", "GaussianMixture", "component means of a mixture per class", ("gmm",)),
-    Part("condensers", "medoid", "medoid", "Medoid", "the real row nearest to each k-means centroid"),
+    Part("condensers", "medoid", "k_centroid", "Medoid", "the real row nearest to each k-means centroid"),
     Part("condensers", "random", "random", "RandomRows", "rows drawn at random per class"),
     Part("decoders", "extractive", "extractive", "ExtractiveDecoder", "whole sentences of the cluster, chosen to cover the words of its class"),
     Part("decoders", "teaching", "extractive", "TeachingDecoder", "whole sentences of the cluster, each chosen to reduce the errors of proxy classifiers"),

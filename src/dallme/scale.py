@@ -15,7 +15,14 @@ from itertools import chain, islice
 from pickle import PicklingError  # only the name: Ray does the pickling
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from dallme.errors import DallmeError, InputError, MissingDependencyError, ServiceError, UnknownNameError
+from dallme.errors import (
+    DallmeError,
+    InputError,
+    MissingDependencyError,
+    ServiceError,
+    UnknownNameError,
+    first_line,
+)
 from dallme.validation import check_positive
 from dallme.versions import __version__
 
@@ -201,7 +208,7 @@ class RayEngine:
         except (OSError, ValueError, RuntimeError) as error:  # the kinds that ray.init raises
             raise ServiceError(
                 f"expected a Ray cluster at {address or 'this machine'}, could not join it: "
-                f"{_first_line(error)}; check the address, or start one with: ray start --head"
+                f"{first_line(error)}; check the address, or start one with: ray start --head"
             ) from error
         self._joined = True
 
@@ -384,10 +391,9 @@ class _Pool:
         job.attempts += 1
         if job.attempts >= _ATTEMPTS:
             raise ServiceError(
-                f"expected workers that finish their chunks, found one chunk whose worker died "
-                f"{job.attempts} "
-                f"times: {_first_line(error)}; a worker may need more memory: give each more cores, so that "
-                "fewer share a machine"
+                "expected workers that finish their chunks, found one chunk whose worker died "
+                f"{job.attempts} times: {first_line(error)}; a worker may need more memory: give each more "
+                "cores, so that fewer share a machine"
             ) from error
         if self._waiting is None:
             self._waiting = job
@@ -402,11 +408,6 @@ def _picklable(part: Any) -> Iterator[None]:
         yield
     except (TypeError, AttributeError, PicklingError) as error:
         raise InputError(
-            "expected parts that can be sent to the workers of a Ray cluster, found "
-            f"{type(part).__name__}: {_first_line(error)}; keep open files, locks and connections out of it, "
-            "or use the local engine"
+            f"expected parts that can be sent to the workers of a Ray cluster, found {type(part).__name__}: "
+            f"{first_line(error)}; keep open files, locks and connections out of it, or use the local engine"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

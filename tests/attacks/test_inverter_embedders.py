@@ -17,10 +17,10 @@ from dallme.data import LabelledTexts, LabelledVectors, Prototypes
 from dallme.decoders.base import Context
 from dallme.decoders.vec2text import Vec2TextDecoder
 from dallme.decoders.vec2text.inverter import Inverter
+from dallme.embedders import resolve
 from dallme.embedders.base import count_words
 from dallme.embedders.cache import EmbeddingStore, embed_with_store
 from dallme.embedders.hashing import HashingEmbedder
-from dallme.embedders.resolve import resolve
 from dallme.errors import InputError
 from openai_server import OpenAIServer
 from test_inverters import TEXTS, edit, make_inverter

@@ -17,8 +17,8 @@ from dallme.auditing.inputs import gather, restore_embedder
 from dallme.data import LabelledTexts
 from dallme.dataset import DistilledDataset
 from dallme.distiller import Distiller
+from dallme.embedders import resolve
 from dallme.embedders.hashing import HashingEmbedder
-from dallme.embedders.resolve import resolve
 from dallme.embedders.static import StaticEmbedder
 from dallme.errors import InputError
 from dallme.readers import read
@@ -152,7 +152,7 @@ def test_a_folder_in_a_manifest_is_not_opened(
     mark, folder = tmp_path / "ran", make_static_model(tmp_path / "few" / "model")
     (folder / "modeling_evil.py").write_text(CODE.format(mark=str(mark)))
     set_type(folder, 1, "modeling_evil.Evil")
-    monkeypatch.setattr("dallme.embedders.sentence_transformer.check_sentence_transformer", _never)
+    monkeypatch.setattr("dallme.models.language.check_sentence_transformer", _never)
     _rename(str(folder))
     status, err = _command(monkeypatch, capsys, *VERBS[verb])
     assert status == 2

@@ -20,7 +20,7 @@ from dallme.classifiers.transformer import TransformerClassifier
 from dallme.decoders.vec2text.backbones import PRESETS, make_base
 from dallme.decoders.vec2text.checkpoint import load
 from dallme.decoders.vec2text.inverter import SHIPPED
-from dallme.embedders.resolve import resolve
+from dallme.embedders import resolve
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 from dallme.errors import DallmeError, InputError
 from dallme.models.checking import MODULES, check_sentence_transformer

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
-from dallme.auditing.mislabelled import Mislabelled, mislabelled
+from dallme.auditing.mislabelled import Mislabelled
+from dallme.auditing.mislabelled import mislabelled as find_mislabelled
 from dallme.auditing.personal import Personal, Scanner
 from dallme.auditing.poison import Suspect, suspects
 from dallme.auditing.readability import Readability, measure, perplexity_of
@@ -287,7 +288,7 @@ def audit(
         thresholds or Thresholds(),
         tuple(notes),
         tuple(suspects(evidence.source)),
-        tuple(mislabelled(evidence.vectors)) if evidence.vectors is not None else (),
+        tuple(find_mislabelled(evidence.vectors)) if evidence.vectors is not None else (),
     )
 
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from dallme.classifiers.embedding_lr import linear_probe
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
+from dallme.embedders import resolve, resolve_named
 from dallme.embedders.base import Embedder
 from dallme.embedders.cache import CachedEmbedder, EmbeddingStore
 from dallme.embedders.openai import OpenAIEmbedder
-from dallme.embedders.resolve import resolve, resolve_named
 from dallme.errors import InputError
 from dallme.progress import Progress, SilentProgress
 

@@ -17,9 +17,8 @@ from dallme.classifiers.base import Classifier, FittedClassifier
 from dallme.classifiers.embedding_lr import linear_probe
 from dallme.classifiers.training import seeded
 from dallme.models.devices import check_device, find_device
-from dallme.models.language import find_model
+from dallme.models.language import find_model, load_sentence_transformer
 from dallme.models.locate import SENTENCE_TRANSFORMERS, locate
-from dallme.models.sentence_encoder import load_sentence_transformer
 from dallme.validation import check_positive
 
 #: Most pairs of texts with one label, and with two, that a training sees.

@@ -44,9 +44,9 @@ def embed(
 
     Example: dallme embed reviews.csv --output vectors.parquet
     """
+    from dallme.embedders import resolve
     from dallme.embedders.cache import embed_with_store
     from dallme.embedders.cost import explain as explain_texts
-    from dallme.embedders.resolve import resolve
     from dallme.embedders.vector_files import check_format, write_vectors
 
     if output is not None:

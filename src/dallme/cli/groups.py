@@ -203,7 +203,7 @@ def check_keys(parts: EmbedderOptions, embedder: str | Embedder, decoder: Any = 
         _read_key(address)
     if not getattr(part_class("embedder", parts.embedder), "paid", False):
         return
-    from dallme.embedders.resolve import resolve
+    from dallme.embedders import resolve
 
     service: Any = resolve(embedder)
     name = json.dumps(service.name)

@@ -122,8 +122,8 @@ def train_inverter(
     from dallme.decoders.vec2text.checkpoint import check_new
     from dallme.decoders.vec2text.training import TrainingOptions
     from dallme.decoders.vec2text.training import train_inverter as train
+    from dallme.embedders import resolve
     from dallme.embedders.cache import embed_with_store
-    from dallme.embedders.resolve import resolve
     from dallme.progress import SilentProgress
     from dallme.readers import read
 

@@ -325,7 +325,7 @@ def configure_embedder(
     """
     if not (values or service):
         return name
-    from dallme.embedders.resolve import resolve
+    from dallme.embedders import resolve
 
     known = option_types("embedder", name)
     if lenient:

@@ -54,7 +54,7 @@ def list_parts(
 
 def _list_experiments(*, json: bool) -> None:
     """Prints the tables and figures of the paper that can be reproduced."""
-    from dallme.experiments.spec import experiment_names, load_experiment
+    from dallme.experiments import experiment_names, load_experiment
 
     experiments = [load_experiment(name) for name in experiment_names()]
     if json:

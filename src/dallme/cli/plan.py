@@ -48,8 +48,8 @@ def plan(
 
     Example: dallme plan reviews.csv --embedder openai:text-embedding-3-large
     """
+    from dallme.embedders import resolve
     from dallme.embedders.cost import make_plan
-    from dallme.embedders.resolve import resolve
 
     settings = parse_settings(parts.settings or (), ("embedder", "decoder"))
     if settings["decoder"] and parts.decoder is None:

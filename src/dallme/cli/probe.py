@@ -38,8 +38,8 @@ def probe(
 
     Example: dallme probe reviews.csv --test reviews-test.csv --embedder all-MiniLM-L6-v2,hashing
     """
+    from dallme.embedders import resolve
     from dallme.embedders.cache import embed_with_store
-    from dallme.embedders.resolve import resolve
     from dallme.evaluation.probe import probe as probe_vectors
 
     names = options.split_names(parts.embedder)

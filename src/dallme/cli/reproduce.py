@@ -13,9 +13,9 @@ from dallme.cli.output import make_progress, print_json, print_notes, print_tabl
 from dallme.errors import DallmeError, InputError
 
 if TYPE_CHECKING:
+    from dallme.experiments import Experiment
     from dallme.experiments.plan import ExperimentPlan
     from dallme.experiments.running import Outcome
-    from dallme.experiments.spec import Experiment
 
 #: Name that selects every experiment that comes with dallme.
 ALL = "all"
@@ -80,12 +80,12 @@ def reproduce(
     Example: dallme reproduce table2 --data data
     """
     from dallme.evaluation.plots import find_matplotlib
+    from dallme.experiments import experiment_names, load_experiment
     from dallme.experiments.page import write_results
     from dallme.experiments.plan import plan_experiment
     from dallme.experiments.rows import ROWS, RowFile
     from dallme.experiments.running import run_experiment
     from dallme.experiments.runs import make_runs
-    from dallme.experiments.spec import experiment_names, load_experiment
     from dallme.experiments.workspace import Workspace
 
     if edition is not None:

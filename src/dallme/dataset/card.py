@@ -109,9 +109,8 @@ class Terms:
         """Writes the card's section on the licence, with a warning if none is known."""
         if not self.licences:
             return (
-                "## Licence\n\n> **Warning.** The licence of the source was not found. These texts are "
-                "made of texts "
-                f"of {escape(source)}, and its terms apply to them: find them out before you use or "
+                "## Licence\n\n> **Warning.** The licence of the source was not found. These texts are made "
+                f"of texts of {escape(source)}, and its terms apply to them: find them out before you use or "
                 "share this set.\n"
             )
         names = escape(", ".join(self.licences) + (f" ({self.licence_name})" if self.licence_name else ""))
@@ -257,9 +256,8 @@ def check_audit(audit: Mapping[str, Any], distilled: TextSet) -> None:
         words = _words(text)
         if any(quote not in text and _words(quote) not in words for quote in _quotes(entry)):
             raise InputError(
-                "expected audit.json to quote nothing but the distilled texts, found words in text "
-                f"{row} that it does "
-                "not hold; run dallme audit again"
+                f"expected audit.json to quote nothing but the distilled texts, found words in text {row} "
+                "that it does not hold; run dallme audit again"
             )
 
 

@@ -167,9 +167,8 @@ def _check_id(repo_id: str) -> None:
 
     if not _ID.fullmatch(repo_id):
         raise InputError(
-            "expected the id of a dataset as user/name or organisation/name, of letters, digits, '-', "
-            "'_' and '.', "
-            f"found {repo_id!r}"
+            "expected the id of a dataset as user/name or organisation/name, of letters, digits, '-', '_' "
+            f"and '.', found {repo_id!r}"
         )
     try:
         validate_repo_id(repo_id)

@@ -377,10 +377,9 @@ class SearchDecoder(Decoder):
         written = [text for text in selected if text is not None]
         if len(written) < len(selected):
             raise InputError(
-                f"expected a text of its own for each of {len(selected)} prototypes, "
-                f"found {len(written)} in {TURNS} turns ({pool.counts.copied} texts shared more than "
-                f"{self.max_copied_span} words in a row with a source row); "
-                "raise max_copied_span or the temperature, or ask for fewer texts"
+                f"expected a text of its own for each of {len(selected)} prototypes, found {len(written)} in "
+                f"{TURNS} turns ({pool.counts.copied} texts shared more than {self.max_copied_span} words in "
+                "a row with a source row); raise max_copied_span or the temperature, or ask for fewer texts"
             )
         decoded = copied_spans(written, context)
         audit = audit_written(decoded, context)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
+from dallme.embedders import resolve
 from dallme.embedders.base import Embedder, TextError
-from dallme.embedders.resolve import resolve
 from dallme.embedders.shard import SHARD, list_files
 from dallme.embedders.vector_table import DESCRIPTION, VectorTable
 from dallme.errors import InputError

@@ -15,8 +15,8 @@ from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder
 from dallme.embedders.prompts import prefix_for
 from dallme.models.devices import check_device, find_device, find_precision
+from dallme.models.language import load_sentence_transformer
 from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, canonical_name, locate
-from dallme.models.sentence_encoder import load_sentence_transformer
 from dallme.validation import check_positive
 
 if TYPE_CHECKING:

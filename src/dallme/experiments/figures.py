@@ -21,6 +21,7 @@ from dallme.evaluation.plots import (
     thin_labels,
     write_picture,
 )
+from dallme.experiments import AXES, Experiment, Profile
 from dallme.experiments.result_table import (
     Measured,
     Number,
@@ -30,7 +31,6 @@ from dallme.experiments.result_table import (
     measure_runs,
 )
 from dallme.experiments.runs import name_value
-from dallme.experiments.spec import AXES, Experiment, Profile
 from dallme.experiments.tables import FORMATS
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from dallme.atomic import atomic_write
 from dallme.errors import OutputError
+from dallme.experiments import Claim, Experiment, experiment_names, load_experiment
 from dallme.experiments.figures import draw_figure, has_figure
 from dallme.experiments.result_table import Measured, Number, ResultTable, make_result_table, mean_of, shorten
 from dallme.experiments.rows import ROWS, Row, RowFile
-from dallme.experiments.spec import Claim, Experiment, experiment_names, load_experiment
 from dallme.experiments.tables import (
     MARGIN,
     best_rows,

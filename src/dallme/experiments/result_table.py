@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dallme.errors import UnknownNameError
+from dallme.experiments import Experiment, Profile
 from dallme.experiments.runs import Run, make_runs, name_value
-from dallme.experiments.spec import Experiment, Profile
 
 if TYPE_CHECKING:
     from dallme.experiments.rows import Row

@@ -17,10 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dallme.errors import DallmeError
-from dallme.experiments import kinds
+from dallme.experiments import Experiment, kinds
 from dallme.experiments.rows import ROWS, Row, RowFile
 from dallme.experiments.runs import Run, make_runs
-from dallme.experiments.spec import Experiment
 from dallme.experiments.workspace import Workspace, needs_vectors
 from dallme.validation import check_positive
 from dallme.versions import __version__, installed_versions

@@ -10,7 +10,7 @@ from typing import Any
 
 from dallme.atomic import sha256_of
 from dallme.errors import InputError, UnknownNameError
-from dallme.experiments.spec import AXES, Experiment, Grid, Profile
+from dallme.experiments import AXES, Experiment, Grid, Profile
 
 #: Version of the meaning of a configuration; raise it to invalidate older rows.
 VERSION = 1
@@ -21,9 +21,9 @@ class Run:
     """One value of each axis, with the grid whose options apply.
 
     Attributes:
-        kind: One of :data:`~dallme.experiments.spec.KINDS`.
+        kind: One of :data:`~dallme.experiments.KINDS`.
         values: Axis to value for the axes that the grid has, in the order of
-            :data:`~dallme.experiments.spec.AXES`.
+            :data:`~dallme.experiments.AXES`.
         grid: The grid.
     """
 

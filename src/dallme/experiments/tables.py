@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dallme.experiments import AXES, Experiment, Profile
 from dallme.experiments.result_table import Column, Number, ResultTable, make_result_table, pool, shorten
-from dallme.experiments.spec import AXES, Experiment, Profile
 from dallme.registry import names
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def shortfalls(table: ResultTable, reasons: Mapping[str, str]) -> list[Shortfall
 
     Args:
         table: The table.
-        reasons: Explanations, as in :class:`~dallme.experiments.spec.Profile`.
+        reasons: Explanations, as in :class:`~dallme.experiments.Profile`.
     """
     short = {" | ".join(map(shorten, name.split(" | "))): reason for name, reason in reasons.items()}
     known = short | dict(reasons)

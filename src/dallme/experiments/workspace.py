@@ -17,14 +17,14 @@ from dallme.data import LabelledTexts
 from dallme.dataset import DistilledDataset
 from dallme.decoders.base import SourceCache
 from dallme.distiller import Distillation, Distiller
+from dallme.embedders import resolve
 from dallme.embedders.base import Embedder
 from dallme.embedders.cache import EmbeddingStore, embed_with_store
-from dallme.embedders.resolve import resolve
 from dallme.errors import InputError
 from dallme.evaluation.compare import count_sets, make_sets
 from dallme.evaluation.results import ResultStore, sample
+from dallme.experiments import Candidate, Profile, Source
 from dallme.experiments.runs import Run
-from dallme.experiments.spec import Candidate, Profile, Source
 from dallme.progress import Progress, SilentProgress
 from dallme.readers import read
 from dallme.readers.files import data_files

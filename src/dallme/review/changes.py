@@ -85,9 +85,8 @@ def check_review(distilled: DistilledDataset) -> None:
     ids = text_ids(distilled)
     if len(set(ids)) != len(distilled) or not accepted_ids(distilled) <= set(ids):
         raise InputError(
-            f"expected a manifest whose review has an id for each of the {len(distilled)} texts, "
-            f"found {len(set(ids))} ids; take 'review' and 'history' out of manifest.json to review the "
-            "set again"
+            f"expected a manifest whose review has an id for each of the {len(distilled)} texts, found "
+            f"{len(set(ids))} ids; take 'review' and 'history' out of manifest.json to review the set again"
         )
 
 
@@ -259,9 +258,8 @@ def entry_of(
     notes = []
     if "comparison" in before.manifest and "comparison" not in after.manifest:
         notes.append(
-            "the table that compares the texts with other methods was left out: it was measured on "
-            f"version {parent}; "
-            "run dallme evaluate or compare for the new texts"
+            "the table that compares the texts with other methods was left out: it was measured on version "
+            f"{parent}; run dallme evaluate or compare for the new texts"
         )
     gone = set(before.labels.tolist()) - set(after.labels.tolist())
     notes += [f"no text is left of the class {after.label_names[label]!r}" for label in sorted(gone)]
@@ -299,8 +297,7 @@ def section(distilled: DistilledDataset) -> str:
         for counts in [count_actions(entry).values()]
     ]
     return (
-        f"## Reviewed by hand\n\nA person accepted {accepted} of these {len(distilled)} texts. Changes "
-        "by version:\n\n"
-        "| version | when | edited | relabelled | dropped | accepted | no longer accepted |\n"
-        "| --- | --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"
+        f"## Reviewed by hand\n\nA person accepted {accepted} of these {len(distilled)} texts. Changes by "
+        "version:\n\n| version | when | edited | relabelled | dropped | accepted | no longer accepted |\n| "
+        "--- | --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"
     )

@@ -122,8 +122,7 @@ class Versions:
             if (newest.number, newest.digest) != (parent, digest):
                 raise ConflictError(
                     f"expected changes to version {newest.number}, which is the newest, found changes to "
-                    "version "
-                    f"{parent}: another tab or program has saved since; nothing was saved, and your "
+                    f"version {parent}: another tab or program has saved since; nothing was saved, and your "
                     "changes are kept"
                 )
             _check_seen(newest, changes)
@@ -160,8 +159,7 @@ class Versions:
             except OSError as error:
                 raise OutputError(
                     f"expected a folder to write versions to, found {str(self.place)!r}: "
-                    f"{error.strerror or error}; "
-                    "nothing was saved"
+                    f"{error.strerror or error}; nothing was saved"
                 ) from error
             for left in self.place.glob(".*.partial"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -209,9 +207,8 @@ def _check_seen(version: Version, changes: Sequence[Change]) -> None:
     for change in changes:
         if states.get(change.id, change.seen) != change.seen:
             raise ConflictError(
-                f"expected a change to text {change.id} as it is in version {version.number}, found a "
-                "change to an "
-                "earlier text; nothing was saved, and your changes are kept"
+                f"expected a change to text {change.id} as it is in version {version.number}, found a change "
+                "to an earlier text; nothing was saved, and your changes are kept"
             )
 
 

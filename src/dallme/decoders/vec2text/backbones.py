@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dallme.decoders.vec2text.model import FILE, train_tokenizer
 from dallme.embedders.base import Embedder
-from dallme.errors import DallmeError, InputError, UnknownNameError
+from dallme.errors import DallmeError, InputError, UnknownNameError, first_line
 from dallme.models.checking import check_transformer
 from dallme.models.devices import check_device, quiet_loading
 from dallme.models.language import Weights, find_model, load_causal, load_seq2seq
@@ -230,10 +230,9 @@ def _is_encoder_decoder(weights: Weights) -> bool:
     try:
         return bool(AutoConfig.from_pretrained(**weights.arguments).is_encoder_decoder)
     except Exception as error:  # transformers raises many kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DallmeError(
             f"expected a model that writes in {str(weights.folder)!r}, "
-            f"could not read its configuration: {reason}"
+            f"could not read its configuration: {first_line(error)}"
         ) from error
 
 
@@ -278,9 +277,9 @@ def _from_embedder(texts: Sequence[str], embedder: Embedder, preset: Preset) -> 
             )
         embedder_tokenizer = AutoTokenizer.from_pretrained(folder, **local)
     except Exception as error:  # transformers raises many kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DallmeError(
-            f"expected an embedder like BERT for the base 'embedder', found {name!r}: {reason}; use scratch"
+            f"expected an embedder like BERT for the base 'embedder', found {name!r}: "
+            f"{first_line(error)}; use scratch"
         ) from error
     tokenizer = train_tokenizer(texts, preset.pieces)
     vectors = model.get_input_embeddings().weight.detach().numpy()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dallme.decoders.vec2text.model import FILE, InverterConfig, read_json, wrap_tokenizer
-from dallme.errors import InputError, OutputError
+from dallme.errors import InputError, OutputError, first_line
 from dallme.folders import COMMITTED, INVERTER_FILES, PARTIAL, check, check_own, locate_files, write
 from dallme.models.checking import check_transformer
 from dallme.models.devices import find_device
@@ -105,9 +105,9 @@ def load(folder: Path | str, device: str = "auto") -> tuple[InverterModel, Any, 
     except BaseException as error:  # transformers, tokenizers and safetensors raise many kinds
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # one of Rust
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
         raise InputError(
-            f"expected an inverter in {str(folder)!r}, could not read it: {reason}; train or copy it again"
+            f"expected an inverter in {str(folder)!r}, could not read it: {first_line(error)[:500]}; "
+            "train or copy it again"
         ) from error
     return model.to(find_device(device)).eval(), tokenizer, config
 
@@ -293,18 +293,15 @@ def card(config: InverterConfig) -> str:
     training = {name: value for name, value in config.training.items() if name != "history"}
     scores = [{"of": name, **measures} for name, measures in config.scores.items()]
     return (
-        f"# Inverter for {config.embedder}\n\n"
-        f"Writes a text whose vector is near a given one. Started from `{config.base}` ({config.kind}).\n\n"
-        f"## Data and training\n\n{_lines(training)}\n"
-        f"On the way, on 100 held-out texts, by stage (1 the hypothesizer, 2 the corrector):\n\n"
-        f"{_table(config.training.get('history', []))}\n"
-        f"## Scores\n\n{_table(scores)}\n"
-        f"## Limits\n\n"
-        f"- It decodes vectors of this embedder only ({config.fingerprint.dimension} dimensions).\n"
-        f"- It writes at most {config.max_tokens} of its own tokens, "
-        "in the language and manner of the texts above.\n"
-        "- A text that it writes may state what no source says: names and numbers are guesses.\n"
-        "- An embedding tells much about its text: treat vectors of private texts as you treat the texts.\n"
+        f"# Inverter for {config.embedder}\n\nWrites a text whose vector is near a given one. Started from "
+        f"`{config.base}` ({config.kind}).\n\n## Data and training\n\n{_lines(training)}\nOn the way, on 100 "
+        "held-out texts, by stage (1 the hypothesizer, 2 the "
+        f"corrector):\n\n{_table(config.training.get('history', []))}\n## Scores\n\n{_table(scores)}\n## "
+        f"Limits\n\n- It decodes vectors of this embedder only ({config.fingerprint.dimension} "
+        f"dimensions).\n- It writes at most {config.max_tokens} of its own tokens, in the language and "
+        "manner of the texts above.\n- A text that it writes may state what no source says: names and "
+        "numbers are guesses.\n- An embedding tells much about its text: treat vectors of private texts as "
+        "you treat the texts.\n"
     )
 
 

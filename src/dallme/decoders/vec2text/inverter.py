@@ -16,9 +16,9 @@ from dallme.data import Fingerprint
 from dallme.decoders.vec2text.corpus import encode, pad
 from dallme.decoders.vec2text.correction import TEMPERATURE, Decoded, trajectory
 from dallme.decoders.vec2text.model import FILE, InverterConfig
+from dallme.embedders import resolve, resolve_named
 from dallme.embedders.base import Embedder
 from dallme.embedders.cache import EmbeddingStore
-from dallme.embedders.resolve import resolve, resolve_named
 from dallme.errors import InputError
 from dallme.models.devices import find_device, find_precision
 from dallme.progress import Progress, SilentProgress

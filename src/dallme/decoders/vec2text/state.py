@@ -14,7 +14,7 @@ import numpy as np
 
 from dallme.atomic import atomic_write, checksum, folder_lock, remove_stale
 from dallme.decoders.vec2text.corpus import Drafts
-from dallme.errors import InputError, OutputError
+from dallme.errors import InputError, OutputError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -213,7 +213,7 @@ class Checkpoints:
             elif stage == 2:
                 return f"{_DRAFTS} is missing"
         except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            return (str(error) or type(error).__name__).splitlines()[0]
+            return first_line(error)
         return ""
 
     def _write(self, name: str, content: bytes) -> None:
