@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp, softmax
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
 from dallme.baselines.coreset import CoreSet, check_classes
 from dallme.errors import InputError
@@ -87,7 +89,9 @@ class OptimalTransportBaseline(CoreSet):
         """Returns the points to which the mass is transported, of shape (count, d)."""
         seed = int(rng.integers(2**31))
         clusters = KMeans(count, n_init=1, max_iter=50, random_state=seed)
-        points: np.ndarray = clusters.fit(vectors, sample_weight=weights * len(vectors)).cluster_centers_
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer different vectors than points
+            points: np.ndarray = clusters.fit(vectors, sample_weight=weights * len(vectors)).cluster_centers_
         for _ in range(_ROUNDS):
             plan = transport_plan(_squared_distances(vectors, points), weights, self.penalty)
             points = (plan.T @ vectors) * count
@@ -134,4 +138,4 @@ def transport_plan(costs: np.ndarray, weights: np.ndarray, penalty: float) -> np
 
 def _squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
-    return np.maximum(squares, 0.0)
+    return np.asarray(np.maximum(squares, 0.0))
