@@ -20,8 +20,9 @@ BENCHMARKS = ROOT / "benchmarks"
 HELPERS = {"render", "store_candidates"}
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("[!_]*.py") if path.stem not in HELPERS)
 
-#: Scripts that `make bench` leaves out: one trains a model on a GPU, one needs clones of other repositories.
-ON_REQUEST = {"shipped_inverter", "unseen"}
+#: Scripts that `make bench` leaves out: one trains a model on a GPU, one fine-tunes for hours, one needs clones
+#: of other repositories.
+ON_REQUEST = {"shipped_inverter", "targets", "unseen"}
 
 #: Scripts that write no JSON file of their own.
 WITHOUT_RESULTS = {"shipped_inverter", "code_size"}

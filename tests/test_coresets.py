@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 from dallme import registry
-from dallme.baselines import submodular
+from dallme.baselines import submodular, transport
 from dallme.baselines.coreset import CoreSet
 from dallme.baselines.submodular import FacilityLocationBaseline, GraphCutBaseline
 from dallme.baselines.training_scores import EL2NBaseline, GraNdBaseline
+from dallme.baselines.transport import OptimalTransportBaseline, trajectory_weights, transport_plan
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.errors import InputError
 
@@ -22,6 +24,7 @@ NAMES = [
     "k-center",
     "facility-location",
     "graph-cut",
+    "optimal-transport",
     "least-confidence",
     "margin",
     "el2n",
@@ -352,3 +355,57 @@ def test_a_probe_does_not_mind_the_scale_and_place_of_the_vectors(scale: float) 
     data, moved = _data(vectors, labels), _data(scale * (vectors + 3), labels)
     for baseline in (EL2NBaseline(), GraNdBaseline()):
         assert _rows(baseline, data, {0: 8, 1: 8}) == _rows(baseline, moved, {0: 8, 1: 8})
+
+
+def test_a_transport_plan_moves_all_mass_at_nearly_the_least_cost() -> None:
+    rng = np.random.default_rng(0)
+    costs, weights = rng.random((12, 3)), rng.random(12)
+    weights /= weights.sum()
+    plan = transport_plan(costs, weights, 0.3)
+    np.testing.assert_allclose(plan.sum(axis=0), 1 / 3, atol=1e-6)
+    np.testing.assert_allclose(plan.sum(axis=1), weights, atol=1e-3)
+    moves = [np.kron(np.eye(12), np.ones(3)), np.tile(np.eye(3), 12)]
+    least = linprog(costs.ravel(), A_eq=np.vstack(moves), b_eq=[*weights, *[1 / 3] * 3]).fun
+    assert least - 1e-3 <= (plan * costs).sum() < least + 0.02
+
+
+def test_rows_weigh_as_their_gradients_and_early_steps_the_most() -> None:
+    vectors, labels = _random(1), np.arange(40) % 2
+    first = trajectory_weights(vectors, labels, 1, 0.5)
+    lengths = np.linalg.norm(vectors, axis=1)
+    np.testing.assert_allclose(first, np.sqrt(0.5) * lengths)  # both classes have 1/2 before the first step
+    both = [trajectory_weights(vectors, labels, 2, decay) - first for decay in (0.5, 1.0)]
+    np.testing.assert_allclose(2 * both[0], both[1])
+    vectors[:, 0] = 3 - 6 * labels
+    vectors[0, 0] = -3  # a row among those of the other class
+    weights = trajectory_weights(vectors, labels, 20, 0.9) / np.linalg.norm(vectors, axis=1)
+    assert weights.argmax() == 0
+
+
+def test_every_mode_gets_rows_in_proportion() -> None:
+    rng = np.random.default_rng(0)
+    centers = np.repeat([[5, 0], [-5, 0]], [30, 90], axis=0)
+    vectors = np.vstack(
+        [centers + rng.normal(size=(120, 2)) * 0.3, rng.normal(size=(40, 2)) + np.array([0, 9])]
+    )
+    labels = np.repeat([0, 1], [120, 40])
+    weights = trajectory_weights(vectors, labels, 20, 0.9)[:120]
+    share = 8 * weights[:30].sum() / weights.sum()
+    for seed in range(3):
+        rows = _rows(OptimalTransportBaseline(), _data(vectors, labels), {0: 8, 1: 1}, seed)
+        near = [row for row in rows if row < 30]
+        assert abs(len(near) - share) < 1
+        assert np.ptp(vectors[near], axis=0).max() > 0.3  # they do not crowd around the mean
+
+
+def test_a_large_class_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "MAX_ROWS", 30)
+    vectors, labels = _random(2, rows=100), np.arange(100) % 2
+    rows = _rows(OptimalTransportBaseline(), _data(vectors, labels), {0: 5, 1: 5})
+    assert len(set(rows)) == 10
+
+
+@pytest.mark.parametrize("options", [{"steps": 0}, {"decay": 0.0}, {"decay": 1.5}, {"penalty": 0.0}])
+def test_options_of_optimal_transport_are_checked(options: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        OptimalTransportBaseline(**options)  # type: ignore[arg-type]

@@ -143,9 +143,13 @@ def test_a_new_version_of_a_library_trains_again(monkeypatch: pytest.MonkeyPatch
         return result_key(classifier, rows(4), rows(4), 0)
 
     before = key(Plain()), key(Neural())
-    monkeypatch.setattr("dallme.evaluation.results.package_version", lambda name: "99" if name == "torch" else "1")
+    monkeypatch.setattr(
+        "dallme.evaluation.results.package_version", lambda name: "99" if name == "torch" else "1"
+    )
     other = key(Plain()), key(Neural())
-    monkeypatch.setattr("dallme.evaluation.results.package_version", lambda name: "98" if name == "torch" else "1")
+    monkeypatch.setattr(
+        "dallme.evaluation.results.package_version", lambda name: "98" if name == "torch" else "1"
+    )
     assert key(Plain()) == other[0]  # which does not care for torch
     assert key(Neural()) != other[1]
     assert not set(before) & set(other)

@@ -104,6 +104,8 @@ PARTS = (
     Part("baselines", "k-center", "coreset", "KCenterBaseline", "core-set that minimises the largest distance to a chosen text (k-center greedy)"),
     Part("baselines", "facility-location", "submodular", "FacilityLocationBaseline", "core-set that maximises facility-location coverage"),
     Part("baselines", "graph-cut", "submodular", "GraphCutBaseline", "core-set that maximises the graph-cut function: similar to the class, not to each other"),
+    Part("baselines", "optimal-transport", "transport", "OptimalTransportBaseline",
+         "core-set to which rows, weighted by their gradients in training, are transported most cheaply"),
     Part("baselines", "least-confidence", "training_scores", "LeastConfidenceBaseline", "real texts for which a linear probe is least confident"),
     Part("baselines", "margin", "training_scores", "MarginBaseline", "real texts with the smallest margin between the two likeliest classes of a linear probe"),
     Part("baselines", "el2n", "training_scores", "EL2NBaseline", "real texts with the largest error norm (EL2N) early in the training of a probe"),
