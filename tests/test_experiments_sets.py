@@ -264,7 +264,7 @@ def test_the_test_set_of_a_probe_is_embedded_ahead(
     )
     embedded: list[int] = []
     monkeypatch.setattr(
-        "dallme.experiments.workspace.embed_with_store",
+        "dallme.embedders.cache.embed_with_store",
         lambda embedder, texts, **options: embedded.append(len(texts)),
     )
     workspace.embed(replace(runs[0], kind=kind))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
@@ -82,6 +83,12 @@ class LabelledTexts:
     def source_digest(self) -> str:
         """The digest of the rows in the order of the source, which identifies the source."""
         return self.original_digest or self.digest
+
+    @property
+    def public_source(self) -> str:
+        """The name of the source for others to see: of an absolute path only the last folder and the name."""
+        path = Path(self.source)
+        return "/".join(path.parts[-2:]) if path.is_absolute() else self.source
 
     def take(self, rows: Sequence[int] | np.ndarray) -> LabelledTexts:
         """Returns the texts at the given positions, in that order, without the notes."""

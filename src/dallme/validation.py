@@ -149,7 +149,7 @@ def text_problem(text: Any) -> str | None:
     return None
 
 
-def check_texts(texts: Sequence[Any], *, what: str = "texts") -> list[str]:
+def check_texts(texts: Sequence[Any]) -> list[str]:
     """Checks texts before they are embedded or classified.
 
     Raises:
@@ -157,14 +157,14 @@ def check_texts(texts: Sequence[Any], *, what: str = "texts") -> list[str]:
     """
     if isinstance(texts, (str, bytes)):
         raise InputError(
-            f"expected {what} as a list of strings, found one {type(texts).__name__}; put it in a list"
+            f"expected texts as a list of strings, found one {type(texts).__name__}; put it in a list"
         )
     checked = list(texts)
     if not checked:
-        raise InputError(f"expected at least one text in {what}, found none")
+        raise InputError("expected at least one text in texts, found none")
     for row, text in enumerate(checked):
         if problem := text_problem(text):
-            raise InputError(f"{what}: row {row} {problem}")
+            raise InputError(f"texts: row {row} {problem}")
     return checked
 
 

@@ -13,18 +13,19 @@ import numpy as np
 from dallme.overlap import words_of
 from dallme.progress import Progress, SilentProgress
 
+#: Maximum number of tokens of a text whose perplexity is computed.
+MAX_TOKENS = 512
 
-def perplexity_of(
-    texts: Sequence[str], model: str, *, limit: int = 512, progress: Progress | None = None
-) -> float | None:
+
+def perplexity_of(texts: Sequence[str], model: str, *, progress: Progress | None = None) -> float | None:
     """Computes the perplexity of texts under a causal model: exp of the mean negative log-likelihood.
 
-    Each text is scored on its own. The first token is scored only if the model has a token for the beginning.
+    Each text is scored on its own, up to :data:`MAX_TOKENS` tokens. The first token is scored only if the
+    model has a token for the beginning.
 
     Args:
         texts: The texts.
         model: Name or folder, as for :func:`dallme.models.language.find_model`, such as ``smollm2``.
-        limit: Maximum number of tokens per text.
         progress: Progress display.
 
     Returns:
@@ -38,7 +39,7 @@ def perplexity_of(
     from dallme.models.language import load_causal, token_limit
 
     network, tokenizer = load_causal(model)
-    limit = token_limit(network, tokenizer, limit, reserve=1)
+    limit = token_limit(network, tokenizer, MAX_TOKENS, reserve=1)
     total, tokens = 0.0, 0
     with (
         (progress or SilentProgress()).task("audit: perplexity", total=len(texts)) as task,

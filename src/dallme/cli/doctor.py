@@ -30,6 +30,7 @@ _EXTRAS = {
     "plot": ("plots of curves and figures", ("matplotlib",)),
     "polars": ("polars frames as sources", ("polars",)),
     "ray": ("--engine ray", ("ray",)),
+    "report": ("charts of a report", ("altair", "vl_convert")),
     "review": ("dallme review", ("starlette", "uvicorn")),
     "vec2text": ("BLEU of an inverter, and its training on several devices", ("sacrebleu", "accelerate")),
 }

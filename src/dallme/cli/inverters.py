@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,7 +122,7 @@ def train_inverter(
     from dallme.decoders.vec2text.training import TrainingOptions
     from dallme.decoders.vec2text.training import train_inverter as train
     from dallme.embedders import resolve
-    from dallme.embedders.cache import embed_with_store
+    from dallme.embedders.cache import CachedEmbedder
     from dallme.progress import SilentProgress
     from dallme.readers import read
 
@@ -139,13 +138,13 @@ def train_inverter(
     first = os.environ.get("RANK", "0") == "0"  # of several processes only this one prints
     print_notes(texts.notes if first else [])
     progress = make_progress() if first else SilentProgress()
-    embed = partial(embed_with_store, model, prompt=parts.prompt, store=parts.open_store(), progress=progress)
+    embedder = CachedEmbedder(model, parts.prompt, options.writable_store(parts.store), progress)
     config = train(
         texts,
         model,
         output,
         name=parts.embedder,
-        embed=embed,
+        embed=embedder.embed,
         resume=resume,
         overwrite=overwrite,
         progress=progress,
@@ -201,7 +200,7 @@ def invert_check(
 
     from dallme.decoders.vec2text.evaluation import check_inverter, check_nearest, cut_corpus
     from dallme.decoders.vec2text.inverter import Inverter
-    from dallme.embedders.cache import EmbeddingStore, embed_with_store
+    from dallme.embedders.cache import CachedEmbedder
     from dallme.readers import read
     from dallme.validation import check_positive
 
@@ -214,13 +213,7 @@ def invert_check(
     known = read(source, **columns) if source else None
     print_notes([*held_out.notes, *(known.notes if known else ())])
     progress, folder = make_progress(), options.writable_store(store)
-    embed = partial(
-        embed_with_store,
-        loaded.embedder,
-        prompt=loaded.config.prompt,
-        store=None if folder is None else EmbeddingStore(folder),
-        progress=progress,
-    )
+    embed = CachedEmbedder(loaded.embedder, loaded.config.prompt, folder, progress).embed
     drawn = np.sort(np.random.default_rng(seed).permutation(len(held_out))[:rows])
     corpus = cut_corpus(loaded, [held_out.texts[row] for row in drawn.tolist()], embed, max_tokens)
     results = check_inverter(loaded, corpus, steps=counts, beams=widths, seed=seed, progress=progress)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 from dallme.cli import options
@@ -39,7 +38,7 @@ def probe(
     Example: dallme probe reviews.csv --test reviews-test.csv --embedder all-MiniLM-L6-v2,hashing
     """
     from dallme.embedders import resolve
-    from dallme.embedders.cache import embed_with_store
+    from dallme.embedders.cache import CachedEmbedder
     from dallme.evaluation.probe import probe as probe_vectors
 
     names = options.split_names(parts.embedder)
@@ -52,10 +51,10 @@ def probe(
     texts = data.read(source)
     held_out = data.read(test, like=texts)
     print_notes([*texts.notes, *held_out.notes])
-    store, progress = parts.open_store(), make_progress()
+    store, progress = options.writable_store(parts.store), make_progress()
     results = []
     for name, model in models.items():
-        embed = partial(embed_with_store, model, prompt=parts.prompt, store=store, progress=progress)
+        embed = CachedEmbedder(model, parts.prompt, store, progress).embed
         results.append(probe_vectors(name, embed, texts, held_out, seed=seed).as_dict())
     if json:
         print_json({"results": results, "train_rows": len(texts), "test_rows": len(held_out)})

@@ -123,10 +123,9 @@ def parse_settings(settings: Sequence[str], roles: Sequence[str] = tuple(ROLES))
 def part_class(role: str, name: str) -> type:
     """Returns the class of a part; a string that names no embedder names a sentence-transformers model."""
     if role == "embedder":
-        before = name.partition(":")[0]
-        known = [part for part in registry.PARTS if part.role == "embedders"]
-        part = next((part for part in known if before in (part.name, *part.aliases)), None)
-        return (part or registry.find("embedders", "sentence-transformer")).load()
+        from dallme.embedders import parse
+
+        return parse(name)[0].load()
     return registry.split(ROLES[role], name)[0].load()
 
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from dallme.data import Fingerprint, LabelledTexts
@@ -210,7 +209,7 @@ def build_manifest(
         dallme=__version__,
         configuration=configuration,
         data={
-            "source": _public_name(texts.source),
+            "source": texts.public_source,
             "sha256": texts.source_digest,
             "rows": len(texts),
             "classes": {texts.label_names[label]: count for label, count in texts.class_counts.items()},
@@ -221,8 +220,3 @@ def build_manifest(
         seconds={name: round(value, 3) for name, value in seconds.items()},
         cost_usd=round(cost_usd, 6),
     )
-
-
-def _public_name(source: str) -> str:
-    """Returns the public name of a source: of an absolute path only the last folder and the file name."""
-    return "/".join(Path(source).parts[-2:]) if Path(source).is_absolute() else source

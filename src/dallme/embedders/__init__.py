@@ -44,7 +44,7 @@ def resolve(embedder: Any, **options: Any) -> Embedder:
         return embedder
     if not isinstance(embedder, str):
         return EncoderEmbedder(embedder)
-    part, argument = _parse(embedder)
+    part, argument = parse(embedder)
     kind: type[Embedder] = part.load()
     if argument is not None and kind.argument is None:
         raise InputError(f"expected the embedder {part.name!r} without an argument, found {embedder!r}")
@@ -91,7 +91,7 @@ def _examine(name: Any, is_known: Callable[[Embedder], bool]) -> tuple[Embedder 
     """Returns the embedder of a name, or None and the reason why it is not used."""
     if not isinstance(name, str):
         return None, "no name"
-    part, argument = _parse(name)
+    part, argument = parse(name)
     if part.name == "hashing" and argument is None:
         return resolve(name), ""
     kind: type[Embedder] = part.load()
@@ -113,7 +113,7 @@ def _examine(name: Any, is_known: Callable[[Embedder], bool]) -> tuple[Embedder 
     return resolve(name), ""
 
 
-def _parse(name: str) -> tuple[registry.Part, str | None]:
+def parse(name: str) -> tuple[registry.Part, str | None]:
     """Splits ``NAME`` or ``NAME:ARGUMENT``; any other string is a sentence-transformers model."""
     before, colon, after = name.partition(":")
     for part in registry.PARTS:

@@ -37,8 +37,6 @@ def tune(
     seed: int,
     runs: int = TUNING_RUNS,
     results: ResultStore | None = None,
-    validation_rows: int = VALIDATION_ROWS,
-    training_rows: int = TRAINING_ROWS,
     task: Task | None = None,
 ) -> tuple[Classifier, dict[float, float]]:
     """Chooses one of the classifier's ``learning_rates`` by the accuracy on held-out rows.
@@ -50,8 +48,6 @@ def tune(
         seed: Seed of the samples; run r trains with the seed `seed` + r.
         runs: Trainings with each rate; their mean accuracy counts.
         results: Store of results.
-        validation_rows: Rows to validate on, at most half of the source.
-        training_rows: Maximum number of rows to train on.
         task: Progress, advanced once per training.
 
     Returns:
@@ -64,8 +60,7 @@ def tune(
     if not classifier.learning_rates:
         return classifier, {}
     check_positive(runs, "runs")
-    limits = {"validation_rows": validation_rows, "training_rows": training_rows}
-    splits = [split(train, source, seed=seed, **limits) for train in train_sets[:runs]]
+    splits = [split(train, source, seed=seed) for train in train_sets[:runs]]
     named = classifier.with_label_names(source.label_names)
     mean_accuracies = {}
     for rate in classifier.learning_rates:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
 
 from dallme.baselines.lora import LoRABaseline
 from dallme.data import LabelledTexts
-from dallme.embedders.cache import EmbeddingStore, embed_with_store
 from dallme.embedders.cost import make_plan
 from dallme.errors import InputError
 from dallme.evaluation.compare import check_methods, compare, model_baselines
@@ -83,7 +82,7 @@ def compute_probe(run: Run, workspace: Workspace) -> dict[str, Any]:
 
     embedder = workspace.embedder(run["embedder"])
     source, test = workspace.texts(run)[0], workspace.test_set(run)
-    embed = _stored_embedding(workspace, embedder, run["prompt"] or None)
+    embed = workspace.cached(embedder, run["prompt"] or None).embed
     values = probe(run["embedder"], embed, source, test, seed=run.grid.seed).as_dict()
     names = ("accuracy", "macro_f1", "dimension", "train_seconds")
     return {"runs": 1, "max_tokens": embedder.token_limit} | {name: values[name] for name in names}
@@ -121,17 +120,11 @@ def _measure_inverter(
 
     inverter = Inverter.load(find_inverter(folder), embedder=workspace.embedder(embedder))
     rows = np.sort(np.random.default_rng(0).permutation(len(test))[:INVERTED_TEXTS])
-    embed = _stored_embedding(workspace, inverter.embedder, inverter.config.prompt)
+    embed = workspace.cached(inverter.embedder, inverter.config.prompt).embed
     corpus = cut_corpus(inverter, [test.texts[row] for row in rows], embed)
     (check,) = check_inverter(inverter, corpus, steps=[steps], beams=[1], seed=0, progress=workspace.progress)
     measures = check.measures
     return {"bleu": measures.bleu, "token_f1": measures.token_f1, "cosine": measures.cosine}
-
-
-def _stored_embedding(workspace: Workspace, embedder: Any, prompt: str | None) -> Any:
-    """Returns a function that embeds texts and keeps the vectors in the workspace's store."""
-    store = EmbeddingStore(workspace.store)
-    return partial(embed_with_store, embedder, prompt=prompt, store=store, progress=workspace.progress)
 
 
 def compute_training(run: Run, workspace: Workspace) -> dict[str, Any]:

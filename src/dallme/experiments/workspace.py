@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from dallme.decoders.base import SourceCache
 from dallme.distiller import Distillation, Distiller
 from dallme.embedders import resolve
 from dallme.embedders.base import Embedder
-from dallme.embedders.cache import EmbeddingStore, embed_with_store
+from dallme.embedders.cache import CachedEmbedder
 from dallme.errors import InputError
 from dallme.evaluation.compare import count_sets, make_sets
 from dallme.evaluation.results import ResultStore, sample
@@ -179,6 +179,10 @@ class Workspace:
         """Returns an embedder; services get the options of services."""
         return resolve(name, **(self.services if name.partition(":")[0] == "openai" else {}))
 
+    def cached(self, embedder: Embedder, prompt: str | None = None) -> CachedEmbedder:
+        """Returns an embedder that keeps its vectors in the store."""
+        return CachedEmbedder(embedder, prompt, self.store, self.progress)
+
     def distiller(self, run: Run) -> Distiller:
         """Returns the distiller of a run; its decoder is the run's method, or else the cheapest decoder."""
         method = str(run["method"])
@@ -217,13 +221,12 @@ class Workspace:
 
     def embed(self, run: Run) -> None:
         """Stores the vectors of a run's source, and of a probe's test set, if the weights are known."""
-        embedder, prompt = self.embedder(run["embedder"]), run["prompt"] or None
-        if embedder.fingerprint(prompt).weights == "unknown":
+        embedder = self.cached(self.embedder(run["embedder"]), run["prompt"] or None)
+        if embedder.cache_key() is None:
             return
-        store = EmbeddingStore(self.store)
         for texts in self.texts(run)[: 2 if run.kind == "probe" else 1]:
             if texts is not None:
-                embed_with_store(embedder, texts.texts, prompt=prompt, store=store, progress=self.progress)
+                embedder.embed(texts.texts)
 
     def sets(self, run: Run) -> TextSets:
         """Returns the sets of texts of a run's method, which all experiments of the profile share."""
@@ -264,13 +267,13 @@ class Workspace:
         output.parent.mkdir(parents=True, exist_ok=True)
         with file_lock(output.with_suffix(".lock")):  # two processes may want the same inverter
             if not (output / FILE).is_file():
-                embedder, store = self.embedder(run["embedder"]), EmbeddingStore(self.store)
+                embedder = self.embedder(run["embedder"])
                 train_inverter(
                     source,
                     embedder,
                     output,
                     name=run["embedder"],
-                    embed=partial(embed_with_store, embedder, store=store, progress=self.progress),
+                    embed=self.cached(embedder).embed,
                     steps=steps,
                     preset=grid.preset,
                     correct=correct,

@@ -80,7 +80,9 @@ def train_inverter(
     progress = progress if progress and processes.first else SilentProgress()
     fingerprint = embedder.fingerprint(resolved.prompt)
     embed_again = partial(embedder.embed, prompt=resolved.prompt)
-    source, rows = (texts.source, texts.texts) if isinstance(texts, LabelledTexts) else ("memory", texts)
+    source, rows = (
+        (texts.public_source, texts.texts) if isinstance(texts, LabelledTexts) else ("memory", texts)
+    )
     training, held_out = split_texts(rows, resolved.seed)
     training += draw_passages(training, resolved.passages, resolved.seed)
     digest = sha256_of([json.dumps(training)])
@@ -159,11 +161,12 @@ def _describe(model: InverterModel, corpus: Corpus, options: TrainingOptions) ->
 def _training_record(
     source: str, corpus: Corpus, held_out: Corpus, options: TrainingOptions, history: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Describes data and training for the card; of a path only the last folder and the name are kept."""
+    """Describes data and training for the card."""
     recorded = {
         key: value
         for key, value in asdict(options).items()
         if value is not None and key not in ("save_every", "patience")
     }
-    name = "/".join(Path(source).parts[-2:]) if Path(source).is_absolute() else source
-    return {"source": name, "texts": len(corpus), "held_out": len(held_out)} | recorded | {"history": history}
+    return (
+        {"source": source, "texts": len(corpus), "held_out": len(held_out)} | recorded | {"history": history}
+    )
