@@ -22,7 +22,7 @@ MODULES = (
     "dallme.distiller",
     "dallme.evaluation.compare",
     "dallme.condensers.k_centroid",
-    "dallme.decoders.extractive",
+    "dallme.decoders.extractive.decoder",
     "dallme.report",
     "dallme.auditing.inputs",
     "dallme.decoders.vec2text.training",

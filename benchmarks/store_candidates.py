@@ -12,7 +12,7 @@ import numpy as np
 
 from dallme.data import Fingerprint
 from dallme.embedders.cache import EmbeddingStore
-from dallme.embedders.vector_table import KeyIndex
+from dallme.embedders.cache.table import KeyIndex
 
 DIMENSION = 384
 BATCH = 512

@@ -16,21 +16,21 @@ from sklearn.feature_extraction.text import TfidfTransformer
 
 from dallme import registry
 from dallme.data import DecodedText, LabelledVectors
-from dallme.decoders import candidates as candidates_module
-from dallme.decoders import extractive as decoder_module
 from dallme.decoders import nearest
-from dallme.decoders import weights as weights_module
 from dallme.decoders.base import Context, Decoder, DecodingResult, SourceCache
-from dallme.decoders.candidates import (
+from dallme.decoders.extractive import candidates as candidates_module
+from dallme.decoders.extractive import decoder as decoder_module
+from dallme.decoders.extractive import weights as weights_module
+from dallme.decoders.extractive.candidates import (
     CandidateSentences,
     SentenceFilter,
     gather_candidates,
     special_tokens,
 )
-from dallme.decoders.extractive import ExtractiveDecoder, GreedySelector, TeachingDecoder
+from dallme.decoders.extractive.decoder import ExtractiveDecoder, GreedySelector, TeachingDecoder
+from dallme.decoders.extractive.proxies import ProxyAccuracy
+from dallme.decoders.extractive.weights import WordWeights, row_of
 from dallme.decoders.nearest import NearestDecoder, first_sentences
-from dallme.decoders.proxies import ProxyAccuracy
-from dallme.decoders.weights import WordWeights, row_of
 from dallme.embedders.base import count_words
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 from dallme.errors import InputError

@@ -14,7 +14,7 @@ import pytest
 from dallme import registry
 from dallme.baselines.base import ModelBaseline
 from dallme.data import LabelledTexts
-from dallme.decoders.candidates import SentenceFilter
+from dallme.decoders.extractive.candidates import SentenceFilter
 from dallme.distiller import Distillation, Distiller
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import DallmeError

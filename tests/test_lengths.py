@@ -12,7 +12,7 @@ import pytest
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders import holdout
 from dallme.decoders.base import Context
-from dallme.decoders.extractive import TeachingDecoder
+from dallme.decoders.extractive.decoder import TeachingDecoder
 from dallme.decoders.holdout import (
     LENGTH_CLASSIFIERS,
     HoldoutSplit,

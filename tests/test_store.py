@@ -427,7 +427,7 @@ def test_compaction_killed_before_the_removal_is_harmless(tmp_path, monkeypatch)
 def test_compaction_makes_shards_of_the_right_size(tmp_path, monkeypatch):
     table = filled(tmp_path, batches=9)
     size = shards(tmp_path)[0].stat().st_size
-    monkeypatch.setattr("dallme.embedders.vector_table.COMPACT_BYTES", int(2.5 * size))
+    monkeypatch.setattr("dallme.embedders.cache.table.COMPACT_BYTES", int(2.5 * size))
     table.compact()
     assert len(shards(tmp_path)) == 3
     before = shards(tmp_path)

@@ -12,9 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 
 from dallme.data import LabelledTexts
-from dallme.decoders import extractive as decoder_module
-from dallme.decoders import proxies as proxies_module
-from dallme.decoders.proxies import LossRows, ProxyClassifiers, ProxyLoss, calibrate
+from dallme.decoders.extractive import decoder as decoder_module
+from dallme.decoders.extractive import proxies as proxies_module
+from dallme.decoders.extractive.proxies import LossRows, ProxyClassifiers, ProxyLoss, calibrate
 from dallme.distiller import Distiller
 from dallme.errors import InputError
 from dallme.evaluation.compare import compare

@@ -41,8 +41,8 @@ from dallme.decoders.vec2text.model import FILE, InverterConfig, InverterModel
 from dallme.decoders.vec2text.training import train_inverter
 from dallme.distiller import Distiller
 from dallme.embedders.base import TextError, count_words
+from dallme.embedders.cache.export import read_vectors, write_vectors
 from dallme.embedders.hashing import HashingEmbedder
-from dallme.embedders.vector_files import read_vectors, write_vectors
 from dallme.errors import InputError, MissingDependencyError, OutputError
 from dallme.progress import SilentProgress
 

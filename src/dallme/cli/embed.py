@@ -46,8 +46,8 @@ def embed(
     """
     from dallme.embedders import resolve
     from dallme.embedders.cache import embed_with_store
+    from dallme.embedders.cache.export import check_format, write_vectors
     from dallme.embedders.cost import explain as explain_texts
-    from dallme.embedders.vector_files import check_format, write_vectors
 
     if output is not None:
         check_format(output)

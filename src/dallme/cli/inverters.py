@@ -294,7 +294,7 @@ def decode(
     import json as encoder
 
     from dallme.decoders.vec2text.inverter import Inverter, find_inverter
-    from dallme.embedders.vector_files import read_vectors
+    from dallme.embedders.cache.export import read_vectors
 
     if output is not None:
         check_file(output, vectors, overwrite=overwrite)

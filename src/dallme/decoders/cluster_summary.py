@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dallme.data import LabelledTexts
-from dallme.decoders.weights import WordWeights, row_of
+from dallme.decoders.extractive.weights import WordWeights, row_of
 from dallme.text import clean
 
 #: Words per token of the limit: English has about four tokens to three words.

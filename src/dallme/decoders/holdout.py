@@ -11,7 +11,7 @@ import numpy as np
 from dallme import registry
 from dallme.data import DecodedText, LabelledVectors, Prototypes
 from dallme.decoders.base import Context, SourceCache
-from dallme.decoders.proxies import vector_probe
+from dallme.decoders.extractive.proxies import vector_probe
 from dallme.errors import DallmeError, InputError
 
 #: The classifier that reads vectors. The vectors of the source are known, so only the few texts are embedded.

@@ -10,9 +10,9 @@ import numpy as np
 
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context
+from dallme.decoders.extractive.proxies import ProxyAccuracy, vector_probe
+from dallme.decoders.extractive.weights import WordWeights
 from dallme.decoders.postprocess import copied_spans, cut, embed_usable, tidy
-from dallme.decoders.proxies import ProxyAccuracy, vector_probe
-from dallme.decoders.weights import WordWeights
 from dallme.embedders.base import normalize
 
 #: Maximum number of rows that the probe is trained on; more hardly change its predictions.

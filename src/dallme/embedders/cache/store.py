@@ -15,8 +15,8 @@ import numpy as np
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.embedders import resolve
 from dallme.embedders.base import Embedder, TextError
-from dallme.embedders.shard import SHARD, list_files
-from dallme.embedders.vector_table import DESCRIPTION, VectorTable
+from dallme.embedders.cache.shard import SHARD, list_files
+from dallme.embedders.cache.table import DESCRIPTION, VectorTable
 from dallme.errors import InputError
 from dallme.progress import Progress, SilentProgress
 from dallme.scale import Engine, LocalEngine

@@ -12,16 +12,16 @@ from scipy.sparse import csr_matrix, vstack
 
 from dallme.data import DecodedText, Prototypes, rows_of_classes
 from dallme.decoders.base import Context, Decoder, DecodingResult
-from dallme.decoders.candidates import (
+from dallme.decoders.extractive.candidates import (
     CandidateSentences,
     SentenceFilter,
     gather_candidates,
     special_tokens,
 )
+from dallme.decoders.extractive.proxies import ProxyAccuracy, ProxyLoss
+from dallme.decoders.extractive.weights import ClassWeights, WordWeights, row_of
 from dallme.decoders.holdout import select_max_tokens
 from dallme.decoders.nearest import nearest_unused
-from dallme.decoders.proxies import ProxyAccuracy, ProxyLoss
-from dallme.decoders.weights import ClassWeights, WordWeights, row_of
 from dallme.errors import InputError
 from dallme.progress import Task
 from dallme.validation import check_positive
@@ -279,7 +279,7 @@ class TeachingDecoder(SentenceDecoder):
 
     Proxy classifiers are trained on the texts written so far and evaluated on source rows. The negative
     gradient of their loss gives each word w a weight g(w) for each class
-    (:class:`~dallme.decoders.proxies.ProxyLoss`). A linear classifier of the full data gives it
+    (:class:`~dallme.decoders.extractive.proxies.ProxyLoss`). A linear classifier of the full data gives it
     the static weight a(w). A sentence s gains
 
         gain(s) = sum over its words w of (g(w) + a(w)) / (1 + u(w)), divided by its tokens,

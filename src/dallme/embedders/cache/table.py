@@ -11,7 +11,7 @@ import numpy as np
 
 from dallme.atomic import remove_stale
 from dallme.data import Fingerprint
-from dallme.embedders.shard import (
+from dallme.embedders.cache.shard import (
     SHARD,
     DamagedShardError,
     Shard,

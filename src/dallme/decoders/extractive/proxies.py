@@ -12,7 +12,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 
-from dallme.decoders.weights import WordWeights
+from dallme.decoders.extractive.weights import WordWeights
 
 #: Rows on which :class:`ProxyAccuracy` evaluates a set of texts.
 ACCURACY_ROWS = 4000

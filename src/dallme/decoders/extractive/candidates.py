@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from dallme.data import DecodedText
 from dallme.decoders.base import Context, TokenCounter
-from dallme.decoders.weights import ClassWeights, WordWeights, row_of
+from dallme.decoders.extractive.weights import ClassWeights, WordWeights, row_of
 from dallme.overlap import WORD
 from dallme.progress import Task
 from dallme.scale import in_order
