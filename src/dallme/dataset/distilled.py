@@ -17,6 +17,9 @@ from dallme.dataset import card, folder
 from dallme.dataset.manifest import Manifest
 from dallme.dataset.schema import ROW_ID, check_shape, parse_json
 from dallme.errors import InputError
+from dallme.readers.formats import Allowance, DataFile, default_limit
+from dallme.readers.parquet import read_table
+from dallme.validation import check_positive
 
 if TYPE_CHECKING:
     import datasets
@@ -140,7 +143,11 @@ class DistilledDataset:
     def to_labelled_texts(self) -> LabelledTexts:
         """Returns the texts and labels as classifiers take them."""
         return LabelledTexts(
-            list(self.texts), self.labels, self.label_names, np.arange(len(self)), "distilled texts"
+            list(self.texts),
+            self.labels,
+            self.label_names,
+            np.arange(len(self)),
+            "distilled texts",
         )
 
     def to_arrow(self) -> pa.Table:
@@ -222,19 +229,30 @@ class DistilledDataset:
         }
 
     @classmethod
-    def load(cls, path: str | Path) -> DistilledDataset:
+    def load(cls, path: str | Path, *, max_bytes: int | None = None) -> DistilledDataset:
         """Reads a folder that :meth:`save` wrote.
+
+        Args:
+            path: The folder.
+            max_bytes: Bytes that the texts and their lineage may take in memory; by default 1 GiB, or 100
+                times the size of ``train.parquet`` if that is more.
 
         Raises:
             InputError: If it is no such folder.
         """
-        return cls.read(path)[0]
+        return cls.read(path, max_bytes=max_bytes)[0]
 
     @classmethod
-    def read(cls, path: str | Path) -> tuple[DistilledDataset, dict[str, bytes]]:
+    def read(
+        cls, path: str | Path, *, max_bytes: int | None = None
+    ) -> tuple[DistilledDataset, dict[str, bytes]]:
         """Reads a folder that :meth:`save` wrote, and the bytes of its files as they stood together.
 
         Nothing in the folder is changed, and nothing in it is executed.
+
+        Args:
+            path: The folder.
+            max_bytes: As for :meth:`load`.
 
         Returns:
             The set, and the content of ``train.parquet``, ``manifest.json`` and ``audit.json`` by name, if
@@ -256,7 +274,7 @@ class DistilledDataset:
             )
         try:
             manifest = Manifest.from_dict(parse_json(files[MANIFEST], MANIFEST, {}))
-            return _parse_table(files[TABLE], manifest), files
+            return _parse_table(files[TABLE], manifest, max_bytes), files
         except (
             ValueError,
             OSError,
@@ -359,13 +377,16 @@ _COLUMNS: dict[str, tuple[bool, Any]] = {
 }
 
 
-def _parse_table(content: bytes, manifest: Manifest) -> DistilledDataset:
+def _parse_table(content: bytes, manifest: Manifest, max_bytes: int | None) -> DistilledDataset:
     """Parses ``train.parquet``.
 
     Raises:
-        ValueError: If a column or value is not what :meth:`DistilledDataset.save` writes.
+        ValueError: If it takes too much memory, or a column or value is not what
+            :meth:`DistilledDataset.save` writes.
     """
-    table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+    limit = default_limit(len(content)) if max_bytes is None else check_positive(max_bytes, "max_bytes")
+    allowance = Allowance(limit, "if you trust the set, give DistilledDataset.load a larger max_bytes")
+    table = read_table(content, DataFile(Path(TABLE), TABLE, None, allowance), _COLUMNS)
     if not table.num_rows:
         raise ValueError(f"{TABLE} has no texts")
     columns: dict[str, list[Any]] = {}
