@@ -114,6 +114,8 @@ class DistilledDataset:
         weights: Source rows behind each text, float64 of shape (m,).
         lineage: Origin of each text.
         manifest: How the set was made; a dict is checked and converted.
+        own_ids: Whether the class ids come from the source; else dallme numbered its sorted class names. It
+            is stored beside the class names in ``train.parquet``. Older sets do not say it and count as true.
     """
 
     texts: tuple[str, ...]
@@ -122,6 +124,7 @@ class DistilledDataset:
     weights: np.ndarray
     lineage: tuple[Lineage, ...]
     manifest: Manifest = field(default_factory=Manifest)
+    own_ids: bool = True
 
     def __post_init__(self) -> None:
         """Checks that all columns have the same length, and the manifest."""
@@ -148,6 +151,7 @@ class DistilledDataset:
             self.label_names,
             np.arange(len(self)),
             "distilled texts",
+            own_ids=self.own_ids,
         )
 
     def to_arrow(self) -> pa.Table:
@@ -171,7 +175,7 @@ class DistilledDataset:
         notes = {
             "huggingface": {"info": {"features": self._features(table.schema)}},
             "label_names": self.label_names,
-        }
+        } | ({} if self.own_ids else {_OWN_IDS: False})
         return table.replace_schema_metadata({name: json.dumps(note) for name, note in notes.items()})
 
     def to_dataset(self) -> datasets.Dataset:
@@ -359,6 +363,9 @@ def _unreadable(path: str | Path, error: Exception) -> InputError:
     )
 
 
+#: Key in the metadata of the table: whether the class ids are those of the source.
+_OWN_IDS = "own_ids"
+
 #: Columns of the table: name to whether an old set may lack it, and to the check of its values.
 _COLUMNS: dict[str, tuple[bool, Any]] = {
     "text": (False, str),
@@ -426,4 +433,5 @@ def _parse_table(content: bytes, manifest: Manifest, max_bytes: int | None) -> D
         np.array(columns["weight"], dtype=np.float64),
         tuple(Lineage(*row) for row in lineage),
         manifest,
+        own_ids=(table.schema.metadata or {}).get(_OWN_IDS.encode()) != b"false",
     )

@@ -47,7 +47,8 @@ def read_parquet(file: DataFile) -> Rows:
                 raise pa.ArrowInvalid(f"column {column!r} holds {len(values):,} values for {count:,} rows")
             return values
 
-    return Rows(file.name, count, names, load, classes=declared_classes(schema))
+    own_ids = (schema.metadata or {}).get(b"own_ids") != b"false"  # a saved set whose ids dallme numbered
+    return Rows(file.name, count, names, load, classes=declared_classes(schema), own_ids=own_ids)
 
 
 def read_table(content: bytes, file: DataFile, columns: Collection[str]) -> pa.Table:
