@@ -25,7 +25,7 @@ TEMPORARY = ".tmp"
 #: Age in seconds at which a temporary file counts as abandoned where the file system has no locks.
 STALE_SECONDS = 3600
 
-#: Seconds after which a waiting process names the holder of a lock, and after which it gives up on a folder.
+#: Seconds after which a waiting process names the holder of a lock, and after which it gives up.
 NOTICE_SECONDS, FOLDER_SECONDS = 2.0, 60.0
 
 _TEMPORARY_NAME = re.compile(r"(.+)\.[0-9a-f]{8}\.tmp")
@@ -116,7 +116,7 @@ def _try_lock(descriptor: int) -> bool | None:
 
 
 @contextmanager
-def file_lock(path: Path, *, wait: bool = True, limit: float = float("inf")) -> Iterator[None]:
+def file_lock(path: Path, *, wait: bool = True, limit: float | None = None) -> Iterator[None]:
     """Holds a lock file while the block runs; other processes wait.
 
     The operating system releases the lock when the process ends, also when it is killed. A process that
@@ -125,7 +125,7 @@ def file_lock(path: Path, *, wait: bool = True, limit: float = float("inf")) -> 
     Args:
         path: The lock file; it is created if necessary and stays.
         wait: Whether to wait for another holder.
-        limit: Seconds to wait at most.
+        limit: Seconds to wait at most; by default :data:`FOLDER_SECONDS`.
 
     Raises:
         BlockingIOError: If another process holds the lock and `wait` is False.
@@ -133,7 +133,7 @@ def file_lock(path: Path, *, wait: bool = True, limit: float = float("inf")) -> 
         OSError: If the file cannot be opened for writing.
     """
     lock = FileLock(path)
-    _acquire(lock, path, limit if wait else 0)
+    _acquire(lock, path, (FOLDER_SECONDS if limit is None else limit) if wait else 0)
     try:
         _write_holder(path)
         yield
@@ -196,8 +196,9 @@ def _acquire(lock: FileLock, path: Path, limit: float) -> None:
     if limit == 0:
         raise BlockingIOError(errno.EAGAIN, f"{_holder(path)} holds the lock", str(path))
     if limit > NOTICE_SECONDS:
-        until = "" if limit == float("inf") else f", for {limit:g} seconds at most"
-        sys.stderr.write(f"note: waiting for {_holder(path)}, which holds {str(path)!r}{until}\n")
+        sys.stderr.write(
+            f"note: waiting for {_holder(path)}, which holds {str(path)!r}, for {limit:g} seconds at most\n"
+        )
         with contextlib.suppress(Timeout):
             lock.acquire(timeout=limit - NOTICE_SECONDS)
             return

@@ -322,7 +322,13 @@ class Distiller:
         if result.metadata:
             manifest |= {"decoding": dict(result.metadata)}
         return DistilledDataset(
-            texts, prototypes.labels, source.label_names, prototypes.weights, lineage, manifest
+            texts,
+            prototypes.labels,
+            source.label_names,
+            prototypes.weights,
+            lineage,
+            manifest,
+            source.own_ids,
         )
 
     def _configuration(self, embedder: Embedder | None) -> dict[str, Any]:

@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dallme.dataset import DistilledDataset, Lineage
 from dallme.errors import InputError
 from dallme.readers import read
+from dallme.scale import LocalEngine
 
 MIB = 1 << 20
 LIMIT = 4 * MIB
@@ -189,3 +192,162 @@ def test_stated_sizes_that_are_damaged_are_an_error(tmp_path: Path) -> None:
         (tmp_path / "b.arrow").write_bytes(damaged)
         with pytest.raises(InputError):
             read(tmp_path / "b.arrow")
+
+
+# Folders, and Parquet whose footer lies
+
+
+def halves(folder: Path, kind: str) -> Path:
+    """A folder of four files that take about 2 MiB each, or 7 MiB as Python objects."""
+    rows = {"text": ["a" * 20 + str(row) for row in range(60_000)], "label": [0, 1] * 30_000}
+    folder.mkdir()
+    for number in range(4):
+        if kind == "parquet":
+            pq.write_table(pa.table(rows), folder / f"{number}.parquet")
+        else:
+            lines = (f"{text},{label}" for text, label in zip(rows["text"], rows["label"], strict=True))
+            (folder / f"{number}.csv").write_text("text,label\n" + "\n".join(lines))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+@pytest.mark.parametrize("remote", [False, True])
+def test_the_limit_holds_for_a_folder_in_total(tmp_path: Path, kind: str, remote: bool) -> None:
+    class Engine(LocalEngine):
+        pass
+
+    Engine.remote = remote
+    folder = halves(tmp_path / "data", kind)
+    limit = {"parquet": 4 * MIB, "csv": 12 * MIB}[kind]
+    for file in folder.iterdir():
+        assert len(read(file, max_bytes=limit)) == 60_000
+    with pytest.raises(InputError) as caught:
+        read(folder, max_bytes=limit, engine=Engine())
+    assert "bytes in memory together with the files before it, found more" in str(caught.value)
+    assert len(read(folder, max_bytes=64 * MIB, engine=Engine())) == len(read(folder)) == 240_000
+
+
+def relabel(content: bytes, sizes: list[int]) -> bytes:
+    """Writes small numbers over sizes in the footer of a Parquet file."""
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    footer = content[start:-8]
+    for size in sizes:
+        stated = _varint(size << 1)
+        assert stated in footer
+        footer = footer.replace(stated, b"\x82" + b"\x80" * (len(stated) - 2) + b"\x00")
+    return content[:start] + footer + content[-8:]
+
+
+def _varint(value: int) -> bytes:
+    parts = []
+    while value > 127:
+        parts.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*parts, value])
+
+
+def sizes_of(path: Path) -> list[int]:
+    metadata = pq.read_metadata(path)
+    group = metadata.row_group(0)
+    return [group.column(index).total_uncompressed_size for index in range(group.num_columns)]
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_pages_are_checked_before_they_are_unpacked(tmp_path: Path, lies: bool) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"text": [f"{row}" + "x" * (64 * MIB) for row in range(2)], "label": [0, 1]})
+    pq.write_table(table, path, compression="zstd", use_dictionary=["label"], write_statistics=False)
+    if lies:
+        path.write_bytes(relabel(path.read_bytes(), [max(sizes_of(path))]))
+        assert max(sizes_of(path)) < LIMIT
+    assert path.stat().st_size < MIB
+
+    def refused() -> None:
+        with pytest.raises(InputError, match="expected content of at most"):
+            read(path, max_bytes=LIMIT)
+
+    assert peak(refused) < 4 * LIMIT
+
+
+def numbers(folder: Path) -> Path:
+    rows = 20_000_000
+    label = pa.repeat(pa.scalar(1, pa.int64()), rows)
+    table = pa.table({"text": pa.repeat("a", rows).dictionary_encode(), "label": label})
+    pq.write_table(table, folder / "a.parquet", compression="zstd")
+    return folder / "a.parquet"
+
+
+def test_repeated_numbers_are_counted(tmp_path: Path) -> None:
+    path = numbers(tmp_path)
+    assert path.stat().st_size < MIB
+    with pytest.raises(InputError, match="expected content of at most"):
+        read(path, max_bytes=64 * MIB)
+
+
+# Sets
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A saved set of two texts."""
+    lineage = tuple(Lineage("nearest", (0, 1), (0,), ("A film.",), (0,), 0.5) for _ in range(2))
+    labels, weights = np.array([0, 1]), np.ones(2)
+    texts = ("A fine film.", "A dull film.")
+    distilled = DistilledDataset(texts, labels, {0: "bad", 1: "good"}, weights, lineage, {"dallme": "0.1.0"})
+    return distilled.save(tmp_path / "set")
+
+
+def swell(folder: Path, column: str, values: int = 400_000) -> int:
+    """Replaces the table by one whose column takes hundreds of megabytes; returns its size on disk."""
+    table = pq.read_table(folder / "train.parquet").take(pa.array([0] * 40))
+    kind = table.schema.field(column).type
+    if pa.types.is_list(kind):
+        one = pa.scalar("x" * 1000 if kind.value_type == pa.string() else 7, kind.value_type)
+        offsets = pa.array([0, *[values] * 40], pa.int32())
+        content: pa.Array = pa.ListArray.from_arrays(offsets, pa.repeat(one, values))
+    else:
+        content = pa.repeat("x" * 8_000_000, 40)
+    table = table.set_column(table.column_names.index(column), column, content)
+    pq.write_table(table, folder / "train.parquet", compression="zstd")
+    return (folder / "train.parquet").stat().st_size
+
+
+@pytest.mark.skipif(not REFERENCES.exists(), reason="measures memory as Linux tells it")
+@pytest.mark.parametrize("column", ["text", "sentences", "member_rows"])
+def test_a_set_that_is_a_bomb_is_refused_in_bounded_memory(saved: Path, column: str) -> None:
+    assert swell(saved, column) < 2 * MIB
+
+    def refused() -> None:
+        with pytest.raises(InputError) as caught:
+            DistilledDataset.load(saved, max_bytes=LIMIT)
+        assert "train.parquet: expected content of at most 4,194,304 bytes in memory" in str(caught.value)
+        assert "give DistilledDataset.load a larger max_bytes" in str(caught.value)
+
+    assert peak(refused) < 8 * LIMIT
+
+
+def test_a_set_is_refused_by_default(saved: Path) -> None:
+    assert swell(saved, "member_rows", values=20_000_000) < MIB
+    with pytest.raises(InputError, match=r"expected content of at most 1,073,741,824 bytes"):
+        DistilledDataset.load(saved)
+
+
+def test_a_whole_set_is_read_within_a_limit(saved: Path) -> None:
+    assert DistilledDataset.load(saved, max_bytes=MIB).texts == DistilledDataset.load(saved).texts
+    with pytest.raises(InputError, match="expected max_bytes to be a whole number of at least 1, found 0"):
+        DistilledDataset.load(saved, max_bytes=0)
+
+
+def test_a_damaged_page_header_is_one_line(tmp_path: Path, saved: Path) -> None:
+    path = saved / "train.parquet"
+    content, messages = path.read_bytes(), []
+    for position in range(4, 400, 3):
+        damaged = bytearray(content)
+        damaged[position] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            DistilledDataset.load(saved)
+        except InputError as error:
+            messages.append(str(error))
+    assert len(messages) > 50
+    assert not [message for message in messages if "\n" in message]

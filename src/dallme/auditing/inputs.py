@@ -65,16 +65,16 @@ def restore_embedder(
             same = (
                 isinstance(embedder, str)
                 and made_with
-                and _fingerprint(part, prompt, 1).weights == made_with["weights"]
+                and made_with["weights"] in (_fingerprint(part, prompt, 1).weights, part.earlier_weights)
             )
             return _with_options(part, made_with) if same and made_with else part
     if made_with is not None:  # a paid embedder sends texts only to the server that the set was made with
         part = _with_options(part, made_with)
-        check_same(made_with, _fingerprint(part, prompt, made_with["dimension"]))
+        check_same(made_with, _fingerprint(part, prompt, made_with["dimension"]), part.earlier_weights)
     return part
 
 
-def check_same(made_with: Mapping[str, Any], found: Fingerprint) -> None:
+def check_same(made_with: Mapping[str, Any], found: Fingerprint, earlier_weights: str | None = None) -> None:
     """Checks that an embedder makes the vectors that a set was made with.
 
     The number format is ignored, as it hardly changes a vector. The name is ignored if the weights are known,
@@ -83,6 +83,7 @@ def check_same(made_with: Mapping[str, Any], found: Fingerprint) -> None:
     Args:
         made_with: The fingerprint in the set's manifest.
         found: The fingerprint of the embedder.
+        earlier_weights: The weights in its fingerprints of version 0.1; they count as the same.
 
     Raises:
         InputError: If a field differs.
@@ -91,7 +92,9 @@ def check_same(made_with: Mapping[str, Any], found: Fingerprint) -> None:
     differing = [
         f"{field} {_short(made_with[field])}, not {_short(value)}"
         for field, value in asdict(found).items()
-        if field not in ignored and made_with[field] != value
+        if field not in ignored
+        and made_with[field] != value
+        and not (field == "weights" and made_with[field] == earlier_weights)
     ]
     if differing:
         address = ", and its server in OPENAI_BASE_URL" if found.model.startswith("openai:") else ""

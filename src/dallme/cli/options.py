@@ -115,7 +115,7 @@ MaxBytes = Annotated[
     int | None,
     option(
         "--max-bytes",
-        "Bytes that a file may take in memory; by default 1 GiB, or 100 times its size.",
+        "Bytes that the source may take in memory; by default 1 GiB, or 100 times its size.",
         ADVANCED,
     ),
 ]

@@ -18,6 +18,9 @@ from dallme.dataset import card
 from dallme.dataset.manifest import Manifest
 from dallme.dataset.schema import ROW_ID, check_shape, parse_json
 from dallme.errors import InputError
+from dallme.readers.formats import Allowance, DataFile, default_limit
+from dallme.readers.parquet import read_table
+from dallme.validation import check_positive
 
 if TYPE_CHECKING:
     import datasets
@@ -112,6 +115,8 @@ class DistilledDataset:
         weights: Source rows behind each text, float64 of shape (m,).
         lineage: Origin of each text.
         manifest: Record of the run; a dict is checked and converted.
+        own_ids: Whether the class ids come from the source; else dallme numbered its sorted class names. It
+            is stored beside the class names in ``train.parquet``. Older sets do not say it and count as true.
     """
 
     texts: tuple[str, ...]
@@ -120,6 +125,7 @@ class DistilledDataset:
     weights: np.ndarray
     lineage: tuple[Lineage, ...]
     manifest: Manifest = field(default_factory=Manifest)
+    own_ids: bool = True
 
     def __post_init__(self) -> None:
         """Checks that all columns have the same length, and the manifest."""
@@ -141,7 +147,12 @@ class DistilledDataset:
     def to_labelled_texts(self) -> LabelledTexts:
         """Returns the texts and labels as classifiers take them."""
         return LabelledTexts(
-            list(self.texts), self.labels, self.label_names, np.arange(len(self)), "distilled texts"
+            list(self.texts),
+            self.labels,
+            self.label_names,
+            np.arange(len(self)),
+            "distilled texts",
+            own_ids=self.own_ids,
         )
 
     def to_arrow(self) -> pa.Table:
@@ -165,7 +176,7 @@ class DistilledDataset:
         notes = {
             "huggingface": {"info": {"features": self._features(table.schema)}},
             "label_names": self.label_names,
-        }
+        } | ({} if self.own_ids else {_OWN_IDS: False})
         return table.replace_schema_metadata({name: json.dumps(note) for name, note in notes.items()})
 
     def to_dataset(self) -> datasets.Dataset:
@@ -223,19 +234,30 @@ class DistilledDataset:
         }
 
     @classmethod
-    def load(cls, path: str | Path) -> DistilledDataset:
+    def load(cls, path: str | Path, *, max_bytes: int | None = None) -> DistilledDataset:
         """Reads a folder that :meth:`save` wrote.
+
+        Args:
+            path: The folder.
+            max_bytes: Bytes that the texts and their lineage may take in memory; by default 1 GiB, or 100
+                times the size of ``train.parquet`` if that is more.
 
         Raises:
             InputError: If it is no such folder.
         """
-        return cls.read(path)[0]
+        return cls.read(path, max_bytes=max_bytes)[0]
 
     @classmethod
-    def read(cls, path: str | Path) -> tuple[DistilledDataset, dict[str, bytes]]:
+    def read(
+        cls, path: str | Path, *, max_bytes: int | None = None
+    ) -> tuple[DistilledDataset, dict[str, bytes]]:
         """Reads a folder that :meth:`save` wrote, and the bytes of its files in one consistent state.
 
         Nothing in the folder is changed, and nothing in it is executed.
+
+        Args:
+            path: The folder.
+            max_bytes: As for :meth:`load`.
 
         Returns:
             The set, and the content of ``train.parquet``, ``manifest.json`` and ``audit.json`` by name, if
@@ -257,7 +279,7 @@ class DistilledDataset:
             )
         try:
             manifest = Manifest.from_dict(parse_json(files[MANIFEST], MANIFEST, {}))
-            return _parse_table(files[TABLE], manifest), files
+            return _parse_table(files[TABLE], manifest, max_bytes), files
         except (
             ValueError,
             OSError,
@@ -342,6 +364,9 @@ def _unreadable(path: str | Path, error: Exception) -> InputError:
     )
 
 
+#: Key in the metadata of the table: whether the class ids are those of the source.
+_OWN_IDS = "own_ids"
+
 #: Columns of the table: name to whether an old set may lack it, and to the check of its values.
 _COLUMNS: dict[str, tuple[bool, Any]] = {
     "text": (False, str),
@@ -360,13 +385,16 @@ _COLUMNS: dict[str, tuple[bool, Any]] = {
 }
 
 
-def _parse_table(content: bytes, manifest: Manifest) -> DistilledDataset:
+def _parse_table(content: bytes, manifest: Manifest, max_bytes: int | None) -> DistilledDataset:
     """Parses ``train.parquet``.
 
     Raises:
-        ValueError: If a column or value is not what :meth:`DistilledDataset.save` writes.
+        ValueError: If it takes too much memory, or a column or value is not what
+            :meth:`DistilledDataset.save` writes.
     """
-    table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+    limit = default_limit(len(content)) if max_bytes is None else check_positive(max_bytes, "max_bytes")
+    allowance = Allowance(limit, "if you trust the set, give DistilledDataset.load a larger max_bytes")
+    table = read_table(content, DataFile(Path(TABLE), TABLE, None, allowance), _COLUMNS)
     if not table.num_rows:
         raise ValueError(f"{TABLE} has no texts")
     columns: dict[str, list[Any]] = {}
@@ -406,4 +434,5 @@ def _parse_table(content: bytes, manifest: Manifest) -> DistilledDataset:
         np.array(columns["weight"], dtype=np.float64),
         tuple(Lineage(*row) for row in lineage),
         manifest,
+        own_ids=(table.schema.metadata or {}).get(_OWN_IDS.encode()) != b"false",
     )

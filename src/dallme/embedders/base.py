@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -167,6 +169,16 @@ class Embedder(ABC):
         """Sends notes about long pauses of a service to `progress`."""
 
     @property
+    def libraries(self) -> Mapping[str, str]:
+        """Packages whose version can change a vector, with their releases (major and minor version)."""
+        return {}
+
+    @property
+    def earlier_weights(self) -> str | None:
+        """The `weights` of this model in fingerprints of version 0.1, if they were others."""
+        return None
+
+    @property
     def token_limit(self) -> int | None:
         """Tokens read per text, special tokens included; None if there is no limit."""
         return None
@@ -184,6 +196,15 @@ def check_unknown(unknown: str) -> None:
     """
     if unknown not in UNKNOWN_WORDS:
         raise UnknownNameError("value of unknown", unknown, UNKNOWN_WORDS)
+
+
+def release_of(*packages: str) -> dict[str, str]:
+    """Returns the major and minor version of installed packages; a patch release keeps its vectors."""
+    releases = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            releases[package] = ".".join(version(package).split(".")[:2])
+    return releases
 
 
 def normalize(vectors: np.ndarray) -> np.ndarray:

@@ -12,7 +12,9 @@ import numpy as np
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder
 from dallme.embedders.cache import EmbeddingStore
+from dallme.embedders.cache.store import open_table
 from dallme.embedders.openai import OpenAIEmbedder
+from dallme.progress import SilentProgress
 from dallme.services.pricing import Usage
 from dallme.text import KEY_BYTES, text_keys
 from dallme.validation import check_positive, check_texts
@@ -143,7 +145,8 @@ def make_plan(
     fingerprint = _stored_fingerprint(service, prompt, store) if service else embedder.fingerprint(prompt)
     stored = np.zeros(len(distinct), dtype=bool)
     if store and fingerprint and fingerprint.weights != "unknown":
-        stored = store.table(fingerprint).lookup(text_keys(distinct))
+        table = open_table(store, embedder, fingerprint, prompt, SilentProgress())
+        stored = table.lookup(text_keys(distinct))
     missing = [text for text, known in zip(distinct, stored, strict=True) if not known]
     cost = _plan_service(service, missing, prompt) if service else _plan_local(embedder, missing, prompt)
     unknown = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from dallme.atomic import sha256_of
 from dallme.data import Fingerprint
-from dallme.embedders.base import Embedder
+from dallme.embedders.base import Embedder, release_of
 from dallme.embedders.prompts import prefix_for
 from dallme.models.devices import check_device, find_device, find_precision
 from dallme.models.language import load_sentence_transformer
@@ -97,7 +97,11 @@ class SentenceTransformerEmbedder(Embedder):
         _ = self._folder
 
     def fingerprint(self, prompt: str | None = None) -> Fingerprint:
-        """Returns model, hash of its weights, pooling, limit, number format and prompt."""
+        """Returns model, hash of its files, pooling, limit, number format and prompt.
+
+        Versions of libraries are not part of it, or each release would embed every text again. They are
+        stored beside the vectors and compared by :mod:`dallme.embedders.cache.probe`.
+        """
         return Fingerprint(
             model=self.name,
             weights=self._weights_hash,
@@ -107,6 +111,11 @@ class SentenceTransformerEmbedder(Embedder):
             max_tokens=self.token_limit,
             precision=self._resolved_precision,
         )
+
+    @property
+    def libraries(self) -> Mapping[str, str]:
+        """Releases of the packages that tokenise and run the model."""
+        return release_of("sentence-transformers", "transformers", "tokenizers")
 
     def prefix(self, prompt: str | None = None) -> str:
         """Returns the prefix of the model's own configuration, or else of its family."""
@@ -204,10 +213,17 @@ class SentenceTransformerEmbedder(Embedder):
         return next((mode for mode in modes if mode), "none")
 
     @cached_property
+    def earlier_weights(self) -> str:
+        """SHA-256 of the weights alone, which stood in the fingerprints of version 0.1.
+
+        Manifests with it are read. Stored vectors are not: another tokenizer may have made them.
+        """
+        return sha256_of(sorted(self._folder.rglob("*.safetensors")))
+
+    @cached_property
     def _weights_hash(self) -> str:
         """SHA-256 of the weights, and of tokenizer and module settings unless they are the published ones."""
-        weights = sha256_of(sorted(self._folder.rglob("*.safetensors")))
-        settings = _settings_hash(self._folder)
+        weights, settings = self.earlier_weights, _settings_hash(self._folder)
         return weights if _PUBLISHED_SETTINGS.get(weights) == settings else sha256_of([weights, settings])
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from dallme.atomic import sha256_of
 from dallme.data import Fingerprint
-from dallme.embedders.base import Embedder, TextError, check_unknown
+from dallme.embedders.base import Embedder, TextError, check_unknown, release_of
 from dallme.errors import DallmeError
 from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, locate
 from dallme.validation import check_positive
@@ -70,6 +70,11 @@ class StaticEmbedder(Embedder):
             max_tokens=self.max_tokens,
             precision=str(self._loaded.embedding.dtype),
         )
+
+    @property
+    def libraries(self) -> Mapping[str, str]:
+        """Releases of the packages that tokenise and average."""
+        return release_of("model2vec", "tokenizers")
 
     @property
     def token_limit(self) -> int:

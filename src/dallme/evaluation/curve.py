@@ -413,5 +413,12 @@ def _distil(distiller: Distiller, context: Context, methods: Sequence[str]) -> t
     decoded = distiller.decode(prototypes, context).texts
     source, texts = context.source, tuple(text.text for text in decoded)
     lineage = trace(prototypes, decoded, source.row_ids, None, str(distiller.decoder))
-    distilled = DistilledDataset(texts, prototypes.labels, source.label_names, prototypes.weights, lineage)
+    distilled = DistilledDataset(
+        texts,
+        prototypes.labels,
+        source.label_names,
+        prototypes.weights,
+        lineage,
+        own_ids=source.own_ids,
+    )
     return distiller, Distillation(context, prototypes, distilled)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from dallme.distiller import Distillation, Distiller
 from dallme.embedders import resolve
 from dallme.embedders.base import Embedder
 from dallme.embedders.cache import CachedEmbedder
-from dallme.errors import InputError
+from dallme.errors import InputError, OutputError
 from dallme.evaluation.compare import count_sets, make_sets
 from dallme.evaluation.results import ResultStore, sample
 from dallme.experiments import Candidate, Profile, Source
@@ -32,6 +33,9 @@ from dallme.versions import __version__
 
 #: The decoder that uses trained inverters.
 VEC2TEXT = "vec2text"
+
+#: Most seconds, a week, that a process waits for another one which computes the same.
+LONGEST_WORK = 604_800.0
 
 #: Baselines that read texts only, so that nothing is embedded for them.
 WITHOUT_VECTORS = ("random", "full", "eda", "tdd", "lora")
@@ -86,7 +90,7 @@ def cached_sets(path: Path, count: int, like: LabelledTexts, make: Callable[[], 
         OSError: If the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(path.with_suffix(".lock")):
+    with _turn(path.with_suffix(".lock")):
         sets = _read_sets(path, like)
         if sets is None or len(sets.texts) < count:
             sets = make()
@@ -94,6 +98,23 @@ def cached_sets(path: Path, count: int, like: LabelledTexts, make: Callable[[], 
             content = json.dumps({"nearness": dict(sets.nearness), "sets": tables})
             atomic_write(path, json.dumps({"crc32": checksum(content.encode()), "content": content}).encode())
     return TextSets(sets.texts[:count], sets.nearness)
+
+
+@contextmanager
+def _turn(lock: Path) -> Iterator[None]:
+    """Waits for another process that computes the same, for at most :data:`LONGEST_WORK` seconds.
+
+    Raises:
+        OutputError: If it takes longer; the message names the process.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(lock, limit=LONGEST_WORK))
+        except TimeoutError as error:
+            raise OutputError(
+                f"expected to compute {lock.stem} in turn, found that {error.strerror}"
+            ) from None
+        yield
 
 
 def _read_sets(path: Path, like: LabelledTexts) -> TextSets | None:
@@ -265,7 +286,7 @@ class Workspace:
         parts = [source.digest, run["embedder"], grid.preset, steps, correct, grid.seed]
         output = self.folder / "inverters" / _short_hash(parts)
         output.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(output.with_suffix(".lock")):  # two processes may want the same inverter
+        with _turn(output.with_suffix(".lock")):  # two processes may want the same inverter
             if not (output / FILE).is_file():
                 embedder = self.embedder(run["embedder"])
                 train_inverter(

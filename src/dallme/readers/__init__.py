@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dallme.data import LabelledTexts
 from dallme.errors import InputError
-from dallme.readers.files import missing, read_file, read_folder, split_suffix
+from dallme.readers.files import make_allowance, missing, read_file, read_folder, split_suffix
 from dallme.readers.labels import (
     Classes,
     align,
@@ -67,8 +67,9 @@ def read(
         like: Data whose class ids and names the labels take, such as the training data of a test set.
         labelled: Whether labels are needed. If not, a source without a label column is one unnamed class.
         engine: Engine that parses the files of a folder; by default this process.
-        max_bytes: Bytes that a file may take in memory; by default 1 GiB, or 100 times its size if that is
-            more. A larger one is an error: a few kilobytes can unpack to gigabytes.
+        max_bytes: Bytes that all files of the source may take in memory together; by default 1 GiB, or 100
+            times their size if that is more. A larger source is an error: a few kilobytes can unpack to
+            gigabytes.
 
     Returns:
         The texts. Whole numbers keep their value as class ids; names are sorted and numbered from 0.
@@ -101,7 +102,7 @@ def _open_path(source: str | Path, engine: Engine | None, max_bytes: int | None)
     if os.path.isdir(path):
         return read_folder(Path(path), name, None, engine, max_bytes)
     if os.path.exists(path):
-        return read_file(Path(path), name, max_bytes)
+        return read_file(Path(path), name, make_allowance(max_bytes, Path(path)))
     base, _, split = path.rpartition("@")
     if os.path.isdir(base):
         return read_folder(Path(base), name.rpartition("@")[0], split, engine, max_bytes)

@@ -14,7 +14,15 @@ from typing import Any
 import pyarrow as pa
 
 from dallme.errors import InputError
-from dallme.readers.formats import DataFile, read_arrow, read_delimited, read_json, read_parquet
+from dallme.readers.formats import (
+    Allowance,
+    DataFile,
+    default_limit,
+    read_arrow,
+    read_delimited,
+    read_json,
+)
+from dallme.readers.parquet import read_parquet
 from dallme.readers.rows import Column, Rows
 from dallme.scale import Engine, LocalEngine, in_order
 
@@ -29,10 +37,6 @@ _FORMATS: dict[str, Callable[[DataFile], Rows]] = {
     ".feather": read_arrow,
 }
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-
-#: Default limit on the bytes of a file in memory: this, or this multiple of its size if that is
-#: more.
-_MAX_BYTES, _MAX_RATIO = 1 << 30, 100
 
 
 def split_suffix(name: str) -> tuple[str, str, str | None]:
@@ -49,13 +53,19 @@ def split_suffix(name: str) -> tuple[str, str, str | None]:
     return (path.stem, suffix, compression) if suffix in _FORMATS else (path.name, "", compression)
 
 
-def read_file(path: Path, name: str, max_bytes: int | None = None) -> Rows:
+def make_allowance(max_bytes: int | None, *files: Path) -> Allowance:
+    """Returns the bytes that files may take in memory; by default 1 GiB, or 100 times their size."""
+    size = sum(file.stat().st_size for file in files)
+    return Allowance(default_limit(size) if max_bytes is None else max_bytes)
+
+
+def read_file(path: Path, name: str, allowance: Allowance) -> Rows:
     """Opens a file in the format of its suffix.
 
     Args:
         path: The file.
         name: Its name in messages.
-        max_bytes: Limit on its bytes in memory; by default 1 GiB, or 100 times its size if that is more.
+        allowance: Bytes that it may take in memory.
 
     Raises:
         InputError: If its suffix is not supported or it cannot be read.
@@ -68,9 +78,7 @@ def read_file(path: Path, name: str, max_bytes: int | None = None) -> Rows:
         )
     if not path.is_file():
         raise InputError(f"{name}: expected a file or a folder, found neither")
-    if max_bytes is None:
-        max_bytes = max(_MAX_BYTES, _MAX_RATIO * path.stat().st_size)
-    return _FORMATS[suffix](DataFile(path, name, compression, max_bytes))
+    return _FORMATS[suffix](DataFile(path, name, compression, allowance))
 
 
 def missing(path: Path, name: str) -> InputError:
@@ -118,7 +126,7 @@ def read_folder(
         name: Its name in messages.
         split: The split to read; by default ``train`` if there are splits.
         engine: Engine that parses files which its workers can open; by default this process.
-        max_bytes: As for :func:`read_file`, for each file.
+        max_bytes: Bytes that all files together may take in memory; see :func:`make_allowance`.
 
     Raises:
         InputError: If there is no data file or no such split, or if the files have different columns.
@@ -140,7 +148,8 @@ def read_folder(
         notes = (f"left out files of {name} that are not named for a split: {others}",)
     _check_stems(splits[chosen], source)
     pairs = [(file, str(Path(name) / file.relative_to(folder))) for file in splits[chosen]]
-    opened = _open_all(pairs, engine or LocalEngine(), max_bytes)
+    allowance = make_allowance(max_bytes, *splits[chosen])
+    opened = _open_all(pairs, engine or LocalEngine(), allowance)
     return _joined(source, folder, splits[chosen], opened, notes)
 
 
@@ -225,25 +234,35 @@ def _joined(source: str, folder: Path, files: list[Path], opened: list[Rows], no
     )
 
 
-def _open_all(files: list[tuple[Path, str]], engine: Engine, max_bytes: int | None) -> list[Rows]:
+def _open_all(files: list[tuple[Path, str]], engine: Engine, allowance: Allowance) -> list[Rows]:
     """Opens files, each with its name in messages; a remote engine parses text files."""
-    parsed: dict[Path, Rows | None] = {}
+    parsed: dict[Path, Rows] = {}
     if engine.remote:
         texts = [
             (file.resolve(), name) for file, name in files if split_suffix(file.name)[1] not in _COLUMNAR
         ]
-        results = in_order(engine.map(partial(_parse, max_bytes=max_bytes), texts))
-        parsed = dict(zip((file for file, _ in texts), results, strict=True))
-    return [parsed.get(file.resolve()) or read_file(file, name, max_bytes) for file, name in files]
+        results = in_order(engine.map(partial(_parse, limit=allowance.limit), texts))
+        for (file, name), result in zip(texts, results, strict=True):
+            if result is not None:
+                parsed[file], size = result
+                allowance.check(name, size)
+    return [parsed.get(file.resolve()) or read_file(file, name, allowance) for file, name in files]
 
 
-def _parse(file: tuple[Path, str], max_bytes: int | None) -> Rows | None:
-    """Loads all columns of a file, so that the rows can be pickled; None if the worker has no such file."""
+def _parse(file: tuple[Path, str], limit: int) -> tuple[Rows, int] | None:
+    """Loads all columns of a file, so that the rows can be pickled, and counts the bytes in memory.
+
+    Returns:
+        The rows and the bytes; None if the worker has no such file.
+    """
     path, name = file
     if not path.is_file():
         return None
-    rows = read_file(path, name, max_bytes)
-    return replace(rows, load={column: rows.load(column) for column in rows.names}.__getitem__)
+    allowance = Allowance(limit)
+    rows = read_file(path, name, allowance)
+    return replace(
+        rows, load={column: rows.load(column) for column in rows.names}.__getitem__
+    ), allowance.used
 
 
 def _concatenated(columns: list[Column]) -> Column:

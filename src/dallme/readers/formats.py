@@ -1,4 +1,4 @@
-"""File formats: CSV, TSV, JSON Lines, JSON arrays, Parquet and Arrow.
+"""File formats: CSV, TSV, JSON Lines, JSON arrays and Arrow; Parquet has a module of its own.
 
 Files may be untrusted, so each format checks sizes before it reserves memory: a few kilobytes can unpack to
 gigabytes.
@@ -20,7 +20,6 @@ from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dallme.errors import InputError
 from dallme.readers.rows import Column, Rows, declared_classes, readable_as
@@ -28,7 +27,52 @@ from dallme.readers.rows import Column, Rows, declared_classes, readable_as
 _HEADER_HINT = "; the first line of the file is read as the names of its columns: is there a header?"
 
 #: Characters of the longest line, bytes read at once, and bytes of the smallest value in Python and in Arrow.
-_MAX_LINE, _CHUNK, _PYTHON_VALUE, _ARROW_VALUE = 1 << 26, 1 << 20, 64, 8
+_MAX_LINE, _CHUNK, PYTHON_VALUE, ARROW_VALUE = 1 << 26, 1 << 20, 64, 8
+
+#: Default limit on the bytes of a source in memory: this, or this multiple of its size if that is more.
+_MAX_BYTES, _MAX_RATIO = 1 << 30, 100
+
+
+def default_limit(size: int) -> int:
+    """Returns the bytes that a source of some bytes on disk may take in memory."""
+    return max(_MAX_BYTES, _MAX_RATIO * size)
+
+
+class Allowance:
+    """Bytes that all files of a source may take in memory together.
+
+    Attributes:
+        limit: Most bytes.
+        hint: Advice in the error.
+        used: Bytes of all files so far.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        hint: str = "if you trust the file, raise the limit with max_bytes (--max-bytes)",
+    ) -> None:
+        """Stores the limit; nothing is used yet."""
+        self.limit = limit
+        self.hint = hint
+        self.used = 0
+        self._sizes: dict[str, int] = {}
+
+    def check(self, name: str, size: int) -> None:
+        """Records the size of a file, of which the largest counts, and checks the sum.
+
+        Raises:
+            InputError: If it is above the limit.
+        """
+        before = self._sizes.get(name, 0)
+        self._sizes[name] = max(size, before)
+        self.used += max(size - before, 0)
+        if self.used > self.limit:
+            together = " together with the files before it" if len(self._sizes) > 1 else ""
+            raise InputError(
+                f"{name}: expected content of at most {self.limit:,} bytes in memory{together}, found more; "
+                f"{self.hint}"
+            )
 
 
 @dataclass(frozen=True)
@@ -39,13 +83,18 @@ class DataFile:
         path: The file.
         name: Its name in messages.
         compression: Compression of the whole file (not Parquet's own): ``gzip``, ``zstd`` or None.
-        limit: Bytes that its content may take in memory.
+        allowance: Bytes that its content may take in memory, with the other files of the source.
     """
 
     path: Path
     name: str
     compression: str | None
-    limit: int
+    allowance: Allowance
+
+    @property
+    def limit(self) -> int:
+        """Bytes that the source may take in memory."""
+        return self.allowance.limit
 
     def open(self) -> IO[bytes]:
         """Opens the decompressed content; reading beyond the limit is an error."""
@@ -62,11 +111,7 @@ class DataFile:
         Raises:
             InputError: If it is above the limit.
         """
-        if size > self.limit:
-            raise InputError(
-                f"{self.name}: expected content of at most {self.limit:,} bytes in memory, found more; "
-                "if you trust the file, raise the limit with max_bytes (--max-bytes)"
-            )
+        self.allowance.check(self.name, size)
 
 
 class _LimitedStream(io.RawIOBase):
@@ -91,59 +136,7 @@ class _LimitedStream(io.RawIOBase):
         super().close()
 
 
-# Parquet and Arrow
-
-
-def read_parquet(file: DataFile) -> Rows:
-    """Opens a Parquet file; a column is loaded on demand.
-
-    Raises:
-        InputError: If it is not a Parquet file, or too large.
-    """
-    with readable_as("Parquet", file.name):
-        source = file.read_all() if file.compression else str(file.path)
-        metadata = pq.ParquetFile(source)
-        schema, count = metadata.schema_arrow, metadata.metadata.num_rows
-        names = tuple(schema.names)
-
-    def load(column: str) -> Column:
-        with readable_as("Parquet", file.name):
-            values = _load_parquet(file, source, schema.field(column), count)
-            if len(values) != count and not _is_unusable(values.type):
-                raise pa.ArrowInvalid(f"column {column!r} holds {len(values):,} values for {count:,} rows")
-            return values
-
-    return Rows(file.name, count, names, load, classes=declared_classes(schema))
-
-
-def _load_parquet(file: DataFile, source: Any, field: pa.Field, count: int) -> pa.ChunkedArray:
-    """Loads one column; strings as a dictionary first, as run lengths can repeat a long one very often."""
-    if _is_unusable(field.type):
-        return pa.chunked_array([], type=field.type)
-    file.check_size(count * _ARROW_VALUE)
-    if isinstance(source, pa.BufferReader):
-        source.seek(0)
-    if not _is_text(field.type):
-        return pq.ParquetFile(source).read(columns=[field.name]).column(field.name)
-    parquet = pq.ParquetFile(source, read_dictionary=[field.name])
-    chunks: list[pa.Array] = []
-    size = 0
-    try:
-        for group in range(parquet.num_row_groups):
-            values = parquet.read_row_group(group, columns=[field.name]).column(field.name)
-            chunks += values.chunks
-            size += values.nbytes
-            file.check_size(size)
-    except (NotImplementedError, OSError) as error:
-        if "implemented" not in str(error):
-            raise
-        # Its encoding cannot be read as a dictionary.
-        chunks, size = [], 0
-        for batch in pq.ParquetFile(source).iter_batches(batch_size=256, columns=[field.name]):
-            chunks.append(batch.column(0))
-            size += batch.nbytes
-            file.check_size(size)
-    return _expanded(file, pa.chunked_array(chunks, type=None if chunks else pa.large_string()))
+# Arrow
 
 
 def read_arrow(file: DataFile) -> Rows:
@@ -168,7 +161,7 @@ def read_arrow(file: DataFile) -> Rows:
         values = table.column(column)
         with readable_as("Arrow", file.name):
             values.validate(full=True)  # Arrow trusts the offsets in a file, which could point outside it
-            return _expanded(file, values) if _is_text(values.type) else values
+            return expanded(file, values) if is_text(values.type) else values
 
     return Rows(file.name, table.num_rows, names, load, classes=declared_classes(table.schema))
 
@@ -227,20 +220,21 @@ def _batch_sizes(metadata: bytes, body: Any) -> tuple[int, list[int]]:
     return 0 if length is None else number("q", length), sizes
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Says whether a type is one of strings."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return any(test(kind) for test in tests)
 
 
-def _is_unusable(kind: pa.DataType) -> bool:
+def is_unusable(kind: pa.DataType) -> bool:
     """Returns whether values of a type are neither texts nor labels, so that they are refused unread."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     primitive = pa.types.is_primitive(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
-    return not (_is_text(kind) or primitive)
+    return not (is_text(kind) or primitive)
 
 
-def _expanded(file: DataFile, values: pa.ChunkedArray) -> pa.ChunkedArray:
+def expanded(file: DataFile, values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Converts strings to plain ones, unless dictionaries or views make them larger than the limit."""
     size = 0
     for chunk in values.chunks:
@@ -292,7 +286,8 @@ def read_delimited(file: DataFile, delimiter: str) -> Rows:
                 if "\n" in value and delimiter in value:
                     quoted.append((row, line, number))
             if not row & 0xFFFF:
-                file.check_size(row * len(header) * _PYTHON_VALUE)
+                file.check_size(row * len(header) * PYTHON_VALUE)
+        file.check_size(len(columns[0]) * len(header) * PYTHON_VALUE)
     known = [{value for value in column if len(value) <= 64} for column in columns] if quoted else []
     for row, line, number in quoted:
         if enclosed := _enclosed_rows(columns[number][row], number, delimiter, known):
@@ -379,7 +374,8 @@ def read_json(file: DataFile) -> Rows:
             count += 1
             cells += len(record)
             if not count & 0xFFFF:
-                file.check_size((count + cells) * _PYTHON_VALUE)
+                file.check_size((count + cells) * PYTHON_VALUE)
+        file.check_size((count + cells) * PYTHON_VALUE)
 
     def load(name: str) -> Column:
         rows, values = columns[name]

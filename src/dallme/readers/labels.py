@@ -233,7 +233,7 @@ def align(classes: Classes, like: LabelledTexts, source: str) -> tuple[Classes, 
         )
     numbers, inverse = np.unique(classes.ids, return_inverse=True)
     ids = np.array([targets[number] for number in numbers.tolist()], dtype=np.int64)[inverse]
-    return Classes(ids, dict(like.label_names), own_ids=True), notes
+    return Classes(ids, dict(like.label_names), own_ids=like.own_ids), notes
 
 
 def similar_names(classes: Classes) -> tuple[str, ...]:

@@ -184,6 +184,7 @@ def apply(
             distilled.weights[remaining],
             tuple(lineage[index] for index in remaining),
             distilled.manifest | changed,
+            distilled.own_ids,
         ),
         done,
     )

@@ -108,7 +108,9 @@ class Vec2TextDecoder(Decoder):
         """
         folder = find_inverter(self.inverter)
         if not self.align:
-            check_fit(InverterConfig.read(folder), folder, context.vectors.fingerprint)
+            check_fit(
+                InverterConfig.read(folder), folder, context.vectors.fingerprint, _earlier_weights(context)
+            )
 
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
         inverter, space = self._load(prototypes, context, rng)
@@ -148,11 +150,12 @@ class Vec2TextDecoder(Decoder):
         inverter = Inverter.load(folder, embedder=self.embedder or None, store=store)
         inverter.check_steps(self.steps)
         vectors = context.vectors.vectors
-        if not inverter.config.incompatibilities(context.vectors.fingerprint):
+        earlier = _earlier_weights(context)
+        if not inverter.config.incompatibilities(context.vectors.fingerprint, earlier):
             inverter = replace(inverter, own_embedder=context.embedder)
             return inverter, _Space(prototypes.vectors, vectors, vectors, np.arange(len(vectors)))
         if context.embedder is not None and not inverter.config.incompatibilities(
-            context.embedder.fingerprint(inverter.config.prompt)
+            context.embedder.fingerprint(inverter.config.prompt), earlier
         ):
             inverter = replace(inverter, own_embedder=context.embedder)  # it differs by the prompt alone
         rows = np.sort(rng.permutation(len(vectors))[:ALIGNED_TEXTS])
@@ -292,6 +295,11 @@ class CandidateSelector:
         real = nearest_unused(vector, label, set(used), self.context, self.language)
         scored = self._score([[]], [[real]], [index])[0]
         return scored[0] if scored else ScoredText(real, 0.0)  # the inverter's embedder cannot embed it
+
+
+def _earlier_weights(context: Context) -> str | None:
+    """The weights of the embedder in inverters of version 0.1."""
+    return None if context.embedder is None else context.embedder.earlier_weights
 
 
 def _unused(options: Sequence[ScoredText], used: set[str]) -> list[ScoredText]:

@@ -59,19 +59,21 @@ def find_inverter(name: str) -> Path:
     return SHIPPED
 
 
-def check_fit(config: InverterConfig, folder: Path, fingerprint: Fingerprint) -> None:
+def check_fit(
+    config: InverterConfig, folder: Path, fingerprint: Fingerprint, earlier_weights: str | None = None
+) -> None:
     """Checks that an inverter was trained for the embedder that made some vectors.
 
     Raises:
         InputError: If it was not; the message names the differences and other inverters that fit.
     """
-    incompatibilities = config.incompatibilities(fingerprint)
+    incompatibilities = config.incompatibilities(fingerprint, earlier_weights)
     if not incompatibilities:
         return
     fitting = []
     for other in (SHIPPED, *sorted(path.parent for path in folder.parent.glob(f"*/{FILE}"))):
         try:
-            fits = not InverterConfig.read(other).incompatibilities(fingerprint)
+            fits = not InverterConfig.read(other).incompatibilities(fingerprint, earlier_weights)
         except InputError:
             continue
         if fits and other != folder:
@@ -148,7 +150,10 @@ class Inverter:
             embedder = resolve(self.own_embedder)
         else:
             embedder = resolve_named(self.config.embedder, f"{FILE} of the inverter", self._has_vectors)
-        if incompatibilities := self.config.incompatibilities(embedder.fingerprint(self.config.prompt)):
+        incompatibilities = self.config.incompatibilities(
+            embedder.fingerprint(self.config.prompt), embedder.earlier_weights
+        )
+        if incompatibilities:
             raise InputError(
                 f"expected the embedder that the inverter was trained for, found {embedder.name!r} with "
                 f"{'; '.join(incompatibilities)} (the inverter's first)"

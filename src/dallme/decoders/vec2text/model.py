@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -62,15 +62,22 @@ class InverterConfig:
     scores: dict[str, Any] = field(default_factory=dict)
     prompt: str | None = None
 
-    def incompatibilities(self, fingerprint: Fingerprint) -> list[str]:
+    def incompatibilities(self, fingerprint: Fingerprint, earlier_weights: str | None = None) -> list[str]:
         """Names the reasons why vectors of another embedder cannot be decoded; empty if they can.
 
         The precision is no reason: bfloat16 and float32 vectors of one model are nearly equal.
+
+        Args:
+            fingerprint: The embedder of the vectors.
+            earlier_weights: The weights in its fingerprints of version 0.1; they count as the same.
         """
+        own = self.fingerprint
+        if own.weights == earlier_weights:
+            own = replace(own, weights=fingerprint.weights)
         return [
-            f"{name} {getattr(self.fingerprint, name)!r} against {getattr(fingerprint, name)!r}"
+            f"{name} {getattr(own, name)!r} against {getattr(fingerprint, name)!r}"
             for name in ("dimension", "model", "weights", "pooling", "normalized", "prompt")
-            if getattr(self.fingerprint, name) != getattr(fingerprint, name)
+            if getattr(own, name) != getattr(fingerprint, name)
         ]
 
     def to_json(self) -> str:

@@ -88,10 +88,9 @@ def read_vectors(path: Path) -> np.ndarray:
         else:
             column = pq.read_table(path, columns=["vector"])["vector"].combine_chunks()
             vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
-    except (OSError, ValueError, KeyError, AttributeError, EOFError, pa.ArrowException) as error:
-        raise InputError(
-            f"expected a file of vectors, could not read {str(path)!r}: {str(error).splitlines()[0]}"
-        ) from error
+    except (OSError, ValueError, KeyError, AttributeError, EOFError, MemoryError, pa.ArrowException) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"expected a file of vectors, could not read {str(path)!r}: {reason}") from error
     if not len(vectors):
         raise InputError(f"expected at least one vector, found none in {str(path)!r}")
     return check_vectors(vectors, what=f"vectors in {str(path)!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from dallme.atomic import sha256_of
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.embedders import resolve
 from dallme.embedders.base import Embedder, TextError
+from dallme.embedders.cache.probe import Probe
 from dallme.embedders.cache.shard import SHARD, list_files
 from dallme.embedders.cache.table import DESCRIPTION, VectorTable
 from dallme.errors import InputError
@@ -30,20 +32,25 @@ class EmbeddingStore:
     A table is the folder ``<digest>`` with ``fingerprint.json`` and shards, ``*.arrow``.
     A shard is an Arrow IPC file with one key and one vector per row and a checksum in its metadata. It
     holds one batch, is written atomically and never changes. Processes on several machines with a common
-    file system therefore read and write one store without locks.
+    file system therefore read and write one store without locks, and none ever waits for another.
     """
 
     def __init__(self, folder: str | Path) -> None:
         """Stores the path; nothing is read or created."""
         self.folder = Path(folder)
 
-    def table(self, fingerprint: Fingerprint) -> VectorTable:
+    def table(self, fingerprint: Fingerprint, libraries: Mapping[str, str] | None = None) -> VectorTable:
         """Opens the table of an embedder; it is empty if nothing was stored.
+
+        Args:
+            fingerprint: The embedder.
+            libraries: Releases of its libraries, for the table of those alone.
 
         Raises:
             StoreError: If it cannot be read.
         """
-        return VectorTable(self.folder / fingerprint.digest, fingerprint)
+        suffix = f"-{sha256_of([json.dumps(libraries, sort_keys=True)])[:8]}" if libraries else ""
+        return VectorTable(self.folder / f"{fingerprint.digest}{suffix}", fingerprint)
 
     def has(self, fingerprint: Fingerprint) -> bool:
         """Says whether the store holds vectors of an embedder.
@@ -99,7 +106,9 @@ def embed_with_store(
     progress = progress or SilentProgress()
     embedder.report_to(progress)
     fingerprint = embedder.fingerprint(prompt)
-    table = store.table(fingerprint) if store and fingerprint.weights != "unknown" else None
+    table = None
+    if store and fingerprint.weights != "unknown":
+        table = open_table(store, embedder, fingerprint, prompt, progress)
     keys = text_keys(texts)
     order, starts = _group_equal(texts, keys)
     vectors = np.empty((len(texts), fingerprint.dimension), dtype=np.float32)
@@ -118,7 +127,9 @@ def embed_with_store(
         _Chunk(rows, keys[rows], [texts[row] for row in rows])
         for rows in (first_rows[group] for group in groups)
     )
-    work = _EmbedChunk(embedder, prompt, fingerprint, None if engine.remote else table)
+    work = _EmbedChunk(embedder, prompt, fingerprint, embedder.libraries, None if engine.remote else table)
+    if table is not None and missing.size and embedder.libraries and Probe.read(table) is None:
+        Probe.make(embedder, prompt).write(table)
     with progress.task("embed", total=len(first_rows)) as task:
         task.advance(len(first_rows) - len(missing))
         for number, (embedded, tally) in engine.map(work, chunks, accelerated=True):
@@ -133,6 +144,36 @@ def embed_with_store(
         if note not in known_notes:
             progress.note(note)
     return vectors
+
+
+def open_table(
+    store: EmbeddingStore,
+    embedder: Embedder,
+    fingerprint: Fingerprint,
+    prompt: str | None,
+    progress: Progress,
+) -> VectorTable:
+    """Opens the table whose vectors the installed libraries make.
+
+    After another release of a library, a few fixed texts are embedded. If their vectors are those stored
+    beside the table, it is used. If not, the release gets a table of its own.
+
+    Raises:
+        StoreError: If the store cannot be read.
+    """
+    table, libraries = store.table(fingerprint), embedder.libraries
+    before = Probe.read(table) if libraries else None
+    if before is None or libraries in before.libraries:
+        return table
+    now = Probe.make(embedder, prompt)
+    if before.agrees(now):
+        before.joined(now).write(table)
+        return table
+    own = store.table(fingerprint, libraries)
+    if not len(own):
+        releases = ", ".join(f"{name} {release}" for name, release in libraries.items())
+        progress.note(f"{embedder.name}: vectors differ from those stored before; new ones by {releases}")
+    return own
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,12 +199,14 @@ class _EmbedChunk:
         embedder: The embedder.
         prompt: Task-specific prompt.
         fingerprint: Fingerprint of the embedder in the calling process.
+        libraries: Releases of its libraries there.
         table: Table that stores each finished batch; None if the caller stores the chunk.
     """
 
     embedder: Embedder
     prompt: str | None
     fingerprint: Fingerprint
+    libraries: Mapping[str, str]
     table: VectorTable | None
 
     def __call__(self, chunk: _Chunk) -> tuple[np.ndarray, np.ndarray]:
@@ -172,6 +215,11 @@ class _EmbedChunk:
             raise InputError(
                 f"expected the embedder {self.fingerprint} on every machine, found {self._fingerprint} "
                 "on one; give each the same model, and the embedder one precision"
+            )
+        if self.embedder.libraries != self.libraries:
+            raise InputError(
+                f"expected {dict(self.libraries)} on every machine, found {dict(self.embedder.libraries)} on "
+                "one; install the same releases"
             )
         before, tally = self.embedder.tally.copy(), self.embedder.tally
         embedded = np.empty((len(chunk.texts), self.fingerprint.dimension), dtype=np.float32)
