@@ -14,8 +14,9 @@ from typing import Any
 import pyarrow as pa
 
 from dallme.errors import InputError
-from dallme.readers.formats import DataFile, read_arrow, read_delimited, read_json, read_parquet
+from dallme.readers.formats import DataFile, read_arrow, read_parquet
 from dallme.readers.rows import Column, Rows
+from dallme.readers.text_formats import read_delimited, read_json
 from dallme.scale.base import Engine, LocalEngine, in_order
 
 _FORMATS: dict[str, Callable[[DataFile], Rows]] = {
