@@ -162,9 +162,9 @@ class Moment:
     def draw(cls, rng: random.Random, seconds: float, changes: int) -> Moment:
         """Draws a moment for a process with this duration and number of file-system changes."""
         name = rng.choice(["SIGKILL", "SIGKILL", "SIGTERM", "Ctrl-C"])
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 or not changes:
             return cls("time", name, {"after": rng.uniform(0.02, 0.9) * seconds, "number": SIGNALS[name]})
-        return cls("change", name, {"at": rng.randint(1, max(changes, 1)), "signal": SIGNALS[name]})
+        return cls("change", name, {"at": rng.randint(1, changes), "signal": SIGNALS[name]})
 
 
 @contextmanager

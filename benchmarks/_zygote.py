@@ -35,9 +35,9 @@ def watch(cwd: str, at: int | None, number: int, count: int) -> None:
             os.kill(os.getpid(), number)
 
     def audited(event: str, arguments: tuple[Any, ...]) -> None:
-        written = (
-            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        )
+        # A number names a descriptor that is open already.
+        opened = event == "open" and not isinstance(arguments[0], int) and isinstance(arguments[2], int)
+        written = opened and arguments[2] & (os.O_WRONLY | os.O_RDWR)
         if written or event in CHANGES:
             change(arguments[0])
 

@@ -19,12 +19,17 @@ from typing import Any
 
 from _common import SMOKE, load, make_parser, pick, write
 from _kills import Ended, Moment, Zygote, left_over, small_disk
-from _victims import Victim, interrupt, victims
+from _set_victims import local_hub
+from _victim import Victim
+from _victims import interrupt, victims
 
 #: Trials of each verb; slow verbs have fewer.
 TRIALS = {
     "distill": 20,
     "distill --overwrite": 6,
+    "evaluate": 10,
+    "export": 10,
+    "push": 12,
     "embed": 32,
     "train-inverter": 14,
     "reproduce": 36,
@@ -203,11 +208,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=pick(None, ["embed"]), help="names of verbs")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    zygotes = [Zygote(), Zygote()]
-    zygote, rng = zygotes[0], random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, local_hub() as hub:
+        zygotes = [Zygote(), Zygote()]
+        zygote, rng = zygotes[0], random.Random(options.seed)
         os.chmod(place, 0o755)
-        for number, victim in enumerate(victims()):
+        for number, victim in enumerate(victims(hub=hub)):
             if options.only and victim.name not in options.only:
                 continue
             root = Path(place) / str(number)
@@ -218,7 +223,7 @@ def main() -> None:
             )
             found: dict[str, Any] = {"seconds": round(victim.seconds, 2), "changes": victim.changes}
             found["killed"] = killed(victim, zygote, root, many, rng)
-            if victim.name != "review":
+            if victim.name not in ("review", "push"):  # one serves, one writes nothing
                 found["full_disk"] = attempt(lambda: full_disk(victim, zygote, root, few, rng))  # noqa: B023 - it is called at once
                 found["read_only"] = attempt(lambda: read_only(victim, zygote, root))  # noqa: B023
             if victim.name != "distill --overwrite":
@@ -232,8 +237,8 @@ def main() -> None:
             print(victim.name, json.dumps(found, indent=1), flush=True)
             if options.trials is None or SMOKE:  # a smoke run prints them
                 save(victim.name, found)
-    for each in zygotes:
-        each.close()
+        for each in zygotes:
+            each.close()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ if sys.platform == "win32":
     pytest.skip("processes are forked, which Windows cannot", allow_module_level=True)
 
 from _kills import SIGNALS, Moment, Zygote, small_disk
-from _victims import Victim, interrupt, victims
+from _victim import Victim
+from _victims import interrupt, victims
 from interruptions import damaged, full_disk
 
 pytestmark = pytest.mark.slow

@@ -180,6 +180,10 @@ _BROKEN = {
         'text,label\na,0\n"b,1\nc,0\n',
         "the row that starts in line 3 cannot be read: a quote is never closed",
     ),
+    "ragged-and-open.csv": (
+        'text,label\na,0\nb\n"c,1\n',
+        "expected 2 fields in each row, as in the header, found 1 in row 1 (line 3)",
+    ),
     "quote.csv": (
         'text,label\n"a" b,0\n',
         "the row that starts in line 2 cannot be read: ',' expected after '\"'",

@@ -137,15 +137,16 @@ def text_problem(text: Any) -> str | None:
         return "has no text" if is_missing(text) else f"holds {type(text).__name__} in place of a text"
     if "\0" in text:
         return "holds a NUL byte (is the file binary or UTF-16?)"
-    if is_blank(text):
+    if not "!" <= text < "\x7f" and is_blank(text):  # else it begins with a visible character of ASCII
         return "has a blank text"
     if len(text) >= MAX_CHARACTERS:
         limit = f"{MAX_CHARACTERS - 1:,}"
         return f"has a text of {len(text):,} characters, the limit is {limit} (is a quote never closed?)"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "holds a lone surrogate, which is not valid Unicode"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "holds a lone surrogate, which is not valid Unicode"
     return None
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from dallme.dataset import DistilledDataset, Lineage
 from dallme.errors import InputError
-from dallme.readers import read
+from dallme.readers import read, text_formats
 from dallme.scale import LocalEngine
 
 MIB = 1 << 20
@@ -162,8 +162,22 @@ def test_a_bomb_is_refused_in_bounded_memory(tmp_path: Path, bomb: Callable[[Pat
 def test_a_tiny_file_is_refused_by_default(tmp_path: Path) -> None:
     path = pack(tmp_path / "a.jsonl.zst", b'{"text": "', b"a" * 1000, 1500 * MIB)
     assert path.stat().st_size < 1 * MIB
-    with pytest.raises(InputError, match="expected lines of at most 67,108,864 characters, found line 1"):
+    with pytest.raises(InputError, match="expected lines of at most 67,108,864 bytes, found line 1"):
         read(path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_line_that_is_too_long_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    monkeypatch.setattr(text_formats, "_MAX_LINE", 100_000)
+    path, rows = tmp_path / "a.csv", [f"a fine film {row},{row % 2}" for row in range(5_000)]
+    for length, error in ((100_000, None), (100_001, "of at most 100,000 bytes, found line 5,002")):
+        lines = ["text,label", *rows, "x" * (length - 2) + ",1", "the last,0"]
+        path.write_bytes(end.join(lines).encode())
+        if error is None:
+            assert len(read(path)) == 5_002
+            continue
+        with pytest.raises(InputError, match=error):
+            read(path)
 
 
 def test_the_limit_can_be_raised(tmp_path: Path) -> None:

@@ -250,6 +250,27 @@ def test_a_classifier_loads_nothing_but_safetensors_of_the_folder(
         KINDS[kind](model=folder).find()
 
 
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "largest"),
+    [
+        ("transformer", "num_hidden_layers", 1_000, 100),
+        ("causal", "num_hidden_layers", 10**30, 100),
+        ("text-to-text", "num_decoder_layers", 1_000, 100),
+        ("transformer", "vocab_size", 2**40, 2**20),
+        ("causal", "hidden_size", 1e308, 2**20),
+        ("text-to-text", "d_model", 2**21, 2**20),
+    ],
+)
+def test_sizes_beyond_the_weights_are_refused_before_anything_is_built(
+    kind: str, key: str, value: float, largest: int, tmp_path: Path
+) -> None:
+    folder = Path(save_tiny_model(kind, tmp_path / "model"))
+    KINDS[kind](model=str(folder)).find()
+    edit(folder / "config.json", **{key: value})
+    with pytest.raises(InputError, match=f"^expected {key} of at most {largest:,} in [^\n]*, found"):
+        KINDS[kind](model=str(folder)).find()
+
+
 @pytest.mark.parametrize("trick", TRICKS)
 def test_a_plain_transformer_as_an_embedder_is_checked_alike(trick: str, tmp_path: Path) -> None:
     folder = save_tiny_model("transformer", tmp_path / "model")
@@ -281,7 +302,8 @@ def test_arguments_of_a_module_lead_nowhere(group: str, arguments: dict[str, Any
     assert "expected arguments that lead to no other file or code, found" in _refusal(folder)
 
 
-def _map_to_code(folder: Path, mark: Path, kind: str) -> None:
+def map_to_code(folder: Path, mark: Path, kind: str) -> None:
+    """Names code of the folder as its configuration, models and tokenizer."""
     (folder / "modeling_evil.py").write_text(CODE.format(mark=str(mark)))
     names = (
         "AutoConfig",
@@ -306,7 +328,7 @@ def test_auto_map_is_not_followed(
     monkeypatch.setattr("builtins.input", _never_asked)
     folder = Path(save_tiny_model(kind, tmp_path / "model"))
     known = {"transformer": "bert", "causal": "llama", "text-to-text": "t5"}[kind]
-    _map_to_code(folder, mark, model_type or known)
+    map_to_code(folder, mark, model_type or known)
     for use in (
         lambda: KINDS[kind](model=str(folder), epochs=1, steps=1).fit(
             ["a fine film", "dull"], np.array([0, 1]), seed=0
@@ -344,7 +366,7 @@ def test_an_inverters_folder_runs_nothing(
     folder = tmp_path / "inverter"
     shutil.copytree(SHIPPED, folder)
     kept = (folder / "config.json").read_bytes()
-    _map_to_code(folder, mark, "evil")
+    map_to_code(folder, mark, "evil")
     with pytest.raises(InputError, match=r"^expected an inverter in .*, could not read it: [^\n]+$"):
         load(folder, "cpu")
     assert not mark.exists()

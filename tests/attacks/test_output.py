@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dallme.cli import main
 from dallme.cli import output as printing
 from dallme.cli.main import _status
 
@@ -307,3 +308,17 @@ def test_ids_that_the_hub_refuses_fail_a_dry_run(
     assert run(monkeypatch, *distil("--no-report")) == 0
     assert run(monkeypatch, "push", "out", "--dry-run", "--", name) == 2
     assert "error: expected " in capsys.readouterr().err
+
+
+def test_an_interrupt_before_the_command_begins_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "make_streams_safe", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+    assert ended.value.code == 130
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("interrupted; ")

@@ -79,16 +79,16 @@ def _main(
 
 def run() -> None:
     """Runs the command line; errors that the user can mend end in one line on standard error and status 2."""
-    make_streams_safe()
-    # Libraries report progress, retries and warnings on standard error; the verbs say what matters.
-    for library in ("datasets", "huggingface_hub", "sentence_transformers", "transformers"):
-        logging.getLogger(library).setLevel(logging.ERROR)
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    signal.signal(signal.SIGTERM, _terminate)
     try:
+        make_streams_safe()
+        # Libraries report progress, retries and warnings on standard error; the verbs say what matters.
+        for library in ("datasets", "huggingface_hub", "sentence_transformers", "transformers"):
+            logging.getLogger(library).setLevel(logging.ERROR)
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+        signal.signal(signal.SIGTERM, _terminate)
         status = _status()
         sys.stdout.flush()
     except KeyboardInterrupt:  # before the command began, or while it was ending

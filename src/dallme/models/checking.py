@@ -52,6 +52,16 @@ _FORBIDDEN = {
 }  # fmt: skip
 
 
+#: Keys of a configuration that count parts, each with tensors of its own, and keys that state sizes.
+_PARTS = re.compile(r"(?:^|_)(?:layers?|blocks?|depth|experts)$")
+_SIZES = re.compile(
+    r"(?:^|_)(?:size|dim|model|ff|kv|embd|inner|features|heads?|positions|embeddings|buckets)$"
+)
+
+#: Parts and sizes that are small for any model, and bytes of the longest header of safetensors.
+_FEW_PARTS, _SMALL_SIZE, _LONGEST_HEADER = 100, 1 << 20, 100_000_000
+
+
 def check_transformer(folder: Path, *, weights: bool = True) -> None:
     """Checks the folder of a transformers model.
 
@@ -60,8 +70,8 @@ def check_transformer(folder: Path, *, weights: bool = True) -> None:
         weights: Whether its weights are loaded as well as its configuration.
 
     Raises:
-        InputError: If it has weights as pickles only, names files or models elsewhere, or asks for foreign
-            code.
+        InputError: If it has weights as pickles only, describes far more layers than its weights hold, names
+            files or models elsewhere, or asks for foreign code.
     """
     adapter = folder / "adapter_config.json"
     if adapter.is_file():
@@ -85,6 +95,7 @@ def check_transformer(folder: Path, *, weights: bool = True) -> None:
             for name in set(map(str, names.values())) if isinstance(names, dict) else ():
                 _check_name(name, index)
         _check_pickles(folder, "*.safetensors")
+        _check_sizes(folder)
 
 
 def check_sentence_transformer(folder: Path) -> None:
@@ -144,6 +155,7 @@ def _check_module(folder: Path, path: Any, kind: Any, description: Path) -> None
             _check_module(module_folder, inner, inner_kind, file)
         return
     _check_pickles(module_folder, "model.safetensors")
+    _check_sizes(module_folder)
     if name in _NAMED_CLASSES:
         _check_class(module_folder, *_NAMED_CLASSES[name])
 
@@ -184,6 +196,38 @@ def _check_pickles(folder: Path, weights: str) -> None:
             f"safetensors.torch as s; s.save_file(torch.load({old!r}, weights_only=True), "
             f"{new!r}, {{'format': 'pt'}})\""
         )
+
+
+def _check_sizes(folder: Path) -> None:
+    """Checks that the configuration describes no more than the weights can hold, before anything is built."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        return
+    tensors, size = sum(map(_count_tensors, files)), sum(file.stat().st_size for file in files)
+    for key, value in _pairs(_read_object(folder / "config.json")):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        if _PARTS.search(key):
+            largest = max(_FEW_PARTS, tensors)
+        elif _SIZES.search(key):
+            largest = max(_SMALL_SIZE, size)
+        else:
+            continue
+        if not value <= largest:
+            raise InputError(
+                f"expected {key} of at most {largest:,} in {str(folder / 'config.json')!r}, as the weights "
+                f"hold {tensors:,} tensors in {size:,} bytes, found {value!r:.40}; copy the model again"
+            )
+
+
+def _count_tensors(file: Path) -> int:
+    """Counts the tensors that the header of a safetensors file names; 0 if it is damaged."""
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            return len(json.loads(stream.read(min(length, _LONGEST_HEADER))))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return 0
 
 
 def _check_name(name: Any, description: Path) -> None:

@@ -1,6 +1,6 @@
 """Readers: any source of labelled texts becomes :class:`~dallme.data.LabelledTexts`.
 
-:func:`read` checks the rows. `files`, `formats` and `memory` open a source as
+:func:`read` checks the rows. `files`, `formats`, `parquet`, `text_formats` and `memory` open a source as
 :class:`~dallme.readers.rows.Rows`, `rows` chooses its columns, and `labels` makes class ids of labels.
 """
 
@@ -129,7 +129,8 @@ def _build(
         labels = as_labels(rows.load(choice.label), what)
         unlabelled = missing_labels(labels, declared)
     usable, notes = _usable_rows(rows, texts, unlabelled, drop_bad_rows)
-    texts = [texts[row] for row in usable]
+    if len(usable) < len(texts):
+        texts = [texts[row] for row in usable]
     row_ids = _load_row_ids(rows, choice.row_id)[usable]
     if choice.row_id is not None:
         _check_row_ids(row_ids, f"{rows.source}: column {choice.row_id!r}")
@@ -155,7 +156,7 @@ def _load_texts(rows: Rows, name: str) -> list[Any]:
     """Loads a text column in Unicode form C; single values may still be unusable."""
     column = rows.load(name)
     if isinstance(column, list):
-        return [nfc(text) if isinstance(text, str) else text for text in column]
+        return _composed(column)
     what = f"{rows.source}: column {name!r}"
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
@@ -164,11 +165,23 @@ def _load_texts(rows: Rows, name: str) -> list[Any]:
             f"{what}: expected texts, found values of type {kind}; choose the texts with --text-column"
         )
     try:
-        return [text if text is None else nfc(text) for text in column.to_pylist()]
+        return _composed(column.to_pylist())
     except UnicodeDecodeError:
         raise InputError(
             f"{what}: expected texts in UTF-8, found other bytes; write the file again as UTF-8"
         ) from None
+
+
+def _composed(values: list[Any]) -> list[Any]:
+    """Composes the texts among the values; those in ASCII need no look of their own."""
+    try:
+        composed = np.fromiter(map(str.isascii, values), dtype=bool, count=len(values))
+    except TypeError:  # not all are texts
+        return [nfc(value) if isinstance(value, str) else value for value in values]
+    texts = list(values)
+    for row in np.flatnonzero(~composed).tolist():
+        texts[row] = nfc(texts[row])
+    return texts
 
 
 def _label_names(column: Column) -> pa.Array | None:
@@ -184,20 +197,14 @@ def _usable_rows(
     rows: Rows, texts: list[Any], unlabelled: np.ndarray, drop_bad_rows: bool
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Returns the positions of the usable rows, and a note on the others."""
-    unusable = unlabelled.copy()
-    shown: list[str] = []
-    for row, text in enumerate(texts):
-        problem = (
-            rows.problems.get(row) or text_problem(text) or ("has no label" if unlabelled[row] else None)
-        )
-        if problem:
-            unusable[row] = True
-            if len(shown) < 3:
-                shown.append(f"{rows.locate(row)} {problem}")
-    usable = np.flatnonzero(~unusable)
-    count = rows.count - len(usable)
-    if not count:
-        return usable, ()
+    problems = dict.fromkeys(np.flatnonzero(unlabelled).tolist(), "has no label")
+    problems |= {row: problem for row, text in enumerate(texts) if (problem := text_problem(text))}
+    problems |= rows.problems
+    if not problems:
+        return np.arange(rows.count), ()
+    usable = np.delete(np.arange(rows.count), list(problems))
+    count = len(problems)
+    shown = [f"{rows.locate(row)} {problems[row]}" for row in sorted(problems)[:3]]
     first = ", ".join(shown) + (f" and {count - 3:,} more" if count > 3 else "")
     if not len(usable):
         raise InputError(

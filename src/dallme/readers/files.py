@@ -14,16 +14,10 @@ from typing import Any
 import pyarrow as pa
 
 from dallme.errors import InputError
-from dallme.readers.formats import (
-    Allowance,
-    DataFile,
-    default_limit,
-    read_arrow,
-    read_delimited,
-    read_json,
-)
+from dallme.readers.formats import Allowance, DataFile, default_limit, read_arrow
 from dallme.readers.parquet import read_parquet
 from dallme.readers.rows import Column, Rows
+from dallme.readers.text_formats import read_delimited, read_json
 from dallme.scale import Engine, LocalEngine, in_order
 
 _FORMATS: dict[str, Callable[[DataFile], Rows]] = {

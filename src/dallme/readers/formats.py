@@ -1,4 +1,4 @@
-"""File formats: CSV, TSV, JSON Lines, JSON arrays and Arrow; Parquet has a module of its own.
+"""Files with a limit on their size in memory, and the format Arrow.
 
 Files may be untrusted, so each format checks sizes before it reserves memory: a few kilobytes can unpack to
 gigabytes.
@@ -6,15 +6,9 @@ gigabytes.
 
 from __future__ import annotations
 
-import csv
 import io
-import json
-import re
 import struct
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,10 +18,8 @@ import pyarrow.compute as pc
 from dallme.errors import InputError
 from dallme.readers.rows import Column, Rows, declared_classes, readable_as
 
-_HEADER_HINT = "; the first line of the file is read as the names of its columns: is there a header?"
-
-#: Characters of the longest line, bytes read at once, and bytes of the smallest value in Python and in Arrow.
-_MAX_LINE, _CHUNK, PYTHON_VALUE, ARROW_VALUE = 1 << 26, 1 << 20, 64, 8
+#: Bytes read at once, in all and as text, and bytes of the smallest value in Python and in Arrow.
+CHUNK, _TEXT_CHUNK, PYTHON_VALUE, ARROW_VALUE = 1 << 20, 1 << 15, 64, 8
 
 #: Default limit on the bytes of a source in memory: this, or this multiple of its size if that is more.
 _MAX_BYTES, _MAX_RATIO = 1 << 30, 100
@@ -98,7 +90,7 @@ class DataFile:
 
     def open(self) -> IO[bytes]:
         """Opens the decompressed content; reading beyond the limit is an error."""
-        return io.BufferedReader(_LimitedStream(self), _CHUNK)
+        return io.BufferedReader(LimitedStream(self), CHUNK)
 
     def read_all(self) -> pa.BufferReader:
         """Reads the decompressed content into memory."""
@@ -114,7 +106,7 @@ class DataFile:
         self.allowance.check(self.name, size)
 
 
-class _LimitedStream(io.RawIOBase):
+class LimitedStream(io.RawIOBase):
     """Decompressed content of a file up to its limit."""
 
     def __init__(self, file: DataFile) -> None:
@@ -122,16 +114,27 @@ class _LimitedStream(io.RawIOBase):
         self._stream = pa.input_stream(str(file.path), compression=file.compression)
 
     def readable(self) -> bool:
+        """Returns True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        content = self._stream.read(len(buffer))
-        self._size += len(content)
-        self._file.check_size(self._size)
+        """Reads bytes into a buffer."""
+        content = self._next(len(buffer))
         buffer[: len(content)] = content
         return len(content)
 
+    def read1(self, _: int = -1) -> bytes:
+        """Returns the next chunk for `io.TextIOWrapper`, which would ask for small ones."""
+        return self._next(_TEXT_CHUNK)
+
+    def _next(self, size: int) -> bytes:
+        content: bytes = self._stream.read(size)
+        self._size += len(content)
+        self._file.check_size(self._size)
+        return content
+
     def close(self) -> None:
+        """Closes the file."""
         self._stream.close()
         super().close()
 
@@ -246,239 +249,3 @@ def expanded(file: DataFile, values: pa.ChunkedArray) -> pa.ChunkedArray:
             size += sum(memoryview(views).cast("i")[chunk.offset * 4 : (chunk.offset + len(chunk)) * 4 : 4])
         file.check_size(size)
     return values.cast(pa.large_string())
-
-
-# CSV and TSV
-
-
-def read_delimited(file: DataFile, delimiter: str) -> Rows:
-    """Reads a delimited table with a header, in UTF-8 and with the quotes of Python's `csv`.
-
-    Rows that repeat the header, and those whose quotes enclose other rows, are listed in `problems`.
-
-    Args:
-        file: The file.
-        delimiter: Character between two fields.
-
-    Raises:
-        InputError: If the file is empty, too large or not UTF-8, or its header repeats a name. Or if a row
-            has more or fewer fields than the header, or a quote is not closed.
-    """
-    with _text(file) as stream, _field_size(_MAX_LINE):
-        records = _records(stream, file.name, delimiter)
-        _, header = next(records, (0, []))
-        if not header:
-            raise InputError(f"{file.name}: expected a header and rows, found an empty file")
-        columns: list[list[str]] = [[] for _ in header]
-        problems: dict[int, str] = {}
-        quoted: list[tuple[int, int, int]] = []  # row, its line, and a column whose field could enclose rows
-        for row, (line, record) in enumerate(records):
-            if len(record) != len(header):
-                raise InputError(
-                    f"{file.name}: expected {len(header)} fields in each row, as in the header, "
-                    f"found {len(record)} in row {row:,} (line {line:,}); "
-                    "put fields that hold the delimiter in quotes"
-                )
-            if record == header:
-                problems[row] = f"repeats the header (line {line:,})"
-            for number, value in enumerate(record):
-                columns[number].append(value)
-                if "\n" in value and delimiter in value:
-                    quoted.append((row, line, number))
-            if not row & 0xFFFF:
-                file.check_size(row * len(header) * PYTHON_VALUE)
-        file.check_size(len(columns[0]) * len(header) * PYTHON_VALUE)
-    known = [{value for value in column if len(value) <= 64} for column in columns] if quoted else []
-    for row, line, number in quoted:
-        if enclosed := _enclosed_rows(columns[number][row], number, delimiter, known):
-            problems[row] = (
-                f"holds what looks like {enclosed} other rows in one field "
-                f"(line {line:,}: is a quote unpaired?)"
-            )
-    names = tuple(field.strip() for field in header)
-    load = dict(zip(names, columns, strict=True)).__getitem__
-    return Rows(file.name, len(columns[0]), names, load, names_hint=_HEADER_HINT, problems=problems)
-
-
-def _records(stream: IO[str], name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yields the first line of each record and its fields; blank lines are skipped."""
-    reader = csv.reader(_lines(stream, name), delimiter=delimiter, strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            record = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            reason = "a quote is never closed" if "end of data" in str(error) else str(error)
-            raise InputError(
-                f"{name}: the row that starts in line {line:,} cannot be read: {reason}; "
-                "a quote inside a quoted field must be doubled"
-            ) from None
-        if record:
-            yield line, record
-
-
-def _enclosed_rows(field: str, number: int, delimiter: str, known: list[set[str]]) -> int:
-    """Counts the rows that a quoted field seems to enclose because of an unpaired quote.
-
-    A line of the field counts if it has as many fields as a row, none of them blank, and one is a known value
-    of its column. Unlike in prose, no space follows a delimiter.
-
-    Args:
-        field: The field.
-        number: Its column.
-        delimiter: Character between two fields.
-        known: The short values of each column.
-    """
-    first, *lines = field.splitlines()
-    rows = [[*[""] * number, *first.split(delimiter)], *(line.split(delimiter) for line in lines[:-1])]
-    return sum(
-        len(row) == len(known)
-        and all(value.strip() for value in row[number if start == 0 else 0 :])
-        and not any(value[:1].isspace() for value in row[1:])
-        and any(value in known[column] for column, value in enumerate(row) if value and column != number)
-        for start, row in enumerate(rows)
-    )
-
-
-@contextmanager
-def _field_size(limit: int) -> Iterator[None]:
-    """Sets the limit of `csv` on the length of a field (131,072 characters) and restores it."""
-    before = csv.field_size_limit(limit)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
-# JSON
-
-
-def read_json(file: DataFile) -> Rows:
-    """Reads JSON objects, one per line, or a JSON array of objects.
-
-    Raises:
-        InputError: If the file is too large or not UTF-8, or where a line is not a JSON object.
-    """
-    with _text(file) as stream:
-        is_array = stream.read(65536).lstrip().startswith("[")
-    columns: dict[str, tuple[list[int], list[Any]]] = {}  # rows and values: most rows may lack a key
-    count = cells = 0
-    with _text(file) as stream:
-        for record in _json_array(stream, file.name) if is_array else _json_lines(stream, file.name):
-            for key, value in record.items():
-                rows, values = columns.setdefault(key, ([], []))
-                rows.append(count)
-                values.append(value)
-            count += 1
-            cells += len(record)
-            if not count & 0xFFFF:
-                file.check_size((count + cells) * PYTHON_VALUE)
-        file.check_size((count + cells) * PYTHON_VALUE)
-
-    def load(name: str) -> Column:
-        rows, values = columns[name]
-        if len(values) == count:
-            return values
-        column: list[Any] = [None] * count
-        for row, value in zip(rows, values, strict=True):
-            column[row] = value
-        return column
-
-    return Rows(file.name, count, tuple(columns), load)
-
-
-def _json_lines(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_lines(stream, name), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = str(error)
-            if isinstance(error, json.JSONDecodeError):
-                reason = f"{error.msg} at character {error.pos}"
-            raise InputError(
-                f"{name}: expected one JSON object per line, found in line {number:,}: {reason}"
-            ) from None
-        if not isinstance(record, dict):
-            raise InputError(
-                f"{name}: expected one JSON object per line, found {type(record).__name__} in line {number:,}"
-            )
-        yield record
-
-
-def _json_array(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
-    """Yields the objects of an array one by one, as all at once take twenty times the size of the file."""
-    text = stream.read()
-    decoder, space = json.JSONDecoder(), re.compile(r"[ \t\n\r]*")
-
-    def skip(position: int) -> int:
-        match = space.match(text, position)
-        assert match is not None
-        return match.end()
-
-    try:
-        position, number = skip(text.index("[") + 1), 0
-        while text[position : position + 1] != "]" or number:
-            record, position = decoder.raw_decode(text, position)
-            if not isinstance(record, dict):
-                raise InputError(
-                    f"{name}: expected a JSON array of objects, "
-                    f"found {type(record).__name__} in element {number:,}"
-                )
-            yield record
-            number, position = number + 1, skip(position)
-            if text[position : position + 1] == "]":
-                break
-            if text[position : position + 1] != ",":
-                raise json.JSONDecodeError("Expecting ',' delimiter", text, position)
-            position = skip(position + 1)
-        if (position := skip(position + 1)) < len(text):
-            raise json.JSONDecodeError("Extra data", text, position)
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name}: expected a JSON array of objects, found: {error}") from None
-
-
-# Text
-
-
-@contextmanager
-def _text(file: DataFile) -> Iterator[IO[str]]:
-    """Opens a file as UTF-8, with or without a byte order mark; line endings are kept."""
-    with readable_as("text", file.name):
-        with file.open() as stream:
-            head = stream.read(4096)
-        if head[:2] in (b"\xff\xfe", b"\xfe\xff") or head.count(0) * 4 > len(head):
-            raise InputError(f"{file.name}: expected UTF-8, found what looks like UTF-16; save it as UTF-8")
-        try:
-            with io.TextIOWrapper(file.open(), encoding="utf-8-sig", newline="") as lines:
-                yield lines
-        except UnicodeDecodeError:
-            raise InputError(
-                f"{file.name}: expected UTF-8, found other bytes in {_bad_line(file)}; save it as UTF-8"
-            ) from None
-
-
-def _lines(stream: IO[str], name: str) -> Iterable[str]:
-    """Yields the lines of a file, up to :data:`_MAX_LINE` characters each."""
-    for number, line in enumerate(iter(partial(stream.readline, _MAX_LINE), ""), start=1):
-        if len(line) == _MAX_LINE:
-            raise InputError(
-                f"{name}: expected lines of at most {_MAX_LINE:,} characters, found line {number:,}"
-            )
-        yield line
-
-
-def _bad_line(file: DataFile) -> str:
-    """Names the first line that is not UTF-8, and its first invalid byte."""
-    with file.open() as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                return f"line {number:,}: byte 0x{line[error.start]:02x}"
-    return "its last line"
