@@ -183,7 +183,7 @@ def _field_size(limit: int) -> Iterator[None]:
 
 
 def read_json(file: DataFile) -> Rows:
-    """Reads one JSON object a line, or one JSON array of objects.
+    """Reads one JSON object per line, or one JSON array of objects.
 
     Raises:
         InputError: If the file is too large or not UTF-8, or where a line is not a JSON object.
@@ -234,11 +234,11 @@ def _json_lines(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
             if isinstance(error, json.JSONDecodeError):
                 reason = f"{error.msg} at character {error.pos}"
             raise InputError(
-                f"{name}: expected one JSON object a line, found in line {number:,}: {reason}"
+                f"{name}: expected one JSON object per line, found in line {number:,}: {reason}"
             ) from None
         if not isinstance(record, dict):
             raise InputError(
-                f"{name}: expected one JSON object a line, found {type(record).__name__} in line {number:,}"
+                f"{name}: expected one JSON object per line, found {type(record).__name__} in line {number:,}"
             )
         yield record
 
