@@ -552,16 +552,6 @@ def test_a_broken_model_is_an_error_of_one_line(minilm: SentenceTransformerEmbed
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.usefixtures("minilm")
-def test_the_speed_benchmark_finds_its_model(tmp_path: Path) -> None:
-    script = Path(__file__).resolve().parents[1] / "benchmarks" / "embedding_speed.py"
-    done = subprocess.run(
-        [sys.executable, str(script), "--smoke"], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "'least_cosine': " in done.stdout
-
-
 def test_every_file_that_changes_a_vector_is_in_the_fingerprint(tmp_path: Path) -> None:
     vocabulary = {word: row for row, word in enumerate(("[UNK]", "a", "fine", "dull", "film"))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
