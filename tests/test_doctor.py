@@ -64,7 +64,7 @@ def test_what_is_here_is_told(
     assert f"{tmp_path / 'none'}, not made yet" in capsys.readouterr().out
 
 
-def test_what_is_missing_is_told_with_the_command_that_installs_it(
+def test_missing_packages_are_listed_with_install_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor_module, "find_nearby", lambda name: None)

@@ -121,7 +121,7 @@ def test_two_processes_learn_what_one_learns(trained: dict[str, Path]) -> None:
         assert np.allclose(weights.astype(np.float32), second[name].astype(np.float32), atol=2e-3), name
 
 
-def test_a_training_of_two_processes_goes_on_as_if_nothing_had_happened(trained: dict[str, Path]) -> None:
+def test_a_resumed_run_of_two_processes_gives_the_same_bytes(trained: dict[str, Path]) -> None:
     plain, resumed = (trained["two"] / name for name in ("plain", "resumed"))
     assert {path.name: path.read_bytes() for path in plain.iterdir()} == {
         path.name: path.read_bytes() for path in resumed.iterdir()
@@ -130,7 +130,7 @@ def test_a_training_of_two_processes_goes_on_as_if_nothing_had_happened(trained:
 
 
 class Second:
-    """What an accelerator says in the second of three processes."""
+    """The accelerator of the second of three processes."""
 
     num_processes, process_index = 3, 1
 

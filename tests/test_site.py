@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-#: What the notebook of an inverter says, and what it runs here, where a step takes seconds.
+#: Options of a notebook, and those of the test: a step of the inverter takes seconds.
 FEWER_STEPS = ("steps=4, beam=2", "steps=1, beam=1")
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
