@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OLDEST := .venv-oldest
 # Tests that use other packages most, within the time of continuous integration.
-OLDEST_TESTS := $(addprefix tests/test_,registry.py readers.py dataset.py baselines.py decoders.py classifiers.py audit.py \
+OLDEST_TESTS := $(addprefix tests/test_,registry.py readers.py dataset.py baselines.py decoders.py source_cache.py classifiers.py audit.py \
 	evaluation.py static.py hub.py cli.py review_server.py report.py teaching.py condensers.py distiller.py)
 
 .PHONY: demo test test-all test-oldest audit check install docs bench attack results reproduce clean

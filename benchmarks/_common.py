@@ -66,7 +66,7 @@ def _write_smoke_data(folder: Path) -> None:
     rng = np.random.default_rng(0)
     for name, classes in (("imdb", 2), ("ag_news", 4), ("sst2", 2)):
         (folder / name).mkdir()
-        for split, rows in (("train", 160), ("test", 40)):
+        for split, rows in (("train", 64), ("test", 24)):
             labels = np.arange(rows) % classes
             texts = [" ".join(_sentence(rng, label) for _ in range(3)) for label in labels.tolist()]
             table = pa.table({"text": texts, "label": labels})

@@ -40,7 +40,7 @@ CASES = {
     "synthetic 100,000, k=100": ("synthetic", 100_000, 100, 2),
     "synthetic 100,000, k=1000": ("synthetic", 100_000, 1_000, 2),
 }
-SMOKE_CASES = {"ag_news, one class": ("ag_news", 40, 3, 1)}
+SMOKE_CASES = {"ag_news, one class": ("ag_news", 16, 3, 1)}
 #: Upper bound on rows × clusters for the condensers that are not candidates.
 SMALL = 200_000
 REFERENCE = "scikit-learn"

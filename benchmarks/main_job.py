@@ -18,7 +18,7 @@ import numpy as np
 
 from _common import data_folder, make_parser, peak_memory_gb, pick, write
 
-PER_CLASS = pick({"imdb": 10, "ag_news": 30}, {"imdb": 2, "ag_news": 2})
+PER_CLASS = pick({"imdb": 10, "ag_news": 30}, {"imdb": 2})
 
 
 def run(name: str, seeds: int) -> dict[str, Any]:

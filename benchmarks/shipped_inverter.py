@@ -39,7 +39,13 @@ OPTIONS: dict[str, Any] = {
     "save_every": 5_000,
 }
 
-SMOKE_OPTIONS: dict[str, Any] = {"preset": "tiny", "steps": 1, "batch_size": 2}
+SMOKE_OPTIONS: dict[str, Any] = {
+    "preset": "tiny",
+    "steps": 1,
+    "batch_size": 2,
+    "drafts": 2,
+    "max_tokens": 8,
+}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What several test files need."""
+"""Fixtures of several test files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from openai_server import OpenAIServer
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-#: What keeps a browser from asking the network for anything of its own.
+#: Options that keep a browser from sending requests of its own.
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",

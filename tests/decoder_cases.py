@@ -86,3 +86,10 @@ def check_contract(
         for sentence, row in zip(text.sentences, text.rows, strict=not written):
             assert sentence in clean(context.source.texts[row])
             assert context.vectors.labels[row] == label
+
+
+# vec2text needs an inverter, llm a server, and search writes new texts: they have tests of their own.
+WRITERS = ("vec2text", "llm", "search")
+
+
+INTERLEAVED = ([0, 1], [6, 7, 8], [2, 3], [9, 10], [4, 5], [11])

@@ -25,9 +25,9 @@ from starlette.routing import Route
 from dallme.embedders.base import Embedder
 from dallme.services.pricing import count_tokens
 
-#: What can go wrong by chance.
+#: Faults that occur at random.
 FAULTS = ("429", "429-after", "500", "503", "drop", "truncate", "delay")
-#: Which of these happen after the work was done, so that a service may charge for it.
+#: Faults that occur after the work was done: a service may charge for it.
 LOSING = ("drop", "truncate")
 
 #: Answers that come whole and make no sense.

@@ -109,13 +109,13 @@ def test_no_module_imports_itself_by_a_detour() -> None:
     assert sorted(order) == sorted(MODULES)
 
 
-def test_the_package_takes_its_public_names_from_where_they_live() -> None:
+def test_public_names_are_imported_lazily() -> None:
     assert set(dallme._MODULES) == set(dallme.__all__)
     assert _imports("dallme") == {"dallme.versions"}
 
 
 def _loaded(code: str, *packages: str) -> set[str]:
-    """Which of the packages a fresh interpreter has loaded after the code."""
+    """The packages that a new interpreter has loaded after the code."""
     code = f"{code}\nimport sys; print(*(name for name in {packages!r} if name in sys.modules))"
     return set(
         subprocess.run(

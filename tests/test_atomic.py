@@ -97,7 +97,7 @@ def test_a_long_wait_is_announced_and_limited(
 
 
 @unix
-def test_a_lock_of_another_program_on_the_folder_does_not_matter(tmp_path: Path) -> None:
+def test_a_foreign_lock_on_the_folder_is_ignored(tmp_path: Path) -> None:
     import fcntl
 
     (tmp_path / "out").mkdir()
@@ -128,7 +128,7 @@ def test_a_lock_writes_into_no_file_of_others(tmp_path: Path, plant: str) -> Non
     assert lock.read_text() == "precious"
 
 
-def test_a_folder_whose_parent_cannot_be_written_to_is_locked_inside(
+def test_a_read_only_parent_puts_the_lock_inside_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *arguments: False)
@@ -178,9 +178,7 @@ def test_a_temporary_file_in_use_stays(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "a.txt").read_bytes() == b"whole"
 
 
-def test_a_file_that_was_removed_before_its_lock_is_written_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_removed_lock_file_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     removed: list[Path] = []
     rename = os.replace
 

@@ -60,7 +60,7 @@ def test_runs_are_those_of_a_search_everywhere() -> None:
                 assert " ".join(span) in " ".join(rows[copied.row])
 
 
-def test_a_span_is_told_as_the_text_writes_it_and_grams_are_counted() -> None:
+def test_copied_spans_are_quoted_and_ngrams_counted() -> None:
     rows = ["nothing here", "They said: THE cast, is great and warm!", "and warm days"]
     (copied,) = SuffixAutomaton(["A film? The cast is great, and warm days follow."]).read(rows)
     assert (copied.longest, copied.row) == (6, 1)
@@ -297,7 +297,7 @@ def test_an_embedder_that_is_given_may_make_other_vectors() -> None:
     assert own.shape == (2, 256)  # as it is: the options are those of another model
 
 
-def test_the_number_format_and_the_place_of_a_model_make_no_other_vectors() -> None:
+def test_precision_and_location_keep_the_embedding_space() -> None:
     made = Fingerprint("org/model", "ab" * 32, 3, precision="bfloat16")
     check_same(asdict(made), replace(made, model="folder", precision="float32"))
     with pytest.raises(

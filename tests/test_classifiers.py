@@ -96,7 +96,7 @@ def test_the_same_seed_gives_the_same_model(classifier: Classifier) -> None:
     assert first.tobytes() == second.tobytes()
 
 
-def test_another_seed_gives_another_model_only_where_the_classifier_says_so(classifier: Classifier) -> None:
+def test_the_seed_matters_only_to_stochastic_classifiers(classifier: Classifier) -> None:
     if not classifier.varies:
         assert (
             classifier.fit(TEXTS, LABELS, seed=1).predict(TEST).tolist()
@@ -220,7 +220,7 @@ def test_the_probe_is_logistic_regression_on_the_vectors() -> None:
     assert fitted.predict(TEST).tolist() == plain.predict(embed(TEST)).tolist()
 
 
-def test_the_probe_is_described_by_the_fingerprint_of_its_embedder() -> None:
+def test_the_probe_records_the_embedder_fingerprint() -> None:
     assert _probe().describe() == {
         "class": "EmbeddingLogisticRegression",
         "version": 1,

@@ -61,7 +61,7 @@ def as_bytes(prototypes):
 
 
 def check_contract(source, budget, prototypes):
-    """What holds for every condenser and every input."""
+    """Checks the contract of condensers, for every input."""
     assert prototypes.vectors.shape == (sum(budget.values()), source.vectors.shape[1])
     assert prototypes.vectors.dtype == np.float32
     assert np.isfinite(prototypes.vectors).all()

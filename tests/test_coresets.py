@@ -109,7 +109,7 @@ def test_no_text_comes_twice_in_a_class(coreset: CoreSet) -> None:
         coreset.select(*data, {0: 5, 1: 6}, seed=0)
 
 
-def test_a_whole_class_can_be_taken_also_where_vectors_are_equal_or_zero(coreset: CoreSet) -> None:
+def test_a_whole_class_is_selected_despite_degenerate_vectors(coreset: CoreSet) -> None:
     vectors = np.zeros((12, 3))
     vectors[6:10] = [1, 2, 3]
     assert sorted(_rows(coreset, _data(vectors, [0] * 10 + [1] * 2), {0: 10, 1: 1})[:10]) == list(range(10))
@@ -184,9 +184,7 @@ def test_facility_location_is_nearly_the_best_set(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_facility_location_chooses_as_the_plain_greedy_algorithm(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_facility_location_equals_the_greedy_algorithm(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submodular, "_BLOCK", 7)  # so that there are several blocks, the last one short
     monkeypatch.setattr(submodular, "_AGAIN", 2)
     vectors = _random(seed)
@@ -321,7 +319,7 @@ def test_rows_with_a_wrong_label_have_the_largest_error(name: str) -> None:
     assert sorted(rows) == wrong.tolist()
 
 
-def test_the_gradient_is_the_error_times_the_length_of_the_input() -> None:
+def test_gradient_norm_is_error_times_input_norm() -> None:
     vectors, labels = _random(6).astype(np.float32), np.arange(40) % 2
     inputs = (vectors - vectors.mean(axis=0)) / np.sqrt(
         (np.linalg.norm(vectors - vectors.mean(axis=0), axis=1) ** 2).mean()
@@ -350,7 +348,7 @@ def test_the_error_is_that_of_a_probe_that_learns() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.01, 100.0])
-def test_a_probe_does_not_mind_the_scale_and_place_of_the_vectors(scale: float) -> None:
+def test_a_probe_is_invariant_to_scale_and_translation(scale: float) -> None:
     vectors, labels = _random(8), np.arange(40) % 2
     data, moved = _data(vectors, labels), _data(scale * (vectors + 3), labels)
     for baseline in (EL2NBaseline(), GraNdBaseline()):

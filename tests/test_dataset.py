@@ -495,7 +495,7 @@ def test_of_two_writers_at_once_one_is_refused(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("steps", range(6))
-def test_a_killed_overwrite_is_read_whole_and_finished_by_the_next_writer(
+def test_a_killed_overwrite_is_completed_by_the_next_writer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     """Readers see the new files and change nothing; the files that stood there are never mixed with them."""

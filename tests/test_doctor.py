@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_what_is_here_is_told(
     assert f"{tmp_path / 'none'}, not made yet" in capsys.readouterr().out
 
 
-def test_what_is_missing_is_told_with_the_command_that_installs_it(
+def test_missing_packages_are_listed_with_install_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor_module, "find_nearby", lambda name: None)
@@ -196,57 +197,85 @@ def test_help_shows_an_example_whose_options_exist(name: str) -> None:
 # Completion
 
 
-def _complete(*words: str) -> list[str]:
-    environment = os.environ | {
-        "_DALLME_COMPLETE": "complete_bash",
-        "COMP_WORDS": " ".join(["dallme", *words]),
-        "COMP_CWORD": str(len(words)),
-    }
-    script = (
-        "import sys; from dallme.cli.main import run; sys.argv = ['dallme']\n"
-        "try: run()\nfinally: print('torch' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
-    )
-    *found, heavy = done.stdout.split()
-    assert heavy == "False"
-    return found
+#: Runs the command once for each object of environment variables, with a line after each output.
+_COMPLETER = """
+import contextlib, json, os, sys
+from dallme.cli.main import run
+sys.argv = ["dallme"]
+for variables in json.loads(os.environ["REQUESTS"]):
+    os.environ.update(variables)
+    with contextlib.suppress(SystemExit):
+        run()
+    print("# end", flush=True)
+assert "torch" not in sys.modules
+"""
 
 
-def test_the_shell_completes_verbs_and_options() -> None:
-    assert {"distill", "demo", "decode", "doctor"} <= set(_complete("d"))
-    assert _complete("distill", "--deco") == ["--decoder"]
+def _outputs(requests: Sequence[dict[str, str]]) -> list[str]:
+    """Outputs of the command for requests of a shell, all in one new process."""
+    environment = os.environ | {"REQUESTS": json.dumps(requests)}
+    command = [sys.executable, "-c", _COMPLETER]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split("# end\n")[:-1]
 
 
-def test_the_shell_completes_names_of_parts() -> None:
-    assert _complete("distill", "--decoder", "ne") == ["nearest"]
-    assert _complete("distill", "--embedder", "a") == ["all-MiniLM-L6-v2"]
-    assert _complete("distill", "--condenser", "") == registry.names("condensers")
-    assert _complete("export", "--format", "s") == ["sklearn", "setfit"]
-    assert _complete("list", "dec") == ["decoders"]
-    assert _complete("distill", "--allocation", "p") == ["proportional"]
+@pytest.fixture(scope="module")
+def completions() -> Completions:
+    """Completions of the last word of some command lines."""
+    lines = [line for lines in (VERBS, PARTS, LISTS, CHOICES) for line in lines]
+    requests = [
+        {
+            "_DALLME_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(["dallme", *line]),
+            "COMP_CWORD": str(len(line)),
+        }
+        for line in lines
+    ]
+    return {line: output.split() for line, output in zip(lines, _outputs(requests), strict=True)}
 
 
-def test_the_shell_completes_the_last_name_of_a_list() -> None:
-    assert _complete("evaluate", "--classifiers", "linear-svm,l") == [
-        "linear-svm,logistic-regression"
-    ]  # not the same again
-    assert _complete("compare", "--methods", "random,te") == ["random,teaching"]
+Completions = dict[tuple[str, ...], list[str]]
+VERBS: Completions = {("d",): ["distill", "demo", "decode", "doctor"], ("distill", "--deco"): ["--decoder"]}
+PARTS: Completions = {
+    ("distill", "--decoder", "ne"): ["nearest"],
+    ("distill", "--embedder", "a"): ["all-MiniLM-L6-v2"],
+    ("distill", "--condenser", ""): registry.names("condensers"),
+    ("export", "--format", "s"): ["sklearn", "setfit"],
+    ("list", "dec"): ["decoders"],
+    ("distill", "--allocation", "p"): ["proportional"],
+}
+LISTS: Completions = {
+    ("evaluate", "--classifiers", "linear-svm,l"): ["linear-svm,logistic-regression"],  # not the same again
+    ("compare", "--methods", "random,te"): ["random,teaching"],
+}
+CHOICES: Completions = {
+    ("compare", "--allocation", ""): list(ALLOCATIONS),
+    ("compare", "--protocol", ""): list(PROTOCOLS),
+}
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_shell_gets_its_script(shell: str) -> None:
-    environment = os.environ | {"_DALLME_COMPLETE": f"source_{shell}"}
-    program = "import sys; sys.argv = ['dallme']; from dallme.cli.main import run; run()"
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
-    )
-    assert f"_DALLME_COMPLETE=complete_{shell}" in done.stdout
+def test_the_shell_completes_verbs_and_options(completions: Completions) -> None:
+    assert set(VERBS["d",]) <= set(completions["d",])
+    assert completions["distill", "--deco"] == VERBS["distill", "--deco"]
 
 
-@pytest.mark.parametrize(
-    ("option", "allowed"), [("--allocation", ALLOCATIONS), ("--protocol", tuple(PROTOCOLS))]
-)
-def test_words_that_are_completed_are_those_that_are_allowed(option: str, allowed: tuple[str, ...]) -> None:
-    assert _complete("compare", option, "") == list(allowed)
+@pytest.mark.parametrize("line", PARTS, ids=" ".join)
+def test_the_shell_completes_names_of_parts(completions: Completions, line: tuple[str, ...]) -> None:
+    assert completions[line] == PARTS[line]
+
+
+@pytest.mark.parametrize("line", LISTS, ids=" ".join)
+def test_the_shell_completes_the_last_name_of_a_list(completions: Completions, line: tuple[str, ...]) -> None:
+    assert completions[line] == LISTS[line]
+
+
+@pytest.mark.parametrize("line", CHOICES, ids=" ".join)
+def test_completed_choices_are_the_allowed_ones(completions: Completions, line: tuple[str, ...]) -> None:
+    assert completions[line] == CHOICES[line]
+
+
+def test_the_shell_gets_its_script() -> None:
+    shells = ("bash", "zsh", "fish")
+    outputs = _outputs([{"_DALLME_COMPLETE": f"source_{shell}"} for shell in shells])
+    for shell, output in zip(shells, outputs, strict=True):
+        assert f"_DALLME_COMPLETE=complete_{shell}" in output

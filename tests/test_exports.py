@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import runpy
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -142,6 +146,17 @@ def test_a_table_keeps_lines_and_quotes(distilled: DistilledDataset) -> None:
 # Programs
 
 
+def execute(program: Path | str, *arguments: str) -> str:
+    """Runs an exported program in this process, with warnings as errors; returns its standard output."""
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), redirect_stdout(output):
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)
+        patch.setattr(sys, "argv", [str(program), *arguments])
+        runpy.run_path(str(program), run_name="__main__")
+    return output.getvalue()
+
+
 def test_the_program_trains_what_it_says(folder: Path, dallme: Run) -> None:
     assert dallme("export", folder, "--format", "sklearn", "--output", "train.py")[0] == 0
     done = subprocess.run([sys.executable, "train.py"], capture_output=True, text=True, check=True)
@@ -149,10 +164,7 @@ def test_the_program_trains_what_it_says(folder: Path, dallme: Run) -> None:
     expected = [f"{model.predict([text])[0]}: {text[:80]}" for text in ("Put your own texts here.", TEXTS[0])]
     assert done.stdout.splitlines() == ["trained on 3 texts of the classes: +negative, positive", *expected]
     folder.rename("elsewhere")
-    done = subprocess.run(
-        [sys.executable, "train.py", "elsewhere"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[1:] == expected
+    assert execute("train.py", "elsewhere").splitlines()[1:] == expected
 
 
 #: Chinese and emoji: neither has words for scikit-learn's own tokenizer.
@@ -193,18 +205,9 @@ def test_the_sklearn_program_scores_as_evaluate(rows: dict[str, tuple[str, ...]]
         "print('accuracy', (model.predict(test) == classes).mean())\n"
     )
     program.write_text(write(distilled, "sklearn", str(folder)) + score, encoding="utf-8")
-    ran = subprocess.run(
-        [sys.executable, str(program)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        cwd=tmp_path,
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stderr == ""
+    output = execute(program)
     (measured,) = evaluate(folder, test, ["logistic-regression"])
-    assert float(ran.stdout.split()[-1]) == measured.accuracy
+    assert float(output.split()[-1]) == measured.accuracy
     assert measured.accuracy > 0.5
 
 
@@ -218,29 +221,24 @@ def test_the_sklearn_program_needs_no_dallme(distilled: DistilledDataset) -> Non
         assert namespace["words"](text) == words(text)
 
 
-def test_the_setfit_program_trains_on_the_set(tmp_path: Path) -> None:
+def test_the_setfit_program_trains_on_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [texts[0] for rows in (CHINESE, EMOJI) for texts in rows.values()]
     train = read(texts, ["好", "坏", "好", "坏"])
     lineage = (Lineage("extractive"),) * 4
     distilled = DistilledDataset(train.texts, train.labels, train.label_names, np.ones(4), lineage)
     folder = distilled.save(tmp_path / "out")
-    (tmp_path / "setfit.py").write_text(FAKE_SETFIT, encoding="utf-8")
+    fake = ModuleType("setfit")
+    exec(FAKE_SETFIT, vars(fake))
+    monkeypatch.setitem(sys.modules, "setfit", fake)
     program = tmp_path / "train.py"
     program.write_text(write(distilled, "setfit", str(folder)), encoding="utf-8")
     for arguments, model in (
         ([], "sentence-transformers/all-MiniLM-L6-v2"),
         ([str(folder), "other"], "other"),
     ):
-        ran = subprocess.run(
-            [sys.executable, str(program), *arguments],
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=True,
-            cwd=tmp_path,
-        )
+        output = execute(program, *arguments)
         names = [train.label_names[label] for label in train.labels.tolist()]
-        assert json.loads(ran.stdout.splitlines()[0]) == {
+        assert json.loads(output.splitlines()[0]) == {
             "model": model,
             "rows": [*map(list, zip(texts, names, strict=True))],
         }

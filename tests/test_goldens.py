@@ -169,7 +169,7 @@ def test_a_folder_of_0_1_is_read() -> None:
     assert lineage.cosine == pytest.approx(0.8335, abs=1e-4)
 
 
-def test_saving_a_folder_of_0_1_again_writes_the_same_manifest_and_columns(tmp_path: Path) -> None:
+def test_resaving_a_folder_of_0_1_keeps_manifest_and_columns(tmp_path: Path) -> None:
     DistilledDataset.load(FOLDER).save(tmp_path / "again")
     assert (tmp_path / "again" / "manifest.json").read_bytes() == (FOLDER / "manifest.json").read_bytes()
     old, new = (pq.read_table(path / "train.parquet") for path in (FOLDER, tmp_path / "again"))

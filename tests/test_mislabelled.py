@@ -74,7 +74,7 @@ def test_two_clusters_are_two_findings() -> None:
 
 
 @pytest.mark.parametrize(("share", "findings"), [(0.01, 2), (0.2, 1)])
-def test_what_a_cluster_leaves_at_its_rim_has_to_be_unlikely_by_itself(share: float, findings: int) -> None:
+def test_rim_rows_of_a_cluster_are_tested_individually(share: float, findings: int) -> None:
     """Rows 0 to 19 are a cluster; of the next 20, 10 look like the other class."""
 
     def hit(region: range, disputed: range, chance: float) -> _Hit:
@@ -103,7 +103,7 @@ def test_too_few_rows_or_classes_tell_nothing() -> None:
     assert mislabelled(of(np.ones((ROWS, WIDTH), dtype=np.float32), labels)) == []
 
 
-def test_the_audit_tells_of_it_and_its_document_holds_row_ids_and_no_row(
+def test_the_audit_reports_row_ids_and_no_texts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "presidio_analyzer", None)  # which takes long to load

@@ -1,19 +1,15 @@
-"""Protocols: how often, with which learning rate, what is kept of earlier runs, and what is more than luck."""
+"""Protocols of comparisons: runs, seeds, learning rates and options."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import t as student
-from scipy.stats import ttest_ind
 
 from dallme import Distiller
 from dallme.classifiers.base import Classifier, FittedClassifier
@@ -22,28 +18,12 @@ from dallme.classifiers.training import NeuralClassifier
 from dallme.cli.main import _status
 from dallme.cli.options import make_protocol
 from dallme.data import LabelledTexts
-from dallme.dataset.card import comparison_cells, comparison_table, star_note
-from dallme.embedders.cache import CachedEmbedder
 from dallme.errors import InputError, MissingDependencyError, UnknownNameError
-from dallme.evaluation.compare import Comparison, MethodResult, better, check_methods, compare, holm
-from dallme.evaluation.evaluate import Score, check_classifiers, evaluate, make_classifiers, score
+from dallme.evaluation.compare import check_methods, compare
+from dallme.evaluation.evaluate import check_classifiers, evaluate, make_classifiers, score
 from dallme.evaluation.protocol import DEFAULT, DPC, PAPER, Protocol
-from dallme.evaluation.results import ResultStore, result_key, sample, split, train_and_test, tune
-
-
-@dataclass(frozen=True)
-class Fit:
-    """One training that a spy made."""
-
-    texts: tuple[str, ...]
-    seed: int
-    rate: float | None = None
-    steps: int | None = None
-    tested: tuple[str, ...] = ()
-
-
-#: The trainings since the test began.
-FITS: list[Fit] = []
+from dallme.evaluation.results import sample, split, tune
+from protocol_cases import FITS, Counting, Neural, Plain, labelled, rows
 
 
 @pytest.fixture(autouse=True)
@@ -51,185 +31,10 @@ def no_fits() -> None:
     FITS.clear()
 
 
-class Fitted(FittedClassifier):
-    """Says `no` for all texts but a share of them."""
-
-    def __init__(self, place: int, share: float) -> None:
-        self.place, self.share = place, share
-
-    def _predict(self, texts: list[str]) -> np.ndarray:
-        FITS[self.place] = replace(FITS[self.place], tested=tuple(texts))
-        return (np.arange(len(texts)) < self.share * len(texts)).astype(np.int64)
-
-
-@dataclass(frozen=True)
-class Plain(Classifier):
-    """A spy that does not vary."""
-
-    option: int = 0
-
-    varies = False
-
-    def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
-        FITS.append(Fit(tuple(texts), seed))
-        return Fitted(len(FITS) - 1, 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Neural(NeuralClassifier):
-    """A spy with the options of neural classifiers; on rows of the class `no` 1e-4 and 5e-4 are equally good."""
-
-    shares: ClassVar[dict[float, float]] = {1e-5: 0.5, 1e-4: 0.25, 5e-4: 0.25, 5e-3: 0.75}
-
-    def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
-        FITS.append(Fit(tuple(texts), seed, self.learning_rate, self.total_steps(len(texts))))
-        return Fitted(len(FITS) - 1, self.shares.get(self.learning_rate, 0))
-
-
-def labelled(texts: Sequence[str], labels: Sequence[int]) -> LabelledTexts:
-    return LabelledTexts(list(texts), np.array(labels), {0: "no", 1: "yes"}, np.arange(len(texts)))
-
-
-def rows(count: int, word: str = "row", ones: int = 2) -> LabelledTexts:
-    """Different texts, the last few of class `yes`."""
-    return labelled(
-        [f"{word} {row} of some words." for row in range(count)], [0] * (count - ones) + [1] * ones
-    )
-
-
 def sentences(count: int) -> LabelledTexts:
     return labelled(
         [f"{word} thing number {row}." for row in range(count) for word in ("Good", "Bad")], [1, 0] * count
     )
-
-
-# Results that are kept
-
-
-def test_a_second_run_trains_nothing_and_gives_the_same(tmp_path: Path) -> None:
-    store, train, test = ResultStore(tmp_path / "results"), rows(6), rows(9, "other")
-    first = score(Neural(), "spy", [train], test, runs=3, seed=5, results=store)
-    assert [fit.seed for fit in FITS] == [5, 6, 7]
-    assert score(Neural(), "spy", [train], test, runs=3, seed=5, results=store) == first
-    assert len(FITS) == 3
-    assert score(Neural(), "spy", [train], test, runs=3, seed=5) == replace(
-        first, seconds=pytest.approx(first.seconds, abs=1)
-    )
-    assert len(FITS) == 6  # without a store
-
-
-def test_whatever_a_result_depends_on_trains_again(tmp_path: Path) -> None:
-    store, train, test = ResultStore(tmp_path), rows(6), rows(9, "other")
-    train_and_test(Plain(), train, test, seed=0, results=store)
-    turned = labelled(train.texts, train.labels[::-1].tolist())
-    changes: list[tuple[Classifier, LabelledTexts, LabelledTexts, int]] = [
-        (Plain(option=1), train, test, 0),
-        (Plain(), rows(6, "Row"), test, 0),
-        (Plain(), turned, test, 0),
-        (Plain(), train, rows(9, "others"), 0),
-        (Plain(), train, test, 1),
-        (Neural(), train, test, 0),
-        (Neural(batch_size=2), train, test, 0),
-    ]
-    for place, (classifier, texts, tested, seed) in enumerate(changes):
-        train_and_test(classifier, texts, tested, seed=seed, results=store)
-        assert len(FITS) == place + 2
-    train_and_test(Plain(), rows(6), rows(9, "other"), seed=0, results=store)
-    assert len(FITS) == len(changes) + 1
-
-
-def test_a_new_version_of_a_library_trains_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def key(classifier: Classifier) -> str | None:
-        return result_key(classifier, rows(4), rows(4), 0)
-
-    before = key(Plain()), key(Neural())
-    monkeypatch.setattr(
-        "dallme.evaluation.results.package_version", lambda name: "99" if name == "torch" else "1"
-    )
-    other = key(Plain()), key(Neural())
-    monkeypatch.setattr(
-        "dallme.evaluation.results.package_version", lambda name: "98" if name == "torch" else "1"
-    )
-    assert key(Plain()) == other[0]  # which does not care for torch
-    assert key(Neural()) != other[1]
-    assert not set(before) & set(other)
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"null", b'{"accuracy": 0.5}', b"\xff", b'{"accuracy": "x"}']
-)
-def test_a_damaged_file_counts_as_none(tmp_path: Path, content: bytes) -> None:
-    store = ResultStore(tmp_path)
-    expected = train_and_test(Plain(), rows(6), rows(4), seed=0, results=store)
-    (file,) = tmp_path.rglob("*.json")
-    assert file.parent.name == file.name[:2]
-    assert json.loads(file.read_text())["accuracy"] == expected.accuracy == 0.5
-    file.write_bytes(content)
-    assert train_and_test(Plain(), rows(6), rows(4), seed=0, results=store).accuracy == 0.5
-    assert len(FITS) == 2
-    assert train_and_test(Plain(), rows(6), rows(4), seed=0, results=store).accuracy == 0.5
-    assert len(FITS) == 2
-
-
-def test_a_flipped_digit_counts_as_none(tmp_path: Path) -> None:
-    store = ResultStore(tmp_path)
-    kept = train_and_test(Plain(), rows(6), rows(4), seed=0, results=store)
-    (file,) = tmp_path.rglob("*.json")
-    content = json.loads(file.read_text())
-    assert store.get(file.stem) == kept
-    file.write_text(json.dumps(content | {"accuracy": 0.75}))
-    assert store.get(file.stem) is None
-    del content["crc32"]  # as earlier versions wrote it
-    file.write_text(json.dumps(content))
-    assert store.get(file.stem) == kept
-
-
-def test_an_accuracy_out_of_range_counts_as_none(tmp_path: Path) -> None:
-    store = ResultStore(tmp_path)
-    found = train_and_test(Plain(), rows(6), rows(4), seed=0)
-    store.put("ab", replace(found, accuracy=float("nan")))
-    assert store.get("ab") is None
-    store.put("ab", found)
-    assert store.get("ab") == found
-
-
-def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    @dataclass(frozen=True)
-    class Interrupted(Plain):
-        def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train_and_test(Interrupted(), rows(6), rows(4), seed=0, results=ResultStore(tmp_path / "kept"))
-    assert not (tmp_path / "kept").exists()
-
-
-def test_a_folder_that_cannot_be_written_costs_no_result(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    progress = Counting()
-    found = train_and_test(
-        Plain(), rows(6), rows(4), seed=0, results=ResultStore(tmp_path / "file", progress)
-    )
-    assert found.accuracy == 0.5
-    assert progress.notes == [
-        f"a result cannot be stored in {tmp_path / 'file'}: Not a directory; it is computed again next time"
-    ]
-
-
-def test_what_an_unknown_embedder_gives_is_not_kept(tmp_path: Path) -> None:
-    class Encoder:
-        def encode(self, texts: list[str]) -> np.ndarray:
-            return np.array([[len(text), 1.0] for text in texts])
-
-    def probe(embedder: Any) -> Classifier:
-        return make_classifiers(["elr"], CachedEmbedder(embedder))["embedding-lr"]
-
-    assert result_key(probe(Encoder()), rows(4), rows(4), 0) is None
-    known = result_key(probe("hashing"), rows(4), rows(4), 0)
-    assert known is not None
-    assert known == result_key(probe("hashing"), rows(4), rows(4), 0)
-    train_and_test(probe(Encoder()), rows(4), rows(4), seed=0, results=ResultStore(tmp_path / "kept"))
-    assert not (tmp_path / "kept").exists()
 
 
 # Runs and seeds
@@ -269,29 +74,6 @@ def test_a_classifier_is_told_the_names_of_the_classes() -> None:
     score(Named(), "spy", [rows(4)], rows(4), runs=1, seed=0)
     tune(Named(), [rows(4)], rows(9), seed=0)
     assert len(FITS) == 1
-
-
-class Counting:
-    """Progress that is written down."""
-
-    def __init__(self) -> None:
-        self.totals: dict[str, int] = {}
-        self.done: dict[str, int] = {}
-        self.notes: list[str] = []
-
-    @contextmanager
-    def task(self, description: str, total: int) -> Iterator[Any]:
-        self.totals[description], self.done[description] = total, 0
-        counting = self
-
-        class Task:
-            def advance(self, steps: int = 1) -> None:
-                counting.done[description] += steps
-
-        yield Task()
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
 
 
 @pytest.mark.parametrize(
@@ -485,132 +267,6 @@ def test_what_cannot_be_tuned_is_an_error() -> None:
     with pytest.raises(InputError, match=message):
         evaluate(rows(6), rows(4), {"spy": Neural()}, protocol=PAPER)
     assert FITS == []
-
-
-# More than luck
-
-
-def test_a_paired_test_by_hand() -> None:
-    a = Score("x", (0.7, 0.8, 0.9, 0.6), (0,), 0, seeds=(0, 1, 2, 3))
-    b = Score("x", (0.6, 0.8, 0.7, 0.5), (0,), 0, seeds=(0, 1, 2, 3))
-    differences = np.array([0.1, 0, 0.2, 0.1])
-    statistic = differences.mean() / (differences.std(ddof=1) / 2)
-    assert better(a, b) == pytest.approx(student.sf(statistic, 3))
-    assert better(b, a) == pytest.approx(1 - student.sf(statistic, 3))
-
-
-def test_an_unpaired_test_by_hand() -> None:
-    a = Score("x", (0.7, 0.8, 0.9), (0,), 0, seeds=(0, 1, 2))
-    b = Score("x", (0.6, 0.8, 0.7, 0.5), (0,), 0, seeds=(0, 1, 2, 3))
-    first, second = 0.01 / 3, np.var(b.accuracies, ddof=1) / 4
-    freedom = (first + second) ** 2 / (first**2 / 2 + second**2 / 3)
-    expected = student.sf((0.8 - 0.65) / np.sqrt(first + second), freedom)
-    assert better(a, b) == pytest.approx(expected)
-    other = replace(b, accuracies=b.accuracies[:3], seeds=(7, 8, 9))  # as many runs, under other seeds
-    assert better(a, other) != better(a, replace(other, seeds=a.seeds))
-    assert better(replace(a, seeds=()), replace(other, seeds=())) == better(a, other)
-
-
-@pytest.mark.parametrize(("seeds", "others"), [((0, 1, 2), (0, 1, 2)), ((0, 1, 2), (3, 4, 5))])
-def test_what_does_not_vary_gives_zero_or_one(seeds: tuple[int, ...], others: tuple[int, ...]) -> None:
-    high, low = Score("x", (0.8,) * 3, (0,), 0, seeds=seeds), Score("x", (0.7,) * 3, (0,), 0, seeds=others)
-    assert (better(high, low), better(low, high), better(high, replace(high, seeds=others))) == (
-        0.0,
-        1.0,
-        1.0,
-    )
-    # The same difference in every run, but for rounding.
-    if seeds == others:
-        assert (
-            better(
-                Score("x", (0.3, 0.4, 0.9), (0,), 0, seeds=seeds),
-                Score("x", (0.2, 0.3, 0.8), (0,), 0, seeds=seeds),
-            )
-            == 0
-        )
-
-
-def test_one_run_says_nothing() -> None:
-    one, many = Score("x", (0.8,), (0,), 0, seeds=(0,)), Score("x", (0.1, 0.2), (0,), 0, seeds=(0, 1))
-    assert better(one, many) is better(many, one) is better(one, one) is None
-
-
-def test_models_of_one_set_count_once() -> None:
-    seeds = tuple(range(6))
-    a = Score("x", (0.7, 0.8, 0.9, 0.5, 0.6, 0.8), (0,), 0, seeds=seeds, sets=3)
-    b = Score("x", (0.6, 0.7, 0.7, 0.5, 0.5, 0.7), (0,), 0, seeds=seeds, sets=3)
-    pair = [
-        Score("x", accuracies, (0,), 0, seeds=(0, 1, 2), sets=3)
-        for accuracies in ((0.6, 0.7, 0.85), (0.55, 0.6, 0.7))
-    ]
-    assert better(a, b) == pytest.approx(better(*pair))
-    assert better(a, b) != pytest.approx(better(replace(a, sets=1), replace(b, sets=1)))
-    one, means = replace(b, sets=1), (0.6, 0.7, 0.85)  # six models of one set against three means: not paired
-    assert better(a, one) == pytest.approx(
-        ttest_ind(means, b.accuracies, equal_var=False, alternative="greater").pvalue
-    )
-
-
-def test_holm_by_hand() -> None:
-    # In order .01 x 4, .02 x 3, .03 x 2, .04 x 1; none below one before it.
-    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
-def test_the_table_marks_what_is_better_than_random() -> None:
-    def row(method: str, *accuracies: float) -> MethodResult:
-        return MethodResult(
-            method, 4, 3, (Score("lr", accuracies, (0.5,), 0, seeds=tuple(range(len(accuracies)))),)
-        )
-
-    table = Comparison(
-        (
-            row("random", 0.5, 0.55, 0.6),
-            row("nearest", 0.62, 0.61, 0.6),
-            row("x", 0.8, 0.82, 0.84),
-            row("full", 0.9),
-        ),
-        100,
-    ).as_dict()
-    results = {found["method"]: found["results"][0] for found in table["methods"]}
-    assert [found["better_than_random"] for found in results.values()] == [False, False, True, False]
-    differences = np.array([0.3, 0.27, 0.24])
-    p = student.sf(differences.mean() / (differences.std(ddof=1) / np.sqrt(3)), 2)
-    assert results["x"]["p_better_than_random"] == pytest.approx(p)
-    assert 0 < results["x"]["p_better_than_nearest"] < 0.05
-    assert results["nearest"]["p_better_than_random"] > 0.05
-    assert results["nearest"]["p_better_than_nearest"] is None
-    assert [results[name]["p_better_than_random"] for name in ("random", "full")] == [None, None]
-    assert [cells[2] for cells in comparison_cells(table)[1]] == [
-        "0.550 ± 0.050",
-        "0.610 ± 0.010",
-        "0.820 ± 0.020*",
-        "0.900",
-    ]
-    note = "* better than random at p < 0.05 (one-sided t-test, Holm's correction over the table)"
-    assert star_note(table) == note
-    assert comparison_table(table).endswith(f"|\n\n\\{note}\n")
-    bare = Comparison((row("x", 0.8, 0.82, 0.84),), 100).as_dict()
-    assert bare["methods"][0]["results"][0]["p_better_than_random"] is None
-    assert star_note(bare) is None
-
-
-def test_holm_is_over_all_cells_of_the_table() -> None:
-    def of(method: str, *accuracies: tuple[float, ...]) -> MethodResult:
-        scores = (
-            Score(name, found, (0,), 0, seeds=(0, 1, 2)) for name, found in zip("ab", accuracies, strict=True)
-        )
-        return MethodResult(method, 4, 3, tuple(scores))
-
-    base, higher, same = (0.5, 0.55, 0.6), (0.6, 0.7, 0.68), (0.5, 0.56, 0.58)
-    file_lock = Comparison((of("random", base, base), of("x", higher, higher)), 1).as_dict()
-    p = file_lock["methods"][1]["results"][0]["p_better_than_random"]
-    assert 0.0125 < p < 0.025
-    assert file_lock["methods"][1]["results"][0]["better_than_random"]
-    more = Comparison((of("random", base, base), of("x", higher, same), of("y", same, same)), 1).as_dict()
-    assert more["methods"][1]["results"][0]["p_better_than_random"] == p
-    assert not more["methods"][1]["results"][0]["better_than_random"]
 
 
 # What is noticed early, and the options of the command line

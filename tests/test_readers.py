@@ -867,7 +867,7 @@ def test_labels_are_matched_by_name() -> None:
     assert data.notes == ()
 
 
-def test_labels_are_matched_by_number_where_one_side_has_no_names() -> None:
+def test_labels_without_names_are_matched_by_id() -> None:
     data = read(["a", "b"], [2, 1], like=_like({1: "good", 2: "bad"}))
     assert data.labels.tolist() == [2, 1]
     assert data.label_names == {1: "good", 2: "bad"}

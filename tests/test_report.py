@@ -43,7 +43,7 @@ def real_umap() -> Any:
 
 
 class Page(HTMLParser):
-    """What a browser would find: elements with their attributes and the text in them."""
+    """The elements of a page, with their attributes and the text in them."""
 
     VOID = ("meta", "input", "br", "img", "link")
 
@@ -87,7 +87,7 @@ def test_json_in_a_page_holds_no_markup_and_is_read_back() -> None:
     assert to_json(["a<b"]) == '["a\\u003cb"]'
 
 
-def test_a_script_cannot_end_itself_and_is_hashed_as_the_browser_reads_it() -> None:
+def test_scripts_are_escaped_and_hashed_as_browsers_read_them() -> None:
     assert to_script('a = "</script><!--";\r\nb()\r') == 'a = "<\\/script><\\!--";\nb()\n'
     assert hash_source("") == "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
 
@@ -120,7 +120,7 @@ def test_without_umap_a_large_map_says_what_to_install() -> None:
     assert "pip install 'dallme[map]'" in str(projection.project(vectors, vectors[:2]).note)
 
 
-def test_rows_that_were_not_fitted_lie_between_their_nearest_fitted_ones(
+def test_unfitted_rows_lie_between_their_nearest_anchors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(projection, "ANCHORS", 2)
@@ -171,7 +171,7 @@ def test_all_texts_are_cut_alike_to_fit_the_budget() -> None:
     assert len(to_json(cut_all(["<" * 500] * 100, budget=50_000))) <= 50_000  # an escape takes six bytes
 
 
-def test_the_map_has_a_place_a_class_a_cluster_and_a_text_for_each_row() -> None:
+def test_the_map_has_position_class_cluster_and_text_per_row() -> None:
     distilled, evidence = small_set()
     found = map_data(evidence, [5, 9])
     assert found is not None
@@ -363,7 +363,7 @@ def test_summary_of_the_audit() -> None:
 # ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_holds_it_all_and_the_same_input_gives_the_same_bytes() -> None:
+def test_the_page_is_complete_and_deterministic() -> None:
     distilled, evidence = small_set(with_comparison=True)
     html = render(distilled, evidence=evidence, audit=audit_of(distilled))
     assert html == render(distilled, evidence=evidence, audit=audit_of(distilled))

@@ -153,7 +153,7 @@ def test_hovering_shows_the_text_and_leaving_hides_it(visit: Open) -> None:
     page.wait_for_selector("#tip", state="hidden")
 
 
-def test_a_click_on_the_map_selects_the_card_and_dims_other_rows(visit: Open) -> None:
+def test_a_click_on_the_map_selects_a_card(visit: Open) -> None:
     page = visit()
     show_map(page)
     page.mouse.click(*page.evaluate(PLACE, 2))
@@ -177,7 +177,7 @@ def test_a_card_can_be_shown_on_the_map_without_a_mouse(visit: Open) -> None:
     assert button.get_attribute("aria-pressed") == "false"
 
 
-def test_the_wheel_scrolls_the_page_and_with_shift_zooms_the_map(visit: Open) -> None:
+def test_the_wheel_zooms_the_map_only_with_shift(visit: Open) -> None:
     page = visit()
     domain = "() => document.querySelector('.plane').vegaView.scale('x').domain().map(Math.round)"
     show_map(page)
@@ -213,7 +213,7 @@ def test_search_and_filter(visit: Open) -> None:
     assert page.evaluate("document.activeElement.id") == "text-0"
 
 
-def test_tab_goes_through_the_page_in_order_and_shows_where_it_is(visit: Open) -> None:
+def test_tab_order_and_visible_focus(visit: Open) -> None:
     page = visit(drawn=False)
     names = []
     for _ in range(50):

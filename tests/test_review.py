@@ -98,7 +98,7 @@ def test_a_text_that_was_accepted_is_no_longer_when_it_changes() -> None:
     ]
 
 
-def test_a_relabelled_text_no_longer_says_what_a_probe_made_of_its_old_class() -> None:
+def test_relabelling_drops_the_probes_verdict() -> None:
     after, _ = apply(small_set()[0], [change(1, label=9)])
     assert small_set()[0].lineage[1].label_agrees is False
     assert after.lineage[1].label_agrees is None
@@ -228,7 +228,7 @@ def test_versions_follow_each_other(versions: Versions) -> None:
     assert open_versions(versions.base).newest().digest == third.digest
 
 
-def test_marks_alone_leave_the_table_and_what_it_is_worth_as_they_are(few: Path, versions: Versions) -> None:
+def test_marks_alone_keep_the_table_and_its_comparison(few: Path, versions: Versions) -> None:
     saved = save(versions, change(0, accept=True))
     assert files(saved.folder)[TABLE] == files(few)[TABLE]
     assert saved.distilled.manifest["comparison"] == small_set(with_comparison=True)[0].manifest["comparison"]
@@ -346,7 +346,7 @@ def test_a_version_is_reviewed_by_way_of_its_set_or_elsewhere(
     assert versions.newest().number == 3
 
 
-def test_a_place_that_cannot_be_written_to_is_noticed_before_the_review(few: Path, tmp_path: Path) -> None:
+def test_a_read_only_folder_is_noticed_before_the_review(few: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="expected a folder to write to, found a file at '.*file'"):
         open_versions(few, tmp_path / "file")

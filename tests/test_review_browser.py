@@ -130,9 +130,7 @@ def test_what_is_decided_on_the_page_is_in_the_new_version(
     page.screenshot(path=tmp_path / "saved.png", full_page=True)
 
 
-def test_a_save_from_a_stale_tab_is_refused_and_what_was_typed_is_kept(
-    few: Path, server: Guard, visit: Visit
-) -> None:
+def test_a_stale_save_is_refused_and_keeps_the_draft(few: Path, server: Guard, visit: Visit) -> None:
     one, two = visit(server), visit(server)
     retype(one, 0, "From tab one.")
     press(one, 1, "Drop")

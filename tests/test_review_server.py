@@ -348,11 +348,16 @@ def test_a_token_lets_in_and_nothing_else_does(versions: Versions) -> None:
     assert client.post("/save", json=body(versions, DROP), headers=saving(guard)).status_code == 201
 
 
-def test_with_a_token_it_may_be_served_to_others() -> None:
+def test_with_a_token_it_may_be_served_to_others(versions: Versions) -> None:
     guard = Guard("0.0.0.0", 8710, TOKEN)
-    assert guard._is_ours("192.168.0.7:8710")
-    assert guard._is_ours(f"{socket.gethostname()}:8710")
-    assert not guard._is_ours("evil.example:8710")
+    client = make_client(versions, guard)
+    for host, status in (
+        ("192.168.0.7:8710", 200),
+        (f"{socket.gethostname()}:8710", 200),
+        ("evil.example:8710", 421),
+    ):
+        headers = {"Host": host, "Authorization": f"Bearer {TOKEN}"}
+        assert client.get("/version", headers=headers).status_code == status, host
     assert server.address(guard) == f"http://127.0.0.1:8710/?token={TOKEN}"
     assert (
         server.address(Guard("::1", 80, "a token & more#123"))

@@ -1,4 +1,4 @@
-"""What docs/security.md guarantees: nothing is unpickled, nothing travels open, no key is written, no licence is closed."""
+"""Guarantees of docs/security.md: no pickles, encrypted connections, no stored keys, open licences."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FORBIDDEN_CALLS = {
 
 
 def dangers(tree: ast.AST) -> list[str]:
-    """What a module does that could run what it reads."""
+    """The calls of a module that could run the content of a file."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -99,7 +99,7 @@ def test_what_would_run_is_noticed(line: str) -> None:
     assert dangers(ast.parse(line))
 
 
-def test_every_model_is_loaded_from_safetensors_and_without_its_code() -> None:
+def test_models_load_from_safetensors_without_remote_code() -> None:
     """Each `from_pretrained` of weights says so; what loads a tokenizer or a configuration has no weights to unpickle."""
     seen = 0
     for path, tree in TREES.items():

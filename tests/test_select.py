@@ -78,7 +78,7 @@ def test_the_length_of_vectors_does_not_matter(scale: float) -> None:
     assert chosen[0] == chosen[1]
 
 
-def test_rows_whose_visible_text_contradicts_their_label_are_left_out() -> None:
+def test_rows_with_contradictory_text_are_left_out() -> None:
     context = _overlapping(400, 4)
     texts = list(context.source.texts)
     hidden = list(range(0, 12, 2))  # of class 0

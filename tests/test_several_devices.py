@@ -21,8 +21,8 @@ pytest.importorskip(
     "accelerate", reason="no accelerate to train in two processes; pip install 'dallme[vec2text]'"
 )
 
-#: What each process does: a training, one that is killed in both stages and goes on, and one that cannot begin.
-PROGRAM = """
+#: A training of both stages.
+PLAIN = """
 import sys
 from pathlib import Path
 import torch
@@ -42,32 +42,35 @@ def train(name, **more):
     return train_inverter(texts, HashingEmbedder(dimension=32), folder / name, **{**options, **more})
 
 train("plain")
-if len(sys.argv) > 2:
-    class Killed(Exception):
-        pass
-    step = stages.Trainer._step
-    def kill(at):
-        def dying(self, model, batch, optimizer, parameters, state, share):
-            if (state.stage, state.step) == at:
-                raise Killed
-            return step(self, model, batch, optimizer, parameters, state, share)
-        stages.Trainer._step = dying
-        try:
-            train("resumed", resume=True)
-        except Killed:
-            print("killed", at)
-    kill((1, 5))
-    kill((2, 3))
-    stages.Trainer._step = step
-    train("resumed", resume=True)
+"""
+
+#: A training that is killed in both stages and goes on, and one that cannot begin.
+RESUMED = """
+class Killed(Exception):
+    pass
+step = stages.Trainer._step
+def kill(at):
+    def dying(self, model, batch, optimizer, parameters, state, share):
+        if (state.stage, state.step) == at:
+            raise Killed
+        return step(self, model, batch, optimizer, parameters, state, share)
+    stages.Trainer._step = dying
     try:
-        train("resumed")
-    except OutputError as error:
-        print("refused")
+        train("resumed", resume=True)
+    except Killed:
+        print("killed", at)
+kill((1, 5))
+kill((2, 3))
+stages.Trainer._step = step
+train("resumed", resume=True)
+try:
+    train("resumed")
+except OutputError as error:
+    print("refused")
 """
 
 
-def start(folder: Path, rank: int, count: int, port: int, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, rank: int, count: int, port: int) -> subprocess.Popen[str]:
     given = {
         "RANK": rank,
         "LOCAL_RANK": rank,
@@ -76,7 +79,7 @@ def start(folder: Path, rank: int, count: int, port: int, *arguments: str) -> su
         "MASTER_PORT": port,
     }
     environment = os.environ | {name: str(value) for name, value in given.items()} | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", PROGRAM, str(folder), *arguments]
+    command = [sys.executable, "-c", PLAIN + RESUMED, str(folder)]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -84,17 +87,21 @@ def start(folder: Path, rank: int, count: int, port: int, *arguments: str) -> su
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folders of one process and of two."""
+    """The folders of one process, which is this one, and of two."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("one", "two")}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    running = [start(folders["two"], rank, 2, port, "resume") for rank in (0, 1)] + [
-        start(folders["one"], 0, 1, port)
-    ]
+    running = [start(folders["two"], rank, 2, port) for rank in (0, 1)]
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("WORLD_SIZE", raising=False)
+        patch.setattr(sys, "argv", ["-c", str(folders["one"])])
+        exec(PLAIN, {})
+    torch.set_num_threads(threads)
     said = [process.communicate(timeout=300) for process in running]
-    assert [process.returncode for process in running] == [0, 0, 0], said
-    assert [out for out, _ in said] == ["killed (1, 5)\nkilled (2, 3)\nrefused\n"] * 2 + [""]
+    assert [process.returncode for process in running] == [0, 0], said
+    assert [out for out, _ in said] == ["killed (1, 5)\nkilled (2, 3)\nrefused\n"] * 2
     return folders
 
 
@@ -114,7 +121,7 @@ def test_two_processes_learn_what_one_learns(trained: dict[str, Path]) -> None:
         assert np.allclose(weights.astype(np.float32), second[name].astype(np.float32), atol=2e-3), name
 
 
-def test_a_training_of_two_processes_goes_on_as_if_nothing_had_happened(trained: dict[str, Path]) -> None:
+def test_a_resumed_run_of_two_processes_gives_the_same_bytes(trained: dict[str, Path]) -> None:
     plain, resumed = (trained["two"] / name for name in ("plain", "resumed"))
     assert {path.name: path.read_bytes() for path in plain.iterdir()} == {
         path.name: path.read_bytes() for path in resumed.iterdir()
@@ -123,7 +130,7 @@ def test_a_training_of_two_processes_goes_on_as_if_nothing_had_happened(trained:
 
 
 class Second:
-    """What an accelerator says in the second of three processes."""
+    """The accelerator of the second of three processes."""
 
     num_processes, process_index = 3, 1
 

@@ -137,7 +137,7 @@ def test_matrices_teach_the_network_what_the_texts_say(cnn: Any) -> None:
         assert np.mean(predicted == TEST.labels) > 0.9
 
 
-def test_learning_brings_the_gradients_nearer_to_those_of_real_texts(cnn: Any) -> None:
+def test_learning_reduces_the_gradient_distance(cnn: Any) -> None:
     start = replace(QUICK, iterations=1, rate=1e-9).distil(SOURCE, BUDGET, cnn, seed=0)
     learned = QUICK.distil(SOURCE, BUDGET, cnn, seed=0)
     good = [text for text, label in zip(TEST.texts, TEST.labels.tolist(), strict=True) if label == 7]
@@ -158,7 +158,7 @@ def test_learning_brings_the_gradients_nearer_to_those_of_real_texts(cnn: Any) -
     assert apart[1] < 0.7 * apart[0]
 
 
-def test_the_same_seed_gives_the_same_bytes_and_leaves_the_users_draws(cnn: Any) -> None:
+def test_tdd_is_deterministic_and_keeps_the_global_generator(cnn: Any) -> None:
     few, state = replace(QUICK, iterations=3), torch.get_rng_state()
     first, again, other = (few.distil(SOURCE, BUDGET, cnn, seed=seed) for seed in (0, 0, 1))
     for name, values in vars(first).items():
@@ -181,9 +181,7 @@ def test_matrices_are_read_as_the_words_they_replace() -> None:
     torch.testing.assert_close(learned.loss(network, torch.tensor([1])), expected[1])
 
 
-def test_the_distance_of_gradients_is_zero_for_the_texts_themselves_and_two_a_parameter_for_the_opposite() -> (
-    None
-):
+def test_gradient_distance_of_equal_and_opposite_gradients() -> None:
     torch.manual_seed(0)
     vectors = np.vstack([np.zeros((1, 3)), np.random.default_rng(0).normal(size=(3, 3))]).astype(np.float32)
     network = TextCNN(vectors, num_filters=2, filter_sizes=(1,), output_dim=2, dropout=0.5).eval()

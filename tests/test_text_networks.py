@@ -265,7 +265,7 @@ def test_the_random_numbers_of_the_user_stay_as_they_are(classifier: WordClassif
     assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
 
 
-def test_texts_without_a_known_word_can_be_learned_from_and_predicted(classifier: WordClassifier) -> None:
+def test_texts_of_unknown_words_are_trained_on_and_predicted(classifier: WordClassifier) -> None:
     fitted = classifier.fit([*TEXTS, *STRANGE], np.append(LABELS, [7] * len(STRANGE)), seed=0)
     assert fitted.predict(["xyzzy", "qwertz", "<p></p>"]).tolist() == [7, 7, 7]
     assert set(classifier.fit(["xyzzy", "<br />"], np.array([1, 2]), seed=0).predict(STRANGE).tolist()) <= {
@@ -314,7 +314,7 @@ def test_the_name_takes_the_word_vectors(source: str) -> None:
     assert registry.make("classifiers", "text-cnn").vectors == "6B.50d"
 
 
-def test_word_vectors_that_are_nowhere_are_noticed_before_training(classifier: WordClassifier) -> None:
+def test_missing_word_vectors_are_noticed_before_training(classifier: WordClassifier) -> None:
     classifier.find()
     with pytest.raises(
         InputError, match="^expected word vectors as 6B.50d, .*, found 'no-such.txt', which is none of these"

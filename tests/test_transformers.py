@@ -139,7 +139,7 @@ def test_attention_is_in_one_piece_for_long_texts(
     assert classifier.fit(TEXTS, LABELS, seed=0).model.config._attn_implementation == attention
 
 
-def test_a_text_is_cut_to_what_is_wanted_and_to_what_the_model_can_read(make: Callable[..., Any]) -> None:
+def test_texts_are_truncated_to_option_and_model_limit(make: Callable[..., Any]) -> None:
     long = "film " * 200
     fitted = make("transformer", steps=1).fit([long, "dull"], np.array([4, 9]), seed=0)
     assert len(fitted.read([long])[0]) == 40  # the model's positions
@@ -152,7 +152,7 @@ def test_a_text_is_cut_to_what_is_wanted_and_to_what_the_model_can_read(make: Ca
 # Label words
 
 
-def test_names_are_written_in_lower_case_and_ids_where_there_is_none(make: Callable[..., Any]) -> None:
+def test_label_targets_are_lower_case_names_or_ids(make: Callable[..., Any]) -> None:
     classifier = make("causal", steps=1).with_label_names({**NAMES, 1: " "})
     assert classifier.label_words == ((1, "1"), (4, "very positive"), (9, "very negative"))
     fitted = classifier.fit(TEXTS, LABELS, seed=0)
@@ -237,7 +237,7 @@ def test_weights_are_read_once_and_copied(folders: dict[str, str], monkeypatch: 
     assert not second.training
 
 
-def test_the_encoder_is_pretrained_and_only_what_it_lacks_is_drawn(folders: dict[str, str]) -> None:
+def test_only_missing_weights_are_initialised_at_random(folders: dict[str, str]) -> None:
     source = BertForMaskedLM.from_pretrained(folders["transformer"])
     drawn = []
     for seed in (0, 0, 1):

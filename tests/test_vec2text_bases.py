@@ -1,4 +1,4 @@
-"""What an inverter may be started from besides the two bases of its own, and vectors of texts with a task prompt."""
+"""Bases of an inverter besides its own two, and vectors of texts with a task prompt."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_an_inverter_is_a_start_for_another_embedders(plain: Path, tmp_path: Pat
 @pytest.mark.skipif(
     not (SHIPPED / "inverter.json").is_file(), reason="no inverter comes with this installation"
 )
-def test_the_inverter_that_comes_with_the_package_is_a_start_by_name() -> None:
+def test_the_shipped_inverter_is_a_base_by_name() -> None:
     model, tokenizer, kind = make_base("vec2text", TEXTS, EMBEDDER, preset=PRESETS["tiny"])
     assert kind == "causal"
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)

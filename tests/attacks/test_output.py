@@ -142,11 +142,18 @@ def test_a_bug_prints_no_secret(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1"])
 def test_any_encoding_takes_every_print(reviews: Path, encoding: str) -> None:
     environment = os.environ | {"PYTHONIOENCODING": encoding}
-    for more in ((), ("--json",)):
-        command = [*PROGRAM, *distil("--no-report", *more, output=f"out{len(more)}")]
-        done = subprocess.run(command, capture_output=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr
-    assert "→" in json.loads(done.stdout.decode(encoding))["texts"][0]["text"]
+    lines = [distil("--no-report", output="out"), distil("--no-report", "--json", output="out-json")]
+    code = (
+        "import sys; from dallme.cli.main import run\n"
+        f"for line in {lines!r}:\n"
+        "    sys.argv = ['dallme', *line]\n"
+        "    try: run()\n"
+        "    except SystemExit as ended: assert ended.code == 0, line\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.decode(encoding)
+    assert "→" in json.loads(printed[printed.index("{\n") :])["texts"][0]["text"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
