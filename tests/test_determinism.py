@@ -13,7 +13,7 @@ import pytest
 from dallme import DistilledDataset, Distiller, registry
 from dallme.auditing.inputs import AuditInput
 from dallme.data import LabelledTexts, LabelledVectors, canonical_order
-from dallme.dataset.distilled import TABLE
+from dallme.dataset import TABLE
 from dallme.embedders.hashing import HashingEmbedder
 
 WORDS = {

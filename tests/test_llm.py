@@ -20,11 +20,11 @@ from chat_server import ChatServer, kept_answers, words_of_the_prompt
 from dallme.cli.main import _status
 from dallme.data import LabelledTexts, Prototypes
 from dallme.decoders.base import Context
-from dallme.decoders.cluster_summary import ClusterSummary, best_words, messages
 from dallme.decoders.extractive import weights as weights_module
 from dallme.decoders.extractive.weights import WordWeights
 from dallme.decoders.llm import LLMDecoder
 from dallme.decoders.postprocess import tidy
+from dallme.decoders.selection import ClusterSummary, best_words, messages
 from dallme.distiller import Distiller
 from dallme.errors import BudgetError, InputError, ServiceError
 from dallme.services.chat import ChatRequest, Completion, CompletionStore, key_of, parse, usage_of
