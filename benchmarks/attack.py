@@ -23,9 +23,8 @@ from _common import HERE, write
 from dallme import Distiller
 from dallme.auditing import audit
 from dallme.auditing.inputs import AuditInput
-from dallme.dataset import DistilledDataset
+from dallme.dataset import AUDIT, DistilledDataset
 from dallme.dataset.card import check_audit, parse_audit, render
-from dallme.dataset.distilled import AUDIT
 from dallme.errors import DallmeError
 from dallme.readers import read
 from dallme.report import render as render_page

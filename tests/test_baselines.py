@@ -7,8 +7,7 @@ import pytest
 
 from dallme import registry
 from dallme.baselines.base import Baseline
-from dallme.baselines.full import FullBaseline
-from dallme.baselines.random import RandomBaseline
+from dallme.baselines.reference import FullBaseline, RandomBaseline
 from dallme.data import LabelledTexts, LabelledVectors
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError

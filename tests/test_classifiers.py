@@ -18,7 +18,7 @@ from sklearn.svm import LinearSVC
 from dallme import registry
 from dallme.baselines.coreset import probe_probabilities
 from dallme.classifiers.base import Classifier
-from dallme.classifiers.embedding_lr import EmbeddingLogisticRegression
+from dallme.classifiers.linear import EmbeddingLogisticRegression
 from dallme.classifiers.training import NeuralClassifier
 from dallme.data import LabelledTexts
 from dallme.embedders.hashing import HashingEmbedder

@@ -16,7 +16,7 @@ from dallme import DistilledDataset, Distiller, registry
 from dallme.auditing.inputs import AuditInput
 from dallme.cli.main import app
 from dallme.data import LabelledTexts, LabelledVectors, canonical_order
-from dallme.dataset.distilled import TABLE
+from dallme.dataset import TABLE
 from dallme.embedders.hashing import HashingEmbedder
 
 WORDS = {

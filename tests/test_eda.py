@@ -14,7 +14,7 @@ from nltk.corpus.util import LazyCorpusLoader
 from dallme import Distiller, registry
 from dallme.baselines import eda
 from dallme.baselines.eda import EDABaseline, WordNet
-from dallme.baselines.random import RandomBaseline
+from dallme.baselines.reference import RandomBaseline
 from dallme.data import LabelledTexts
 from dallme.errors import DallmeError, InputError
 from dallme.evaluation.compare import compare

@@ -16,10 +16,10 @@ from chat_server import ChatServer, kept_answers, words_of_the_prompt
 from dallme.cli.main import _status
 from dallme.data import LabelledTexts, Prototypes
 from dallme.decoders.base import Context
-from dallme.decoders.cluster_summary import ClusterSummary, best_words, messages
 from dallme.decoders.extractive import weights as weights_module
 from dallme.decoders.extractive.weights import WordWeights
 from dallme.decoders.llm import LLMDecoder
+from dallme.decoders.selection import ClusterSummary, best_words, messages
 from dallme.distiller import Distiller
 from dallme.errors import InputError
 from dallme.services.chat import ChatRequest, usage_of

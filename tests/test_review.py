@@ -19,8 +19,7 @@ import pytest
 from dallme import folders
 from dallme import review as server
 from dallme.cli.main import _status
-from dallme.dataset import DistilledDataset, Lineage
-from dallme.dataset.distilled import CARD, MANIFEST, TABLE
+from dallme.dataset import CARD, MANIFEST, TABLE, DistilledDataset, Lineage
 from dallme.errors import InputError, MissingDependencyError, OutputError
 from dallme.review.changes import Change, ChangeError, apply, parse, state
 from dallme.review.versions import ConflictError, Version, Versions, open_versions

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dallme.dataset import DistilledDataset
-from dallme.dataset.distilled import TABLE
+from dallme.dataset import TABLE, DistilledDataset
 from report_sets import HOSTILE, hostile_set, small_set
 from review_server import serving
 

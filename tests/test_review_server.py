@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from dallme import review as server
-from dallme.dataset.distilled import AUDIT, TABLE
+from dallme.dataset import AUDIT, TABLE
 from dallme.errors import InputError
 from dallme.review import app as application
 from dallme.review.app import HEADERS, Guard, Session, check_token, is_loopback, make_app

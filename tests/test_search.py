@@ -14,9 +14,9 @@ import torch
 from dallme.data import Prototypes
 from dallme.decoders import selection
 from dallme.decoders.base import Context
-from dallme.decoders.cluster_summary import ClusterSummary
 from dallme.decoders.postprocess import without_half_sentence
 from dallme.decoders.search import BeamSearch, Continuing, SearchDecoder, Width, _prompt
+from dallme.decoders.selection import ClusterSummary
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError
 from dallme.models.language import load_causal

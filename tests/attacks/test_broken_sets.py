@@ -11,9 +11,8 @@ from markdown_it import MarkdownIt
 
 from broken import break_set
 from dallme.cli.main import _status
-from dallme.dataset import DistilledDataset
+from dallme.dataset import AUDIT, DistilledDataset
 from dallme.dataset.card import check_audit, parse_audit, render
-from dallme.dataset.distilled import AUDIT
 from dallme.errors import DallmeError, InputError
 from dallme.review.changes import section
 from dallme.review.versions import open_versions

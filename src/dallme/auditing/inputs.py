@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dallme.classifiers.embedding_lr import linear_probe
+from dallme.classifiers.linear import linear_probe
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.embedders import resolve, resolve_named
 from dallme.embedders.base import Embedder
@@ -22,8 +22,7 @@ from dallme.progress import Progress, SilentProgress
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dallme.dataset import DistilledDataset
-    from dallme.dataset.distilled import RowId
+    from dallme.dataset import DistilledDataset, RowId
 
 #: Number formats of stored vectors.
 _PRECISIONS = ("float32", "bfloat16")

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from dallme.baselines.random import RandomBaseline
+from dallme.baselines.reference import RandomBaseline
 from dallme.data import LabelledTexts, LabelledVectors
 from dallme.errors import DallmeError, InputError, MissingDependencyError
 from dallme.validation import check_positive

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dallme.classifiers.base import Classifier, FittedClassifier
-from dallme.classifiers.embedding_lr import linear_probe
+from dallme.classifiers.linear import linear_probe
 from dallme.classifiers.training import seeded
 from dallme.models.devices import check_device, find_device
 from dallme.models.language import find_model, load_sentence_transformer

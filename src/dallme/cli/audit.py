@@ -61,8 +61,7 @@ def audit(
     from dallme.auditing import Thresholds
     from dallme.auditing import audit as examine
     from dallme.auditing.inputs import gather
-    from dallme.dataset import DistilledDataset
-    from dallme.dataset.distilled import AUDIT
+    from dallme.dataset import AUDIT, DistilledDataset
     from dallme.report.summary import audit_rows
 
     thresholds = Thresholds(max_copied_span, min_cluster)

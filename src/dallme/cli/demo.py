@@ -154,7 +154,7 @@ def demo(
 
     Example: dallme demo --output demo --overwrite
     """
-    from dallme.dataset.distilled import REPORT
+    from dallme.dataset import REPORT
     from dallme.distiller import Distiller
     from dallme.evaluation.evaluate import LINEAR, make_classifiers
 

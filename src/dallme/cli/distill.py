@@ -124,7 +124,7 @@ def write_report(
 ) -> None:
     """Writes the page of a set that was just saved; a failure is a note, since the texts are safe."""
     from dallme.auditing.inputs import AuditInput
-    from dallme.dataset.distilled import REPORT
+    from dallme.dataset import REPORT
     from dallme.report import render
 
     try:

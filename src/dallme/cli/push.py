@@ -50,8 +50,7 @@ def push(
 
     Example: dallme push distilled user/reviews-distilled --license cc-by-4.0 --dry-run
     """
-    from dallme.dataset import DistilledDataset
-    from dallme.dataset.distilled import AUDIT, CARD
+    from dallme.dataset import AUDIT, CARD, DistilledDataset
     from dallme.dataset.hub import prepare, send
 
     distilled, files = DistilledDataset.read(folder)

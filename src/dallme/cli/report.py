@@ -34,9 +34,8 @@ def report(
     Example: dallme report distilled --source reviews.csv
     """
     from dallme.auditing.inputs import gather
-    from dallme.dataset import DistilledDataset
+    from dallme.dataset import AUDIT, REPORT, DistilledDataset
     from dallme.dataset.card import check_audit, parse_audit
-    from dallme.dataset.distilled import AUDIT, REPORT
     from dallme.report import render
     from dallme.validation import check_positive
 

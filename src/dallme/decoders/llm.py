@@ -11,7 +11,6 @@ import numpy as np
 
 from dallme.data import DecodedText, LabelledTexts, Prototypes
 from dallme.decoders.base import Context, Decoder, DecodingResult
-from dallme.decoders.cluster_summary import ClusterSummary, messages
 from dallme.decoders.nearest import nearest_unused
 from dallme.decoders.postprocess import (
     audit_written,
@@ -20,7 +19,7 @@ from dallme.decoders.postprocess import (
     tidy,
     without_half_sentence,
 )
-from dallme.decoders.selection import CandidatePool
+from dallme.decoders.selection import CandidatePool, ClusterSummary, messages
 from dallme.errors import InputError
 from dallme.services.chat import ChatClient, ChatRequest, Completion, CompletionStore, usage_of
 from dallme.services.options import ServiceOptions

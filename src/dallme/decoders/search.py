@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context, Decoder, DecodingResult
-from dallme.decoders.cluster_summary import ClusterSummary, messages
 from dallme.decoders.postprocess import (
     audit_written,
     copied_spans,
@@ -23,7 +22,7 @@ from dallme.decoders.postprocess import (
     tidy,
     without_half_sentence,
 )
-from dallme.decoders.selection import CandidatePool
+from dallme.decoders.selection import CandidatePool, ClusterSummary, messages
 from dallme.decoders.vec2text.generation import TokenSampler
 from dallme.embedders.base import normalize
 from dallme.errors import InputError

@@ -11,8 +11,7 @@ import numpy as np
 
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder
-from dallme.embedders.cache import EmbeddingStore
-from dallme.embedders.cache.store import open_table
+from dallme.embedders.cache import EmbeddingStore, open_table
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.progress import SilentProgress
 from dallme.services.pricing import Usage

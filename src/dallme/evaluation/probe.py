@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.metrics import f1_score
 
 from dallme.classifiers.base import fit_sklearn
-from dallme.classifiers.embedding_lr import linear_probe
+from dallme.classifiers.linear import linear_probe
 from dallme.data import LabelledTexts
 
 

@@ -15,8 +15,7 @@ from dallme.report.map import cut
 
 if TYPE_CHECKING:
     from dallme.auditing.inputs import AuditInput
-    from dallme.dataset import DistilledDataset
-    from dallme.dataset.distilled import RowId
+    from dallme.dataset import DistilledDataset, RowId
 
 #: Characters shown of each nearest source text.
 NEAREST_CHARACTERS = 600

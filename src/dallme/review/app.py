@@ -22,9 +22,8 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 from starlette.routing import Route
 
 from dallme import folders
-from dallme.dataset import DistilledDataset
+from dallme.dataset import AUDIT, DistilledDataset
 from dallme.dataset.card import check_audit, parse_audit
-from dallme.dataset.distilled import AUDIT
 from dallme.errors import DallmeError, InputError
 from dallme.report import render
 from dallme.review import changes as reviewing

@@ -14,8 +14,7 @@ from typing import Any
 
 from dallme import folders
 from dallme.atomic import file_lock, sha256_of
-from dallme.dataset import DistilledDataset, card
-from dallme.dataset.distilled import MANIFEST, TABLE
+from dallme.dataset import MANIFEST, TABLE, DistilledDataset, card
 from dallme.errors import DallmeError, InputError, OutputError
 from dallme.review import changes as reviewing
 from dallme.review.changes import Change

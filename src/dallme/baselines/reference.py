@@ -1,4 +1,4 @@
-"""Random selection: the naive baseline (section 4)."""
+"""The two reference points of a comparison: random texts and the full data (section 4)."""
 
 from __future__ import annotations
 
@@ -27,3 +27,20 @@ class RandomBaseline(Baseline):
             for label, count in budget.items()
         ]
         return texts.take(np.concatenate(drawn))
+
+
+@dataclass(frozen=True)
+class FullBaseline(Baseline):
+    """All rows of the source, whatever the budget."""
+
+    varies = False
+    bounded = False
+
+    def _select(
+        self,
+        texts: LabelledTexts,
+        vectors: LabelledVectors | None,
+        budget: Mapping[int, int],
+        rng: np.random.Generator,
+    ) -> LabelledTexts:
+        return texts
