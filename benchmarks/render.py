@@ -526,6 +526,25 @@ def repeated_sets_table(results: dict[str, Any]) -> str:
     return table(["", "decoder", "first set", "later set", "later set, nothing kept", "ratio"], body)
 
 
+def attack_table(results: dict[str, Any]) -> str:
+    """Renders the random attacks of each kind, held and lost."""
+    body = [
+        [
+            kind,
+            *(f"{found.get(name, 0):,}" for name in ("attacks", "held", "read", "refused")),
+            str(len(found["lost"])),
+            f"{found['seconds']:.0f}" if "seconds" in found else "",
+        ]
+        for kind, found in results["kinds"].items()
+    ]
+    total, lost = (
+        sum(found["attacks"] for found in results["kinds"].values()),
+        sum(len(found["lost"]) for found in results["kinds"].values()),
+    )
+    head = ["", "attacks", "held", "of these read", "refused", "lost", "seconds"]
+    return f"{total:,} attacks, {lost} lost.\n\n" + table(head, body)
+
+
 def fuzz_table(results: dict[str, Any]) -> str:
     """Renders the counts of the fuzzer."""
     row = [
@@ -720,7 +739,9 @@ def sections() -> list[str]:
             "once there was room.\n"
             "Damaged files: one kept file cut short or with a flipped bit. Two at once, with one output "
             "and one store:\n"
-            "processes that ended well / were refused.",
+            "processes that ended well / were refused. The output of `evaluate` is what it prints; `push` "
+            "goes to a local\n"
+            "stand-in for the Hub, over an older commit. There is no verb `update` yet.",
             interruptions_table,
         ),
         "report": (
@@ -738,6 +759,16 @@ def sections() -> list[str]:
             "once is read again by\n"
             "`tests/test_bad_input.py`.",
             fuzz_table,
+        ),
+        "attack": (
+            "Attacks (`attack.py`)",
+            "Seeded random attacks. One is held if dallme reads its input or refuses it in one line; it is "
+            "lost after a\n"
+            "traceback, a changed file, code of a folder that ran, a minute without an end, or if the review "
+            "server stops\n"
+            "answering. A signal to `dallme distill` is held if the output is as before or whole, and the "
+            "next run completes it.",
+            attack_table,
         ),
         "poison": (
             "Planted rows (`poison.py`)",
