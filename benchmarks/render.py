@@ -529,6 +529,25 @@ def repeated_sets_table(results: dict[str, Any]) -> str:
     return table(["", "decoder", "first set", "later set", "later set, nothing kept", "ratio"], body)
 
 
+def attack_table(results: dict[str, Any]) -> str:
+    """Renders the random attacks of each kind, held and lost."""
+    body = [
+        [
+            kind,
+            *(f"{found.get(name, 0):,}" for name in ("attacks", "held", "read", "refused")),
+            str(len(found["lost"])),
+            f"{found['seconds']:.0f}" if "seconds" in found else "",
+        ]
+        for kind, found in results["kinds"].items()
+    ]
+    total, lost = (
+        sum(found["attacks"] for found in results["kinds"].values()),
+        sum(len(found["lost"]) for found in results["kinds"].values()),
+    )
+    head = ["", "attacks", "held", "of these read", "refused", "lost", "seconds"]
+    return f"{total:,} attacks, {lost} lost.\n\n" + table(head, body)
+
+
 def fuzz_table(results: dict[str, Any]) -> str:
     """Renders the counts of the fuzzer."""
     row = [
@@ -720,7 +739,9 @@ def sections() -> list[str]:
             "there was space. Damaged\n"
             "files: one stored file truncated or with a flipped bit. Two at once: processes with one output "
             "and one store that\n"
-            "succeeded / were refused.",
+            "succeeded / were refused. The output of `evaluate` is what it prints; `push` goes to a local "
+            "stand-in for the Hub, over an\n"
+            "older commit.",
             interruptions_table,
         ),
         "report": (
@@ -738,6 +759,16 @@ def sections() -> list[str]:
             "every file again that\n"
             "once caused a defect.",
             fuzz_table,
+        ),
+        "attack": (
+            "Attacks (`attack.py`)",
+            "Seeded random attacks. One is held if dallme reads its input or refuses it in one line; it is "
+            "lost after a\n"
+            "traceback, a changed file, code of a folder that ran, a minute without an end, or if the review "
+            "server stops\n"
+            "answering. A signal to `dallme distill` is held if the output is as before or whole, and the "
+            "next run completes it.",
+            attack_table,
         ),
         "poison": (
             "Planted rows (`poison.py`)",

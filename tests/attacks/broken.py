@@ -47,7 +47,7 @@ def break_bytes(content: bytes, rng: random.Random) -> bytes:
     return bytes(rng.randrange(256) for _ in range(200))
 
 
-def _break_json(content: bytes, rng: random.Random) -> bytes:
+def break_json(content: bytes, rng: random.Random) -> bytes:
     """Removes or replaces a value at random, or makes the document deep or huge."""
     document = json.loads(content)
     if rng.random() < 0.1:
@@ -105,8 +105,8 @@ def break_set(folder: Path, seed: int) -> str:
     name = rng.choice(["manifest.json", "audit.json", "train.parquet"])
     breakers: list[Callable[[bytes, random.Random], bytes]] = [
         break_bytes,
-        _break_table if name == "train.parquet" else _break_json,
-        _break_table if name == "train.parquet" else _break_json,
+        _break_table if name == "train.parquet" else break_json,
+        _break_table if name == "train.parquet" else break_json,
     ]
     (folder / name).write_bytes(rng.choice(breakers)((folder / name).read_bytes(), rng))
     return name
