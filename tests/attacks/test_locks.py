@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +46,10 @@ def start(code: str, *paths: Path) -> subprocess.Popen[str]:
 
 
 @pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(atomic, "NOTICE_SECONDS", 0.1)
     monkeypatch.setattr(atomic, "FOLDER_SECONDS", 0.3)
     monkeypatch.setattr(workspace, "LONGEST_WORK", 0.4)
-    return
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uses flock")

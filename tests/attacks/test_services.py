@@ -148,7 +148,7 @@ def test_the_flag_sends_no_key_in_the_open(monkeypatch: pytest.MonkeyPatch) -> N
 # Answers without an end, and pauses
 
 
-Write = Callable[[bytes], None]
+Write = Callable[[bytes], object]
 
 
 class Raw(socketserver.ThreadingTCPServer):
@@ -384,7 +384,7 @@ def test_a_pause_above_the_limit_ends_it(no_sleep: list[float]) -> None:
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True])
 def test_limits_are_checked(option: str, value: float) -> None:
     with pytest.raises(InputError, match=f"expected {option} to be"):
-        OpenAIEmbedder("m", **{option: value})
+        OpenAIEmbedder("m", **{option: value})  # type: ignore[arg-type]
 
 
 def test_limits_can_be_raised_on_the_command_line() -> None:

@@ -123,19 +123,16 @@ def _stream(
     """Returns a stream of the client's own type that ends with an error at a limit."""
     library = sys.modules[type(response).__module__.partition(".")[0]]  # httpx or httpx2
 
-    class Limited(library.SyncByteStream):  # type: ignore[name-defined,misc]
-        def __iter__(self) -> Iterator[bytes]:
-            size = 0
-            for part in parts:
-                size += len(part)
-                if size > max_bytes:
-                    reason = f"an answer of more than {max_bytes:,} bytes; raise max_answer_bytes to take it"
-                    raise AnswerError(reason, retryable=False)
-                if time.monotonic() > deadline:
-                    raise AnswerError("an answer that takes too long", retryable=True)
-                yield part
+    def read(_: Any) -> Iterator[bytes]:
+        size = 0
+        for part in parts:
+            size += len(part)
+            if size > max_bytes:
+                reason = f"an answer of more than {max_bytes:,} bytes; raise max_answer_bytes to take it"
+                raise AnswerError(reason, retryable=False)
+            if time.monotonic() > deadline:
+                raise AnswerError("an answer that takes too long", retryable=True)
+            yield part
 
-        def close(self) -> None:
-            close()
-
-    return Limited()
+    kind = type("LimitedStream", (library.SyncByteStream,), {"__iter__": read, "close": lambda _: close()})
+    return kind()
