@@ -23,7 +23,7 @@ MODULES = (
     "dallme.evaluation.compare",
     "dallme.condensers.k_centroid",
     "dallme.decoders.extractive.decoder",
-    "dallme.report",
+    "dallme.report.page",
     "dallme.auditing.inputs",
     "dallme.decoders.vec2text.training",
     "dallme.decoders.vec2text.model",

@@ -35,7 +35,7 @@ from dallme.dataset import AUDIT, DistilledDataset
 from dallme.dataset.card import check_audit, parse_audit, render
 from dallme.errors import DallmeError
 from dallme.readers import read
-from dallme.report import render as render_page
+from dallme.report.page import render as render_page
 
 sys.path += [str(HERE.parent / "tests"), str(HERE.parent / "tests" / "attacks")]
 

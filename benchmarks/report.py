@@ -35,7 +35,7 @@ def make(name: str, store: str, page: Path) -> dict[str, Any]:
     from dallme.evaluation.compare import compare
     from dallme.evaluation.evaluate import LINEAR, make_classifiers
     from dallme.readers import read
-    from dallme.report import render
+    from dallme.report.page import render
 
     source = read(data_folder() / name / "train.parquet")
     test = read(data_folder() / name / "test.parquet", like=source)

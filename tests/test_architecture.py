@@ -140,6 +140,10 @@ def test_importing_the_package_loads_no_library() -> None:
     assert _loaded("import numpy", *heavy) == {"numpy"}  # so that the test can fail
 
 
+def test_the_command_line_loads_no_library_before_a_verb_runs() -> None:
+    assert _loaded("import dallme.cli.main", "numpy", "pyarrow", "torch", "sklearn", "scipy", "yaml") == set()
+
+
 def test_the_algorithm_loads_neither_models_nor_classifiers() -> None:
     heavy = ("torch", "transformers", "sentence_transformers", "sklearn", "faiss", "datasets")
     assert _loaded("import dallme.distiller", *heavy) == set()

@@ -21,10 +21,10 @@ from dallme.dataset.manifest import Manifest
 from dallme.errors import InputError, MissingDependencyError
 from dallme.report import map as points
 from dallme.report import map as projection
-from dallme.report import render
 from dallme.report.cards import Badge, make_cards
 from dallme.report.charts import LICENCES, comparison_panels
 from dallme.report.map import cut, cut_all, map_data
+from dallme.report.page import render
 from dallme.report.summary import audit_rows, headline, recovered_share
 from dallme.text import hash_source, to_json, to_script, to_unicode
 from report_sets import HOSTILE, audit_of, comparison, hostile_set, small_set
@@ -279,7 +279,7 @@ def test_badges_of_the_audit() -> None:
 
 @pytest.mark.parametrize("package", ["altair", "vl_convert"])
 def test_a_page_with_charts_says_what_to_install(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dallme.report.find_spec", lambda name: None if name == package else name)
+    monkeypatch.setattr("dallme.report.page.find_spec", lambda name: None if name == package else name)
     distilled, _ = small_set(with_comparison=True)
     with pytest.raises(MissingDependencyError) as caught:
         render(distilled)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dallme.report import render
 from dallme.report.exports import Material, few_shot
+from dallme.report.page import render
 from dallme.text import to_unicode
 from report_sets import HOSTILE, audit_of, hostile_set, small_set
 

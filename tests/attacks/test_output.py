@@ -263,7 +263,7 @@ def test_a_failing_page_is_a_note(
     def fail(*_: object, **__: object) -> str:
         raise RuntimeError("cannot cache function: no locator available")
 
-    monkeypatch.setattr("dallme.report.render", fail)
+    monkeypatch.setattr("dallme.report.page.render", fail)
     assert run(monkeypatch, *distil()) == 0
     captured = capsys.readouterr()
     assert "note: no report.html: RuntimeError: cannot cache function: no locator available" in captured.err

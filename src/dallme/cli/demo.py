@@ -10,18 +10,18 @@ import tarfile
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
-from dallme.atomic import sha256_of
 from dallme.cli import options
 from dallme.cli.distill import save_compared, show_comparison, write_report
 from dallme.cli.output import make_progress, print_json, print_notes, show
 from dallme.cli.paths import check_folder
-from dallme.data import LabelledTexts
 from dallme.errors import DallmeError, InputError
+
+if TYPE_CHECKING:
+    from dallme.data import LabelledTexts
 
 ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
 SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
@@ -48,6 +48,10 @@ def load_movie_sentences(
     Raises:
         DallmeError: If the archive cannot be fetched or is not the published one.
     """
+    import numpy as np
+
+    from dallme.data import LabelledTexts
+
     content = _read_archive(archive)
     texts, labels, skipped = [], [], 0
     seen: set[str] = set()
@@ -77,6 +81,8 @@ def load_movie_sentences(
 
 def _read_archive(archive: Path | None) -> bytes:
     """Returns the table of ratings from the inner archive; nothing is unpacked to disk."""
+    from dallme.atomic import sha256_of
+
     path = archive if archive is not None else _fetch()
     try:
         packed = path.read_bytes()

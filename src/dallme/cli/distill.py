@@ -125,7 +125,7 @@ def write_report(
     """Writes the page of a set that was just saved; a failure is a note, since the texts are safe."""
     from dallme.auditing.inputs import AuditInput
     from dallme.dataset import REPORT
-    from dallme.report import render
+    from dallme.report.page import render
 
     try:
         context = distillation.context

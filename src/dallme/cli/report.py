@@ -36,7 +36,7 @@ def report(
     from dallme.auditing.inputs import gather
     from dallme.dataset import AUDIT, REPORT, DistilledDataset
     from dallme.dataset.card import check_audit, parse_audit
-    from dallme.report import render
+    from dallme.report.page import render
     from dallme.validation import check_positive
 
     check_positive(points, "--points")

@@ -25,7 +25,7 @@ from dallme import folders
 from dallme.dataset import AUDIT, DistilledDataset
 from dallme.dataset.card import check_audit, parse_audit
 from dallme.errors import DallmeError, InputError
-from dallme.report import render
+from dallme.report.page import render
 from dallme.review import changes as reviewing
 from dallme.review.changes import ChangeError
 from dallme.review.versions import ConflictError, Version, Versions
