@@ -140,7 +140,7 @@ def _pages(stream: IO[bytes], chunk: Any) -> Iterator[tuple[int, int]]:
         header, length = _page_header(stream, position)
         kinds = (header.get(5), header.get(7), header.get(8))  # of data, of a dictionary, of data (version 2)
         inner = next((kind for kind in kinds if isinstance(kind, dict)), {})
-        sizes: tuple[Any, ...] = (header.get(2), header.get(3), inner.get(1, 0))
+        sizes: tuple[Any, Any, Any] = (header.get(2), header.get(3), inner.get(1, 0))
         if not all(isinstance(size, int) and 0 <= size < 2**31 for size in sizes):
             raise pa.ArrowInvalid("the header of a page states no size")
         yield sizes[0], sizes[2]
