@@ -189,7 +189,7 @@ class SentenceTransformerEmbedder(Embedder):
     def _loaded(self) -> SentenceTransformer:
         import torch
 
-        model = load_sentence_transformer(self._folder, self.name, str(self._torch_device))
+        model = load_sentence_transformer(self._folder, self.model, str(self._torch_device))
         model.eval()
         if self._resolved_precision == "bfloat16":
             model[0].to(torch.bfloat16)

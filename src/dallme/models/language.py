@@ -17,7 +17,7 @@ from dallme.atomic import sha256_of
 from dallme.errors import DallmeError, MissingDependencyError, ModelNotFoundError, first_line
 from dallme.models.checking import check_sentence_transformer, check_transformer
 from dallme.models.devices import quiet_loading
-from dallme.models.locate import SHIPPED, canonical_name, locate
+from dallme.models.locate import SHIPPED, as_folder, canonical_name, locate
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -247,7 +247,7 @@ def load_sentence_transformer(folder: Path, name: str, device: str) -> SentenceT
 
     Args:
         folder: Folder of the model.
-        name: Name of the model in errors.
+        name: Hub id or folder, for errors.
         device: Device as torch names it.
 
     Raises:
@@ -257,8 +257,10 @@ def load_sentence_transformer(folder: Path, name: str, device: str) -> SentenceT
 
     check_sentence_transformer(folder)
     if not any(folder.rglob("*.safetensors")):
+        local = as_folder(name)
+        short = local.resolve().name if local else canonical_name(name)
         raise DallmeError(
-            f"expected weights as .safetensors in the model {name!r}, found none; choose a revision "
+            f"expected weights as .safetensors in the model {short!r}, found none; choose a revision "
             "that has them, or convert the model: other formats can run code when they are read"
         )
     try:
