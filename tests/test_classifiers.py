@@ -72,7 +72,7 @@ def _probe() -> EmbeddingLogisticRegression:
     params=[
         part.name
         for part in registry.PARTS
-        if part.role == "classifiers" and not issubclass(part.load(), NeuralClassifier)
+        if part.role == "classifiers" and not part.packages and not issubclass(part.load(), NeuralClassifier)
     ]
 )
 def classifier(request: pytest.FixtureRequest) -> Classifier:

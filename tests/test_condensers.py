@@ -234,6 +234,20 @@ def test_auto_turns_to_faiss_above_its_threshold(monkeypatch):
     assert as_bytes(KCentroid().condense(source, {0: 10}, seed=0)) == ways["faiss"]
 
 
+@pytest.mark.parametrize(("count", "rows"), [(2, 2_000), (250, 2_500)])
+def test_faiss_starts_from_a_sample_that_grows_with_the_clusters(monkeypatch, count, rows):
+    sizes = []
+
+    def start(vectors, *arguments, **options):
+        sizes.append(len(vectors))
+        return vectors[:count], None
+
+    monkeypatch.setattr(k_centroid, "kmeans_plusplus", start)
+    vectors = np.random.default_rng(0).normal(size=(rows + 50, 3)).astype(np.float32)
+    KCentroid("faiss").condense(labelled(vectors), {0: count}, seed=0)
+    assert sizes == [rows]
+
+
 def test_an_unknown_backend_lists_the_known_ones():
     with pytest.raises(UnknownNameError, match="unknown backend 'cuml'; known: auto, scikit-learn, faiss"):
         KCentroid("cuml")

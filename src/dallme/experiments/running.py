@@ -233,7 +233,8 @@ def _compute(key: str, run: Run, workspace: Workspace) -> Row | str:
         result = kinds.compute(run, workspace)
         seconds = round(time.perf_counter() - started, 3)
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        versions = installed_versions(PACKAGES) | {"dallme": __version__}
+        installed = installed_versions(PACKAGES)
+        versions = {"python": installed.pop("python"), "dallme": __version__, **installed}
         return Row.parse(Row(key, run.config(), result, seconds, run.grid.seed, versions, when).line())
     except Exception as error:
         return _message(error)
