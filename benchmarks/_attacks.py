@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dallme.embedders.resolve import resolve
 
 from _common import HERE
 from _kills import Moment, Zygote
 from _victims import interrupt, victims
 from dallme.decoders.llm import ChatClient, ChatRequest, CompletionStore, LLMDecoder
+from dallme.embedders import resolve
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.progress import SilentProgress
 

@@ -362,9 +362,9 @@ def unseen_table(results: dict[str, Any]) -> str:
 
 #: Names of classifiers, and of methods, in the tables of `targets.py`.
 _CLASSIFIERS = {
-    "embedding-lr": "logistic regression on MiniLM vectors",
-    "lr": "logistic regression over TF-IDF",
-    "encoder": "fine-tuned encoder",
+    "embedding-lr": "Logistic regression on MiniLM vectors",
+    "lr": "Logistic regression over TF-IDF",
+    "encoder": "Fine-tuned encoder",
     "setfit": "SetFit",
 }
 
@@ -383,7 +383,7 @@ def targets_table(results: dict[str, Any], *, only: tuple[str, ...] = tuple(_CLA
                 if rows:
                     where = "test rows" if test else "other training rows"
                     named = f", {model}" if classifier in ("encoder", "setfit") else ""
-                    parts.append(f"{_CLASSIFIERS[classifier].capitalize()}{named}; {where}:\n")
+                    parts.append(f"{_CLASSIFIERS[classifier]}{named}; {where}:\n")
                     parts.append(_target_rows(rows))
     return "\n".join(parts)
 
