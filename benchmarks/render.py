@@ -956,7 +956,8 @@ def render() -> dict[Path, str]:
     readme, good_texts = ROOT / "README.md", ROOT / "docs" / "good-texts.md"
     choosing, targets = ROOT / "docs" / "choosing.md", load("targets")
     counted = (
-        "Heads and classifiers that count words: mean of five sets, on test rows. Encoders: all-MiniLM-L6-v2,\n"
+        "Heads and classifiers that count words: mean of five sets, on test rows. Encoders: "
+        "all-MiniLM-L6-v2,\n"
         "mean of the sets in `benchmarks/README.md`, on other training rows; their `teaching` is "
         "`teaching:longest`.\n"
     )
