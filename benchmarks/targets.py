@@ -62,7 +62,7 @@ EMBEDDER: Any = HashingEmbedder() if SMOKE else SentenceTransformerEmbedder(prec
 def rows_of(name: str, test: bool) -> tuple[LabelledTexts, np.ndarray, LabelledTexts]:
     """Reads training rows with their vectors, and the rows that test."""
     _, size, tested = DATA[name]
-    size, tested = pick(size, 120), pick(tested if test else HELD_OUT, 40)
+    size, tested = pick(size, 44), pick(tested if test else HELD_OUT, 20)
     folder = data_folder() / name.split()[0]
     train = pq.read_table(folder / "train.parquet", columns=["text", "label"]).to_pydict()
     order = np.random.default_rng(0).permutation(len(train["text"])).tolist()
