@@ -62,7 +62,7 @@ EMBEDDER: Any = HashingEmbedder() if SMOKE else SentenceTransformerEmbedder(prec
 def rows_of(name: str, test: bool) -> tuple[LabelledTexts, np.ndarray, LabelledTexts]:
     """Reads training rows with their vectors, and the rows that test."""
     _, size, tested = DATA[name]
-    size, tested = pick(size, 44), pick(tested if test else HELD_OUT, 20)
+    size, tested = pick(size, 48), pick(tested if test else HELD_OUT, 16)
     folder = data_folder() / name.split()[0]
     train = pq.read_table(folder / "train.parquet", columns=["text", "label"]).to_pydict()
     order = np.random.default_rng(0).permutation(len(train["text"])).tolist()
@@ -198,7 +198,7 @@ def _mean(by_set: dict[int, list[float]]) -> float:
 if __name__ == "__main__":
     parser = make_parser(__doc__)
     parser.add_argument("--data", default=pick("sst2,ag_news,imdb", "sst2"))
-    parser.add_argument("--methods", default=pick(",".join(METHODS), "random,random consistent,select"))
+    parser.add_argument("--methods", default=pick(",".join(METHODS), "random,nearest consistent,select"))
     parser.add_argument("--classifiers", default="embedding-lr,lr")
     parser.add_argument("--sets", type=int, default=pick(3, 1))
     parser.add_argument("--seeds", type=int, default=1)
