@@ -53,6 +53,7 @@ def test_a_failing_fetch_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
     assert not list((tmp_path / "demo").iterdir())
 
 
+@pytest.mark.slow
 def test_demo_command(
     sentences, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

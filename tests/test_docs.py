@@ -20,12 +20,23 @@ PAGES = [
     ROOT / "README.md",
     *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name != "results.md"),
 ]  # its numbers are checked elsewhere
+#: Its examples train a model.
+LONG = "vec2text.md"
 MODULES = [module.name for module in pkgutil.walk_packages(dallme.__path__, "dallme.")]
 
 
 def blocks(page: Path, language: str) -> list[str]:
     """The code blocks of a language in a page."""
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def _with(language: str) -> list[object]:
+    """The pages that have code blocks of a language, as parameters of a test."""
+    return [
+        pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name == LONG else [])
+        for page in PAGES
+        if blocks(page, language)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +69,7 @@ def reviews(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "console")], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", _with("console"))
 def test_commands(page: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     commands = [
@@ -72,9 +81,7 @@ def test_commands(page: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert _status() == 0, command
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", _with("python"))
 def test_python(page: Path, reviews: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), {})

@@ -142,6 +142,7 @@ def test_unfitted_rows_lie_between_their_nearest_anchors(
     assert made["random_state"] == 0
 
 
+@pytest.mark.slow
 def test_umap_sets_groups_apart_and_texts_among_their_own(real_umap: Any) -> None:
     random = np.random.default_rng(0)
     groups = [random.normal(loc=centre, scale=0.05, size=(120, 6)) for centre in (0, 1)]

@@ -293,6 +293,7 @@ def test_the_theme_can_be_switched_and_the_charts_follow(visit: Open) -> None:
     assert before == ("rgb(250, 249, 246)", "rgb(31, 35, 40)")
     page.click("#theme")
     assert (page.evaluate(ground), page.evaluate(ink)) == ("rgb(20, 22, 25)", "rgb(232, 230, 225)")
+    page.wait_for_timeout(500)  # a browser stores it in the background
     page.reload()  # it is remembered
     page.wait_for_selector(".plane[data-drawn]")
     assert (page.evaluate(ground), page.evaluate(ink)) == ("rgb(20, 22, 25)", "rgb(232, 230, 225)")

@@ -339,6 +339,7 @@ def test_the_command_line_joins_a_cluster(cluster: Any, tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_worker_and_a_new_node_change_nothing(cluster: Any, tmp_path: Path) -> None:
     encoder = SlowEmbedder(str(tmp_path / "log"))
     disturbance = Disturbance(cluster, encoder)
