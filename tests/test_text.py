@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import sys
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dallme.text import clean, sentences
+from dallme.text import _marks, clean, sentences
 
 _CLEANED = {
     "plain text": "plain text",
@@ -86,3 +90,9 @@ def test_sentences_leave_nothing_out(text: str) -> None:
     found = sentences(clean(text))
     assert all(sentence == sentence.strip() != "" for sentence in found)
     assert "".join("".join(found).split()) == "".join(text.split())
+
+
+def test_every_combining_mark_belongs_to_words() -> None:
+    marks = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code))[0] == "M"]
+    pattern = re.compile(f"[{_marks()}]")
+    assert all(pattern.fullmatch(mark) for mark in marks if ord(mark) >= 0x300)

@@ -7,7 +7,6 @@ import hashlib
 import html
 import json
 import re
-import sys
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
@@ -117,10 +116,14 @@ def words(text: str) -> list[str]:
     return (_INDIC_WORD if indic * 2 > letters else _marked_word()).findall(text)
 
 
+#: Code points among which all combining marks are; the others are letters of Han, unassigned or private.
+_MARKED = (range(0x300, 0x20000), range(0xE0100, 0xE0200))
+
+
 @cache
 def _marks() -> str:
     """All combining marks, as a range expression of `re`."""
-    codes = [code for code in range(0x300, sys.maxunicode + 1) if unicodedata.category(chr(code))[0] == "M"]
+    codes = [code for part in _MARKED for code in part if unicodedata.category(chr(code))[0] == "M"]
     starts = [code for code, before in zip(codes, [0, *codes], strict=False) if code != before + 1]
     ends = [code for code, after in zip(codes, [*codes[1:], 0], strict=True) if after != code + 1]
     return "".join(f"{chr(start)}-{chr(end)}" for start, end in zip(starts, ends, strict=True))

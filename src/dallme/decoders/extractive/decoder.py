@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -70,22 +70,36 @@ class GreedySelector:
             min_tokens: Tokens up to which a text takes sentences that gain nothing.
         """
         self.candidates = candidates
-        self.chosen: list[list[int]] = [[] for _ in candidates]
-        self.weights = weights
         self._labels, self._limit, self._min_tokens = labels, limit, min_tokens
-        self._used = np.zeros_like(weights)
-        self._free = [own.tokens <= limit for own in candidates]
-        self._left = np.full(len(candidates), limit)
-        # Word counts of each text, and the texts whose counts are out of date.
-        self._counts: list[csr_matrix] = [csr_matrix((1, weights.shape[1]), dtype=np.float32)] * len(
-            candidates
-        )
-        self._changed: set[int] = set()
         # The same sentence may be a candidate of several texts of its class.
         self._copies: dict[tuple[int, str], list[tuple[int, int]]] = {}
         for text, (own, label) in enumerate(zip(candidates, labels.tolist(), strict=True)):
             for position, sentence in enumerate(own.sentences):
                 self._copies.setdefault((label, sentence), []).append((text, position))
+        self.restart(weights)
+
+    def restart(self, weights: np.ndarray) -> None:
+        """Empties the texts and sets the weights."""
+        self.chosen: list[list[int]] = [[] for _ in self.candidates]
+        self._used = np.zeros_like(weights)
+        self.weights = weights
+        self._free = [own.tokens <= self._limit for own in self.candidates]
+        self._left = np.full(len(self.candidates), self._limit)
+        # Word counts of each text, and the texts whose counts are out of date.
+        self._counts: list[csr_matrix] = [csr_matrix((1, weights.shape[1]), dtype=np.float32)] * len(
+            self.candidates
+        )
+        self._changed: set[int] = set()
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Weight of each word for each class, of shape (classes, w)."""
+        return self._weights
+
+    @weights.setter
+    def weights(self, weights: np.ndarray) -> None:
+        self._weights = weights
+        self._gains: dict[int, np.ndarray] = {}
 
     def add(self, text: int) -> bool:
         """Adds the best sentence that fits; returns False if the text is complete."""
@@ -93,14 +107,18 @@ class GreedySelector:
         free = self._free[text] & (own.tokens <= self._left[text])
         if not free.any():
             return False
-        gains = (own.words @ (self.weights[label] / (1 + self._used[label]))) / own.tokens
+        if label not in self._gains:
+            self._gains[label] = self._weights[label] / (1 + self._used[label])
+        gains = (own.words @ self._gains[label]) / own.tokens
         best = int(np.argmax(np.where(free, gains, -np.inf)))
         if gains[best] <= 0 and self._limit - self._left[text] >= self._min_tokens:
             return False
         self.chosen[text].append(best)
         self._changed.add(text)
         self._left[text] -= own.tokens[best]
-        self._used[label, own.words[best].indices] += 1
+        counted = own.words[best].indices
+        self._used[label, counted] += 1
+        self._gains[label][counted] = self._weights[label, counted] / (1 + self._used[label, counted])
         for other, position in self._copies[label, own.sentences[best]]:
             self._free[other][position] = False
         return True
@@ -236,10 +254,10 @@ class ExtractiveDecoder(SentenceDecoder):
     ) -> list[DecodedText]:
         draws, labels = self._steps(len(material.labels)), material.prototypes.labels
         proxies = ProxyAccuracy(material.words, context.vectors.labels, rng) if draws > 1 else None
-        best, best_accuracy = [DecodedText("")], -1.0
+        best, best_accuracy, selectors = [DecodedText("")], -1.0, _class_selectors(material)
         for draw in range(draws):
             weights = _scale_randomly(material.weights, self.scale, rng) if draw else material.weights
-            drawn = self._join(material, _cover(material, weights), context)
+            drawn = self._join(material, _cover(selectors, weights), context)
             accuracy = proxies.score([decoded.text for decoded in drawn], labels) if proxies else 0.0
             if accuracy > best_accuracy:
                 best, best_accuracy = drawn, accuracy
@@ -247,19 +265,28 @@ class ExtractiveDecoder(SentenceDecoder):
         return best
 
 
-def _cover(material: Material, weights: ClassWeights) -> list[list[int]]:
-    """Fills one text after the other, class by class; returns the sentences of each."""
-    chosen: dict[int, list[int]] = {}
+def _class_selectors(material: Material) -> dict[int, tuple[np.ndarray, GreedySelector]]:
+    """Returns for each class its texts and their selector, still empty."""
+    selectors = {}
     for label, texts in rows_of_classes(material.labels).items():
         own = [material.candidates[text] for text in texts]
-        selector = GreedySelector(
-            own, np.zeros_like(texts), row_of(weights, label)[None], material.limit, min_tokens=1
-        )
-        for text in range(len(own)):
+        weights = row_of(material.weights, label)[None]
+        selectors[label] = texts, GreedySelector(own, np.zeros_like(texts), weights, material.limit, 1)
+    return selectors
+
+
+def _cover(
+    selectors: Mapping[int, tuple[np.ndarray, GreedySelector]], weights: ClassWeights
+) -> list[list[int]]:
+    """Fills one text after the other, class by class; returns the sentences of each."""
+    chosen: dict[int, list[int]] = {}
+    for label, (texts, selector) in selectors.items():
+        selector.restart(row_of(weights, label)[None])
+        for text in range(len(texts)):
             while selector.add(text):
                 pass
         chosen |= dict(zip(texts.tolist(), selector.chosen, strict=True))
-    return [chosen[text] for text in range(len(material.labels))]
+    return [chosen[text] for text in range(len(chosen))]
 
 
 def _scale_randomly(weights: ClassWeights, scale: float, rng: np.random.Generator) -> ClassWeights:
