@@ -195,6 +195,7 @@ def test_the_knee_of_curves_made_by_hand() -> None:
     assert find_knee(sizes, [0.5, 0.6, 0.7, 0.8]) is None  # a straight line
     assert find_knee(sizes, [0.5, 0.51, 0.55, 0.8]) is None  # it grows ever faster
     assert find_knee(sizes, [0.8, 0.7, 0.8, 0.75]) == 0  # nothing is gained
+    assert find_knee(sizes, [0.5, 0.5, 0.8, 0.82]) == 2  # the first step gains nothing, the next one does
     assert find_knee([1, 10], [0.5, 0.8]) is None
     # In plain numbers the first gain is on the chord and the second above it; in logarithms the first is the highest.
     assert find_knee([1, 10, 55, 100], [0.0, 0.5, 0.8, 0.8]) == 2

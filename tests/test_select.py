@@ -11,7 +11,7 @@ from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.decoders import select
 from dallme.decoders.base import Context
 from dallme.decoders.nearest import NearestDecoder
-from dallme.decoders.select import SelectDecoder, consistent_rows
+from dallme.decoders.select import SelectDecoder, _HeldOutLoss, consistent_rows
 from dallme.embedders.base import count_words
 from dallme.errors import InputError
 
@@ -51,6 +51,25 @@ def test_chosen_rows_teach_a_linear_head_more_than_nearest_rows() -> None:
         gains.append(_accuracy(SelectDecoder(), context, seed) - _accuracy(NearestDecoder(), context, seed))
     assert np.mean(gains) > 0.01
     assert min(gains) > -0.02
+
+
+def test_candidates_are_ranked_by_the_gradient_of_the_loss() -> None:
+    context = _overlapping(200, 3)
+    vectors, labels = context.vectors.vectors.astype(np.float64), context.vectors.labels
+    chosen, wanted, held_out = np.arange(8), labels[:8], np.arange(100, 200)
+    loss = _HeldOutLoss(vectors, labels, wanted, held_out, ridge=3.0)
+    errors = loss._solve(chosen)[-1]
+    np.testing.assert_allclose(errors.sum(axis=1), 0, atol=1e-12)  # probabilities and labels both sum to 1
+    assert (errors[np.arange(100), labels[held_out]] < 0).all()
+    # A step along the direction of the best candidate lowers the loss; along that of the worst it does not.
+    ranked = loss.most_promising(chosen, 2, np.arange(20, 100), 80)
+    changes = []
+    for row in (ranked[0], ranked[-1]):
+        moved = vectors.copy()
+        moved[chosen[2]] += 1e-4 * (vectors[row] - vectors[chosen[2]])
+        moved_loss = _HeldOutLoss(moved, labels, wanted, held_out, ridge=3.0)
+        changes.append(moved_loss.value(chosen) - loss.value(chosen))
+    assert changes[0] < 0 < changes[1]
 
 
 def test_each_text_is_a_row_of_its_own_cluster() -> None:
