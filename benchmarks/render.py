@@ -389,7 +389,7 @@ def targets_table(results: dict[str, Any], *, only: tuple[str, ...] = tuple(_CLA
 
 
 def targets_summary(results: dict[str, Any]) -> str:
-    """Tabulates accuracy of the main methods by what is trained, a column each."""
+    """Tabulates accuracy of the main methods by what is trained, a row each."""
     columns = (
         ("embedding-lr", True, "head on vectors"),
         ("lr", True, "counts words"),
@@ -407,23 +407,16 @@ def targets_summary(results: dict[str, Any]) -> str:
                 heads[head] = None
                 values[method, head][row["set"]].append(row["accuracy"])
                 tokens[method, head] = row["tokens"]
+    methods = ("random", "nearest", "herding", "facility-location", "optimal-transport", "teaching", "select")
     body = []
-    for method in (
-        "random",
-        "nearest",
-        "herding",
-        "facility-location",
-        "optimal-transport",
-        "teaching",
-        "select",
-    ):
+    for head in heads:
         cells = []
-        for head in heads:
+        for method in methods:
             sets = values.get((method, head))
             mean = np.mean([np.mean(models) for models in sets.values()]) if sets else None
             cells.append("" if mean is None else f"{mean:.3f} ({tokens[method, head]:.0f})")
-        body.append([f"`{method}`", *cells])
-    return table(["", *heads], body)
+        body.append([head, *cells])
+    return table(["", *(f"`{method}`" for method in methods)], body)
 
 
 def _target_rows(rows: list[dict[str, Any]]) -> str:
@@ -770,7 +763,8 @@ def sections() -> list[str]:
             "AG-News, 6,000 of IMDB. `consistent` leaves out rows that two cross-fitted probes contradict, "
             "as `select` does. Options were\n"
             "chosen on the other training rows; the test rows were read once. Encoders train 120 steps of "
-            "16 texts at 1e-4.",
+            "16 texts at 1e-4. Rows of\n"
+            "baselines are not cut; heads and encoders read the first 128 tokens.",
             targets_table,
         ),
         "writers": (
@@ -959,7 +953,8 @@ def render() -> dict[Path, str]:
         "Heads and classifiers that count words: mean of five sets, on test rows. Encoders: "
         "all-MiniLM-L6-v2,\n"
         "mean of the sets in `benchmarks/README.md`, on other training rows; their `teaching` is "
-        "`teaching:longest`.\n"
+        "`teaching:longest`. Rows of\n"
+        "the baselines are not cut; heads and encoders read the first 128 tokens.\n"
     )
     return {
         HERE / "README.md": page,
