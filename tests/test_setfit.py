@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from dallme import registry
+from dallme.data import LabelledTexts
 from dallme.errors import InputError, ModelNotFoundError
+from dallme.evaluation import results
 
 pytest.importorskip("setfit")
 
@@ -37,6 +39,26 @@ def test_the_weights_are_part_of_its_description() -> None:
     classifier = registry.make("classifiers", "setfit")
     assert classifier.describe()["weights"]
     assert classifier.describe()["iterations"] == 20
+
+
+def test_the_steps_stop_growing_with_the_texts() -> None:
+    classifier = registry.make("classifiers", "setfit")
+    assert classifier.total_steps(40) == 2 * 20 * 40 / 16
+    assert classifier.total_steps(1_000) == 2 * 8 * 1_000 / 16
+    assert classifier.total_steps(8_000) == classifier.total_steps(100_000) == 1_000
+    assert registry.make("classifiers", "setfit", epochs=2).total_steps(100_000) == 2_000
+    limited = registry.make("classifiers", "setfit", steps=30)
+    assert (limited.total_steps(4), limited.total_steps(40)) == (10, 30)  # a limit adds no step
+
+
+def test_a_new_version_of_setfit_trains_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = LabelledTexts(TEXTS, LABELS, {7: "good", -2: "bad"}, np.arange(len(TEXTS)))
+    classifier = registry.make("classifiers", "setfit")
+    before = results.result_key(classifier, rows, rows, 0)
+    monkeypatch.setattr(results, "package_version", lambda name: "99" if name == "setfit" else "1")
+    one = results.result_key(classifier, rows, rows, 0)
+    monkeypatch.setattr(results, "package_version", lambda name: "1")
+    assert len({before, one, results.result_key(classifier, rows, rows, 0)}) == 3
 
 
 @pytest.mark.parametrize("option", ["iterations", "epochs", "steps", "batch_size", "max_tokens"])

@@ -25,6 +25,7 @@ class Classifier(ABC):
         learning_rates: Candidates for its option ``learning_rate``; empty without such an option.
         sample: Number of test rows that it is tested on, if not on all.
         most_texts: Maximum number of texts that it can be trained on; None for any number.
+        packages: Packages whose versions may change what it learns, part of the key of stored results.
         version: Version of the implementation, part of the key of stored results.
     """
 
@@ -33,6 +34,7 @@ class Classifier(ABC):
     learning_rates: ClassVar[tuple[float, ...]] = ()
     sample: int | None = None
     most_texts: int | None = None
+    packages: ClassVar[tuple[str, ...]] = ("scikit-learn",)
     version: ClassVar[int] = 1
 
     def describe(self) -> dict[str, Any]:

@@ -31,8 +31,8 @@ class SetFitClassifier(Classifier):
 
     An embedding model is fine-tuned so that texts of one class are near each other and texts of two classes
     are not. Then logistic regression is trained on its vectors. Each text is paired `iterations` times with
-    a text of its class and as often with one of another. Large training sets use fewer iterations, so that
-    there are at most 8,000 pairs of each kind; the time then grows with the texts no further.
+    a text of its class and as often with one of another. Large training sets use fewer iterations, and see
+    at most 8,000 pairs of each kind in an epoch: the time of a training then grows with the texts no further.
 
     Reference: Tunstall et al., "Efficient Few-Shot Learning Without Prompts", 2022.
 
@@ -40,7 +40,7 @@ class SetFitClassifier(Classifier):
         model: Folder or Hub id of a sentence-transformers model.
         iterations: Pairs of each kind for each text.
         epochs: Passes over the pairs.
-        steps: Most optimizer steps; None sets no limit.
+        steps: Maximum number of optimizer steps; None sets no further limit.
         batch_size: Pairs a step.
         learning_rate: Peak of the linear schedule.
         max_tokens: Tokens read from the beginning of a text.
@@ -48,6 +48,7 @@ class SetFitClassifier(Classifier):
     """
 
     argument: ClassVar[str | None] = "model"
+    packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "sentence-transformers", "setfit")
 
     model: str = "all-MiniLM-L6-v2"
     iterations: int = 20
@@ -74,6 +75,16 @@ class SetFitClassifier(Classifier):
         """Finds the model, from the Hub if it is not on this machine."""
         locate(self.model, SENTENCE_TRANSFORMERS)
 
+    def total_steps(self, rows: int) -> int:
+        """Counts the optimizer steps of training on that many texts."""
+        pairs = 2 * min(self._iterations(rows) * rows, MAX_PAIRS)
+        available = self.epochs * -(-pairs // self.batch_size)
+        return available if self.steps is None else min(self.steps, available)
+
+    def _iterations(self, rows: int) -> int:
+        """Returns the pairs of each kind for each text."""
+        return max(1, min(self.iterations, MAX_PAIRS // rows))
+
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
         from datasets import Dataset
         from setfit import SetFitModel, Trainer, TrainingArguments
@@ -89,8 +100,8 @@ class SetFitClassifier(Classifier):
                 output_dir=folder,
                 batch_size=self.batch_size,
                 num_epochs=self.epochs,
-                num_iterations=max(1, min(self.iterations, MAX_PAIRS // len(texts))),
-                max_steps=self.steps or -1,
+                num_iterations=self._iterations(len(texts)),
+                max_steps=self.total_steps(len(texts)),
                 body_learning_rate=self.learning_rate,
                 seed=seed,
                 save_strategy="no",

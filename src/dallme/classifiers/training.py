@@ -42,6 +42,7 @@ class NeuralClassifier(Classifier):
     """
 
     learning_rates: ClassVar[tuple[float, ...]] = LEARNING_RATES
+    packages: ClassVar[tuple[str, ...]] = ("torch", "transformers")
 
     learning_rate: float = 5e-4
     epochs: int = 20

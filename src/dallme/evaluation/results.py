@@ -13,7 +13,6 @@ import numpy as np
 
 from dallme.atomic import atomic_write, checksum, sha256_of
 from dallme.classifiers.base import Classifier
-from dallme.classifiers.training import NeuralClassifier
 from dallme.data import Budget, LabelledTexts
 from dallme.errors import InputError
 from dallme.evaluation.protocol import TUNING_RUNS
@@ -207,13 +206,12 @@ def result_key(classifier: Classifier, train: LabelledTexts, test: LabelledTexts
     description = classifier.describe()
     if "fingerprint" in description and description["fingerprint"] is None:  # an embedder of unknown weights
         return None
-    packages = ("torch", "transformers") if isinstance(classifier, NeuralClassifier) else ("scikit-learn",)
     parts = {
         "classifier": description,
         "train": train.digest,
         "test": test.digest,
         "seed": seed,
-        "versions": {package: package_version(package) for package in packages},
+        "versions": {package: package_version(package) for package in classifier.packages},
     }
     return sha256_of([json.dumps(parts, sort_keys=True)])
 
