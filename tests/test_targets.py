@@ -21,7 +21,7 @@ TEXTS, LABELS = [text for text, _ in ROWS], [label for _, label in ROWS]
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_each_target_names_parts_that_exist(target: Target) -> None:
-    registry.make("decoders", target.decoder, **target.decoder_options)
+    registry.make("decoders", target.decoder)
     assert all(registry.split("classifiers", name) for name in target.classifiers)
 
 
@@ -58,6 +58,9 @@ def test_given_options_have_precedence_over_those_of_the_target() -> None:
 def test_auto_chooses_with_the_classifiers_of_the_target() -> None:
     chosen = Distiller(per_class=2, embedder="hashing", target="vectors", decoder="auto:nearest,select")
     assert chosen.decoder_options["students"] == ",".join(find_target("vectors").classifiers)
+    given = {"students": "naive-bayes"}
+    own = Distiller(per_class=2, embedder="hashing", target="vectors", decoder="auto", decoder_options=given)
+    assert own.decoder_options == given
     assert "students" not in Distiller(per_class=2, embedder="hashing", decoder="auto").decoder_options
 
 

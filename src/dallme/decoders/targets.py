@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from dallme.errors import UnknownNameError
 
@@ -17,7 +15,6 @@ class Target:
         name: The word that users write, as in ``--for NAME``.
         summary: One line for the documentation.
         decoder: Decoder that is used where none is named.
-        decoder_options: Its options; those that a user gives take precedence.
         classifiers: Classifiers of the comparison table where none are named. ``auto`` chooses with them.
     """
 
@@ -25,12 +22,9 @@ class Target:
     summary: str
     decoder: str
     classifiers: tuple[str, ...]
-    decoder_options: Mapping[str, Any] = field(default_factory=dict)
 
-    def options_for(self, decoder: str) -> dict[str, Any]:
+    def options_for(self, decoder: str) -> dict[str, str]:
         """Returns the options that a named decoder takes from the target."""
-        if decoder == self.decoder:
-            return dict(self.decoder_options)
         if decoder.partition(":")[0] == "auto" and self.name != "any":
             return {"students": ",".join(self.classifiers)}
         return {}
