@@ -14,7 +14,7 @@ from _set_victims import REPOSITORY, Evaluate, Export, HubServer, Push, Review
 from _victim import Files, Victim
 from dallme.dataset import DistilledDataset
 from dallme.experiments.rows import Row
-from dallme.folders import COMMITTED, finish
+from dallme.files.folders import COMMITTED, finish
 
 EXPERIMENT = """
 title = "Toy"

@@ -26,9 +26,9 @@ TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in
 
 #: Rooms from the ground up. A room imports itself and the rooms of the layers below it.
 LAYERS = (
-    {"errors", "progress", "text", "atomic", "versions"},
-    {"validation", "overlap", "journal"},
-    {"data", "registry", "models", "scale", "services", "folders"},
+    {"errors", "progress", "text", "versions"},
+    {"files", "validation", "overlap"},
+    {"data", "registry", "models", "scale", "services"},
     {"readers", "embedders", "condensers"},
     {"decoders", "classifiers"},
     {"baselines"},

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from dallme import atomic
-from dallme.atomic import atomic_write, checksum, file_lock, folder_lock, remove_stale
+from dallme.files import atomic
+from dallme.files.atomic import atomic_write, checksum, file_lock, folder_lock, remove_stale
 
 #: Program that holds a lock until it is killed.
 HOLDER = """
 import sys, time
 from pathlib import Path
-from dallme.atomic import {lock}
+from dallme.files.atomic import {lock}
 with {lock}(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(60)

@@ -475,7 +475,7 @@ def test_a_real_process_ends_in_status_2(reviews: Path, tmp_path: Path) -> None:
 def test_full_disk(dallme, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
-    from dallme import folders
+    from dallme.files import folders
 
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

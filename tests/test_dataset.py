@@ -20,12 +20,12 @@ import pytest
 from huggingface_hub import DatasetCard
 from markdown_it import MarkdownIt
 
-from dallme import folders
 from dallme.data import DecodedText, Fingerprint, LabelledTexts, Prototypes
 from dallme.dataset import DistilledDataset, Lineage, trace
 from dallme.dataset.card import render
 from dallme.dataset.manifest import PACKAGES, Clock, build_manifest
 from dallme.errors import InputError, OutputError
+from dallme.files import folders
 
 FILES = {"train.parquet", "README.md", "manifest.json"}
 HOSTILE = "<script>alert(1)</script> | a `code` **bold** [link](http://x) &lt;b&gt; $x$ ~~no~~ \\ # 很好"

@@ -16,11 +16,11 @@ from typing import Any
 import httpx
 import pytest
 
-from dallme import folders
 from dallme import review as server
 from dallme.cli.main import _status
 from dallme.dataset import CARD, MANIFEST, TABLE, DistilledDataset, Lineage
 from dallme.errors import InputError, MissingDependencyError, OutputError
+from dallme.files import folders
 from dallme.review.changes import Change, ChangeError, apply, parse, state
 from dallme.review.versions import ConflictError, Version, Versions, open_versions
 from report_sets import small_set
@@ -356,7 +356,7 @@ def test_a_full_disk_leaves_no_version(versions: Versions, monkeypatch: pytest.M
         path.write_bytes(content[:10])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dallme.folders.write_new", full)
+    monkeypatch.setattr("dallme.files.folders.write_new", full)
     with pytest.raises(OutputError, match="the disk is full; nothing was written"):
         save(versions, change(0, drop=True))
     assert [path.name for path in versions.place.iterdir()] == [".lock"]
@@ -451,7 +451,7 @@ def test_the_history_is_printed(
 def test_the_history_needs_no_permission_to_write(
     few: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("dallme.folders.os.access", lambda _, mode: not mode & os.W_OK)
+    monkeypatch.setattr("dallme.files.folders.os.access", lambda _, mode: not mode & os.W_OK)
     before = sorted(few.rglob("*"))
     assert run(monkeypatch, str(few), "--history") == 0
     assert capsys.readouterr().out == f"version 1, 3 texts, in {few}\n"

@@ -12,7 +12,7 @@ from dallme.data import Budget, LabelledTexts
 from dallme.dataset import DistilledDataset
 from dallme.distiller import Distillation, Distiller
 from dallme.errors import UnknownNameError
-from dallme.folders import is_distilled
+from dallme.files.folders import is_distilled
 from dallme.progress import Progress
 from dallme.readers import read
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dallme.atomic import sha256_of
 from dallme.errors import InputError, UnknownNameError
+from dallme.files.atomic import sha256_of
 from dallme.text import text_keys
 from dallme.validation import check_positive, check_vectors
 

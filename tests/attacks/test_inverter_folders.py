@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from dallme import folders as commits
 from dallme.decoders.vec2text.backbones import Preset, make_base
 from dallme.decoders.vec2text.checkpoint import check_new, load, save
 from dallme.decoders.vec2text.model import InverterConfig, InverterModel
 from dallme.decoders.vec2text.training import train_inverter
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError, OutputError
+from dallme.files import folders as commits
 
 EMBEDDER = HashingEmbedder(8)
 TEXTS = ["a warm film", "a dull play", "the plot and the cast"]

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dallme import atomic
 from dallme.data import LabelledTexts
 from dallme.embedders.cache import EmbeddingStore, embed_with_store
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import OutputError
 from dallme.experiments import workspace
+from dallme.files import atomic
 
 HOLD = """
 import fcntl, sys, time
@@ -29,7 +29,7 @@ time.sleep(60)
 HOLD_AS_DALLME = """
 import sys, time
 from pathlib import Path
-from dallme.atomic import file_lock
+from dallme.files.atomic import file_lock
 with file_lock(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(60)

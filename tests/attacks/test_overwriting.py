@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from dallme import folders
-from dallme.atomic import write_output
 from dallme.cli.main import app
 from dallme.dataset import DistilledDataset, Lineage
 from dallme.errors import OutputError
+from dallme.files import folders
+from dallme.files.atomic import write_output
 
 
 def _save(path: Path, word: str = "old", overwrite: bool = False) -> Path:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from dallme import folders
 from dallme.cli.main import app
 from dallme.dataset import DistilledDataset, Lineage
 from dallme.errors import InputError, OutputError
+from dallme.files import folders
 
 #: A file of the reader that no set may touch.
 PRECIOUS = b"years of work"

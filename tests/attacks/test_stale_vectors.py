@@ -14,7 +14,6 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from dallme.atomic import sha256_of
 from dallme.auditing.inputs import restore_embedder
 from dallme.data import Fingerprint
 from dallme.decoders.vec2text.model import InverterConfig
@@ -25,6 +24,7 @@ from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
 from dallme.embedders.static import StaticEmbedder
 from dallme.errors import InputError
+from dallme.files.atomic import sha256_of
 from dallme.progress import SilentProgress
 
 WORDS = ("[UNK]", "a", "fine", "dull", "film", "word", "in", "and", ",", "?", "!")

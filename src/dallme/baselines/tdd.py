@@ -16,7 +16,6 @@ from torch import nn
 from torch.nn import functional
 
 from dallme import registry
-from dallme.atomic import atomic_write
 from dallme.baselines.base import ModelBaseline
 from dallme.classifiers.base import Classifier, FittedClassifier
 from dallme.classifiers.text_cnn import TextCNNClassifier
@@ -24,6 +23,7 @@ from dallme.classifiers.training import pad, seeded, train
 from dallme.classifiers.words import PADDING, FittedNetwork, encode
 from dallme.data import LabelledTexts
 from dallme.errors import InputError
+from dallme.files.atomic import atomic_write
 from dallme.validation import check_positive, check_seed
 
 #: Validations during training; the best stage is returned.

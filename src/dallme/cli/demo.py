@@ -81,7 +81,7 @@ def load_movie_sentences(
 
 def _read_archive(archive: Path | None) -> bytes:
     """Returns the table of ratings from the inner archive; nothing is unpacked to disk."""
-    from dallme.atomic import sha256_of
+    from dallme.files.atomic import sha256_of
 
     path = archive if archive is not None else _fetch()
     try:

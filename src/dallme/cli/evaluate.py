@@ -40,7 +40,7 @@ def evaluate(
     from dallme.dataset import DistilledDataset
     from dallme.embedders.cache import CachedEmbedder
     from dallme.evaluation import evaluate as evaluation
-    from dallme.folders import is_distilled
+    from dallme.files.folders import is_distilled
 
     protocol, progress = training.plan(), make_progress()
     store = options.writable_store(parts.store)

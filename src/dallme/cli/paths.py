@@ -22,7 +22,7 @@ def check_folder(output: Path, *sources: str | Path | None, overwrite: bool) -> 
     Raises:
         OutputError: If it holds files, cannot be written, or would replace a source.
     """
-    from dallme import folders
+    from dallme.files import folders
 
     _check_name(output)
     folders.check(output, overwrite=overwrite)
@@ -66,8 +66,8 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         OutputError: If it cannot be written, or would replace a file of the user in the folder of a set.
     """
-    from dallme import folders
-    from dallme.atomic import write_output
+    from dallme.files import folders
+    from dallme.files.atomic import write_output
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

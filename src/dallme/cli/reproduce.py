@@ -166,8 +166,8 @@ def _show_outcome(experiment: Experiment, outcome: Outcome, folder: Path, *, jso
 
 def _write_page(page: Path, root: Path, profile: str) -> None:
     """Writes one page about all experiments that have results."""
-    from dallme.atomic import atomic_write
     from dallme.experiments.page import results_page
+    from dallme.files.atomic import atomic_write
 
     prefix = Path(os.path.relpath(root.resolve(), page.resolve().parent)).as_posix()
     atomic_write(page, results_page(root, profile, f"{prefix}/").encode())

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dallme import folders
 from dallme.data import DecodedText, LabelledTexts, Prototypes
 from dallme.dataset import card
 from dallme.dataset.manifest import Manifest
 from dallme.dataset.schema import ROW_ID, check_shape, parse_json
 from dallme.errors import InputError
+from dallme.files import folders
 from dallme.readers.formats import Allowance, DataFile, default_limit
 from dallme.readers.parquet import read_table
 from dallme.validation import check_positive

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from dallme.atomic import sha256_of
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder, release_of
 from dallme.embedders.prompts import prefix_for
+from dallme.files.atomic import sha256_of
 from dallme.models.devices import check_device, find_device, find_precision
 from dallme.models.language import load_sentence_transformer
 from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, canonical_name, locate

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from dallme.atomic import sha256_of
 from dallme.data import Fingerprint
 from dallme.embedders.base import Embedder, TextError, check_unknown, release_of
 from dallme.errors import DallmeError
+from dallme.files.atomic import sha256_of
 from dallme.models.locate import SENTENCE_TRANSFORMERS, as_folder, locate
 from dallme.validation import check_positive
 

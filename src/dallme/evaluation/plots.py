@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dallme.atomic import write_output
 from dallme.errors import InputError, MissingDependencyError, OutputError
 from dallme.evaluation.curve import Curve
+from dallme.files.atomic import write_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

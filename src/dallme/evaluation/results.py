@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dallme.atomic import atomic_write, checksum, sha256_of
 from dallme.classifiers.base import Classifier
 from dallme.data import Budget, LabelledTexts
 from dallme.errors import InputError
 from dallme.evaluation.protocol import TUNING_RUNS
+from dallme.files.atomic import atomic_write, checksum, sha256_of
 from dallme.progress import Progress, SilentProgress, Task
 from dallme.text import clean
 from dallme.validation import check_positive

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dallme.atomic import atomic_write
 from dallme.errors import OutputError
 from dallme.experiments import Claim, Experiment, experiment_names, load_experiment
 from dallme.experiments.figures import draw_figure, has_figure
@@ -21,6 +20,7 @@ from dallme.experiments.tables import (
     render_table,
     shortfalls,
 )
+from dallme.files.atomic import atomic_write
 
 #: Files of a figure; pages show the first.
 PICTURES = ("figure.svg", "figure.png")

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dallme.atomic import checksum, remove_stale, sync_folder
 from dallme.errors import InputError, OutputError
+from dallme.files.atomic import checksum, remove_stale, sync_folder
 from dallme.progress import Progress, SilentProgress
 
 #: Name of the file with the rows of an experiment.

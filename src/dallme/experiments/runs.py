@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dallme.atomic import sha256_of
 from dallme.errors import InputError, UnknownNameError
 from dallme.experiments import AXES, Experiment, Grid, Profile
+from dallme.files.atomic import sha256_of
 
 #: Version of the meaning of a configuration; raise it to invalidate older rows.
 VERSION = 1

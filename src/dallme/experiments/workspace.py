@@ -13,7 +13,6 @@ from typing import Any, cast
 import numpy as np
 
 from dallme import registry
-from dallme.atomic import atomic_write, checksum, file_lock, sha256_of
 from dallme.data import LabelledTexts
 from dallme.dataset import DistilledDataset
 from dallme.decoders.base import SourceCache
@@ -26,6 +25,7 @@ from dallme.evaluation.compare import count_sets, make_sets
 from dallme.evaluation.results import ResultStore, sample
 from dallme.experiments import Candidate, Profile, Source
 from dallme.experiments.runs import Run
+from dallme.files.atomic import atomic_write, checksum, file_lock, sha256_of
 from dallme.progress import Progress, SilentProgress
 from dallme.readers import read
 from dallme.readers.files import data_files

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dallme.atomic import sha256_of
 from dallme.errors import DallmeError, MissingDependencyError, ModelNotFoundError, first_line
+from dallme.files.atomic import sha256_of
 from dallme.models.checking import check_sentence_transformer, check_transformer
 from dallme.models.devices import quiet_loading
 from dallme.models.locate import SHIPPED, as_folder, canonical_name, locate

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from dallme.atomic import sha256_of
 from dallme.errors import DallmeError, InputError, ModelNotFoundError, first_line
+from dallme.files.atomic import sha256_of
 from dallme.validation import check_hub_address
 
 

@@ -17,8 +17,8 @@ from uuid import uuid4
 
 import numpy as np
 
-from dallme.atomic import TEMPORARY, atomic_write, sha256_of
 from dallme.errors import DallmeError, InputError, MissingDependencyError
+from dallme.files.atomic import TEMPORARY, atomic_write, sha256_of
 from dallme.models.locate import SENTENCE_TRANSFORMERS, locate
 from dallme.models.word_vector_formats import Block, read_blocks
 

@@ -21,10 +21,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from dallme import folders
 from dallme.dataset import AUDIT, DistilledDataset
 from dallme.dataset.card import check_audit, parse_audit
 from dallme.errors import DallmeError, InputError
+from dallme.files import folders
 from dallme.report.page import render
 from dallme.review import changes as reviewing
 from dallme.review.changes import ChangeError

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from dallme.atomic import sha256_of
 from dallme.dataset import DistilledDataset, Lineage
 from dallme.dataset.card import escape
 from dallme.errors import InputError
+from dallme.files.atomic import sha256_of
 from dallme.validation import text_problem
 
 #: Maximum number of characters of an edited text.

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dallme import folders
-from dallme.atomic import file_lock, sha256_of
 from dallme.dataset import MANIFEST, TABLE, DistilledDataset, card
 from dallme.errors import DallmeError, InputError, OutputError
+from dallme.files import folders
+from dallme.files.atomic import file_lock, sha256_of
 from dallme.review import changes as reviewing
 from dallme.review.changes import Change
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from dallme.atomic import atomic_write, sha256_of
 from dallme.errors import StoreError
+from dallme.files.atomic import atomic_write, sha256_of
 from dallme.progress import Progress
 from dallme.services import pricing as tokens
 from dallme.services.client import ADDRESS, Request, Service, public_name

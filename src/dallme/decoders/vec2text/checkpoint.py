@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dallme.decoders.vec2text.model import FILE, InverterConfig, read_json, wrap_tokenizer
 from dallme.errors import InputError, OutputError, first_line
-from dallme.folders import COMMITTED, INVERTER_FILES, PARTIAL, check, check_own, locate_files, write
+from dallme.files.folders import COMMITTED, INVERTER_FILES, PARTIAL, check, check_own, locate_files, write
 from dallme.models.checking import check_transformer
 from dallme.models.devices import find_device
 

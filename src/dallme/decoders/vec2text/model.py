@@ -21,7 +21,7 @@ from torch.nn import functional
 from dallme.data import Fingerprint
 from dallme.decoders.vec2text.generation import NO_REPEAT, TokenSampler, write_tokens
 from dallme.errors import InputError
-from dallme.folders import locate_files
+from dallme.files.folders import locate_files
 
 #: File of the record in an inverter's folder.
 FILE = "inverter.json"

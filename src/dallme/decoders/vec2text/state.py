@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dallme.atomic import atomic_write, checksum, folder_lock, remove_stale
 from dallme.decoders.vec2text.corpus import Drafts
 from dallme.errors import InputError, OutputError, first_line
+from dallme.files.atomic import atomic_write, checksum, folder_lock, remove_stale
 
 if TYPE_CHECKING:
     import torch

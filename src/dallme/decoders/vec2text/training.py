@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dallme.atomic import sha256_of
 from dallme.data import LabelledTexts
 from dallme.decoders.vec2text.backbones import TrainingOptions, find_preset, make_base
 from dallme.decoders.vec2text.checkpoint import check_new, save, try_writing
@@ -21,6 +20,7 @@ from dallme.decoders.vec2text.corpus import Corpus, Embed, draw_passages, make_c
 from dallme.decoders.vec2text.model import InverterConfig
 from dallme.decoders.vec2text.state import Checkpoints
 from dallme.embedders.base import Embedder
+from dallme.files.atomic import sha256_of
 from dallme.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from dallme.atomic import sha256_of
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.embedders import resolve
 from dallme.embedders.base import Embedder, TextError
@@ -20,6 +19,7 @@ from dallme.embedders.cache.probe import Probe
 from dallme.embedders.cache.shard import SHARD, list_files
 from dallme.embedders.cache.table import DESCRIPTION, VectorTable
 from dallme.errors import InputError
+from dallme.files.atomic import sha256_of
 from dallme.progress import Progress, SilentProgress
 from dallme.scale import Engine, LocalEngine
 from dallme.text import text_keys

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dallme.atomic import write_output
 from dallme.data import LabelledTexts
 from dallme.errors import InputError, OutputError
+from dallme.files.atomic import write_output
 from dallme.validation import check_vectors
 
 #: Endings of files of vectors.

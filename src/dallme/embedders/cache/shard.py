@@ -11,8 +11,8 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 
-from dallme.atomic import atomic_write, checksum, sync_folder
 from dallme.errors import StoreError
+from dallme.files.atomic import atomic_write, checksum, sync_folder
 from dallme.text import KEY_BYTES
 
 #: Ending of a shard.

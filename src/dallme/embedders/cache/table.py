@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dallme.atomic import remove_stale
 from dallme.data import Fingerprint
 from dallme.embedders.cache.shard import (
     SHARD,
@@ -22,6 +21,7 @@ from dallme.embedders.cache.shard import (
     write_shard,
 )
 from dallme.errors import InputError, StoreError
+from dallme.files.atomic import remove_stale
 from dallme.validation import check_vectors
 
 #: Size in bytes of a shard after compaction.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from dallme.atomic import sha256_of
+from dallme.files.atomic import sha256_of
 
 #: The only files that a write may add to an existing folder, or remove from it.
 SET_FILES = frozenset(

@@ -22,11 +22,11 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dallme.atomic import atomic_write, folder_lock, sha256_of, sync_folder, write_new
 from dallme.errors import InputError, OutputError
-from dallme.journal import INVERTER_FILES as INVERTER_FILES
-from dallme.journal import KNOWN_FILES, RECORD, Journal, JournalError
-from dallme.journal import SET_FILES as SET_FILES
+from dallme.files.atomic import atomic_write, folder_lock, sha256_of, sync_folder, write_new
+from dallme.files.journal import INVERTER_FILES as INVERTER_FILES
+from dallme.files.journal import KNOWN_FILES, RECORD, Journal, JournalError
+from dallme.files.journal import SET_FILES as SET_FILES
 
 #: Ending of a folder whose files are still being written.
 PARTIAL = ".partial"
