@@ -40,6 +40,8 @@ class LabelledTexts:
         notes: Remarks of the reader for the user, such as skipped rows.
         original_digest: :attr:`digest` before the rows were reordered; blank if they were not.
         own_ids: Whether the class ids come from the source; otherwise dallme numbered its sorted class names.
+        probabilities: Soft labels, float64 of shape (n, c) with the classes of `label_names` in ascending
+            order of their ids; None without.
     """
 
     texts: Sequence[str]
@@ -50,6 +52,7 @@ class LabelledTexts:
     notes: tuple[str, ...] = ()
     original_digest: str = ""
     own_ids: bool = True
+    probabilities: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Checks that the columns have one length and every label has a name."""
@@ -74,10 +77,11 @@ class LabelledTexts:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the texts and labels in their order, as hexadecimal."""
+        """SHA-256 of the texts, labels and soft labels in their order, as hexadecimal."""
         encoded = (text.encode() for text in self.texts)
         framed = (len(text).to_bytes(8, "little") + text for text in encoded)
-        return sha256_of(chain([np.ascontiguousarray(self.labels, dtype="<i8").tobytes()], framed))
+        soft = [] if self.probabilities is None else [self.probabilities.astype("<f8").tobytes()]
+        return sha256_of(chain([np.ascontiguousarray(self.labels, dtype="<i8").tobytes()], framed, soft))
 
     @property
     def source_digest(self) -> str:
@@ -98,9 +102,24 @@ class LabelledTexts:
             texts=[self.texts[row] for row in rows],
             labels=self.labels[rows],
             row_ids=self.row_ids[rows],
+            probabilities=None if self.probabilities is None else self.probabilities[rows],
             notes=(),
             original_digest="",
         )
+
+
+def check_soft_labels(texts: LabelledTexts) -> LabelledTexts:
+    """Returns texts that have soft labels.
+
+    Raises:
+        InputError: If they have none.
+    """
+    if texts.probabilities is None:
+        raise InputError(
+            f"expected texts with soft labels, found none in {texts.source}; distil with --soft-labels "
+            "(soft_labels=True)"
+        )
+    return texts
 
 
 @dataclass(frozen=True)

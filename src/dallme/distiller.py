@@ -72,6 +72,8 @@ class Distiller:
         decoder: A name or a decoder; None takes the one of the target.
         decoder_options: Options of the decoder, if it is a name.
         prompt: Task-specific prompt put before each text when it is embedded (section 5.4).
+        soft_labels: Whether to add class probabilities of each text
+            (:mod:`dallme.decoders.soft_labels`).
         max_tokens: Maximum number of tokens per distilled text, by the embedder's tokenizer, special tokens
             included.
         seed: Seed of every random choice.
@@ -97,6 +99,7 @@ class Distiller:
     decoder: Any = None
     decoder_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     prompt: str | None = None
+    soft_labels: bool = False
     max_tokens: int = 128
     seed: int = 0
     store: str | Path | None = None
@@ -319,6 +322,12 @@ class Distiller:
         manifest = build_manifest(
             self._configuration(embedder), source, context.vectors.fingerprint, seconds, cost
         )
+        probabilities = None
+        if self.soft_labels:
+            from dallme.decoders.soft_labels import soft_labels
+
+            quoted = np.array([row for text in result.texts for row in text.rows], dtype=np.int64)
+            probabilities = soft_labels(texts, prototypes.labels, quoted, context)
         if result.metadata:
             manifest |= {"decoding": dict(result.metadata)}
         return DistilledDataset(
@@ -329,21 +338,26 @@ class Distiller:
             lineage,
             manifest,
             source.own_ids,
+            probabilities,
         )
 
     def _configuration(self, embedder: Embedder | None) -> dict[str, Any]:
         """Returns the options as the manifest holds them; the embedder is None for ready vectors."""
-        return {
-            "budget": {key: value for key, value in asdict(self.budget).items() if value is not None},
-            "embedder": embedder.name if embedder else None,
-            "condenser": _name_of(self.condenser),
-            "condenser_options": asdict(self.resolved_condenser),
-            "decoder": _name_of(self.decoder),
-            "decoder_options": asdict(self.resolved_decoder),
-            "prompt": self.prompt,
-            "max_tokens": self.max_tokens,
-            "seed": self.seed,
-        } | ({} if self.target == "any" else {"target": self.target})
+        return (
+            {
+                "budget": {key: value for key, value in asdict(self.budget).items() if value is not None},
+                "embedder": embedder.name if embedder else None,
+                "condenser": _name_of(self.condenser),
+                "condenser_options": asdict(self.resolved_condenser),
+                "decoder": _name_of(self.decoder),
+                "decoder_options": asdict(self.resolved_decoder),
+                "prompt": self.prompt,
+                "max_tokens": self.max_tokens,
+                "seed": self.seed,
+            }
+            | ({} if self.target == "any" else {"target": self.target})
+            | ({"soft_labels": True} if self.soft_labels else {})
+        )
 
 
 def _name_of(part: str | Condenser | Decoder) -> str:

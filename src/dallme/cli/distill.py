@@ -50,6 +50,10 @@ def distill(
             options.ADVANCED,
         ),
     ] = None,
+    soft_labels: Annotated[
+        bool,
+        options.option("--soft-labels", "Add class probabilities of each text.", options.OUTPUT),
+    ] = False,
     no_report: options.NoReport = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -64,7 +68,9 @@ def distill(
     check_folder(output, source, test, overwrite=overwrite)
     budget.check()
     names = check_classifiers(parts.classifier_names(classifiers))
-    distiller = parts.distiller(budget, make_progress(), engine=make_engine(engine, address))
+    distiller = parts.distiller(
+        budget, make_progress(), engine=make_engine(engine, address), soft_labels=soft_labels
+    )
     settings = parts.classifier_options(names)
     trained = make_classifiers(names, distiller.cached_embedder, settings) if test else {}
     with clean_output(distiller.resolved_engine):
@@ -109,7 +115,9 @@ def save_compared(
     from dallme.evaluation.compare import compare
 
     try:
-        comparison = compare(distiller, distillation, test, methods, classifiers).as_dict()
+        comparison = compare(
+            distiller, distillation, test, methods, classifiers, soft_labels=distiller.soft_labels
+        ).as_dict()
     except Exception:
         distillation.distilled.save(output, overwrite=overwrite)
         show_note(f"the texts are in {output}; they could not be compared")
