@@ -181,7 +181,8 @@ def make_sets(
 
     seeds = range(distiller.seed, distiller.seed + count_sets(method, protocol))
     if method in registry.names("baselines"):
-        baseline: Baseline = registry.make("baselines", method)
+        unlimited: Baseline = registry.make("baselines", method)
+        baseline = unlimited.with_limit(context.max_tokens, context.count_tokens)
         budget = distiller.allocate(context.source)
         selected = [baseline.select(context.source, context.vectors, budget, seed=seed) for seed in seeds]
         return [
