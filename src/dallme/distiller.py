@@ -12,6 +12,7 @@ import numpy as np
 
 from dallme import registry
 from dallme.condensers.base import Condenser
+from dallme.console import make_progress
 from dallme.data import (
     Budget,
     Fingerprint,
@@ -30,7 +31,6 @@ from dallme.embedders.base import Embedder, count_words
 from dallme.embedders.cache import CachedEmbedder
 from dallme.errors import InputError
 from dallme.personal import check_personal, describe_texts
-from dallme.progress import Progress, SilentProgress
 from dallme.readers import read
 from dallme.scale import Engine, make_engine
 from dallme.validation import check_positive, check_seed, check_vectors
@@ -83,7 +83,8 @@ class Distiller:
             any number.
         engine: Engine that runs the work: ``local``, ``ray``, or an object such as
             :class:`~dallme.scale.RayEngine`. The result is the same.
-        progress: Receiver of progress and notes.
+        progress: Receiver of progress and notes. None shows them on standard error, or as bars in a notebook;
+            False shows nothing.
 
     Example:
         >>> texts = ["a fine film", "a good play", "a bad film", "a poor play"]
@@ -108,10 +109,12 @@ class Distiller:
     redact: bool = False
     max_personal: int | None = None
     engine: str | Engine = field(default="local", compare=False)
-    progress: Progress = field(default_factory=SilentProgress, compare=False)
+    progress: Any = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Checks the options, so that an invalid one fails before the embedding; no model is loaded."""
+        if self.progress is None or isinstance(self.progress, bool):
+            object.__setattr__(self, "progress", make_progress(self.progress))
         check_positive(self.max_tokens, "max_tokens")
         check_seed(self.seed)
         if self.max_personal is not None:

@@ -148,7 +148,7 @@ def project(vectors: np.ndarray, own: np.ndarray, *, progress: Progress | None =
     chosen = np.sort(np.random.default_rng(0).permutation(len(vectors))[:FIT_ROWS])
     everything = np.concatenate([vectors, own])
     umap = _find_umap() if len(vectors) >= LEAST_ROWS else None
-    with (progress or SilentProgress()).task("map", 1) as task:
+    with (progress or SilentProgress()).task("drawing the map", 1) as task:
         if umap is None:
             places = _by_components(vectors[chosen], everything)
         else:
