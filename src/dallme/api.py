@@ -199,6 +199,7 @@ def audit(
     test: Any = None,
     max_copied_span: int | None = None,
     min_cluster: int | None = None,
+    max_personal: int | None = None,
     embedder: Any = None,
     store: str | Path | None = None,
     language: str = "en",
@@ -213,6 +214,7 @@ def audit(
         test: Test data, any source, for the check of contamination.
         max_copied_span: Maximum number of words in a row that a text may share with one source row.
         min_cluster: Minimum number of source rows behind a text.
+        max_personal: Maximum number of places with personal data in all texts.
         embedder: An embedder in place of the one that the set was made with.
         store: Folder that keeps vectors, so that no text is embedded twice.
         language: ISO 639-1 code, for sentence boundaries.
@@ -231,7 +233,7 @@ def audit(
     from dallme import auditing
     from dallme.auditing.inputs import gather
 
-    thresholds = auditing.Thresholds(max_copied_span, min_cluster)
+    thresholds = auditing.Thresholds(max_copied_span, min_cluster, max_personal)
     dataset = distilled if isinstance(distilled, DistilledDataset) else load(distilled)
     texts = _labelled(source)
     test = None if test is None else _labelled(test, texts)

@@ -21,6 +21,7 @@ import numpy as np
 
 from dallme.errors import InputError, UnknownNameError
 from dallme.files.atomic import sha256_of
+from dallme.personal import Redactor, find_personal, mask
 from dallme.text import text_keys
 from dallme.validation import check_positive, check_vectors
 
@@ -93,6 +94,35 @@ class LabelledTexts:
         """The name of the source for others to see: of an absolute path only the last folder and the name."""
         path = Path(self.source)
         return "/".join(path.parts[-2:]) if path.is_absolute() else self.source
+
+    def redacted(self) -> tuple[LabelledTexts, dict[str, int]]:
+        """Replaces personal data in texts and row ids by placeholders, such as ``<EMAIL_1>``.
+
+        Equal values have equal placeholders, which do not depend on the order of the rows. The digest of the
+        source stays.
+
+        Returns:
+            The texts, and the number of replaced places by the name of their kind.
+
+        Raises:
+            InputError: If a class name holds personal data.
+        """
+        for name in self.label_names.values():
+            if find_personal(name):
+                raise InputError(
+                    f"expected class names without personal data, found {mask(name)!r}; rename the class"
+                )
+        named = self.row_ids.dtype.kind not in "iu"
+        ids = [str(row) for row in self.row_ids.tolist()] if named else []
+        redactor = Redactor([*self.texts, *ids])
+        redacted = replace(
+            self,
+            texts=[redactor.redact(text) for text in self.texts],
+            row_ids=np.array([redactor.redact(row) for row in ids], dtype=object) if named else self.row_ids,
+            notes=tuple(map(mask, self.notes)),
+            original_digest=self.source_digest,
+        )
+        return redacted, redactor.counts
 
     def take(self, rows: Sequence[int] | np.ndarray) -> LabelledTexts:
         """Returns the texts at the given positions, in that order, without the notes."""

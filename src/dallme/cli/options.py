@@ -208,6 +208,14 @@ Classifiers = Annotated[
         autocompletion=parts("classifiers", several=True),
     ),
 ]
+AllowPersonal = Annotated[
+    bool,
+    option(
+        "--allow-personal",
+        "Let texts with e-mail addresses, telephone numbers and the like go out.",
+        ADVANCED,
+    ),
+]
 NoReport = Annotated[
     bool, option("--no-report", "Write no report.html; its map takes a while with many rows.", OUTPUT)
 ]

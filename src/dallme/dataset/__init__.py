@@ -251,6 +251,7 @@ class DistilledDataset:
         audit: Mapping[str, Any] | None = None,
         commit_message: str | None = None,
         revision: str | None = None,
+        allow_personal: bool = False,
     ) -> str:
         """Uploads the files of :meth:`save`, and nothing else, as one commit to a dataset repository.
 
@@ -264,18 +265,28 @@ class DistilledDataset:
             audit: The document of an audit of these texts, uploaded as ``audit.json``.
             commit_message: Message of the commit.
             revision: Branch to write to, created if missing; by default the main one.
+            allow_personal: Whether texts with personal data may be uploaded.
 
         Returns:
             The address of the dataset.
 
         Raises:
             InputError: If an argument is invalid.
+            PersonalDataError: If the texts hold personal data.
             DallmeError: If the Hub refuses or cannot be reached; then nothing is changed.
         """
         from dallme.dataset.hub import prepare, send
 
         content = None if audit is None else _json(audit)
-        upload = prepare(self, repo_id, license=license, languages=language, audit=content, token=token)
+        upload = prepare(
+            self,
+            repo_id,
+            license=license,
+            languages=language,
+            audit=content,
+            token=token,
+            allow_personal=allow_personal,
+        )
         return send(upload, private=private, token=token, message=commit_message, revision=revision)
 
     def _features(self, schema: pa.Schema) -> dict[str, Any]:
