@@ -14,8 +14,9 @@ from dallme.data import LabelledTexts
 from dallme.distiller import Distiller
 from dallme.embedders.base import count_words
 from dallme.errors import InputError
-from dallme.evaluation.compare import compare, make_sets
+from dallme.evaluation.compare import compare
 from dallme.evaluation.protocol import DEFAULT
+from dallme.evaluation.sets import make_sets
 
 WORDS = ("garden", "railway")
 

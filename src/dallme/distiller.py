@@ -38,6 +38,9 @@ from dallme.validation import check_positive, check_seed, check_vectors
 #: Largest binary exponent, of either sign, that ready vectors keep.
 MAX_EXPONENT = 20
 
+#: Smallest share of `total_tokens` that a text can be written in.
+LEAST_TOKENS = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Distillation:
@@ -77,6 +80,8 @@ class Distiller:
             (:mod:`dallme.decoders.soft_labels`).
         max_tokens: Maximum number of tokens per distilled text, by the embedder's tokenizer, special tokens
             included.
+        total_tokens: Maximum number of tokens of all texts together; it lowers `max_tokens` to an equal share
+            for each text. None sets no limit.
         seed: Seed of every random choice.
         store: Folder that caches vectors, so that no text is embedded twice; None caches nothing.
         redact: Whether to replace personal data in the source by placeholders such as ``<EMAIL_1>`` before
@@ -107,6 +112,7 @@ class Distiller:
     prompt: str | None = None
     soft_labels: bool = False
     max_tokens: int = 128
+    total_tokens: int | None = None
     seed: int = 0
     store: str | Path | None = None
     redact: bool = False
@@ -119,6 +125,8 @@ class Distiller:
         if self.progress is None or isinstance(self.progress, bool):
             object.__setattr__(self, "progress", make_progress(self.progress))
         check_positive(self.max_tokens, "max_tokens")
+        if self.total_tokens is not None:
+            check_positive(self.total_tokens, "total_tokens")
         check_seed(self.seed)
         if self.max_personal is not None:
             check_positive(self.max_personal, "max_personal", least=0)
@@ -191,6 +199,7 @@ class Distiller:
                 )
             texts, redacted = texts.redacted()
         self.allocate(texts)  # an impossible budget fails before the embedding
+        self._token_limit(texts)
         clock = Clock()
         with clock.lap("embed"):
             if vectors is None:
@@ -303,7 +312,7 @@ class Distiller:
             texts,
             vectors,
             embedder.count_tokens if embedder else count_words,
-            self.max_tokens,
+            self._token_limit(texts),
             embedder,
             self.progress,
             self.resolved_engine,
@@ -312,6 +321,22 @@ class Distiller:
             answers=None if self.store is None else Path(self.store) / "answers",
             cache=SourceCache() if cache is None else cache,
         )
+
+    def _token_limit(self, texts: LabelledTexts) -> int:
+        """Returns the maximum number of tokens per text.
+
+        Raises:
+            InputError: If `total_tokens` leaves fewer than :data:`LEAST_TOKENS` for each.
+        """
+        if self.total_tokens is None:
+            return self.max_tokens
+        count = sum(self.allocate(texts).values())
+        if (share := self.total_tokens // count) < LEAST_TOKENS:
+            raise InputError(
+                f"expected at least {LEAST_TOKENS} tokens for each of {count:,} texts, found "
+                f"{self.total_tokens:,} in all; ask for fewer texts or more tokens"
+            )
+        return min(self.max_tokens, share)
 
     @cached_property
     def budget(self) -> Budget:
@@ -393,6 +418,7 @@ class Distiller:
             **({} if self.target == "any" else {"target": self.target}),
             **({"redact": True} if self.redact else {}),
             **({"soft_labels": True} if self.soft_labels else {}),
+            **({} if self.total_tokens is None else {"total_tokens": self.total_tokens}),
         }
 
 

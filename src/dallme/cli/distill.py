@@ -177,7 +177,7 @@ def show_comparison(comparison: dict[str, Any]) -> None:
     print_notes(comparison["notes"])
     show(
         f"\naccuracy on {comparison['test_rows']:,} test rows "
-        "(in brackets: share of the full data's accuracy)"
+        "(in brackets: share of the full data's accuracy, tokens a text)"
     )
     print_table(*comparison_cells(comparison))
     if note := star_note(comparison):

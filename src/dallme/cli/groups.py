@@ -229,6 +229,9 @@ class PipelineOptions(EmbedderOptions):
     target: options.Target = "any"
     decoder: options.Decoder = None
     max_tokens: Annotated[int, option("--max-tokens", "Maximum tokens per distilled text.", ADVANCED)] = 128
+    total_tokens: Annotated[
+        int | None, option("--total-tokens", "Maximum tokens of all texts together.", BUDGET)
+    ] = None
     seed: options.Seed = 0
 
     @property
@@ -265,6 +268,7 @@ class PipelineOptions(EmbedderOptions):
             decoder_options=decoder_options,
             prompt=self.prompt,
             max_tokens=self.max_tokens,
+            total_tokens=self.total_tokens,
             seed=self.seed,
             store=options.writable_store(self.store),
             progress=progress,

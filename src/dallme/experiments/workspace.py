@@ -21,8 +21,8 @@ from dallme.embedders import resolve
 from dallme.embedders.base import Embedder
 from dallme.embedders.cache import CachedEmbedder
 from dallme.errors import InputError, OutputError
-from dallme.evaluation.compare import count_sets, make_sets
 from dallme.evaluation.results import ResultStore, sample
+from dallme.evaluation.sets import count_sets, make_sets
 from dallme.experiments import Candidate, Profile, Source
 from dallme.experiments.runs import Run
 from dallme.files.atomic import atomic_write, checksum, file_lock, sha256_of
