@@ -40,6 +40,7 @@ class LabelledTexts:
         notes: Remarks of the reader for the user, such as skipped rows.
         original_digest: :attr:`digest` before the rows were reordered; blank if they were not.
         own_ids: Whether the class ids come from the source; otherwise dallme numbered its sorted class names.
+        columns: Columns of the texts and of the labels, blank if not known.
     """
 
     texts: Sequence[str]
@@ -50,6 +51,7 @@ class LabelledTexts:
     notes: tuple[str, ...] = ()
     original_digest: str = ""
     own_ids: bool = True
+    columns: tuple[str, str] = ("", "")
 
     def __post_init__(self) -> None:
         """Checks that the columns have one length and every label has a name."""
@@ -89,6 +91,12 @@ class LabelledTexts:
         """The name of the source for others to see: of an absolute path only the last folder and the name."""
         path = Path(self.source)
         return "/".join(path.parts[-2:]) if path.is_absolute() else self.source
+
+    @property
+    def summary(self) -> str:
+        """One line: source, rows, columns and classes."""
+        text, label = (f" from {column!r}" if column else "" for column in self.columns)
+        return f"{self.source}: {len(self):,} rows, texts{text}, {len(self.class_counts):,} classes{label}"
 
     def take(self, rows: Sequence[int] | np.ndarray) -> LabelledTexts:
         """Returns the texts at the given positions, in that order, without the notes."""
