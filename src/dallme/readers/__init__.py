@@ -110,7 +110,7 @@ def read(
     rows = open_rows(source, labels, options, engine=engine, max_bytes=max_bytes)
     choice = choose(rows, text_column, label_column, id_column, labelled=labelled)
     spellings = LabelOptions(normalize_labels, missing_labels)
-    return _build(rows, choice, spellings, drop_bad_rows=drop_bad_rows, like=like, several=labelled)
+    return build_texts(rows, choice, spellings, drop_bad_rows=drop_bad_rows, like=like, several=labelled)
 
 
 def open_rows(
@@ -163,7 +163,7 @@ def _open_path(
     return read_hub(name)
 
 
-def _build(
+def build_texts(
     rows: Rows,
     choice: Choice,
     spellings: LabelOptions,
@@ -174,7 +174,16 @@ def _build(
 ) -> LabelledTexts:
     """Loads and checks the chosen columns; without a label column, all rows are one unnamed class.
 
-    `several` says whether one class alone is an error.
+    Args:
+        rows: The source.
+        choice: Its columns.
+        spellings: Treatment of the spellings of labels.
+        drop_bad_rows: Whether to skip unusable rows.
+        like: Data whose class ids and names the labels take.
+        several: Whether one class alone is an error.
+
+    Raises:
+        InputError: As :func:`read`.
     """
     texts = _load_texts(rows, choice)
     labels, unlabelled = None, np.zeros(rows.count, dtype=bool)

@@ -106,7 +106,7 @@ def _unknown(rows: Rows, name: str) -> InputError:
     """Returns the error for a column that does not exist, with the name that is most similar."""
     folded = {known.strip().casefold(): known for known in (*rows.names, *rows.nested)}
     similar = difflib.get_close_matches(name.strip().casefold(), folded, n=1)
-    hint = f"; did you mean {folded[similar[0]]!r}?" if similar else ""
+    hint = f"; did you mean {folded[similar[0]]!r}?" if similar else rows.names_hint
     return InputError(f"{rows.source}: expected a column {name!r}, found {_listed(rows)}{hint}")
 
 
@@ -116,7 +116,7 @@ def _find(rows: Rows, role: str, usual: Sequence[str], taken: Sequence[str]) -> 
     if not matches:
         raise InputError(
             f"{rows.source}: expected a {role} column with a usual name ({', '.join(usual[:6])}, ...), "
-            f"found {_listed(rows)}; name yours with --{role}-column"
+            f"found {_listed(rows)}{rows.names_hint}; name yours with --{role}-column"
         )
     others = [name for name in matches[1:] if name.lower() not in ("label_text", "label_name")]
     if not others:
@@ -137,7 +137,7 @@ def _listed(rows: Rows) -> str:
     shown = ", ".join(_short(name) for name in rows.names[:20])
     more = f" and {len(rows.names) - 20} more" if len(rows.names) > 20 else ""
     nested = f", and within them {', '.join(map(_short, rows.nested[:20]))}" if rows.nested else ""
-    return f"the columns {shown}{more}{nested}{rows.names_hint}"
+    return f"the columns {shown}{more}{nested}"
 
 
 def _short(name: str) -> str:

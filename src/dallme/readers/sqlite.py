@@ -62,6 +62,11 @@ def _opened(file: DataFile) -> Iterator[sqlite3.Connection]:
             connection.set_progress_handler(lambda: next(steps, None) is None, _STEPS)
             yield connection
     except (sqlite3.Error, sqlite3.Warning, UnicodeError) as error:
+        if "authorized" in str(error) or str(error) == "interrupted":
+            raise InputError(
+                f"{file.name}: expected a table, or a view that selects from tables without recursion and in "
+                f"{_MAX_STEPS:,} steps, found another: {error}"
+            ) from None
         raise InputError(
             f"{file.name}: cannot be read as SQLite (is the file damaged or misnamed?): {error}"
         ) from None
