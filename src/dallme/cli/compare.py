@@ -95,6 +95,7 @@ def compare(
         candidates=ready,
         protocol=protocol,
         results=results,
+        soft_labels=training.soft_labels,
     ).as_dict()
     print_json(comparison) if json else show_comparison(comparison)
 

@@ -53,6 +53,10 @@ def distill(
             options.ADVANCED,
         ),
     ] = None,
+    soft_labels: Annotated[
+        bool,
+        options.option("--soft-labels", "Add class probabilities of each text.", options.OUTPUT),
+    ] = False,
     no_report: options.NoReport = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -69,7 +73,9 @@ def distill(
     if test is not None and holdout:
         raise InputError("expected --test or --holdout, found both; leave one out")
     names = check_classifiers(parts.classifier_names(classifiers))
-    distiller = parts.distiller(budget, make_progress(), engine=make_engine(engine, address))
+    distiller = parts.distiller(
+        budget, make_progress(), engine=make_engine(engine, address), soft_labels=soft_labels
+    )
     settings = parts.classifier_options(names)
     compared = test is not None or holdout != 0
     trained = make_classifiers(names, distiller.cached_embedder, settings) if compared else {}
@@ -157,7 +163,9 @@ def save_compared(
     from dallme.evaluation.compare import compare
 
     try:
-        comparison = compare(distiller, distillation, test, methods, classifiers).as_dict()
+        comparison = compare(
+            distiller, distillation, test, methods, classifiers, soft_labels=distiller.soft_labels
+        ).as_dict()
     except Exception:
         distillation.distilled.save(output, overwrite=overwrite)
         show_note(f"the texts are in {output}; they could not be compared")

@@ -332,6 +332,10 @@ class ProtocolOptions(Group):
         int | None,
         option("--full-steps", "Maximum optimizer steps of a neural classifier on the full data.", ADVANCED),
     ] = None
+    soft_labels: Annotated[
+        bool,
+        option("--soft-labels", "Also learn from soft labels, where a classifier can.", TRAINING),
+    ] = False
     no_cache: options.NoCache = False
 
     @property

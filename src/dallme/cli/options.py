@@ -245,8 +245,16 @@ Holdout = Annotated[
     float | None,
     option(
         "--holdout",
-        "Share of the rows held out to test on, 0 for none; by default 0.2 where rows suffice, without --test.",
+        "Share of rows held out to test on, without --test; by default 0.2 where rows suffice. 0: none.",
         DATA,
+    ),
+]
+AllowPersonal = Annotated[
+    bool,
+    option(
+        "--allow-personal",
+        "Let texts with e-mail addresses, telephone numbers and the like go out.",
+        ADVANCED,
     ),
 ]
 NoReport = Annotated[

@@ -147,34 +147,69 @@ def count_sets(method: str, protocol: Protocol) -> int:
     return max(protocol.sets, protocol.draws) if baseline.varies else 1
 
 
+#: Ending of the row of a method whose texts have soft labels.
+SOFT = " + soft labels"
+
+
 def make_sets(
-    distiller: Distiller, distillation: Distillation, method: str, protocol: Protocol
+    distiller: Distiller,
+    distillation: Distillation,
+    method: str,
+    protocol: Protocol,
+    *,
+    with_soft_labels: bool = False,
 ) -> list[LabelledTexts]:
     """Makes :func:`count_sets` sets with one method, under consecutive seeds from the distiller's on.
 
     A set depends on its seed alone, not on the number of sets.
+
+    Args:
+        distiller: Its budget, condenser and seed are used.
+        distillation: Output of ``distiller.run`` on the source.
+        method: Name of a baseline that returns texts, or of a decoder.
+        protocol: Number of sets.
+        with_soft_labels: Whether to add :func:`~dallme.decoders.soft_labels.soft_labels`.
     """
     context = distillation.context
+
+    def softened(texts: LabelledTexts, quoted: np.ndarray) -> LabelledTexts:
+        if not with_soft_labels:
+            return texts
+        from dallme.decoders.soft_labels import soft_labels
+
+        return replace(texts, probabilities=soft_labels(texts.texts, texts.labels, quoted, context))
+
     seeds = range(distiller.seed, distiller.seed + count_sets(method, protocol))
     if method in registry.names("baselines"):
-        baseline: Baseline = registry.make("baselines", method)
+        unlimited: Baseline = registry.make("baselines", method)
+        baseline = unlimited.with_limit(context.max_tokens, context.count_tokens)
         budget = distiller.allocate(context.source)
         selected = [baseline.select(context.source, context.vectors, budget, seed=seed) for seed in seeds]
-        return [_truncate(texts, context) for texts in selected] if baseline.bounded else selected
+        return [
+            softened(
+                _truncate(texts, context) if baseline.bounded else texts,
+                np.flatnonzero(np.isin(context.source.row_ids, texts.row_ids)),
+            )
+            for texts in selected
+        ]
     sets = []
     for seed in seeds:
         prototypes = distillation.prototypes
         if seed != distiller.seed:
             prototypes = replace(distiller, seed=seed).condense(context)
         elif method == distiller.decoder:
-            sets.append(distillation.distilled.to_labelled_texts())
+            ids = [row for each in distillation.distilled.lineage for row in each.sentence_rows]
+            quoted = np.flatnonzero(np.isin(context.source.row_ids, ids))
+            sets.append(softened(distillation.distilled.to_labelled_texts(), quoted))
             continue
         decoder: Decoder = (
             distiller.resolved_decoder if method == distiller.decoder else registry.make("decoders", method)
         )
         decoded = decoder.decode(prototypes, context, seed=seed).texts
         template = distillation.distilled.to_labelled_texts()
-        sets.append(replace(template, texts=[text.text for text in decoded], labels=prototypes.labels))
+        made = replace(template, texts=[text.text for text in decoded], labels=prototypes.labels)
+        quoted = np.array([row for text in decoded for row in text.rows], dtype=np.int64)
+        sets.append(softened(made, quoted))
     return sets
 
 
@@ -290,6 +325,7 @@ def compare(
     candidates: Mapping[str, Sequence[LabelledTexts]] | None = None,
     protocol: Protocol = DEFAULT,
     results: ResultStore | None = None,
+    soft_labels: bool = False,
 ) -> Comparison:
     """Compares methods that fill one budget; :func:`dallme.compare` takes sources and names.
 
@@ -306,6 +342,8 @@ def compare(
             truncated nor held to the budget. A published protocol uses only as many as it has sets.
         protocol: Number of runs and training options.
         results: Store of results.
+        soft_labels: Whether to add for each method that makes texts a row in which classifiers learn from
+            soft labels, if they can.
 
     Returns:
         The table, candidates last. With ``full`` among the methods, each score has the recovered accuracy.
@@ -323,8 +361,18 @@ def compare(
         name: [source] if name in models else make_sets(distiller, distillation, name, protocol)
         for name in names
     } | ready
+    if soft_labels:
+        sets_of |= {
+            f"{name}{SOFT}": make_sets(distiller, distillation, name, protocol, with_soft_labels=True)
+            for name in names
+            if name != "full" and name not in models
+        }
     columns = {
-        method: {name: each for name, each in classifiers.items() if _reads(each, sets[0])}
+        method: {
+            name: each
+            for name, each in classifiers.items()
+            if _reads(each, sets[0]) and (each.soft or sets[0].probabilities is None)
+        }
         for method, sets in sets_of.items()
     }
     notes += [

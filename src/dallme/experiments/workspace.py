@@ -38,7 +38,7 @@ VEC2TEXT = "vec2text"
 LONGEST_WORK = 604_800.0
 
 #: Baselines that read texts only, so that nothing is embedded for them.
-WITHOUT_VECTORS = ("random", "full", "eda", "tdd", "lora")
+WITHOUT_VECTORS = ("random", "random-sentences", "full", "eda", "tdd", "lora")
 
 
 def needs_vectors(run: Run) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from dallme.embedders import resolve
 from dallme.embedders.base import count_words
 from dallme.errors import DallmeError
+from dallme.personal import mask, mask_value
 from dallme.report.map import cut
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def make_cards(
     classes: Mapping[int, str],
     evidence: AuditInput | None,
     audit: Mapping[str, Any] | None,
+    *,
+    masked: bool = False,
 ) -> list[Card]:
     """Makes the cards of a set.
 
@@ -74,12 +77,14 @@ def make_cards(
         classes: Class id to name, in the order of the page.
         evidence: The set with its source, if that is given.
         audit: The document of an audit.
+        masked: Whether to mask personal data in the texts; a page that edits them shows them as they are.
 
     Returns:
         One card per text, in the order of the set.
     """
     position = {label: index for index, label in enumerate(classes)}
     facts = _facts(distilled, classes, evidence)
+    show = mask if masked else str
     cards = []
     for index, (text, label) in enumerate(zip(distilled.texts, distilled.labels.tolist(), strict=True)):
         lineage = distilled.lineage[index]
@@ -88,12 +93,12 @@ def make_cards(
         cards.append(
             Card(
                 index=index,
-                text=text,
+                text=show(text),
                 label=position[label],
                 weight=float(distilled.weights[index]),
                 facts=facts[index],
                 badges=tuple(badges),
-                sentences=tuple(zip(lineage.sentences, rows, strict=False)),
+                sentences=tuple(zip(map(show, lineage.sentences), rows, strict=False)),
                 nearest=_nearest(index, evidence),
                 findings=tuple(_findings(audit["texts"][index])) if audit else (),
             )
@@ -149,7 +154,11 @@ def _nearest(index: int, evidence: AuditInput | None) -> tuple[tuple[RowId, str]
     source = evidence.source
     rows = evidence.nearest[index].tolist()
     return tuple(
-        (source.row_ids[[row]].tolist()[0], cut(source.texts[row], NEAREST_CHARACTERS)) for row in rows
+        (
+            source.row_ids[[row]].tolist()[0],
+            cut(mask(source.texts[row][: 4 * NEAREST_CHARACTERS]), NEAREST_CHARACTERS),
+        )
+        for row in rows
     )
 
 
@@ -191,5 +200,11 @@ def _findings(entry: Mapping[str, Any]) -> list[str]:
     if entry["label_confidence"] is not None:
         says = f"; it says {entry['predicted']}" if entry["predicted"] is not None else ""
         sentences.append(f"A probe of the full data gives its label {entry['label_confidence']:.0%}{says}.")
-    personal = [f"Personal data, perhaps: {item['kind']} “{item['text']}”" for item in entry["personal"]]
+    personal = [f"Personal data, perhaps: {item['kind']} “{_masked(item)}”" for item in entry["personal"]]
     return sentences + personal
+
+
+def _masked(item: Mapping[str, Any]) -> str:
+    """Returns the masked value of a finding; audits of version 0.1 hold the value itself."""
+    masked: str = item.get("masked") or mask_value(item.get("text", ""))
+    return masked

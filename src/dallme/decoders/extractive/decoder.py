@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -169,10 +170,16 @@ class SentenceDecoder(Decoder):
     max_words: int = 40
     language: str = "en"
 
-    def _write(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
-        """Writes texts that are as long as the context allows."""
+    def _write(
+        self,
+        prototypes: Prototypes,
+        context: Context,
+        rng: np.random.Generator,
+        phase: str = "choosing sentences",
+    ) -> list[DecodedText]:
+        """Writes texts that are as long as the context allows; `phase` names the progress."""
         steps = self._steps(len(prototypes))
-        with context.progress.task("decode", total=1 + len(prototypes) + steps) as task:
+        with context.progress.task(phase, total=1 + len(prototypes) + steps) as task:
             words = WordWeights.of(context, rng)
             weights = words.positive
             task.advance()
@@ -342,7 +349,8 @@ class TeachingDecoder(SentenceDecoder):
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
         metadata: dict[str, Any] = {}
         if self.length == "tried" and len(prototypes) <= PROXY_TEXTS:
-            chosen = select_max_tokens(self._write, prototypes, context, rng)
+            write = partial(self._write, phase="trying text lengths")
+            chosen = select_max_tokens(write, prototypes, context, rng)
             if chosen is not None:
                 context = replace(context, max_tokens=chosen.tokens)
                 metadata["length"] = chosen.as_dict()
