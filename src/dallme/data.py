@@ -41,6 +41,7 @@ class LabelledTexts:
         notes: Remarks of the reader for the user, such as skipped rows.
         original_digest: :attr:`digest` before the rows were reordered; blank if they were not.
         own_ids: Whether the class ids come from the source; otherwise dallme numbered its sorted class names.
+        columns: Columns of the texts and of the labels, blank if not known.
         probabilities: Soft labels, float64 of shape (n, c) with the classes of `label_names` in ascending
             order of their ids; None without.
     """
@@ -53,6 +54,7 @@ class LabelledTexts:
     notes: tuple[str, ...] = ()
     original_digest: str = ""
     own_ids: bool = True
+    columns: tuple[str, str] = ("", "")
     probabilities: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -94,6 +96,44 @@ class LabelledTexts:
         """The name of the source for others to see: of an absolute path only the last folder and the name."""
         path = Path(self.source)
         return "/".join(path.parts[-2:]) if path.is_absolute() else self.source
+
+    @property
+    def summary(self) -> str:
+        """One line: source, rows, columns and classes."""
+        text, label = (f" from {column!r}" if column else "" for column in self.columns)
+        return f"{self.source}: {len(self):,} rows, texts{text}, {len(self.class_counts):,} classes{label}"
+
+    def split(self, share: float, *, seed: int = 0) -> tuple[LabelledTexts, LabelledTexts]:
+        """Holds out a share of the texts of each class, to test on.
+
+        Equal texts stay on one side, and the order of the rows has no effect. Every class keeps a text.
+
+        Args:
+            share: Share that is held out, in (0, 1).
+            seed: Seed of the choice.
+
+        Returns:
+            The remaining rows, with the same notes and `source_digest`, and the held-out rows.
+
+        Raises:
+            InputError: If the share is out of range.
+        """
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
+            raise InputError(f"expected the share of held-out rows in (0, 1), found {share!r}")
+        _, group = np.unique(text_keys(self.texts), axis=0, return_inverse=True)
+        group = group.reshape(-1)
+        label_of = np.full(group.max() + 1, np.iinfo(np.int64).max)
+        np.minimum.at(label_of, group, self.labels)
+        chosen = np.zeros(len(label_of), dtype=bool)
+        for position, label in enumerate(self.class_counts):
+            groups = np.flatnonzero(label_of == label)
+            count = min(round(share * len(groups)), len(groups) - 1)
+            if count > 0:
+                chosen[np.random.default_rng([seed, position]).permutation(groups)[:count]] = True
+        held_out = chosen[group]
+        rest = self.take(np.flatnonzero(~held_out))
+        rest = replace(rest, notes=self.notes, original_digest=self.source_digest)
+        return rest, self.take(np.flatnonzero(held_out))
 
     def redacted(self) -> tuple[LabelledTexts, dict[str, int]]:
         """Replaces personal data in texts and row ids by placeholders, such as ``<EMAIL_1>``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,9 +18,10 @@ from dallme.cli.output import (
     show_note,
 )
 from dallme.cli.paths import check_folder, write_file
-from dallme.errors import DallmeError
+from dallme.errors import DallmeError, InputError
 
 if TYPE_CHECKING:
+    from dallme.data import LabelledTexts
     from dallme.dataset import DistilledDataset
     from dallme.distiller import Distillation, Distiller
 
@@ -32,6 +34,7 @@ def distill(
     budget: BudgetOptions,
     parts: PipelineOptions,
     test: options.OptionalTest = None,
+    holdout: options.Holdout = None,
     classifiers: options.Classifiers = None,
     engine: Annotated[
         str,
@@ -67,15 +70,22 @@ def distill(
 
     check_folder(output, source, test, overwrite=overwrite)
     budget.check()
+    if test is not None and holdout:
+        raise InputError("expected --test or --holdout, found both; leave one out")
     names = check_classifiers(parts.classifier_names(classifiers))
     distiller = parts.distiller(
         budget, make_progress(), engine=make_engine(engine, address), soft_labels=soft_labels
     )
     settings = parts.classifier_options(names)
-    trained = make_classifiers(names, distiller.cached_embedder, settings) if test else {}
+    compared = test is not None or holdout != 0
+    trained = make_classifiers(names, distiller.cached_embedder, settings) if compared else {}
     with clean_output(distiller.resolved_engine):
         texts = data.read(source, engine=distiller.resolved_engine)
-        held_out = data.read(test, like=texts) if test else None
+        show(texts.summary, error=True)
+        if test is None:
+            texts, held_out = hold_out(texts, distiller, holdout)
+        else:
+            held_out = data.read(test, like=texts)
         print_notes([*texts.notes, *(held_out.notes if held_out else ())])
         distillation = distiller.run(texts, test=held_out)
     distilled, comparison = distillation.distilled, None
@@ -95,6 +105,44 @@ def distill(
     show(f"{len(texts):,} rows → {len(distilled):,} texts in {output}")
     if comparison:
         show_comparison(comparison)
+
+
+#: Share of the rows that is held out, where each class and the held-out rows have at least so many.
+HOLDOUT, _MIN_CLASS, _MIN_HELD_OUT = 0.2, 20, 200
+
+
+def hold_out(
+    texts: LabelledTexts, distiller: Distiller, share: float | None
+) -> tuple[LabelledTexts, LabelledTexts | None]:
+    """Holds out rows to test on, with a note.
+
+    Args:
+        texts: All rows.
+        distiller: Gives the seed, and the budget that the remaining rows must allow.
+        share: Share of the rows; None holds out :data:`HOLDOUT` if there are enough rows, and 0 none.
+
+    Returns:
+        The remaining rows, and the held-out ones or None.
+
+    Raises:
+        InputError: If the share is not in [0, 1), or leaves too few rows for the budget.
+    """
+    if share == 0:
+        return texts, None
+    rest, held_out = texts.split(HOLDOUT if share is None else share, seed=distiller.seed)
+    try:
+        distiller.allocate(rest)
+    except InputError:
+        if share is not None:
+            raise
+        return texts, None
+    if share is None and (min(texts.class_counts.values()) < _MIN_CLASS or len(held_out) < _MIN_HELD_OUT):
+        return texts, None
+    note = (
+        f"held out {len(held_out):,} of {len(texts):,} rows to test on, the same share of each class; "
+        f"the texts are distilled from the other {len(rest):,}; --holdout 0 uses all"
+    )
+    return replace(rest, notes=(*rest.notes, note)), held_out
 
 
 def save_compared(

@@ -81,16 +81,29 @@ class DataOptions(Group):
     text_column: options.TextColumn = None
     label_column: options.LabelColumn = None
     drop_bad_rows: options.DropBadRows = False
+    normalize_labels: options.NormalizeLabels = False
+    missing_labels: options.MissingLabels = None
     max_bytes: options.MaxBytes = None
+    delimiter: options.Delimiter = None
+    encoding: options.Encoding = None
+    no_header: options.NoHeader = False
+    sheet: options.Sheet = None
+    table: options.Table = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the options as arguments of :func:`dallme.read`."""
+        given = asdict(self)
+        given["header"] = not given.pop("no_header")
+        return given
 
     def read(self, source: str, **more: Any) -> LabelledTexts:
         """Reads a source; `more` are arguments of :func:`dallme.read`. Test data has no use for ids."""
         from dallme.readers import read
 
-        columns = asdict(self)
+        arguments = self.arguments()
         if more.get("like") is not None:
-            columns.pop("id_column", None)
-        return read(source, **columns, **more)
+            arguments.pop("id_column", None)
+        return read(source, **arguments, **more)
 
 
 @dataclass(frozen=True)
