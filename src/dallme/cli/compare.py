@@ -114,7 +114,7 @@ def compare(
 
 def _sets_at(candidate: str) -> list[str]:
     """Returns the sources of a candidate: each data file of a folder, or the one source that it is."""
-    from dallme.readers.files import data_files
+    from dallme.readers.folders import data_files
 
     folder = Path(candidate).expanduser()
     return [*(map(str, data_files(folder)) if folder.is_dir() else ())] or [candidate]

@@ -28,7 +28,7 @@ from dallme.experiments.runs import Run
 from dallme.files.atomic import atomic_write, checksum, file_lock, sha256_of
 from dallme.progress import Progress, SilentProgress
 from dallme.readers import read
-from dallme.readers.files import data_files
+from dallme.readers.folders import data_files
 from dallme.versions import __version__
 
 #: The decoder that uses trained inverters.
