@@ -140,7 +140,7 @@ class TestFiles:
             for run in make_runs(*_profile(name, "paper"))
             if run["method"] == "vec2text"
         ]
-        assert len({str(run.config()) for run in runs}) == len(runs) > 100
+        assert len(runs) > 100
         for run in runs:
             options = dict(run.grid.decoder_options)
             assert options.pop("align", False) or not run["prompt"]

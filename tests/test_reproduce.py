@@ -20,7 +20,6 @@ from dallme.errors import InputError
 from dallme.experiments import experiment_names, load_experiment, parse_experiment
 from dallme.experiments.inverter_plan import (
     MEASURING_TEXTS,
-    NEW_SHARE,
     TRAINING_RATE,
     WEIGHTS,
     WRITING_RATE,
@@ -279,7 +278,7 @@ def test_a_plan_counts_inverters_and_what_they_write(toys: dict[str, Any], tmp_p
     assert (writing.inverters, writing.prototypes) == (1, 3 * 2 * 2)
     # Cut texts, drafts, measurements, alignment, three self-tests; 4 hypotheses, 2 steps of 16, a final beam.
     written = 4 * (1 + 2 * 4)
-    expected = rows + rows + MEASURING_TEXTS + rows + 3 * 20 + 12 * (written * NEW_SHARE + 4)
+    expected = rows + rows + MEASURING_TEXTS + rows + 3 * 20 + 12 * (written + 4)
     assert writing.texts == pytest.approx(expected, abs=1)
     tokens = 128 + 16 + 2 * 128 + 3 * 16
     training = 10 * 128 * tokens * 6 * WEIGHTS["base"] / TRAINING_RATE

@@ -107,8 +107,8 @@ class TrainingOptions:
         prompt: Task prompt that the texts are embedded with: a template's name or a text.
         passages: Passages of each text that are trained on as well: whole sentences from a random one on.
         lora_rank: Rank of LoRA adapters, in place of training all weights.
-        drafts: Maximum number of training texts whose own hypotheses the corrector learns to correct: 4,000, or
-            for ``base`` practically all.
+        drafts: Maximum number of training texts whose own hypotheses the corrector learns to correct; by
+            default 4,000, and practically all with the preset ``base``.
         patience: Measurements (ten per stage) without a better BLEU or a lower loss after which a stage ends.
         save_every: Steps between checkpoints.
         seed: Seed of all random choices.
