@@ -168,6 +168,20 @@ READABLE = {
         texts=RUSSIAN,
         labels=["да", "нет"],
     ),
+    "Windows-1250": Readable(
+        "a.csv",
+        "text,label\nświetna gra aktorów,dobry\nzły film i żółć,zły\n".encode("cp1250"),
+        note="read as Windows-1250 (by ś ó ł ż ć)",
+        texts=["świetna gra aktorów", "zły film i żółć"],
+        labels=["dobry", "zły"],
+    ),
+    "Shift-JIS": Readable(
+        "a.csv",
+        "text,label\nとても良い映画でした,良い\nつまらない映画,悪い\n".encode("cp932"),
+        note="read as CP932 (by と て も 良 い)",
+        texts=["とても良い映画でした", "つまらない映画"],
+        labels=["良い", "悪い"],
+    ),
     "curly quotes of Windows-1252": Readable(
         "a.csv",
         "text,label\nit’s fine,a\n“no” – it’s not,b\n".encode("cp1252"),
