@@ -105,12 +105,12 @@ def distill(
     trained = make_classifiers(names, distiller.cached_embedder, settings) if compared else {}
     with clean_output(distiller.resolved_engine):
         texts = data.read(source, engine=distiller.resolved_engine)
-        show(texts.summary, error=True)
+        summary = texts.summary
         if test is None:
             texts, held_out = hold_out(texts, distiller, holdout)
         else:
             held_out = data.read(test, like=texts)
-        print_notes([*texts.notes, *(held_out.notes if held_out else ())])
+        print_notes([summary, *texts.notes, *(held_out.notes if held_out else ())])
         distillation = distiller.run(texts, test=held_out)
     distilled, comparison = distillation.distilled, None
     if held_out is not None:
@@ -206,9 +206,13 @@ def hold_out(
     Raises:
         InputError: If the share is not in [0, 1), or leaves too few rows for the budget.
     """
+    from dallme.readers.splits import split
+
     if share == 0:
         return texts, None
-    rest, held_out = texts.split(HOLDOUT if share is None else share, seed=distiller.seed)
+    rest, held_out = split(texts, HOLDOUT if share is None else share, seed=distiller.seed)
+    if share is not None and not len(held_out):
+        raise InputError(f"expected --holdout {share} to hold out rows, found none of {len(texts):,}")
     try:
         distiller.allocate(rest)
     except InputError:
