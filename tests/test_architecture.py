@@ -27,7 +27,7 @@ TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in
 #: Rooms from the ground up. A room imports itself and the rooms of the layers below it.
 LAYERS = (
     {"errors", "progress", "text", "versions"},
-    {"files", "validation", "overlap"},
+    {"console", "files", "validation", "overlap", "personal"},
     {"data", "registry", "models", "scale", "services"},
     {"readers", "embedders", "condensers"},
     {"decoders", "classifiers"},
@@ -35,7 +35,7 @@ LAYERS = (
     {"dataset"},
     {"distiller"},
     {"evaluation", "auditing"},
-    {"api", "experiments", "report"},
+    {"api", "experiments", "inspection", "report", "sklearn"},
     {"review"},
     {"cli"},
 )

@@ -21,6 +21,7 @@ import numpy as np
 
 from dallme.errors import InputError, UnknownNameError
 from dallme.files.atomic import sha256_of
+from dallme.personal import Redactor, find_personal, mask
 from dallme.text import text_keys
 from dallme.validation import check_positive, check_vectors
 
@@ -40,6 +41,9 @@ class LabelledTexts:
         notes: Remarks of the reader for the user, such as skipped rows.
         original_digest: :attr:`digest` before the rows were reordered; blank if they were not.
         own_ids: Whether the class ids come from the source; otherwise dallme numbered its sorted class names.
+        columns: Columns of the texts and of the labels, blank if not known.
+        probabilities: Soft labels, float64 of shape (n, c) with the classes of `label_names` in ascending
+            order of their ids; None without.
     """
 
     texts: Sequence[str]
@@ -50,6 +54,8 @@ class LabelledTexts:
     notes: tuple[str, ...] = ()
     original_digest: str = ""
     own_ids: bool = True
+    columns: tuple[str, str] = ("", "")
+    probabilities: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Checks that the columns have one length and every label has a name."""
@@ -74,10 +80,11 @@ class LabelledTexts:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the texts and labels in their order, as hexadecimal."""
+        """SHA-256 of the texts, labels and soft labels in their order, as hexadecimal."""
         encoded = (text.encode() for text in self.texts)
         framed = (len(text).to_bytes(8, "little") + text for text in encoded)
-        return sha256_of(chain([np.ascontiguousarray(self.labels, dtype="<i8").tobytes()], framed))
+        soft = [] if self.probabilities is None else [self.probabilities.astype("<f8").tobytes()]
+        return sha256_of(chain([np.ascontiguousarray(self.labels, dtype="<i8").tobytes()], framed, soft))
 
     @property
     def source_digest(self) -> str:
@@ -90,6 +97,41 @@ class LabelledTexts:
         path = Path(self.source)
         return "/".join(path.parts[-2:]) if path.is_absolute() else self.source
 
+    @property
+    def summary(self) -> str:
+        """One line: source, rows, columns and classes."""
+        text, label = (f" from {column!r}" if column else "" for column in self.columns)
+        return f"{self.source}: {len(self):,} rows, texts{text}, {len(self.class_counts):,} classes{label}"
+
+    def redacted(self) -> tuple[LabelledTexts, dict[str, int]]:
+        """Replaces personal data in texts and row ids by placeholders, such as ``<EMAIL_1>``.
+
+        Equal values have equal placeholders, which do not depend on the order of the rows. The digest of the
+        source stays.
+
+        Returns:
+            The texts, and the number of replaced places by the name of their kind.
+
+        Raises:
+            InputError: If a class name holds personal data.
+        """
+        for name in self.label_names.values():
+            if find_personal(name):
+                raise InputError(
+                    f"expected class names without personal data, found {mask(name)!r}; rename the class"
+                )
+        named = self.row_ids.dtype.kind not in "iu"
+        ids = [str(row) for row in self.row_ids.tolist()] if named else []
+        redactor = Redactor([*self.texts, *ids])
+        redacted = replace(
+            self,
+            texts=[redactor.redact(text) for text in self.texts],
+            row_ids=np.array([redactor.redact(row) for row in ids], dtype=object) if named else self.row_ids,
+            notes=tuple(map(mask, self.notes)),
+            original_digest=self.source_digest,
+        )
+        return redacted, redactor.counts
+
     def take(self, rows: Sequence[int] | np.ndarray) -> LabelledTexts:
         """Returns the texts at the given positions, in that order, without the notes."""
         rows = np.asarray(rows, dtype=np.int64)
@@ -98,9 +140,24 @@ class LabelledTexts:
             texts=[self.texts[row] for row in rows],
             labels=self.labels[rows],
             row_ids=self.row_ids[rows],
+            probabilities=None if self.probabilities is None else self.probabilities[rows],
             notes=(),
             original_digest="",
         )
+
+
+def check_soft_labels(texts: LabelledTexts) -> LabelledTexts:
+    """Returns texts that have soft labels.
+
+    Raises:
+        InputError: If they have none.
+    """
+    if texts.probabilities is None:
+        raise InputError(
+            f"expected texts with soft labels, found none in {texts.source}; distil with --soft-labels "
+            "(soft_labels=True)"
+        )
+    return texts
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from dallme import registry
 from dallme.condensers.base import Condenser
+from dallme.console import make_progress, quiet_libraries
 from dallme.data import (
     Budget,
     Fingerprint,
@@ -29,13 +30,16 @@ from dallme.decoders.targets import find_target
 from dallme.embedders.base import Embedder, count_words
 from dallme.embedders.cache import CachedEmbedder
 from dallme.errors import InputError
-from dallme.progress import Progress, SilentProgress
+from dallme.personal import check_personal, describe_texts
 from dallme.readers import read
 from dallme.scale import Engine, make_engine
 from dallme.validation import check_positive, check_seed, check_vectors
 
 #: Largest binary exponent, of either sign, that ready vectors keep.
 MAX_EXPONENT = 20
+
+#: Smallest share of `total_tokens` that a text can be written in.
+LEAST_TOKENS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +76,22 @@ class Distiller:
         decoder: A name or a decoder; None takes the one of the target.
         decoder_options: Options of the decoder, if it is a name.
         prompt: Task-specific prompt put before each text when it is embedded (section 5.4).
+        soft_labels: Whether to add class probabilities of each text
+            (:mod:`dallme.decoders.soft_labels`).
         max_tokens: Maximum number of tokens per distilled text, by the embedder's tokenizer, special tokens
             included.
+        total_tokens: Maximum number of tokens of all texts together; it lowers `max_tokens` to an equal share
+            for each text. None sets no limit.
         seed: Seed of every random choice.
         store: Folder that caches vectors, so that no text is embedded twice; None caches nothing.
+        redact: Whether to replace personal data in the source by placeholders such as ``<EMAIL_1>`` before
+            anything is embedded or chosen. It finds what :func:`~dallme.personal.find_personal` finds.
+        max_personal: Maximum number of places with personal data in the texts; more is an error, None allows
+            any number.
         engine: Engine that runs the work: ``local``, ``ray``, or an object such as
             :class:`~dallme.scale.RayEngine`. The result is the same.
-        progress: Receiver of progress and notes.
+        progress: Receiver of progress and notes. None shows them on standard error, or as bars in a notebook;
+            False shows nothing.
 
     Example:
         >>> texts = ["a fine film", "a good play", "a bad film", "a poor play"]
@@ -97,16 +110,26 @@ class Distiller:
     decoder: Any = None
     decoder_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     prompt: str | None = None
+    soft_labels: bool = False
     max_tokens: int = 128
+    total_tokens: int | None = None
     seed: int = 0
     store: str | Path | None = None
+    redact: bool = False
+    max_personal: int | None = None
     engine: str | Engine = field(default="local", compare=False)
-    progress: Progress = field(default_factory=SilentProgress, compare=False)
+    progress: Any = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Checks the options, so that an invalid one fails before the embedding; no model is loaded."""
+        if self.progress is None or isinstance(self.progress, bool):
+            object.__setattr__(self, "progress", make_progress(self.progress))
         check_positive(self.max_tokens, "max_tokens")
+        if self.total_tokens is not None:
+            check_positive(self.total_tokens, "total_tokens")
         check_seed(self.seed)
+        if self.max_personal is not None:
+            check_positive(self.max_personal, "max_personal", least=0)
         target = find_target(self.target)
         if self.decoder is None:
             object.__setattr__(self, "decoder", target.decoder)
@@ -123,6 +146,7 @@ class Distiller:
         vectors: Any = None,
         text_column: str | None = None,
         label_column: str | None = None,
+        drop_bad_rows: bool = False,
         test: LabelledTexts | None = None,
     ) -> DistilledDataset:
         """Distils a dataset: embed, condense, decode.
@@ -133,6 +157,7 @@ class Distiller:
             vectors: Ready vectors of shape (n, d), one per text; then no embedder is loaded.
             text_column: Name of the text column, if it has no usual one.
             label_column: Name of the label column, if it has no usual one.
+            drop_bad_rows: Whether to skip rows without a usable text or label, with a note.
             test: Test rows; decoders that write new texts report the overlap with them.
 
         Returns:
@@ -140,10 +165,19 @@ class Distiller:
 
         Raises:
             InputError: If the source, the vectors or the budget cannot be used.
+            PersonalDataError: If the texts hold more personal data than `max_personal`.
         """
         texts = read(
-            source, labels, text_column=text_column, label_column=label_column, engine=self.resolved_engine
+            source,
+            labels,
+            text_column=text_column,
+            label_column=label_column,
+            drop_bad_rows=drop_bad_rows,
+            engine=self.resolved_engine,
         )
+        if drop_bad_rows:
+            for note in texts.notes:
+                self.progress.note(note)
         return self.run(texts, vectors=vectors, test=test).distilled
 
     def run(
@@ -161,23 +195,48 @@ class Distiller:
             vectors: Ready vectors of shape (n, d), one per text; then no embedder is loaded.
             test: As in :meth:`distill`.
             cache: Values shared by runs with the same embedder, such as other budgets, decoders and seeds.
+
+        Raises:
+            InputError: If the budget is impossible, or ready vectors are to be redacted.
+            PersonalDataError: If the texts hold more personal data than `max_personal`.
         """
+        redacted: dict[str, int] = {}
+        if self.redact:
+            if vectors is not None:
+                raise InputError(
+                    "expected no ready vectors with redact, as they were made of the original texts; "
+                    "leave one of the two out"
+                )
+            texts, redacted = texts.redacted()
         self.allocate(texts)  # an impossible budget fails before the embedding
+        self._token_limit(texts)
         clock = Clock()
-        with clock.lap("embed"):
-            if vectors is None:
-                texts = reorder(
-                    texts, canonical_order(texts)
-                )  # before the embedding: nothing is reordered later
-                context = self._context(texts, self.embed(texts), self.resolved_embedder, test, cache)
-            else:
-                embedded = self.adopt(texts, vectors)
-                context = self.context(texts, embedded, with_embedder=False, test=test, cache=cache)
-        with clock.lap("condense"):
-            prototypes = self.condense(context)
-        with clock.lap("decode"):
-            result = self.decode(prototypes, context)
-        return Distillation(context, prototypes, self._assemble(prototypes, result, context, clock.seconds))
+        with quiet_libraries():
+            with clock.lap("embed"):
+                if vectors is None:
+                    # Before the embedding: nothing is reordered later.
+                    texts = reorder(texts, canonical_order(texts))
+                    context = self._context(texts, self.embed(texts), self.resolved_embedder, test, cache)
+                else:
+                    embedded = self.adopt(texts, vectors)
+                    context = self.context(texts, embedded, with_embedder=False, test=test, cache=cache)
+            with clock.lap("condense"):
+                prototypes = self.condense(context)
+            with clock.lap("decode"):
+                result = self.decode(prototypes, context)
+            distilled = self._assemble(prototypes, result, context, clock.seconds)
+        return Distillation(context, prototypes, self._check_personal(distilled, redacted))
+
+    def _check_personal(self, distilled: DistilledDataset, redacted: dict[str, int]) -> DistilledDataset:
+        """Records the personal data of a set in its manifest, and checks the limit."""
+        counts, _ = describe_texts(distilled.texts)
+        if self.max_personal is not None:
+            remedy = "redact the source with redact=True, or set a higher max_personal"
+            check_personal(distilled.texts, self.max_personal, remedy)
+        if not (counts or self.redact):
+            return distilled
+        findings = {"found": counts} | ({"redacted": redacted} if self.redact else {})
+        return replace(distilled, manifest=distilled.manifest | {"personal": findings})
 
     def embed(self, texts: LabelledTexts) -> LabelledVectors:
         """Embeds the texts of the source that the store does not hold.
@@ -263,7 +322,7 @@ class Distiller:
             texts,
             vectors,
             embedder.count_tokens if embedder else count_words,
-            self.max_tokens,
+            self._token_limit(texts),
             embedder,
             self.progress,
             self.resolved_engine,
@@ -272,6 +331,22 @@ class Distiller:
             answers=None if self.store is None else Path(self.store) / "answers",
             cache=SourceCache() if cache is None else cache,
         )
+
+    def _token_limit(self, texts: LabelledTexts) -> int:
+        """Returns the maximum number of tokens per text.
+
+        Raises:
+            InputError: If `total_tokens` leaves fewer than :data:`LEAST_TOKENS` for each.
+        """
+        if self.total_tokens is None:
+            return self.max_tokens
+        count = sum(self.allocate(texts).values())
+        if (share := self.total_tokens // count) < LEAST_TOKENS:
+            raise InputError(
+                f"expected at least {LEAST_TOKENS} tokens for each of {count:,} texts, found "
+                f"{self.total_tokens:,} in all; ask for fewer texts or more tokens"
+            )
+        return min(self.max_tokens, share)
 
     @cached_property
     def budget(self) -> Budget:
@@ -319,6 +394,12 @@ class Distiller:
         manifest = build_manifest(
             self._configuration(embedder), source, context.vectors.fingerprint, seconds, cost
         )
+        probabilities = None
+        if self.soft_labels:
+            from dallme.decoders.soft_labels import soft_labels
+
+            quoted = np.array([row for text in result.texts for row in text.rows], dtype=np.int64)
+            probabilities = soft_labels(texts, prototypes.labels, quoted, context)
         if result.metadata:
             manifest |= {"decoding": dict(result.metadata)}
         return DistilledDataset(
@@ -329,6 +410,7 @@ class Distiller:
             lineage,
             manifest,
             source.own_ids,
+            probabilities,
         )
 
     def _configuration(self, embedder: Embedder | None) -> dict[str, Any]:
@@ -339,11 +421,20 @@ class Distiller:
             "condenser": _name_of(self.condenser),
             "condenser_options": asdict(self.resolved_condenser),
             "decoder": _name_of(self.decoder),
-            "decoder_options": asdict(self.resolved_decoder),
+            "decoder_options": _options_of(self.resolved_decoder),
             "prompt": self.prompt,
             "max_tokens": self.max_tokens,
             "seed": self.seed,
-        } | ({} if self.target == "any" else {"target": self.target})
+            **({} if self.target == "any" else {"target": self.target}),
+            **({"redact": True} if self.redact else {}),
+            **({"soft_labels": True} if self.soft_labels else {}),
+            **({} if self.total_tokens is None else {"total_tokens": self.total_tokens}),
+        }
+
+
+def _options_of(decoder: Decoder) -> dict[str, Any]:
+    """Returns the options of a decoder; the default separator is left out, as in sets of version 0.1."""
+    return {name: value for name, value in asdict(decoder).items() if (name, value) != ("separator", " ")}
 
 
 def _name_of(part: str | Condenser | Decoder) -> str:

@@ -23,8 +23,8 @@ _COMMENT_OR_BLOCK = re.compile(
 _INLINE = re.compile(
     r"</?(?:a|abbr|b|big|code|em|font|i|mark|s|small|span|strong|sub|sup|tt|u)(?:\s[^<>]*)?>", re.IGNORECASE
 )
-# A tag starts with a letter or a slash, so that "a < b" and "<3" stay.
-_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<![a-zA-Z][^<>]*>")
+# A tag starts with a letter or a slash, so that "a < b" and "<3" stay; "<EMAIL_1>" is a placeholder.
+_TAG = re.compile(r"<(?![A-Z]+_[0-9]+>)/?[a-zA-Z][^<>]*>|<![a-zA-Z][^<>]*>")
 
 # Characters without a visible sign: white space, controls, joiners, directional marks, fillers, selectors.
 _INVISIBLE = re.compile(

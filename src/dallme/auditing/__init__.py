@@ -12,11 +12,11 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from dallme.auditing.mislabelled import Mislabelled
 from dallme.auditing.mislabelled import mislabelled as find_mislabelled
-from dallme.auditing.personal import Personal, Scanner
+from dallme.auditing.personal import Scanner
 from dallme.auditing.poison import Suspect, suspects
 from dallme.auditing.readability import Readability, measure, perplexity_of
-from dallme.errors import MissingDependencyError
 from dallme.overlap import Contamination, Overlap, SuffixAutomaton, words_of
+from dallme.personal import PersonalMatch, count_kinds, describe_kinds, mask, mask_span
 from dallme.progress import Progress, SilentProgress
 from dallme.text import clean, sentences
 from dallme.validation import check_positive
@@ -46,19 +46,28 @@ class Thresholds:
     Attributes:
         max_copied_span: Maximum number of words in a row that a text may share with one source row.
         min_cluster: Minimum number of source rows behind a text.
+        max_personal: Maximum number of places with personal data in all texts.
 
     Raises:
-        InputError: If one is not a whole number of at least 1.
+        InputError: If one is not a whole number of at least 1, or `max_personal` of at least 0.
     """
 
     max_copied_span: int | None = None
     min_cluster: int | None = None
+    max_personal: int | None = None
 
     def __post_init__(self) -> None:
         """Checks the limits."""
-        for name, value in asdict(self).items():
+        for name, value in self.as_dict().items():
             if value is not None:
-                check_positive(value, name)
+                check_positive(value, name, least=0 if name == "max_personal" else 1)
+
+    def as_dict(self) -> dict[str, int | None]:
+        """Returns the limits as ``audit.json`` holds them: `max_personal` only if it is set."""
+        limits = asdict(self)
+        return (
+            limits if self.max_personal is not None else {k: limits[k] for k in limits if k != "max_personal"}
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +80,7 @@ class Audit:
         contamination: Overlap of the texts with test rows; None without test rows.
         near_duplicates: Pairs of positions and their cosine.
         personal: Possible personal data in each text.
-        scanner: Name of the scanner for it; None if it is not installed.
+        scanner: Name of the scanner for it.
         readability: Measures of readability.
         thresholds: Limits whose violation fails the audit.
         notes: Checks that were skipped.
@@ -84,8 +93,8 @@ class Audit:
     copied: tuple[Overlap, ...]
     contamination: Contamination | None
     near_duplicates: tuple[tuple[int, int, float], ...]
-    personal: tuple[tuple[Personal, ...], ...]
-    scanner: str | None
+    personal: tuple[tuple[PersonalMatch, ...], ...]
+    scanner: str
     readability: Readability
     thresholds: Thresholds
     notes: tuple[str, ...] = ()
@@ -110,7 +119,7 @@ class Audit:
         source = self.evidence.source
         name, other = source.label_names[cluster.label], source.label_names[cluster.looks_like]
         row = cluster.rows[0]
-        quote = shorten(clean(source.texts[row]), EXAMPLE, placeholder=" …")
+        quote = shorten(mask(clean(source.texts[row])), EXAMPLE, placeholder=" …")
         return (
             f"{len(cluster.rows):,} similar rows are labelled {name!r} and look like {other!r}, such as row "
             f"{source.row_ids[row]} ({quote!r}): {cluster.disputed:,} of {cluster.size:,} more so than "
@@ -167,7 +176,23 @@ class Audit:
                     f"expected at least {least} source rows behind a text, found {members} behind text "
                     f"{index}"
                 )
+        limit, found = self.thresholds.max_personal, sum(map(len, self.personal))
+        if limit is not None and found > limit:
+            failures.append(
+                f"expected at most {limit} places with personal data, found {found}: "
+                + "; ".join(self.personal_texts)
+            )
         return failures
+
+    @property
+    def personal_texts(self) -> list[str]:
+        """Descriptions of the texts with personal data, by kind and with masked values."""
+        return [
+            f"text {index}: {describe_kinds(count_kinds(matches))} "
+            f"({', '.join(match.masked for match in matches)})"
+            for index, matches in enumerate(self.personal)
+            if matches
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the document of ``audit.json``, which quotes the distilled texts and no source row."""
@@ -202,7 +227,7 @@ class Audit:
                 "personal": {"scanner": self.scanner, "found": sum(map(len, self.personal))},
                 "readability": asdict(self.readability),
             },
-            "thresholds": asdict(self.thresholds),
+            "thresholds": self.thresholds.as_dict(),
             "failures": self.failures,
             "notes": [*self.notes, *map(self._note_of_tight, self.tight)],
         }
@@ -223,7 +248,7 @@ class Audit:
                 "copied_span": {
                     "words": copied.longest,
                     "row": row,
-                    "text": distilled.texts[index][copied.start : copied.end],
+                    "text": mask_span(distilled.texts[index], copied.start, copied.end),
                 },
                 "copied_5grams": copied.share_of_grams(5),
                 "members": members,
@@ -231,7 +256,7 @@ class Audit:
                 "label_confidence": None if confidence is None else float(confidence[index]),
                 "label_agrees": None if agrees is None else agrees[index],
                 "predicted": None if predicted is None else predicted[index],
-                "personal": [asdict(match) for match in self.personal[index]],
+                "personal": [{"kind": match.kind, "masked": match.masked} for match in self.personal[index]],
             }
 
 
@@ -270,11 +295,12 @@ def audit(
     notes = []
     if evidence.vectors is None:
         notes.append("labels were not checked, as there are no vectors; name an embedder with --embedder")
-    try:
-        scanner = Scanner()
-    except MissingDependencyError as error:
-        scanner = None
-        notes.append(f"personal data was not looked for: {error}")
+    scanner = Scanner()
+    if not scanner.is_deep:
+        notes.append(
+            "personal data was looked for with patterns of the most frequent kinds only; "
+            "for more kinds run: pip install 'dallme[audit]'"
+        )
     split = [sentence for text in texts for sentence in sentences(text, language)]
     perplexity = None if language_model is None else perplexity_of(texts, language_model, progress=progress)
     return Audit(
@@ -282,8 +308,8 @@ def audit(
         tuple(copied),
         contamination,
         tuple(_near_duplicates(evidence)),
-        tuple(tuple(scanner.scan(text)) if scanner else () for text in texts),
-        scanner.name if scanner else None,
+        tuple(tuple(scanner.scan(text)) for text in texts),
+        scanner.name,
         measure(texts, split, perplexity=perplexity),
         thresholds or Thresholds(),
         tuple(notes),

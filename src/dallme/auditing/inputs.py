@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dallme.dataset import DistilledDataset, RowId
+    from dallme.dataset.manifest import Manifest
 
 #: Number formats of stored vectors.
 _PRECISIONS = ("float32", "bfloat16")
@@ -264,6 +265,28 @@ class AuditInput:
         return {row_id: position for position, row_id in enumerate(self.source.row_ids.tolist())}
 
 
+def find_source(manifest: Manifest, folder: Path) -> Path:
+    """Finds the source of a set by the relative path in its manifest.
+
+    The working directory is searched, then the two folders above the set. A manifest is untrusted: only data
+    files and folders below these are opened, and nothing is fetched.
+
+    Raises:
+        InputError: If there is no such file or folder.
+    """
+    named = manifest.source or ""
+    path, above = Path(named), folder.resolve().parents
+    if path.parts and not path.is_absolute() and ".." not in path.parts and "\0" not in named:
+        for place in (Path(), *above[:2]):
+            found = place / path
+            if found.is_dir() or (found.is_file() and found.suffix):
+                return found
+    raise InputError(
+        f"expected the source {named!r} of the manifest here or beside the set, found none; "
+        "name it with --source"
+    )
+
+
 def gather(
     distilled: DistilledDataset,
     source: LabelledTexts,
@@ -288,6 +311,8 @@ def gather(
         InputError: If the source is another one, or as :func:`restore_embedder`.
         ModelNotFoundError: If the user's name leads to no model.
     """
+    if distilled.manifest.option("redact"):
+        source, _ = source.redacted()
     plain = AuditInput(distilled, source)
     part = restore_embedder(distilled.manifest, embedder, store)
     if part is None:

@@ -1,14 +1,11 @@
-"""Personal data in texts, found by Presidio's patterns only: nothing is downloaded or sent."""
+"""Personal data in texts: the patterns of :mod:`dallme.personal`, and Presidio's where it is installed."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from dallme.errors import MissingDependencyError
+from dallme.personal import PersonalMatch, find_personal, without_overlaps
 
 #: Presidio's recognizers that need no language model. They find no names of people and places.
 _RECOGNIZERS = ("Email", "Phone", "CreditCard", "Iban", "Ip", "Crypto", "MacAddress", "UsSsn", "UkNino")
@@ -16,43 +13,28 @@ _RECOGNIZERS = ("Email", "Phone", "CreditCard", "Iban", "Ip", "Crypto", "MacAddr
 #: Minimum confidence of Presidio; its weak patterns match any number of nine digits.
 _LEAST_SCORE = 0.4
 
-#: URLs with a user name and password.
-_CREDENTIALS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@]+:[^\s/@]+@[^\s/]+", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Personal:
-    """Possible personal data.
-
-    Attributes:
-        kind: Its kind, as Presidio names it: ``EMAIL_ADDRESS``, ``PHONE_NUMBER`` …
-        text: The matched characters.
-    """
-
-    kind: str
-    text: str
+#: Name of the scan without Presidio.
+PATTERNS = "dallme's patterns"
 
 
 class Scanner:
-    """Finds e-mail and network addresses, passwords in links, and numbers of phones, cards and accounts.
+    """Finds e-mail and network addresses, secrets, and numbers of phones, cards and accounts.
 
     Attributes:
-        name: Presidio's package and version.
+        name: Presidio's package and version, or :data:`PATTERNS` if it is not installed.
+        is_deep: Whether Presidio is installed.
     """
 
     def __init__(self) -> None:
-        """Loads Presidio.
-
-        Raises:
-            MissingDependencyError: If it is not installed.
-        """
+        """Loads Presidio, if it is installed."""
+        self.name, self.is_deep = PATTERNS, False
+        self._recognizers: list[Any] = []
         try:
             from presidio_analyzer import predefined_recognizers
             from tldextract import TLDExtract
         except ImportError:
-            raise MissingDependencyError("the scan for personal data", "presidio-analyzer", "audit") from None
-        self.name = f"presidio-analyzer {version('presidio-analyzer')}"
-        self._recognizers: list[Any] = []
+            return
+        self.name, self.is_deep = f"presidio-analyzer {version('presidio-analyzer')}", True
         # The package's own list of domains, not one from the network.
         domains = TLDExtract(suffix_list_urls=(), cache_dir=None)
         for kind in _RECOGNIZERS:
@@ -61,22 +43,13 @@ class Scanner:
                 recognizer.validate_result = lambda found: domains(found).fqdn != ""
             self._recognizers.append(recognizer)
 
-    def scan(self, text: str) -> list[Personal]:
+    def scan(self, text: str) -> list[PersonalMatch]:
         """Finds possible personal data in the order of the text; of overlapping matches the longest."""
-        matches = [(match.start(), match.end(), "URL_WITH_PASSWORD") for match in _CREDENTIALS.finditer(text)]
+        matches = find_personal(text)
         for recognizer in self._recognizers:
-            results = recognizer.analyze(text, recognizer.supported_entities, None)
             matches += [
-                (result.start, result.end, result.entity_type)
-                for result in results
+                PersonalMatch(result.start, result.end, result.entity_type, text[result.start : result.end])
+                for result in recognizer.analyze(text, recognizer.supported_entities, None)
                 if result.score >= _LEAST_SCORE
             ]
-        return [Personal(kind, text[start:end]) for start, end, kind in _without_overlaps(matches)]
-
-
-def _without_overlaps(matches: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
-    longest: list[tuple[int, int, str]] = []
-    for start, end, kind in sorted(matches, key=lambda match: (match[0] - match[1], match)):
-        if all(end <= other or start >= until for other, until, _ in longest):
-            longest.append((start, end, kind))
-    return sorted(longest)
+        return without_overlaps(matches)

@@ -8,17 +8,22 @@ import typer
 
 from dallme.cli import options
 from dallme.cli.groups import DataWithIds, grouped
-from dallme.cli.output import make_progress, print_json, print_notes, print_table, show
+from dallme.cli.output import make_progress, print_json, print_notes, print_table, show, show_note
 from dallme.cli.paths import write_file
 
 
 @grouped
 def audit(
     folder: options.Folder,
-    source: Annotated[
-        str, options.option("--source", "The data that the set was distilled from.", options.DATA)
-    ],
     data: DataWithIds,
+    source: Annotated[
+        str | None,
+        options.option(
+            "--source",
+            "The data that the set was distilled from; by default the file in its manifest.",
+            options.DATA,
+        ),
+    ] = None,
     test: Annotated[
         str | None, options.option("--test", "Test data, for the check of contamination.", options.DATA)
     ] = None,
@@ -34,6 +39,14 @@ def audit(
         int | None,
         options.option(
             "--min-cluster", "Fail if a text has fewer source rows behind it.", options.THRESHOLDS
+        ),
+    ] = None,
+    max_personal: Annotated[
+        int | None,
+        options.option(
+            "--max-personal",
+            "Fail if the texts hold more e-mail addresses, telephone numbers and the like.",
+            options.THRESHOLDS,
         ),
     ] = None,
     perplexity: Annotated[
@@ -60,12 +73,15 @@ def audit(
 
     from dallme.auditing import Thresholds
     from dallme.auditing import audit as examine
-    from dallme.auditing.inputs import gather
+    from dallme.auditing.inputs import find_source, gather
     from dallme.dataset import AUDIT, DistilledDataset
     from dallme.report.summary import audit_rows
 
-    thresholds = Thresholds(max_copied_span, min_cluster)
+    thresholds = Thresholds(max_copied_span, min_cluster, max_personal)
     distilled, progress = DistilledDataset.load(folder), make_progress()
+    if source is None:
+        source = str(find_source(distilled.manifest, folder))
+        show_note(f"the source is {source}, as the manifest names it; --source names another")
     texts = data.read(source)
     held_out = data.read(test, like=texts) if test else None
     print_notes([*texts.notes, *(held_out.notes if held_out else ())])
@@ -88,6 +104,8 @@ def audit(
         print_json(document)
     else:
         print_table(["", "found"], [list(row) for row in audit_rows(document)])
+        for line in result.personal_texts:
+            show(f"personal data in {line}")
         for failure in document["failures"]:
             show(f"failed: {failure}")
     if document["failures"]:

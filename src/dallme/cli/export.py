@@ -9,15 +9,18 @@ import typer
 
 from dallme.cli import options
 from dallme.cli.groups import DataWithIds, grouped
-from dallme.cli.output import make_progress, print_json, print_notes, show
+from dallme.cli.output import make_progress, print_json, print_notes, show, show_note
 from dallme.cli.paths import check_file, write_file
 from dallme.errors import InputError
-from dallme.report.exports import EXPORTS, Material, find
+from dallme.report.exports import EXPORTS, Material, count_collages, find
 
 if TYPE_CHECKING:
     from dallme.auditing.inputs import AuditInput
     from dallme.data import LabelledTexts
     from dallme.dataset import DistilledDataset
+
+#: Formats whose texts a language model reads as examples.
+_PROMPTS = ("few-shot", "chat", "fine-tuning")
 
 _FORMATS = "; ".join(f"{export.name}: {export.summary}" for export in EXPORTS)
 
@@ -62,14 +65,19 @@ def export(
         ),
     ] = None,
     store: options.Store = None,
+    allow_personal: options.AllowPersonal = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
     """Write a distilled set in the format of another tool.
 
+    Texts with personal data are refused unless --allow-personal is given.
+
     Example: dallme export distilled --format few-shot --output prompt.txt
     """
     from dallme.dataset import DistilledDataset
+    from dallme.dataset.hub import SHARING
+    from dallme.personal import check_personal
 
     format_ = find(name)
     target = output or Path(f"{format_.name}{format_.suffix}")
@@ -79,10 +87,19 @@ def export(
         )
     check_file(target, source, overwrite=overwrite, parents=True)
     distilled, evidence = DistilledDataset.load(folder), None
+    if not allow_personal:
+        check_personal(distilled.texts, 0, SHARING)
+    if format_.name in _PROMPTS and (count := count_collages(distilled)):
+        show_note(
+            f"{count:,} of {len(distilled):,} texts are collages of sentences from several rows, which read "
+            "poorly as examples; for whole rows distil with --for prompt"
+        )
     if source is not None:
         texts = data.read(source)
         print_notes(texts.notes)
         evidence = _gather(distilled, texts, embedder, store)
+        if not allow_personal:
+            check_personal(evidence.source.texts, 0, SHARING)
     content = format_.write(Material(distilled, folder, evidence))
     write_file(target, content)
     if json:

@@ -38,6 +38,7 @@ def push(
     revision: Annotated[
         str | None, typer.Option("--revision", help="Branch to write to, created if missing.")
     ] = None,
+    allow_personal: options.AllowPersonal = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the files and the card; send nothing.")
     ] = False,
@@ -46,7 +47,8 @@ def push(
     """Upload a distilled set and its card to the Hugging Face Hub, in one commit.
 
     It sends train.parquet, README.md, manifest.json and audit.json, and nothing else: no report, no source
-    texts, no vectors. The token is that of `hf auth login`, or HF_TOKEN.
+    texts, no vectors. Texts with personal data are refused unless --allow-personal is given. The token is
+    that of `hf auth login`, or HF_TOKEN.
 
     Example: dallme push distilled user/reviews-distilled --license cc-by-4.0 --dry-run
     """
@@ -56,7 +58,14 @@ def push(
     distilled, files = DistilledDataset.read(folder)
     audit = files.get(AUDIT)
     languages = options.split_names(language) if language is not None else ()
-    upload = prepare(distilled, repo_id, license=license, languages=languages, audit=audit)
+    upload = prepare(
+        distilled,
+        repo_id,
+        license=license,
+        languages=languages,
+        audit=audit,
+        allow_personal=allow_personal,
+    )
     print_notes(upload.notes)
     address = None if dry_run else send(upload, private=private, message=commit_message, revision=revision)
     sizes = {name: len(content) for name, content in upload.files.items()}

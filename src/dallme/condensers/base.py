@@ -82,7 +82,7 @@ class Condenser(ABC):
         )
         work = _Condensing(self, seed)
         condensed: dict[int, list[Cluster]] = {}
-        with (progress or SilentProgress()).task("condense", total=len(budget)) as task:
+        with (progress or SilentProgress()).task("clustering rows", total=len(budget)) as task:
             for _, clusters in (engine or LocalEngine()).map(work, chunks):
                 condensed |= clusters
                 task.advance(len(clusters))

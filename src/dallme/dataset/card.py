@@ -12,6 +12,7 @@ import yaml
 
 from dallme.dataset.schema import ROW_ID, parse_json
 from dallme.errors import InputError
+from dallme.personal import mask
 from dallme.services.transport import AnswerError, call_within
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def escape(value: object) -> str:
 
 #: Name of a source from the Hub: ``id[:configuration]@split``.
 _HUB_SOURCE = re.compile(r"(?P<id>\w[\w.-]*(/[\w.-]+)?)(:[^@]+)?@[\w%:+\[\]-]+", re.ASCII)
+_MASKED = re.compile(r"\w?\*{3}")
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{1,8})*|code|multilingual")
 
@@ -195,7 +197,7 @@ _AUDIT_SHAPE = {
             "label_confidence": (None, float),
             "label_agrees": (None, bool),
             "predicted": (None, str),
-            "personal": [{"kind": str, "text": str}],
+            "personal": [{"kind": str, "text?": str, "masked?": str}],
         }
     ],
     "summary": {
@@ -219,7 +221,7 @@ _AUDIT_SHAPE = {
             "perplexity": (None, float),
         },
     },
-    "thresholds": {"max_copied_span": (None, int), "min_cluster": (None, int)},
+    "thresholds": {"max_copied_span": (None, int), "min_cluster": (None, int), "max_personal?": (None, int)},
     "failures": [str],
     "notes": [str],
 }
@@ -253,8 +255,11 @@ def check_audit(audit: Mapping[str, Any], distilled: TextSet) -> None:
             "dallme audit again"
         )
     for row, (entry, text) in enumerate(zip(texts, distilled.texts, strict=True)):
-        words = _words(text)
-        if any(quote not in text and _words(quote) not in words for quote in _quotes(entry)):
+        words, masked = _words(text), mask(text)
+        quotes = [quote for quote in _quotes(entry) if quote not in text and quote not in masked]
+        if any(_words(quote) not in words for quote in quotes) or not all(
+            _MASKED.fullmatch(match.get("masked", "***")) for match in entry["personal"]
+        ):
             raise InputError(
                 f"expected audit.json to quote nothing but the distilled texts, found words in text {row} "
                 "that it does not hold; run dallme audit again"
@@ -421,9 +426,8 @@ def _texts(distilled: TextSet) -> str:
     first: dict[int, str] = {}
     for text, label in zip(distilled.texts, distilled.labels.tolist(), strict=True):
         first.setdefault(label, text)
-    lines = [
-        f"- **{escape(distilled.label_names[label])}**: {escape(text)}\n" for label, text in first.items()
-    ]
+    names = distilled.label_names
+    lines = [f"- **{escape(names[label])}**: {escape(mask(text))}\n" for label, text in first.items()]
     return "## The first text of each class\n\n" + "".join(lines)
 
 
@@ -449,18 +453,25 @@ def comparison_cells(comparison: Mapping[str, Any]) -> tuple[list[str], list[lis
         comparison: The document that ``dallme compare --json`` prints.
 
     Returns:
-        The names of the columns, and the cells of each method. A cell holds the accuracy, ± its deviation
+        The names of the columns, and the cells of each method. ``tokens`` holds the tokens of the set, and in
+        brackets of a text. A cell of a classifier holds the accuracy, ± its deviation
         over several runs, and in brackets the share of the full data's accuracy. A star marks a method that
         is significantly better than ``random``. A cell is empty if the method does not apply to the
         classifier.
     """
     classifiers = [result["classifier"] for result in comparison["methods"][0]["results"]]
+    sizes = ["texts"]
+    if any(method.get("tokens") for method in comparison["methods"]):  # older tables lack them
+        sizes.append("tokens")
     body = []
     for method in comparison["methods"]:
         cells = [method["method"], f"{method['texts']:,}"]
+        if len(sizes) > 1:
+            tokens = method.get("tokens")
+            cells.append("" if tokens is None else f"{tokens:,} ({tokens / method['texts']:.0f})")
         cells += [_cell(result, method["method"]) for result in method["results"]]
         body.append(cells)
-    return ["method", "texts", *classifiers], body
+    return ["method", *sizes, *classifiers], body
 
 
 def star_note(comparison: Mapping[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dallme.dataset import card
 from dallme.dataset.card import TextSet, check_audit, make_terms, parse_audit
 from dallme.errors import DallmeError, InputError
+from dallme.personal import PersonalDataError, check_personal
 from dallme.services.transport import AnswerError, call_within
 from dallme.validation import check_hub_address
 
@@ -32,6 +33,13 @@ _ADVICE = {
     404: "there is no such repository, user or branch, or the token may not see it: check the name",
     429: "too many requests: wait and try again",
 }
+
+
+#: Advice for texts with personal data that are to leave the machine.
+SHARING = (
+    "distil again with redact=True, edit the texts with dallme review, or allow_personal=True to share them "
+    "as they are"
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ def prepare(
     languages: Sequence[str] = (),
     audit: bytes | None = None,
     token: str | None = None,
+    allow_personal: bool = False,
 ) -> Upload:
     """Makes the files of an upload and reads the card of the source if that is on the Hub; nothing is sent.
 
@@ -67,19 +76,28 @@ def prepare(
         languages: ISO 639 codes; by default those of the source's card.
         audit: Content of the set's audit.json.
         token: Access token; by default the Hub's own.
+        allow_personal: Whether texts with personal data may be uploaded.
 
     Returns:
         The upload.
 
     Raises:
         InputError: If an argument is malformed, or the audit is of other texts.
+        PersonalDataError: If the texts hold personal data, or the audit has found some.
     """
     _check_id(repo_id)
+    if not allow_personal:
+        check_personal(distilled.texts, 0, SHARING)
     terms, note = make_terms(distilled.manifest, _api(token), licence=license, languages=languages)
     document = None
     if audit is not None:
         document = parse_audit(audit)
         check_audit(document, distilled)
+        found = document["summary"]["personal"]["found"]
+        if found and not allow_personal:
+            raise PersonalDataError(
+                f"expected texts without personal data, found {found} places in the audit; {SHARING}"
+            )
     files = distilled.files(card.render(distilled, audit=document, terms=terms, place=repo_id))
     return Upload(repo_id, files | ({} if audit is None else {_AUDIT: audit}), (note,) if note else ())
 

@@ -90,6 +90,7 @@ SHAPE = {
         "test_rows?": (None, int),
         "notes?": [str],
     },
+    "personal?": {"found?": {}, "redacted?": {}},
     "review?": {"ids?": [int], "accepted?": [int]},
     "history?": [_REVIEW],
 }
@@ -111,6 +112,8 @@ class Manifest(Mapping[str, Any]):
         cost_usd: Cost of services.
         decoding: Findings of the decoder.
         comparison: Comparison with other methods, as ``dallme compare --json`` prints it.
+        personal: Places with personal data by kind: ``found`` in the texts, ``redacted`` in the source.
+            None if there are none and the source was not redacted.
         review: Ids of the texts, and of those that were accepted, after a review.
         history: One entry for each review.
         other: Keys that this version does not know.
@@ -125,6 +128,7 @@ class Manifest(Mapping[str, Any]):
     cost_usd: float | None = None
     decoding: Mapping[str, Any] | None = None
     comparison: Mapping[str, Any] | None = None
+    personal: Mapping[str, Any] | None = None
     review: Mapping[str, Any] | None = None
     history: list[dict[str, Any]] | None = None
     other: Mapping[str, Any] = field(default_factory=dict)

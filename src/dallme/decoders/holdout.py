@@ -213,10 +213,11 @@ def select_max_tokens(
     means = {length: float(np.mean(list(accuracies.values()))) for length, accuracies in scores.items()}
     best = max(means, key=lambda length: (means[length], length))
     choice = LengthChoice(best if means[best] - means[limit] > MIN_GAIN else limit, len(split.texts), scores)
-    by_length = ", ".join(f"{length} tokens {mean:.3f}" for length, mean in means.items())
+    by_length = ", ".join(f"{mean:.3f} with {length} tokens" for length, mean in means.items())
+    reason = "no shorter length was clearly better" if choice.tokens == limit else "shorter texts were better"
     context.progress.note(
-        f"texts of at most {choice.tokens} tokens; mean accuracy of {', '.join(LENGTH_CLASSIFIERS)} on "
-        f"{choice.held_out_rows:,} held-out rows: {by_length}"
+        f"the texts have at most {choice.tokens} tokens, as {reason} on {choice.held_out_rows:,} held-out "
+        f"rows: classifiers ({', '.join(LENGTH_CLASSIFIERS)}) had a mean accuracy of {by_length}"
     )
     return choice
 

@@ -30,7 +30,7 @@ class NearestDecoder(Decoder):
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
         taken: dict[int, set[str]] = {int(label): set() for label in np.unique(prototypes.labels)}
         decoded = []
-        with context.progress.task("decode", total=len(prototypes)) as task:
+        with context.progress.task("choosing rows", total=len(prototypes)) as task:
             for vector, label in zip(prototypes.vectors, prototypes.labels.tolist(), strict=True):
                 decoded.append(nearest_unused(vector, label, taken[label], context, self.language))
                 task.advance()

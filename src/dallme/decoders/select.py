@@ -96,7 +96,7 @@ class SelectDecoder(Decoder):
         chosen, texts, best = start.copy(), context.source.texts, loss.value(start)
         cost = len(chosen) ** 3 / 3 + len(loss.rows) * (len(chosen) * loss.classes + loss.dimension)
         count = int(np.clip(_OPERATIONS / (cost * len(chosen) * self.passes), 1, _EVALUATIONS))
-        with context.progress.task("choose rows", total=self.passes * len(chosen)) as task:
+        with context.progress.task("choosing rows", total=self.passes * len(chosen)) as task:
             for _ in range(self.passes):
                 changed = False
                 for at in rng.permutation(len(chosen)).tolist():

@@ -11,11 +11,12 @@ import numpy as np
 from dallme.embedders import resolve
 from dallme.embedders.base import count_words
 from dallme.errors import DallmeError
+from dallme.personal import mask, mask_value
 from dallme.report.map import cut
 
 if TYPE_CHECKING:
     from dallme.auditing.inputs import AuditInput
-    from dallme.dataset import DistilledDataset, RowId
+    from dallme.dataset import DistilledDataset, Lineage, RowId
 
 #: Characters shown of each nearest source text.
 NEAREST_CHARACTERS = 600
@@ -48,6 +49,7 @@ class Card:
         sentences: Its sentences, each with the id of its source row or None.
         nearest: Row ids and shortened texts of the source rows nearest to its prototype.
         findings: Findings of the audit in whole sentences.
+        parts: The text in pieces that are shown apart: its sentences, if several rows are behind them.
     """
 
     index: int
@@ -59,6 +61,7 @@ class Card:
     sentences: tuple[tuple[str, RowId | None], ...] = ()
     nearest: tuple[tuple[RowId, str], ...] = ()
     findings: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 def make_cards(
@@ -66,6 +69,8 @@ def make_cards(
     classes: Mapping[int, str],
     evidence: AuditInput | None,
     audit: Mapping[str, Any] | None,
+    *,
+    masked: bool = False,
 ) -> list[Card]:
     """Makes the cards of a set.
 
@@ -74,12 +79,14 @@ def make_cards(
         classes: Class id to name, in the order of the page.
         evidence: The set with its source, if that is given.
         audit: The document of an audit.
+        masked: Whether to mask personal data in the texts; a page that edits them shows them as they are.
 
     Returns:
         One card per text, in the order of the set.
     """
     position = {label: index for index, label in enumerate(classes)}
     facts = _facts(distilled, classes, evidence)
+    show = mask if masked else str
     cards = []
     for index, (text, label) in enumerate(zip(distilled.texts, distilled.labels.tolist(), strict=True)):
         lineage = distilled.lineage[index]
@@ -88,17 +95,32 @@ def make_cards(
         cards.append(
             Card(
                 index=index,
-                text=text,
+                text=show(text),
+                parts=tuple(map(show, _parts(text, lineage))),
                 label=position[label],
                 weight=float(distilled.weights[index]),
                 facts=facts[index],
                 badges=tuple(badges),
-                sentences=tuple(zip(lineage.sentences, rows, strict=False)),
+                sentences=tuple(zip(map(show, lineage.sentences), rows, strict=False)),
                 nearest=_nearest(index, evidence),
                 findings=tuple(_findings(audit["texts"][index])) if audit else (),
             )
         )
     return cards
+
+
+def _parts(text: str, lineage: Lineage) -> list[str]:
+    """Cuts a collage after each sentence; the pieces together are the text."""
+    if len(set(lineage.sentence_rows)) < 2:
+        return [text]
+    pieces, position = [], 0
+    for sentence in lineage.sentences:
+        start = text.find(sentence, position)
+        if start < 0 or text[position:start].strip():
+            return [text]  # it was edited
+        pieces.append(text[position : start + len(sentence)])
+        position = start + len(sentence)
+    return [text] if position < len(text) else pieces
 
 
 def _facts(
@@ -149,7 +171,11 @@ def _nearest(index: int, evidence: AuditInput | None) -> tuple[tuple[RowId, str]
     source = evidence.source
     rows = evidence.nearest[index].tolist()
     return tuple(
-        (source.row_ids[[row]].tolist()[0], cut(source.texts[row], NEAREST_CHARACTERS)) for row in rows
+        (
+            source.row_ids[[row]].tolist()[0],
+            cut(mask(source.texts[row][: 4 * NEAREST_CHARACTERS]), NEAREST_CHARACTERS),
+        )
+        for row in rows
     )
 
 
@@ -191,5 +217,11 @@ def _findings(entry: Mapping[str, Any]) -> list[str]:
     if entry["label_confidence"] is not None:
         says = f"; it says {entry['predicted']}" if entry["predicted"] is not None else ""
         sentences.append(f"A probe of the full data gives its label {entry['label_confidence']:.0%}{says}.")
-    personal = [f"Personal data, perhaps: {item['kind']} “{item['text']}”" for item in entry["personal"]]
+    personal = [f"Personal data, perhaps: {item['kind']} “{_masked(item)}”" for item in entry["personal"]]
     return sentences + personal
+
+
+def _masked(item: Mapping[str, Any]) -> str:
+    """Returns the masked value of a finding; audits of version 0.1 hold the value itself."""
+    masked: str = item.get("masked") or mask_value(item.get("text", ""))
+    return masked

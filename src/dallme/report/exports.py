@@ -67,6 +67,11 @@ class Export:
     write: Callable[[Material], bytes]
 
 
+def count_collages(distilled: DistilledDataset) -> int:
+    """Counts the texts that join sentences of more than one source row."""
+    return sum(len(set(lineage.sentence_rows)) > 1 for lineage in distilled.lineage)
+
+
 def encode(text: str) -> bytes:
     """Encodes a text as UTF-8; a lone surrogate becomes an escape."""
     return text.encode(errors="backslashreplace")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dallme.personal import mask
 from dallme.progress import Progress, SilentProgress
 from dallme.text import to_json
 from dallme.validation import check_positive
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Maximum number of characters of a row's text on the map.
 CHARACTERS = 160
+
+#: Characters of a row in which personal data is masked before the row is cut to :data:`CHARACTERS`.
+MASKED = 4 * CHARACTERS
 
 #: Maximum bytes of all texts and ids of the map in the page; above it, texts are cut shorter.
 TEXT_BYTES = 3_350_000
@@ -68,7 +72,9 @@ def map_data(
         "class": [number_of[label] for label in source.labels[rows].tolist()],
         "cluster": cluster[rows].tolist(),
         "row": ids,
-        "text": cut_all([source.texts[row] for row in rows.tolist()], TEXT_BYTES - _bytes(ids)),
+        "text": cut_all(
+            [mask(source.texts[row][:MASKED]) for row in rows.tolist()], TEXT_BYTES - _bytes(ids)
+        ),
         "own": {"x": own[:, 0].tolist(), "y": own[:, 1].tolist()},
     }
 
@@ -142,7 +148,7 @@ def project(vectors: np.ndarray, own: np.ndarray, *, progress: Progress | None =
     chosen = np.sort(np.random.default_rng(0).permutation(len(vectors))[:FIT_ROWS])
     everything = np.concatenate([vectors, own])
     umap = _find_umap() if len(vectors) >= LEAST_ROWS else None
-    with (progress or SilentProgress()).task("map", 1) as task:
+    with (progress or SilentProgress()).task("drawing the map", 1) as task:
         if umap is None:
             places = _by_components(vectors[chosen], everything)
         else:

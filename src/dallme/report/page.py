@@ -64,7 +64,7 @@ def render(
         _check_packages()
     classes = dict(distilled.label_names) | (dict(evidence.source.label_names) if evidence else {})
     shown = map_data(evidence, list(classes), points, progress=progress) if evidence else None
-    cards = make_cards(distilled, classes, evidence, audit)
+    cards = make_cards(distilled, classes, evidence, audit, masked=not editable)
     data = _data(distilled, classes, shown)
     scripts = [_read("report.js")] + ([library()] if shown or "comparison" in data else [])
     page = _template().render(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -162,17 +163,33 @@ class SentenceDecoder(Decoder):
         min_words: Minimum number of words per sentence.
         max_words: Maximum number of words per sentence.
         language: ISO 639-1 code, for sentence boundaries.
+        separator: White space between the sentences of a text; a backslash and an n are a line break.
     """
 
     candidates: int = 2000
     min_words: int = 4
     max_words: int = 40
     language: str = "en"
+    separator: str = " "
 
-    def _write(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> list[DecodedText]:
-        """Writes texts that are as long as the context allows."""
+    def __post_init__(self) -> None:
+        """Checks the separator."""
+        object.__setattr__(self, "separator", self.separator.replace("\\n", "\n"))
+        if not self.separator or self.separator.strip():
+            raise InputError(
+                f"expected separator to be white space, such as ' ' or '\\n', found {self.separator!r}"
+            )
+
+    def _write(
+        self,
+        prototypes: Prototypes,
+        context: Context,
+        rng: np.random.Generator,
+        phase: str = "choosing sentences",
+    ) -> list[DecodedText]:
+        """Writes texts that are as long as the context allows; `phase` names the progress."""
         steps = self._steps(len(prototypes))
-        with context.progress.task("decode", total=1 + len(prototypes) + steps) as task:
+        with context.progress.task(phase, total=1 + len(prototypes) + steps) as task:
             words = WordWeights.of(context, rng)
             weights = words.positive
             task.advance()
@@ -201,7 +218,7 @@ class SentenceDecoder(Decoder):
         for own, positions, label, vector in zip(
             material.candidates, chosen, prototypes.labels.tolist(), prototypes.vectors, strict=True
         ):
-            text = own.join(positions, context)
+            text = own.join(positions, context, self.separator)
             if not text.text or text.text in taken[label]:
                 text = nearest_unused(vector, label, taken[label], context, self.language)
             taken[label].add(text.text)
@@ -235,6 +252,7 @@ class ExtractiveDecoder(SentenceDecoder):
         min_words: As of :class:`SentenceDecoder`.
         max_words: As of :class:`SentenceDecoder`.
         language: As of :class:`SentenceDecoder`.
+        separator: As of :class:`SentenceDecoder`.
         draws: Number of sets to choose from.
         scale: Standard deviation of the logarithm of the random scale of the weights.
     """
@@ -325,6 +343,7 @@ class TeachingDecoder(SentenceDecoder):
         min_words: As of :class:`SentenceDecoder`.
         max_words: As of :class:`SentenceDecoder`.
         language: As of :class:`SentenceDecoder`.
+        separator: As of :class:`SentenceDecoder`.
         length: ``tried``: if rows are short, shorter texts are tried on held-out rows; ``longest``: texts are
             as long as is allowed, which is best for classifiers that count words.
     """
@@ -335,14 +354,16 @@ class TeachingDecoder(SentenceDecoder):
     length: str = "tried"
 
     def __post_init__(self) -> None:
-        """Checks the length."""
+        """Checks the separator and the length."""
+        super().__post_init__()
         if self.length not in LENGTHS:
             raise InputError(f"expected length to be one of {', '.join(LENGTHS)}, found {self.length!r}")
 
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
         metadata: dict[str, Any] = {}
         if self.length == "tried" and len(prototypes) <= PROXY_TEXTS:
-            chosen = select_max_tokens(self._write, prototypes, context, rng)
+            write = partial(self._write, phase="trying text lengths")
+            chosen = select_max_tokens(write, prototypes, context, rng)
             if chosen is not None:
                 context = replace(context, max_tokens=chosen.tokens)
                 metadata["length"] = chosen.as_dict()

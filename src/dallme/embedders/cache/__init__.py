@@ -130,7 +130,7 @@ def embed_with_store(
     work = _EmbedChunk(embedder, prompt, fingerprint, embedder.libraries, None if engine.remote else table)
     if table is not None and missing.size and embedder.libraries and Probe.read(table) is None:
         Probe.make(embedder, prompt).write(table)
-    with progress.task("embed", total=len(first_rows)) as task:
+    with progress.task("embedding texts", total=len(first_rows)) as task:
         task.advance(len(first_rows) - len(missing))
         for number, (embedded, tally) in engine.map(work, chunks, accelerated=True):
             group = groups[number]
