@@ -51,6 +51,9 @@ DATA = {
 }
 HELD_OUT, STEPS, LEARNING_RATE = 1_000, 120, 1e-4
 
+#: The encoder whose vectors choose the sets; another one is an independent judge of them.
+CHOSEN_WITH = "all-MiniLM-L6-v2"
+
 #: Methods that make texts of source rows, and one with the rows that two probes agree on.
 METHODS = (
     "random",
@@ -141,11 +144,11 @@ def make_set(name: str, method: str, number: int, test: bool) -> LabelledTexts:
 
 @cache
 def classifier_of(name: str, model: str) -> Classifier:
-    """Makes a classifier; ``encoder`` is a fine-tuned one."""
+    """Makes a classifier; ``encoder`` is a fine-tuned one. `model` reads the texts of ``embedding-lr``."""
     if name != "encoder":
-        return make_classifiers(
-            [name], CachedEmbedder(EMBEDDER, None, os.environ.get("DALLME_STORE"))
-        ).popitem()[1]
+        own = EMBEDDER if SMOKE or model == CHOSEN_WITH else SentenceTransformerEmbedder(model)
+        embedder = CachedEmbedder(own, None, os.environ.get("DALLME_STORE"))
+        return make_classifiers([name], embedder).popitem()[1]
     folder = str(locate(model, SENTENCE_TRANSFORMERS))
     return TransformerClassifier(model=folder, steps=STEPS, learning_rate=LEARNING_RATE, precision="float32")
 
@@ -227,7 +230,7 @@ if __name__ == "__main__":
     parser.add_argument("--classifiers", default="embedding-lr,lr")
     parser.add_argument("--sets", type=int, default=pick(3, 1))
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--model", default="all-MiniLM-L6-v2", help="the encoder that is fine-tuned")
+    parser.add_argument("--model", default=CHOSEN_WITH, help="the encoder that is fine-tuned or reads")
     parser.add_argument("--test", action="store_true", help="test on test rows")
     parser.add_argument("--summary", action="store_true")
     options = parser.parse_args()

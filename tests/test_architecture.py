@@ -35,7 +35,7 @@ LAYERS = (
     {"dataset"},
     {"distiller"},
     {"evaluation", "auditing"},
-    {"api", "experiments", "inspection", "report"},
+    {"api", "experiments", "inspection", "report", "sklearn"},
     {"review"},
     {"cli"},
 )

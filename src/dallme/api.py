@@ -101,6 +101,7 @@ def compare(
     protocol: Protocol | str | None = None,
     results: str | Path | None = None,
     soft_labels: bool = False,
+    match: str = "texts",
 ) -> Comparison:
     """Fills one budget with several methods and compares the classifiers trained on each.
 
@@ -115,6 +116,8 @@ def compare(
         protocol: Number of runs and training of neural classifiers: ``"paper"``, ``"dpc"`` or a protocol.
         results: Folder that keeps results, so that nothing is trained twice.
         soft_labels: Whether to add a row with soft labels for each method that makes texts.
+        match: ``texts`` compares at equal numbers of texts; ``tokens`` gives each method as many texts as fit
+            the tokens of the distiller's.
 
     Returns:
         The comparison table, one row per method; ``print(comparison)`` shows it.
@@ -143,6 +146,7 @@ def compare(
         protocol=_protocol(protocol),
         results=_result_store(results, distiller),
         soft_labels=soft_labels,
+        match=match,
     )
     return replace(table, notes=(*dict.fromkeys((*texts.notes, *test.notes, *table.notes)),))
 

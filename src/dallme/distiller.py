@@ -12,7 +12,7 @@ import numpy as np
 
 from dallme import registry
 from dallme.condensers.base import Condenser
-from dallme.console import make_progress
+from dallme.console import make_progress, quiet_libraries
 from dallme.data import (
     Budget,
     Fingerprint,
@@ -37,6 +37,9 @@ from dallme.validation import check_positive, check_seed, check_vectors
 
 #: Largest binary exponent, of either sign, that ready vectors keep.
 MAX_EXPONENT = 20
+
+#: Smallest share of `total_tokens` that a text can be written in.
+LEAST_TOKENS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +80,8 @@ class Distiller:
             (:mod:`dallme.decoders.soft_labels`).
         max_tokens: Maximum number of tokens per distilled text, by the embedder's tokenizer, special tokens
             included.
+        total_tokens: Maximum number of tokens of all texts together; it lowers `max_tokens` to an equal share
+            for each text. None sets no limit.
         seed: Seed of every random choice.
         store: Folder that caches vectors, so that no text is embedded twice; None caches nothing.
         redact: Whether to replace personal data in the source by placeholders such as ``<EMAIL_1>`` before
@@ -107,6 +112,7 @@ class Distiller:
     prompt: str | None = None
     soft_labels: bool = False
     max_tokens: int = 128
+    total_tokens: int | None = None
     seed: int = 0
     store: str | Path | None = None
     redact: bool = False
@@ -119,6 +125,8 @@ class Distiller:
         if self.progress is None or isinstance(self.progress, bool):
             object.__setattr__(self, "progress", make_progress(self.progress))
         check_positive(self.max_tokens, "max_tokens")
+        if self.total_tokens is not None:
+            check_positive(self.total_tokens, "total_tokens")
         check_seed(self.seed)
         if self.max_personal is not None:
             check_positive(self.max_personal, "max_personal", least=0)
@@ -138,6 +146,7 @@ class Distiller:
         vectors: Any = None,
         text_column: str | None = None,
         label_column: str | None = None,
+        drop_bad_rows: bool = False,
         test: LabelledTexts | None = None,
     ) -> DistilledDataset:
         """Distils a dataset: embed, condense, decode.
@@ -148,6 +157,7 @@ class Distiller:
             vectors: Ready vectors of shape (n, d), one per text; then no embedder is loaded.
             text_column: Name of the text column, if it has no usual one.
             label_column: Name of the label column, if it has no usual one.
+            drop_bad_rows: Whether to skip rows without a usable text or label, with a note.
             test: Test rows; decoders that write new texts report the overlap with them.
 
         Returns:
@@ -158,8 +168,16 @@ class Distiller:
             PersonalDataError: If the texts hold more personal data than `max_personal`.
         """
         texts = read(
-            source, labels, text_column=text_column, label_column=label_column, engine=self.resolved_engine
+            source,
+            labels,
+            text_column=text_column,
+            label_column=label_column,
+            drop_bad_rows=drop_bad_rows,
+            engine=self.resolved_engine,
         )
+        if drop_bad_rows:
+            for note in texts.notes:
+                self.progress.note(note)
         return self.run(texts, vectors=vectors, test=test).distilled
 
     def run(
@@ -191,21 +209,22 @@ class Distiller:
                 )
             texts, redacted = texts.redacted()
         self.allocate(texts)  # an impossible budget fails before the embedding
+        self._token_limit(texts)
         clock = Clock()
-        with clock.lap("embed"):
-            if vectors is None:
-                texts = reorder(
-                    texts, canonical_order(texts)
-                )  # before the embedding: nothing is reordered later
-                context = self._context(texts, self.embed(texts), self.resolved_embedder, test, cache)
-            else:
-                embedded = self.adopt(texts, vectors)
-                context = self.context(texts, embedded, with_embedder=False, test=test, cache=cache)
-        with clock.lap("condense"):
-            prototypes = self.condense(context)
-        with clock.lap("decode"):
-            result = self.decode(prototypes, context)
-        distilled = self._assemble(prototypes, result, context, clock.seconds)
+        with quiet_libraries():
+            with clock.lap("embed"):
+                if vectors is None:
+                    # Before the embedding: nothing is reordered later.
+                    texts = reorder(texts, canonical_order(texts))
+                    context = self._context(texts, self.embed(texts), self.resolved_embedder, test, cache)
+                else:
+                    embedded = self.adopt(texts, vectors)
+                    context = self.context(texts, embedded, with_embedder=False, test=test, cache=cache)
+            with clock.lap("condense"):
+                prototypes = self.condense(context)
+            with clock.lap("decode"):
+                result = self.decode(prototypes, context)
+            distilled = self._assemble(prototypes, result, context, clock.seconds)
         return Distillation(context, prototypes, self._check_personal(distilled, redacted))
 
     def _check_personal(self, distilled: DistilledDataset, redacted: dict[str, int]) -> DistilledDataset:
@@ -303,7 +322,7 @@ class Distiller:
             texts,
             vectors,
             embedder.count_tokens if embedder else count_words,
-            self.max_tokens,
+            self._token_limit(texts),
             embedder,
             self.progress,
             self.resolved_engine,
@@ -312,6 +331,22 @@ class Distiller:
             answers=None if self.store is None else Path(self.store) / "answers",
             cache=SourceCache() if cache is None else cache,
         )
+
+    def _token_limit(self, texts: LabelledTexts) -> int:
+        """Returns the maximum number of tokens per text.
+
+        Raises:
+            InputError: If `total_tokens` leaves fewer than :data:`LEAST_TOKENS` for each.
+        """
+        if self.total_tokens is None:
+            return self.max_tokens
+        count = sum(self.allocate(texts).values())
+        if (share := self.total_tokens // count) < LEAST_TOKENS:
+            raise InputError(
+                f"expected at least {LEAST_TOKENS} tokens for each of {count:,} texts, found "
+                f"{self.total_tokens:,} in all; ask for fewer texts or more tokens"
+            )
+        return min(self.max_tokens, share)
 
     @cached_property
     def budget(self) -> Budget:
@@ -386,14 +421,20 @@ class Distiller:
             "condenser": _name_of(self.condenser),
             "condenser_options": asdict(self.resolved_condenser),
             "decoder": _name_of(self.decoder),
-            "decoder_options": asdict(self.resolved_decoder),
+            "decoder_options": _options_of(self.resolved_decoder),
             "prompt": self.prompt,
             "max_tokens": self.max_tokens,
             "seed": self.seed,
             **({} if self.target == "any" else {"target": self.target}),
             **({"redact": True} if self.redact else {}),
             **({"soft_labels": True} if self.soft_labels else {}),
+            **({} if self.total_tokens is None else {"total_tokens": self.total_tokens}),
         }
+
+
+def _options_of(decoder: Decoder) -> dict[str, Any]:
+    """Returns the options of a decoder; the default separator is left out, as in sets of version 0.1."""
+    return {name: value for name, value in asdict(decoder).items() if (name, value) != ("separator", " ")}
 
 
 def _name_of(part: str | Condenser | Decoder) -> str:

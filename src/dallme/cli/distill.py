@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,6 +59,22 @@ def distill(
         bool,
         options.option("--soft-labels", "Add class probabilities of each text.", options.OUTPUT),
     ] = False,
+    redact: Annotated[
+        bool,
+        options.option(
+            "--redact",
+            "Replace e-mail addresses, telephone numbers and the like by <EMAIL_1> … before anything else.",
+            options.DATA,
+        ),
+    ] = False,
+    max_personal: Annotated[
+        int | None,
+        options.option(
+            "--max-personal",
+            "Fail, and write nothing, if the texts hold more e-mail addresses and the like.",
+            options.OUTPUT,
+        ),
+    ] = None,
     no_report: options.NoReport = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -66,6 +84,7 @@ def distill(
     Example: dallme distill reviews.csv --per-class 10 --output distilled --test reviews-test.csv
     """
     from dallme.evaluation.evaluate import check_classifiers, make_classifiers
+    from dallme.report.summary import recovered_share
     from dallme.scale import make_engine
 
     check_folder(output, source, test, overwrite=overwrite)
@@ -74,7 +93,12 @@ def distill(
         raise InputError("expected --test or --holdout, found both; leave one out")
     names = check_classifiers(parts.classifier_names(classifiers))
     distiller = parts.distiller(
-        budget, make_progress(), engine=make_engine(engine, address), soft_labels=soft_labels
+        budget,
+        make_progress(),
+        engine=make_engine(engine, address),
+        redact=redact,
+        max_personal=max_personal,
+        soft_labels=soft_labels,
     )
     settings = parts.classifier_options(names)
     compared = test is not None or holdout != 0
@@ -99,12 +123,67 @@ def distill(
         distilled.save(output, overwrite=overwrite)
     if not no_report:
         write_report(distilled, distillation, distiller, output)
+    print_notes(personal_notes(distilled, redact=redact))
     if json:
         print_json(_document(distilled, output, comparison))
         return
-    show(f"{len(texts):,} rows → {len(distilled):,} texts in {output}")
+    show_texts(distilled)
     if comparison:
         show_comparison(comparison)
+        show(recovered_share(distilled.manifest) or "")
+    show_end(len(texts), len(distilled), output)
+    show(f"next: dallme audit {shlex.quote(str(output))} --source {shlex.quote(source)}")
+
+
+def personal_notes(distilled: DistilledDataset, *, redact: bool = False) -> list[str]:
+    """Returns notes on personal data in the texts and in the source, without a value."""
+    from dallme.personal import describe_kinds, describe_texts
+
+    notes = []
+    replaced = (distilled.manifest.personal or {}).get("redacted") or {}
+    if redact:
+        notes.append(f"replaced in the source: {describe_kinds(replaced) or 'nothing'}")
+    _, found = describe_texts(distilled.texts)
+    if found:
+        advice = (
+            "edit the texts with dallme review" if redact else "--redact replaces such data in the source"
+        )
+        notes.append(f"the texts may hold personal data: {found}; {advice}")
+    return notes
+
+
+#: Texts that are printed, and characters of each.
+SHOWN_TEXTS, SHOWN_CHARACTERS = 10, 200
+
+
+def show_texts(distilled: DistilledDataset) -> None:
+    """Prints the first texts of each class in a table, with personal data masked and sentences apart."""
+    from dallme.personal import mask
+
+    of_class: dict[int, list[int]] = {}
+    for index, label in enumerate(distilled.labels.tolist()):
+        of_class.setdefault(label, []).append(index)
+    in_turn = [index for row in zip_longest(*of_class.values()) for index in row if index is not None]
+    rows = []
+    for index in sorted(in_turn[:SHOWN_TEXTS]):
+        lineage, text = distilled.lineage[index], distilled.texts[index]
+        if len(set(lineage.sentence_rows)) > 1:
+            text = " / ".join(lineage.sentences)
+        text = " ".join(mask(text).split())
+        if len(text) > SHOWN_CHARACTERS:
+            text = text[: SHOWN_CHARACTERS - 1].rstrip() + "…"
+        rows.append([distilled.label_names[int(distilled.labels[index])], text])
+    print_table(["label", "text"], rows)
+    if (more := len(distilled) - len(rows)) > 0:
+        show(f"… and {more:,} more; sentences of different rows are set apart by /")
+
+
+def show_end(rows: int, texts: int, output: Path) -> None:
+    """Prints where the set and its page are."""
+    from dallme.dataset import REPORT
+
+    hint = f"; open {REPORT} in it" if (output / REPORT).is_file() else ""
+    show(f"\n{rows:,} rows → {texts:,} texts in {output}{hint}")
 
 
 #: Share of the rows that is held out, where each class and the held-out rows have at least so many.
@@ -229,7 +308,7 @@ def show_comparison(comparison: dict[str, Any]) -> None:
     print_notes(comparison["notes"])
     show(
         f"\naccuracy on {comparison['test_rows']:,} test rows "
-        "(in brackets: share of the full data's accuracy)"
+        "(in brackets: share of the full data's accuracy, tokens a text)"
     )
     print_table(*comparison_cells(comparison))
     if note := star_note(comparison):

@@ -140,6 +140,11 @@ class BudgetOptions(Group):
         """
         from dallme.data import Budget
 
+        sizes = {"--per-class": self.per_class, "--ratio": self.ratio, "--total": self.total}
+        named = [flag for flag, value in sizes.items() if value is not None]
+        if len(named) != 1:
+            found = ", ".join(named) or "none"
+            raise InputError(f"expected exactly one of --per-class, --ratio and --total, found {found}")
         Budget(**asdict(self))
 
 
@@ -242,6 +247,9 @@ class PipelineOptions(EmbedderOptions):
     target: options.Target = "any"
     decoder: options.Decoder = None
     max_tokens: Annotated[int, option("--max-tokens", "Maximum tokens per distilled text.", ADVANCED)] = 128
+    total_tokens: Annotated[
+        int | None, option("--total-tokens", "Maximum tokens of all texts together.", BUDGET)
+    ] = None
     seed: options.Seed = 0
 
     @property
@@ -278,6 +286,7 @@ class PipelineOptions(EmbedderOptions):
             decoder_options=decoder_options,
             prompt=self.prompt,
             max_tokens=self.max_tokens,
+            total_tokens=self.total_tokens,
             seed=self.seed,
             store=options.writable_store(self.store),
             progress=progress,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -88,6 +89,9 @@ def run() -> None:
             logging.getLogger(library).setLevel(logging.ERROR)
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
+            # Libraries add filters of their own when they are imported.
+            warnings.showwarning = lambda *_, **__: None
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         signal.signal(signal.SIGTERM, _terminate)
@@ -112,7 +116,7 @@ def _status() -> int:
         result = command.main(standalone_mode=False)
         return result if isinstance(result, int) else 0
     except DallmeError as error:
-        return _fail(str(error))
+        return _fail(_with_flags(str(error)))
     except typer.Abort:
         return _interrupted()
     except typer.TyperException as error:
@@ -130,6 +134,17 @@ def _status() -> int:
         raise
     except MemoryError:
         return _fail("expected enough memory, found too little; use a smaller source or a faster embedder")
+
+
+#: Parameters of Python that errors name, such as ``redact=True``; each has a flag of the same name.
+_PARAMETERS = re.compile(
+    r"(?<![\w'\"-])(?:(redact|allow_personal|drop_bad_rows)=True|(max_personal|per_class|max_tokens))(?![\w'\"])"
+)
+
+
+def _with_flags(message: str) -> str:
+    """Replaces parameters of Python in an error by the flags of the command line."""
+    return _PARAMETERS.sub(lambda match: f"--{(match[1] or match[2]).replace('_', '-')}", message)
 
 
 def _fail(message: str) -> int:

@@ -453,18 +453,25 @@ def comparison_cells(comparison: Mapping[str, Any]) -> tuple[list[str], list[lis
         comparison: The document that ``dallme compare --json`` prints.
 
     Returns:
-        The names of the columns, and the cells of each method. A cell holds the accuracy, ± its deviation
+        The names of the columns, and the cells of each method. ``tokens`` holds the tokens of the set, and in
+        brackets of a text. A cell of a classifier holds the accuracy, ± its deviation
         over several runs, and in brackets the share of the full data's accuracy. A star marks a method that
         is significantly better than ``random``. A cell is empty if the method does not apply to the
         classifier.
     """
     classifiers = [result["classifier"] for result in comparison["methods"][0]["results"]]
+    sizes = ["texts"]
+    if any(method.get("tokens") for method in comparison["methods"]):  # older tables lack them
+        sizes.append("tokens")
     body = []
     for method in comparison["methods"]:
         cells = [method["method"], f"{method['texts']:,}"]
+        if len(sizes) > 1:
+            tokens = method.get("tokens")
+            cells.append("" if tokens is None else f"{tokens:,} ({tokens / method['texts']:.0f})")
         cells += [_cell(result, method["method"]) for result in method["results"]]
         body.append(cells)
-    return ["method", "texts", *classifiers], body
+    return ["method", *sizes, *classifiers], body
 
 
 def star_note(comparison: Mapping[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from dallme.report.map import cut
 
 if TYPE_CHECKING:
     from dallme.auditing.inputs import AuditInput
-    from dallme.dataset import DistilledDataset, RowId
+    from dallme.dataset import DistilledDataset, Lineage, RowId
 
 #: Characters shown of each nearest source text.
 NEAREST_CHARACTERS = 600
@@ -49,6 +49,7 @@ class Card:
         sentences: Its sentences, each with the id of its source row or None.
         nearest: Row ids and shortened texts of the source rows nearest to its prototype.
         findings: Findings of the audit in whole sentences.
+        parts: The text in pieces that are shown apart: its sentences, if several rows are behind them.
     """
 
     index: int
@@ -60,6 +61,7 @@ class Card:
     sentences: tuple[tuple[str, RowId | None], ...] = ()
     nearest: tuple[tuple[RowId, str], ...] = ()
     findings: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 def make_cards(
@@ -94,6 +96,7 @@ def make_cards(
             Card(
                 index=index,
                 text=show(text),
+                parts=tuple(map(show, _parts(text, lineage))),
                 label=position[label],
                 weight=float(distilled.weights[index]),
                 facts=facts[index],
@@ -104,6 +107,20 @@ def make_cards(
             )
         )
     return cards
+
+
+def _parts(text: str, lineage: Lineage) -> list[str]:
+    """Cuts a collage after each sentence; the pieces together are the text."""
+    if len(set(lineage.sentence_rows)) < 2:
+        return [text]
+    pieces, position = [], 0
+    for sentence in lineage.sentences:
+        start = text.find(sentence, position)
+        if start < 0 or text[position:start].strip():
+            return [text]  # it was edited
+        pieces.append(text[position : start + len(sentence)])
+        position = start + len(sentence)
+    return [text] if position < len(text) else pieces
 
 
 def _facts(
