@@ -162,9 +162,9 @@ class _Table:
         start, width = len(self.columns[0]), len(self.header)
         if set(map(len, records)) != {width}:
             row = next(row for row, record in enumerate(records) if len(record) != width)
-            first = "header" if self.file.options.header else "first row"
+            model = "header" if self.file.options.header else "first row"
             raise InputError(
-                f"{self.file.name}: expected {width} fields in each row, as in the {first}, "
+                f"{self.file.name}: expected {width} fields in each row, as in the {model}, "
                 f"found {len(records[row])} in row {start + row:,} (line {lines[row]:,}); "
                 "put fields that hold the delimiter in quotes"
             )
