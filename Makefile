@@ -15,8 +15,9 @@ OLDEST_TESTS := $(addprefix tests/test_,registry.py readers.py dataset.py baseli
 demo: install  ## distil real data and print what it is worth
 	$(BIN)/dallme demo --output dallme-demo --overwrite
 
-# One process for each core, so one thread in each.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist worksteal
+# One process for each core, so one thread in each. Compiled modules are stored, for the processes that tests start.
+PROCESS := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+PYTEST := $(PROCESS) $(BIN)/python -m pytest -n auto --dist worksteal
 
 test: check  ## checks and fast tests, before every commit
 	$(PYTEST) -m "not slow"
@@ -34,7 +35,7 @@ test-oldest: install  ## a part of the tests with the lowest versions that pypro
 	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --constraint $(OLDEST)/lowest.txt pytest pytest-xdist hypothesis httpx imbalanced-learn
 	$(BIN)/python -m pip --python $(OLDEST)/bin/python install --quiet --constraint constraints.txt --constraint $(OLDEST)/lowest.txt torch
 	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --no-deps --editable .
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n auto --dist worksteal -m "not slow" $(OLDEST_TESTS)
+	$(PROCESS) $(OLDEST)/bin/python -m pytest -n auto --dist worksteal -m "not slow" $(OLDEST_TESTS)
 
 audit: install  ## known vulnerabilities of what is installed
 	.ci/audit

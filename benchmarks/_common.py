@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import atexit
 import json
+import multiprocessing
 import os
 import platform
 import resource
+import runpy
 import shutil
+import subprocess
 import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
@@ -119,6 +122,32 @@ def peak_memory_gb() -> float:
         return round(int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e9, 3)
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 3)
+
+
+def run_part(script: str, *arguments: str, fork: bool = False) -> dict[str, Any]:
+    """Runs a script in a new process, whose peak memory is its own, and returns the JSON that it prints.
+
+    A fork needs no imports, but has the memory of this process.
+    """
+    if not fork or sys.platform == "win32":
+        command = [sys.executable, script, *arguments]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        return dict(json.loads(done.stdout))
+    with tempfile.TemporaryFile("w+") as output:
+        context = multiprocessing.get_context("fork")
+        process = context.Process(target=_run_fork, args=(output.fileno(), script, *arguments))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise subprocess.CalledProcessError(process.exitcode, [script, *arguments])
+        output.seek(0)
+        return dict(json.load(output))
+
+
+def _run_fork(output: int, script: str, *arguments: str) -> None:
+    os.dup2(output, 1)
+    sys.argv = [script, *arguments]
+    runpy.run_path(script, run_name="__main__")
 
 
 def load(name: str) -> dict[str, Any]:

@@ -25,15 +25,19 @@ MODULES = (
     "dallme.decoders.extractive.decoder",
     "dallme.report.page",
     "dallme.auditing.inputs",
-    "dallme.decoders.vec2text.training",
-    "dallme.decoders.vec2text.model",
     "dallme.experiments.running",
     "dallme.experiments.page",
     "dallme.review.app",
-    "transformers.models.llama.modeling_llama",
     "sklearn.manifold",
     "faiss",
     "uvicorn",
+)
+
+#: Modules of a verb that trains a model; they take longer to import than the others.
+TRAINING_MODULES = (
+    "dallme.decoders.vec2text.training",
+    "dallme.decoders.vec2text.model",
+    "transformers.models.llama.modeling_llama",
 )
 
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from _common import pick
 from _kills import Ended, Moment, Zygote, left_over
 from _set_victims import REPOSITORY, Evaluate, Export, HubServer, Push, Review
 from _victim import Files, Victim
@@ -169,7 +170,7 @@ def victims(steps: int = 12, hub: HubServer | None = None) -> list[Victim]:
             "embed",
             ["embed", "source.csv", *common, "--output", "vectors.parquet"],
             "vectors.parquet",
-            rows=4000,
+            rows=pick(4000, 400),
         ),
         Train("train-inverter", train, "inverter"),
         Reproduce("reproduce", [*reproduce, "--output", "results"], "results/offline/toy"),

@@ -18,9 +18,9 @@ from _common import data_folder, make_parser, pick, write
 def measure_networks(store: Path) -> dict[str, Any]:
     """Measures the seconds of training on 120 texts and testing on the whole test set."""
     from dallme.distiller import Distiller
-    from dallme.evaluation.compare import make_sets
     from dallme.evaluation.evaluate import make_classifiers
     from dallme.evaluation.protocol import DEFAULT
+    from dallme.evaluation.sets import make_sets
     from dallme.readers import read
 
     source = read(data_folder() / "ag_news" / "train.parquet")

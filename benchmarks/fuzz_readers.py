@@ -76,7 +76,7 @@ def one_input(data: bytes, folder: Path) -> str:
     reported = sum(
         int(note.split()[2].replace(",", "")) for note in found.notes if note.startswith("left out")
     )
-    rows = count_rows(path, kind)
+    rows = count_rows(path, kind, *detected(found.notes, kind))
     assert rows == len(found) + reported, f"{rows} rows in, {len(found)} used, {reported} reported"
     return "read"
 
@@ -103,7 +103,16 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     return bytes([data[0], rng.randrange(4)]) + text.encode()
 
 
-def count_rows(path: Path, kind: str) -> int:
+def detected(notes: tuple[str, ...], kind: str) -> tuple[str, str]:
+    """The encoding and the delimiter that a file was read with, by the notes."""
+    said = " ".join(notes)
+    encoding = re.search(r" read as ([\w-]+) \(by ", said)
+    delimiter = re.search(r"the delimiter '(.|\\t)'; ", said)
+    usual = "\t" if kind == ".tsv" else ","
+    return encoding[1] if encoding else "utf-8-sig", delimiter[1].replace("\\t", "\t") if delimiter else usual
+
+
+def count_rows(path: Path, kind: str, encoding: str = "utf-8-sig", delimiter: str = ",") -> int:
     """Counts the rows of a file that was read, by other means than the readers'."""
     if kind == ".parquet":
         return int(pq.read_metadata(path).num_rows)
@@ -113,9 +122,8 @@ def count_rows(path: Path, kind: str) -> int:
         return int(opener(content).read_all().num_rows)
     compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
     with pa.input_stream(str(path), compression=compression) as stream:
-        text = stream.read().decode("utf-8-sig")
+        text = stream.read().decode(encoding)
     if kind.startswith((".csv", ".tsv")):
-        delimiter = "\t" if kind == ".tsv" else ","
         csv.field_size_limit(2**31 - 1)
         return sum(1 for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row) - 1
     if text.lstrip().startswith("["):

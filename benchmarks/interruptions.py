@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from _common import SMOKE, load, make_parser, pick, write
-from _kills import Ended, Moment, Zygote, left_over, small_disk
+from _kills import MODULES, TRAINING_MODULES, Ended, Moment, Zygote, left_over, small_disk
 from _set_victims import local_hub
 from _victim import Victim
 from _victims import interrupt, victims
@@ -209,7 +209,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place, local_hub() as hub:
-        zygotes = [Zygote(), Zygote()]
+        modules = MODULES + pick(TRAINING_MODULES, ())
+        zygotes = [Zygote(modules), Zygote(modules)]
         zygote, rng = zygotes[0], random.Random(options.seed)
         os.chmod(place, 0o755)
         for number, victim in enumerate(victims(hub=hub)):

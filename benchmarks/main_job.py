@@ -7,16 +7,13 @@ Run: python benchmarks/main_job.py [--seeds 5]
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from _common import data_folder, make_parser, peak_memory_gb, pick, write
+from _common import SMOKE, data_folder, make_parser, peak_memory_gb, pick, run_part, write
 
 PER_CLASS = pick({"imdb": 10, "ag_news": 30}, {"imdb": 2})
 
@@ -74,9 +71,7 @@ def main() -> None:
         return
     results = {}
     for name in PER_CLASS:
-        command = [sys.executable, str(Path(__file__)), "--only", name, "--seeds", str(options.seeds)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        results[name] = json.loads(done.stdout)
+        results[name] = run_part(__file__, "--only", name, "--seeds", str(options.seeds), fork=SMOKE)
     write("main_job", {"seeds": options.seeds, "data": results})
 
 

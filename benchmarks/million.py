@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
-from _common import load, make_parser, peak_memory_gb, pick, write
+from _common import load, make_parser, peak_memory_gb, pick, run_part, write
 from _synthetic import make_texts
 from dallme.distiller import Distiller
 from dallme.readers import read
@@ -86,9 +83,7 @@ def main() -> None:
     measured = load("million").get("cases", {}) if options.case else {}
     selected = pick([case for case in CASES if case != LONG], [f"hashing, {rows:,} rows" for rows in ROWS])
     for name in options.case or selected:
-        command = [sys.executable, str(Path(__file__)), "--here", "--case", name]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        measured[name] = json.loads(done.stdout)
+        measured[name] = run_part(__file__, "--here", "--case", name)
         print(name, measured[name], flush=True)
         cases = {case: measured[case] for case in CASES if case in measured}
         write("million", {"cases": cases, "growth": growth(cases)})

@@ -10,14 +10,13 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from _common import data_folder, make_parser, peak_memory_gb, pick, write
+from _common import SMOKE, data_folder, make_parser, peak_memory_gb, pick, run_part, write
 
 PER_CLASS = pick({"imdb": 10, "ag_news": 30, "sst2": 10}, {"sst2": 2})
 
@@ -109,18 +108,8 @@ def main() -> None:
         store = options.store or str(Path(scratch) / "store")
         for name in PER_CLASS:
             page = Path(scratch) / f"{name}.html"
-            command = [
-                sys.executable,
-                str(Path(__file__)),
-                "--only",
-                name,
-                "--store",
-                store,
-                "--page",
-                str(page),
-            ]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            results[name] = json.loads(done.stdout) | open_page(page, options.opens)
+            made = run_part(__file__, "--only", name, "--store", store, "--page", str(page), fork=SMOKE)
+            results[name] = made | open_page(page, options.opens)
     write("report", {"opens": options.opens, "data": results})
 
 

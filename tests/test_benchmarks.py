@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from forks import run_script
+
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -39,13 +41,16 @@ PRINTED = {"embedding_speed": "'least_cosine': "}
 
 
 def run(script: str, *options: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "DALLME_DATA"}
+    path, environment = BENCHMARKS / f"{script}.py", os.environ | {"OMP_NUM_THREADS": "1"}
+    environment.pop("DALLME_DATA", None)
+    if script not in {"render", *QUICK} and sys.platform != "win32":
+        return run_script(path, *options, folder=folder, environment=environment)
     return subprocess.run(
-        [sys.executable, str(BENCHMARKS / f"{script}.py"), *options],
+        [sys.executable, str(path), *options],
         capture_output=True,
         text=True,
         check=False,
-        env=environment | {"OMP_NUM_THREADS": "1"},
+        env=environment,
         cwd=folder,
     )
 

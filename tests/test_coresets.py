@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 from dallme import registry
 from dallme.baselines import submodular, transport
 from dallme.baselines.coreset import CoreSet
-from dallme.baselines.submodular import FacilityLocationBaseline, GraphCutBaseline
+from dallme.baselines.submodular import FacilityLocationBaseline, GraphCutBaseline, LogDeterminantBaseline
 from dallme.baselines.training_scores import EL2NBaseline, GraNdBaseline
 from dallme.baselines.transport import OptimalTransportBaseline, trajectory_weights, transport_plan
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
@@ -24,6 +24,7 @@ NAMES = [
     "k-center",
     "facility-location",
     "graph-cut",
+    "log-determinant",
     "optimal-transport",
     "least-confidence",
     "margin",
@@ -118,7 +119,7 @@ def test_a_whole_class_is_selected_despite_degenerate_vectors(coreset: CoreSet) 
 def test_classes_do_not_see_each_other_but_through_the_probe() -> None:
     labels = np.arange(40) % 2
     vectors = _random(2)
-    for name in ("herding", "k-center", "facility-location", "graph-cut"):
+    for name in ("herding", "k-center", "facility-location", "graph-cut", "log-determinant"):
         baseline = registry.make("baselines", name)
         file_lock = _rows(baseline, _data(vectors[labels == 1]), {0: 6})
         assert _rows(baseline, _data(vectors, labels), {0: 3, 1: 6})[3:] == [2 * row + 1 for row in file_lock]
@@ -240,16 +241,42 @@ def test_graph_cut_chooses_as_the_plain_greedy_algorithm(redundancy: float) -> N
         assert _rows(GraphCutBaseline(redundancy), _data(vectors), {0: 12}) == expected
 
 
+@pytest.mark.parametrize("ridge", [0.1, 1.0])
+def test_log_determinant_chooses_as_the_plain_greedy_algorithm(ridge: float) -> None:
+    def value(rows: list[int], cosines: np.ndarray) -> float:
+        matrix = np.eye(len(rows)) + cosines[np.ix_(rows, rows)] / ridge
+        return round(
+            float(np.linalg.slogdet(matrix)[1]), 6
+        )  # the first row of all is worth as much as others
+
+    for seed in range(5):
+        vectors = _random(seed)
+        cosines = _cosines(vectors)
+        expected = _greedy(40, 12, lambda rows, cosines=cosines: value(rows, cosines))
+        assert _rows(LogDeterminantBaseline(ridge), _data(vectors), {0: 12}) == expected
+
+
+def test_facility_location_varies_where_a_class_is_larger_than_the_sample() -> None:
+    data = _data(_random(0))
+    assert FacilityLocationBaseline.varies
+    assert len({tuple(_rows(FacilityLocationBaseline(8), data, {0: 5}, seed)) for seed in range(5)}) > 1
+    assert len({tuple(_rows(FacilityLocationBaseline(40), data, {0: 5}, seed)) for seed in range(5)}) == 1
+
+
 def test_the_length_of_a_vector_says_nothing_of_similarity() -> None:
     vectors = _random(4)
     longer = vectors * np.random.default_rng(0).uniform(0.1, 10, size=(40, 1))
-    for baseline in (FacilityLocationBaseline(), GraphCutBaseline()):
+    for baseline in (FacilityLocationBaseline(), GraphCutBaseline(), LogDeterminantBaseline()):
         assert _rows(baseline, _data(vectors), {0: 10}) == _rows(baseline, _data(longer), {0: 10})
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (
+            lambda: LogDeterminantBaseline(ridge=0),
+            "expected ridge to be a number greater than 0, found 0",
+        ),
         (
             lambda: FacilityLocationBaseline(sample=0),
             "expected sample to be a whole number of at least 1, found 0",

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.sparse import csr_matrix
 
-from dallme import registry
 from dallme.data import DecodedText
 from dallme.decoders.base import Context, Decoder, DecodingResult
 from dallme.decoders.extractive.candidates import CandidateSentences, SentenceFilter, special_tokens
@@ -29,23 +28,11 @@ from decoder_cases import (
     FILMS,
     FLOPS,
     INTERLEAVED,
-    WRITERS,
     check_contract,
     count_with_two_special_tokens,
     make_context,
     make_prototypes,
 )
-
-
-@pytest.fixture(params=[name for name in registry.names("decoders") if name not in WRITERS])
-def decoder(request: pytest.FixtureRequest) -> Decoder:
-    made: Decoder = registry.make("decoders", request.param)
-    return made
-
-
-@pytest.fixture
-def films() -> Context:
-    return make_context([*FILMS, *FLOPS], [5] * 6 + [2] * 6)
 
 
 @pytest.mark.parametrize("count_tokens", [count_words, count_with_two_special_tokens])

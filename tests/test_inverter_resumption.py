@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from dallme.decoders.vec2text.corpus import Drafts
 from dallme.decoders.vec2text.model import InverterConfig
@@ -19,6 +18,8 @@ from dallme.decoders.vec2text.training import train_inverter
 from dallme.errors import InputError, OutputError
 from dallme.progress import SilentProgress
 from training_cases import EMBEDDER, FAST, TEXTS, Notes, contents
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 SHORT: dict[str, Any] = {**FAST, "steps": 10}
 
@@ -45,15 +46,6 @@ class Killer(SilentProgress):
                         raise Killed
 
         yield Task()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small gain nothing from a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", autouse=True)

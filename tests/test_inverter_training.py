@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +22,14 @@ from dallme.decoders.vec2text.training import TrainingOptions, train_inverter
 from dallme.errors import InputError, OutputError, UnknownNameError
 from training_cases import EMBEDDER, FAST, TEXTS, Notes, contents
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 
 def written(folder: Path) -> list[str]:
     """The likeliest texts for the vectors of all template sentences."""
     model, tokenizer, _ = load(folder, "cpu")
     found = model.generate(torch.from_numpy(EMBEDDER.embed(TEXTS)), max_new_tokens=32)
     return list(tokenizer.batch_decode(found, skip_special_tokens=True))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small gain nothing from a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -131,7 +131,7 @@ def test_a_key_that_a_json_object_lacks_is_missing(tmp_path: Path) -> None:
         tmp_path / "a.jsonl",
         [{"label": 1}, {"text": "a", "label": 0}, {"text": "b"}, {"text": "c", "label": 1}],
     )
-    assert "2 of 4 rows cannot be used: row 0 has no text, row 2 has no label (" in _message(path)
+    assert "2 of 4 rows cannot be used: line 1 has no text, line 3 has no label; " in _message(path)
 
 
 def test_csv_with_byte_order_mark_blank_lines_and_spaced_header(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_long_csv_fields_keep_the_limit_of_the_csv_module(tmp_path: Path) -> Non
     assert list(read(_csv(tmp_path / "a.csv", [["text", "label"], [text, 0], ["b", 1]])).texts) == [text, "b"]
     assert csv.field_size_limit() == before
     too_long = _csv(tmp_path / "b.csv", [["text", "label"], [text + "x", 0], ["b", 1]])
-    assert "row 0 has a text of 1,000,000 characters, the limit is 999,999" in _message(too_long)
+    assert "line 2 has a text of 1,000,000 characters, the limit is 999,999" in _message(too_long)
     assert csv.field_size_limit(initial) == before
 
 
@@ -188,18 +188,21 @@ _BROKEN = {
         'text,label\n"a" b,0\n',
         "the row that starts in line 2 cannot be read: ',' expected after '\"'",
     ),
-    "latin.csv": (b"text,label\na,0\ncaf\xe9,1\n", "expected UTF-8, found other bytes in line 3: byte 0xe9"),
-    "latin.jsonl": (
-        b'{"text": "a", "label": 0}\n{"text": "\xe9"}\n',
+    "damaged.csv": (
+        "text,label\nthé,0\ncafé,1\n".encode() + b"caf\xe9,1\n",
+        "expected UTF-8, found other bytes in line 4: byte 0xe9; save it as UTF-8, or name its encoding with",
+    ),
+    "damaged.jsonl": (
+        '{"text": "é", "label": 0}\n'.encode() + b'{"text": "\xe9"}\n',
         "expected UTF-8, found other bytes in line 2: byte 0xe9",
     ),
-    "utf16.csv": (
-        "text,label\na,0\n".encode("utf-16"),
-        "expected UTF-8, found what looks like UTF-16; save it as UTF-8",
+    "binary.csv": (
+        bytes(1000),
+        "expected text, found NUL bytes; is the file binary or misnamed?",
     ),
     "utf16.jsonl": (
         '{"text": "a"}\n'.encode("utf-16-le"),
-        "expected UTF-8, found what looks like UTF-16; save it as UTF-8",
+        "expected a label column with a usual name",
     ),
     "twice.csv": (
         "text,label,text\na,0,b\n",
@@ -236,10 +239,11 @@ _BROKEN = {
         "cannot be read as text (is the file damaged or misnamed?)",
     ),
     "not.csv.zst": ("text,label\na,0\n", "cannot be read as text (is the file damaged or misnamed?)"),
-    "a.txt": (
+    "a.txt": ("a", "expected lines that begin with __label__NAME, the format of fastText, found none"),
+    "a.pdf": (
         "a",
         "expected a file that ends in .csv, .tsv, .jsonl, .ndjson, .json, .parquet, "
-        ".arrow, .feather (or these with",
+        ".arrow, .feather, .xlsx, .ods, .db, .sqlite, .sqlite3, .txt (or these with",
     ),
 }
 
@@ -248,7 +252,7 @@ _BROKEN = {
 def test_rows_inside_an_unpaired_quote_are_reported(tmp_path: Path, suffix: str, mark: str) -> None:
     lines = ["text,label", '"fine start,good', "dull,bad", 'warm end",good', "long,bad", "short,good"]
     path = _raw(tmp_path / f"a.{suffix}", "\n".join(lines).replace(",", mark))
-    problem = "row 0 holds what looks like 2 other rows in one field (line 2: is a quote unpaired?)"
+    problem = "line 2 holds what looks like 2 other rows in one field (is a quote unpaired?)"
     assert f"1 of 3 rows cannot be used: {problem}" in _message(path)
     data = read(path, drop_bad_rows=True)
     assert list(data.texts) == ["long", "short"]
@@ -267,9 +271,8 @@ def test_paragraphs_with_commas_are_one_text(tmp_path: Path) -> None:
 def test_a_repeated_header_is_reported(tmp_path: Path) -> None:
     for name in ("a.csv", "b.csv"):
         _raw(tmp_path / name, f"text,label\n{name} x,0\n{name} y,1\ntext,label\n{name} z,0\n")
-    problem = "row 2 repeats the header (line 4)"
-    assert f"1 of 4 rows cannot be used: {problem} (rows count" in _message(tmp_path / "a.csv")
-    assert "row 6 (row 2 of b.csv) repeats the header (line 4)" in _message(tmp_path)
+    assert "1 of 4 rows cannot be used: line 4 repeats the header; " in _message(tmp_path / "a.csv")
+    assert "line 4 of a.csv repeats the header, line 4 of b.csv repeats the header; " in _message(tmp_path)
     data = read(tmp_path, drop_bad_rows=True)
     assert (len(data), data.label_names) == (6, {0: "0", 1: "1"})
 
@@ -340,10 +343,7 @@ def test_labels_of_one_type_in_all_files_of_a_folder(tmp_path: Path) -> None:
 def test_bad_rows_of_a_folder_are_found_in_their_file(tmp_path: Path) -> None:
     _csv(tmp_path / "a.csv", [["text", "label"], ["a", 1], ["b", 0]])
     _csv(tmp_path / "b.csv", [["text", "label"], ["c", 1], [" ", 0]])
-    assert (
-        "1 of 4 rows cannot be used: row 3 (row 1 of b.csv) has a blank text (rows count from 0)"
-        in _message(tmp_path)
-    )
+    assert "1 of 4 rows cannot be used: line 3 of b.csv has a blank text; " in _message(tmp_path)
 
 
 def test_splits_of_a_folder(tmp_path: Path) -> None:
@@ -374,8 +374,8 @@ def test_a_folder_without_the_wanted_split(tmp_path: Path) -> None:
 
 def test_folders_that_cannot_be_read(tmp_path: Path) -> None:
     assert (
-        "expected a folder with data files (CSV, TSV, JSONL, JSON, Parquet, Arrow), found none in it"
-        in _message(tmp_path)
+        "expected a folder with data files (CSV, TSV, JSONL, JSON, Parquet, Arrow, spreadsheets, SQLite), or a "
+        "folder of .txt files for each class, found none in it" in _message(tmp_path)
     )
     _csv(tmp_path / "a.csv", [["text", "label"], ["a", 1]])
     _csv(tmp_path / "b.csv", [["text", "class"], ["a", 1]])
@@ -593,8 +593,8 @@ def test_sequences_that_cannot_be_read() -> None:
         pa.table({"text": ["a"]}), [1]
     )
     assert _message([], []) == "memory: expected rows with texts and labels, found none"
-    expected = "expected one split of the dataset, found all: train; hand over one, such as data['train']"
-    assert _message(datasets.DatasetDict(train=_dataset())) == expected
+    expected = "expected a split 'train', found 'test', 'extra'; hand over one, such as data['test']"
+    assert _message(datasets.DatasetDict(test=_dataset(), extra=_dataset())) == expected
     assert "expected columns of different names, found 'a' more than once" in _message(
         pd.DataFrame([[1, 2]], columns=["a", "a"])
     )
@@ -665,7 +665,7 @@ def test_columns_that_are_not_found() -> None:
     )
     assert (
         _message(table, text_column="word")
-        == "memory: expected a column 'word', found the columns 'words', 'label'"
+        == "memory: expected a column 'word', found the columns 'words', 'label'; did you mean 'words'?"
     )
     assert _message(table, text_column="words", label_column="l").startswith(
         "memory: expected a column 'l', found the columns"
@@ -931,12 +931,11 @@ def test_bad_rows_are_an_error_or_a_note(tmp_path: Path) -> None:
         [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)],
     )
     shown = (
-        "row 1 has a blank text, row 2 has no text, row 3 holds a NUL byte (is the file binary or "
+        "line 2 has a blank text, line 3 has no text, line 4 holds a NUL byte (is the file binary or "
         "UTF-16?) and 5 more"
     )
     assert _message(path) == (
-        f"{path}: 8 of 10 rows cannot be used: {shown} (rows count from 0); correct them, or skip "
-        f"them with --drop-bad-rows"
+        f"{path}: 8 of 10 rows cannot be used: {shown}; correct them, or skip them with --drop-bad-rows"
     )
     data = read(path, drop_bad_rows=True)
     assert data.texts == ["good", "bad"]
@@ -947,7 +946,7 @@ def test_bad_rows_are_an_error_or_a_note(tmp_path: Path) -> None:
 
 def test_blank_labels_are_missing(tmp_path: Path) -> None:
     path = _csv(tmp_path / "a.csv", [["text", "label"], ["a", "x"], ["b", ""], ["c", " "], ["d", "y"]])
-    assert "2 of 4 rows cannot be used: row 1 has no label, row 2 has no label (" in _message(path)
+    assert "2 of 4 rows cannot be used: line 3 has no label, line 4 has no label; " in _message(path)
     assert read(path, drop_bad_rows=True).label_names == {0: "x", 1: "y"}
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from dallme.baselines.tdd import TDDBaseline
@@ -28,6 +26,8 @@ from dallme.experiments.workspace import Workspace
 from openai_server import OpenAIServer
 from tiny_models import LABELS, TEST, TEST_LABELS, TEXTS, save_tiny_model
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 DATA_SETS = ("imdb", "ag_news", "sst2")
 TOY = """
 title = "Toy"
@@ -43,14 +43,6 @@ embedder = ["hashing"]
 method = ["random", "nearest"]
 classifier = ["naive-bayes"]
 """
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def write_rows(path: Path, texts: Any, labels: Any, columns: tuple[str, str] = ("text", "label")) -> None:

@@ -10,8 +10,9 @@ from scipy.stats import t as student
 from scipy.stats import ttest_ind
 
 from dallme.dataset.card import comparison_cells, comparison_table, star_note
-from dallme.evaluation.compare import Comparison, MethodResult, better, holm
+from dallme.evaluation.compare import Comparison, MethodResult
 from dallme.evaluation.evaluate import Score
+from dallme.evaluation.significance import better, holm
 from protocol_cases import FITS
 
 

@@ -10,7 +10,6 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from dallme import registry
 from dallme.data import LabelledVectors
 from dallme.decoders import nearest
 from dallme.decoders.base import Context, Decoder, SourceCache
@@ -26,24 +25,11 @@ from decoder_cases import (
     FILMS,
     FLOPS,
     INTERLEAVED,
-    WRITERS,
     check_contract,
     count_with_two_special_tokens,
     make_context,
     make_prototypes,
 )
-
-
-@pytest.fixture(params=[name for name in registry.names("decoders") if name not in WRITERS])
-def decoder(request: pytest.FixtureRequest) -> Decoder:
-    made: Decoder = registry.make("decoders", request.param)
-    return made
-
-
-@pytest.fixture
-def films() -> Context:
-    return make_context([*FILMS, *FLOPS], [5] * 6 + [2] * 6)
-
 
 # What runs on one source share
 

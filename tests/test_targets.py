@@ -11,7 +11,7 @@ import pytest
 
 from dallme import DistilledDataset, Distiller, registry
 from dallme.cli.main import _status
-from dallme.decoders.targets import TARGETS, Target, find_target
+from dallme.decoders.targets import TARGETS, Target
 from dallme.errors import InputError, UnknownNameError
 from test_cli import BAD, GOOD, sentence, write_csv
 
@@ -57,11 +57,13 @@ def test_given_options_have_precedence_over_those_of_the_target() -> None:
 
 def test_auto_chooses_with_the_classifiers_of_the_target() -> None:
     chosen = Distiller(per_class=2, embedder="hashing", target="vectors", decoder="auto:nearest,select")
-    assert chosen.decoder_options["students"] == ",".join(find_target("vectors").classifiers)
-    given = {"students": "naive-bayes"}
+    assert chosen.decoder_options == {"classifiers": "embedding-lr"}
+    default = Distiller(per_class=2, embedder="hashing", target="vectors", decoder="auto")
+    assert default.decoder_options["candidates"] == "select,teaching,nearest"
+    given = {"classifiers": "naive-bayes", "candidates": "teaching"}
     own = Distiller(per_class=2, embedder="hashing", target="vectors", decoder="auto", decoder_options=given)
     assert own.decoder_options == given
-    assert "students" not in Distiller(per_class=2, embedder="hashing", decoder="auto").decoder_options
+    assert "classifiers" not in Distiller(per_class=2, embedder="hashing", decoder="auto").decoder_options
 
 
 def test_an_unknown_target_is_an_error_that_lists_the_known_ones() -> None:

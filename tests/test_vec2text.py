@@ -119,7 +119,8 @@ def test_start_hypothesis_names_no_source_rows(loaded: str) -> None:
     assert isinstance(context.progress, Notes)
     assert context.progress.said[1] == (
         "2 texts with a mean cosine of 1.000 to their prototypes; "
-        "100% of them have the prototype's label by a linear probe of the full data"
+        "100% of them have the prototype's label by a linear probe of the full data; "
+        "the longest run of words shared with one source row has 3 words"
     )
     assert re.fullmatch(
         r"10 source texts, decoded and embedded again, have a mean cosine of 0\.\d{3} to their vectors \(chance: .*\)",
@@ -127,17 +128,33 @@ def test_start_hypothesis_names_no_source_rows(loaded: str) -> None:
     )
 
 
+def test_the_default_start_is_the_hypothesis(loaded: str) -> None:
+    context = film_context()
+    prototypes = film_prototypes(context, [[0], [5]])
+    default = Vec2TextDecoder(loaded).decode(prototypes, context, seed=0)
+    assert default == Vec2TextDecoder(loaded, start="hypothesis").decode(prototypes, context, seed=0)
+    assert [text.rows for text in default.texts] == [(), ()]
+    assert default.metadata["copied_share"] == 0
+    assert Vec2TextDecoder(loaded, steps=0).start == "hypothesis"
+
+
 def test_an_unbeaten_source_text_is_returned_with_its_row(loaded: str) -> None:
     context = film_context()
     prototypes = film_prototypes(context, [[0], [9], [5, 7]])
-    decoded = Vec2TextDecoder(loaded, start="nearest").decode(prototypes, context, seed=0).texts
-    assert decoded[0] == DecodedText(GOOD[0], (GOOD[0],), (0,), label_agrees=True)
-    assert decoded[1] == DecodedText(BAD[4], (BAD[4],), (9,), label_agrees=True)
+    result = Vec2TextDecoder(loaded, start="nearest").decode(prototypes, context, seed=0)
+    decoded = result.texts
+    spans = {"label_agrees": True, "copied_span": 3}
+    assert decoded[0] == DecodedText(GOOD[0], (GOOD[0],), (0,), copied_row=0, **spans)
+    assert decoded[1] == DecodedText(BAD[4], (BAD[4],), (9,), copied_row=9, **spans)
     assert decoded[2].rows == ()  # the mean of two texts is written better than either
     assert isinstance(context.progress, Notes)
     assert context.progress.said[-1].endswith(
-        "; 2 are real texts, or joined from pieces of them; no written text was nearer"
+        "; 2 of 3 (67%) are real texts, or joined from pieces of them; no written text was nearer; "
+        "the longest run of words shared with one source row has 6 words"
     )
+    assert result.metadata["copied_share"] == 2 / 3
+    assert result.metadata["audit"]["real_texts"] == [0, 1]
+    assert result.metadata["audit"]["longest_copied_span"] == 6
     cosines = HASHING.embed([decoded[2].text, BAD[0], BAD[2]]) @ prototypes.vectors[2]
     assert cosines[0] > cosines[1:].max()
 
@@ -185,11 +202,11 @@ def test_one_class_has_no_probe(loaded: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"start": "random"}, "expected start as one of nearest, hypothesis, found 'random'"),
+        ({"start": "random"}, "expected start as one of hypothesis, nearest, found 'random'"),
         ({"steps": -1}, "expected steps to be a whole number of at least 0, found -1"),
         ({"beam": 0}, "expected beam to be a whole number of at least 1, found 0"),
         (
-            {"steps": 0},
+            {"start": "nearest", "steps": 0},
             "expected at least 1 step to correct the nearest text, found 0; start from hypothesis, or use the decoder nearest",
         ),
     ],
@@ -238,13 +255,15 @@ def test_the_distilled_set_says_whether_the_labels_agree(loaded: str, tmp_path: 
         per_class=2,
         embedder="hashing",
         decoder=f"vec2text:{loaded}",
-        decoder_options={"start": "hypothesis", "steps": 7},
+        decoder_options={"steps": 7},
     )
     distilled = distiller.distill([*GOOD, *BAD], ["good"] * 5 + ["bad"] * 5)
     assert [row.label_agrees for row in distilled.lineage] == [True] * 4
     assert [row.sentence_rows for row in distilled.lineage] == [()] * 4
     options = distilled.manifest["configuration"]["decoder_options"]
     assert (options["steps"], options["start"], options["beam"]) == (7, "hypothesis", 4)
+    assert distilled.manifest["decoding"]["copied_share"] == 0
+    assert set(distilled.manifest["decoding"]["audit"]) >= {"longest_copied_span", "real_texts"}
     assert DistilledDataset.load(distilled.save(tmp_path / "set")).lineage[0].label_agrees is True
 
 

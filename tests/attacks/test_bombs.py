@@ -14,7 +14,7 @@ import pytest
 
 from dallme.dataset import DistilledDataset, Lineage
 from dallme.errors import InputError
-from dallme.readers import read, text_formats
+from dallme.readers import read, text_stream
 from dallme.scale import LocalEngine
 
 MIB = 1 << 20
@@ -168,7 +168,7 @@ def test_a_tiny_file_is_refused_by_default(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_a_line_that_is_too_long_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
-    monkeypatch.setattr(text_formats, "_MAX_LINE", 100_000)
+    monkeypatch.setattr(text_stream, "MAX_LINE", 100_000)
     path, rows = tmp_path / "a.csv", [f"a fine film {row},{row % 2}" for row in range(5_000)]
     for length, error in ((100_000, None), (100_001, "of at most 100,000 bytes, found line 5,002")):
         lines = ["text,label", *rows, "x" * (length - 2) + ",1", "the last,0"]

@@ -110,6 +110,12 @@ ATTACKS = [
 ]  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers try as often as ever, one after the other: no other process ends these writes."""
+    monkeypatch.setattr(folders, "_PAUSE", 0.001)
+
+
 @pytest.fixture
 def hostile(tmp_path: Path) -> tuple[Path, Path]:
     """A set of somebody else with a file of the reader in it, and a file of the reader beside it."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from dallme.classifiers.base import Classifier, FittedClassifier
 from dallme.data import LabelledTexts, LabelledVectors
+from dallme.decoders.base import TokenCounter
 from dallme.errors import InputError
 from dallme.validation import check_positive, check_seed
 
@@ -27,6 +28,10 @@ class Baseline(ABC):
 
     varies = True
     bounded = True
+
+    def with_limit(self, max_tokens: int, count_tokens: TokenCounter) -> Baseline:
+        """Returns the baseline for texts of at most `max_tokens` tokens; most do not depend on the limit."""
+        return self
 
     def find(self) -> None:  # noqa: B027 - most need nothing
         """Finds the other resources that the baseline needs, before long work starts."""

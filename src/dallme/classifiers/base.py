@@ -27,6 +27,7 @@ class Classifier(ABC):
         most_texts: Maximum number of texts that it can be trained on; None for any number.
         packages: Packages whose versions may change what it learns, part of the key of stored results.
         version: Version of the implementation, part of the key of stored results.
+        soft: Whether it can learn from soft labels.
     """
 
     varies: bool = True
@@ -36,6 +37,7 @@ class Classifier(ABC):
     most_texts: int | None = None
     packages: ClassVar[tuple[str, ...]] = ("scikit-learn",)
     version: ClassVar[int] = 1
+    soft: ClassVar[bool] = False
 
     def describe(self) -> dict[str, Any]:
         """Describes all that determines the trained model except texts, labels and seed, for JSON."""
@@ -48,19 +50,24 @@ class Classifier(ABC):
     def find(self) -> None:  # noqa: B027 - most need nothing
         """Finds the model or word vectors that the classifier needs, before long work starts."""
 
-    def fit(self, texts: Sequence[str], labels: np.ndarray, *, seed: int) -> FittedClassifier:
+    def fit(
+        self, texts: Sequence[str], labels: np.ndarray, *, seed: int, probabilities: np.ndarray | None = None
+    ) -> FittedClassifier:
         """Trains on labelled texts.
 
         Args:
             texts: n texts.
             labels: Class ids, int64 of shape (n,).
             seed: Seed of every random choice.
+            probabilities: Soft labels, of shape (n, k) with the k distinct labels in ascending order; rows
+                add up to 1. A classifier that is not :attr:`soft` ignores them.
 
         Returns:
             The trained model; the classifier itself is unchanged.
 
         Raises:
-            InputError: If texts and labels differ in number, or there is only one class.
+            InputError: If texts and labels differ in number, there is only one class, or the soft labels have
+                another shape.
         """
         checked = check_texts(texts)
         labels = np.asarray(labels)
@@ -70,18 +77,38 @@ class Classifier(ABC):
             raise InputError(
                 f"expected texts of at least two classes to train a classifier, found one ({labels[0]})"
             )
-        return self._fit(checked, labels, check_seed(seed))
+        if probabilities is None or not self.soft:
+            return self._fit(checked, labels, check_seed(seed))
+        expected = (len(checked), len(np.unique(labels)))
+        if probabilities.shape != expected:
+            raise InputError(
+                f"expected soft labels of shape {expected}, one column a class, found {probabilities.shape}"
+            )
+        return self._fit_soft(checked, labels, probabilities, check_seed(seed))
 
     @abstractmethod
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
         """Trains on checked texts."""
 
+    def _fit_soft(
+        self, texts: list[str], labels: np.ndarray, probabilities: np.ndarray | None, seed: int
+    ) -> FittedClassifier:
+        """Trains on checked texts with soft labels; a :attr:`soft` classifier implements it."""
+        raise NotImplementedError
 
-def fit_sklearn(model: Any, inputs: Any, labels: np.ndarray) -> Any:
-    """Fits a scikit-learn classifier without its warning about few samples per class."""
+
+def fit_sklearn(model: Any, inputs: Any, labels: np.ndarray, probabilities: np.ndarray | None = None) -> Any:
+    """Fits a scikit-learn classifier without its warning about few samples per class.
+
+    With soft labels each row counts once for each class, weighted by its probability.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The number of unique classes", category=UserWarning)
-        return model.fit(inputs, labels)
+        if probabilities is None:
+            return model.fit(inputs, labels)
+        rows, columns = np.nonzero(probabilities > 0)
+        classes = np.unique(labels)[columns]
+        return model.fit(inputs[rows], classes, sample_weight=probabilities[rows, columns])
 
 
 class FittedClassifier(ABC):

@@ -56,8 +56,14 @@ class TfidfClassifier(Classifier):
 
     # Different seeds give the same model, up to the solver's tolerance.
     varies = False
+    soft = True
 
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
+        return self._fit_soft(texts, labels, None, seed)
+
+    def _fit_soft(
+        self, texts: list[str], labels: np.ndarray, probabilities: np.ndarray | None, seed: int
+    ) -> FittedClassifier:
         counts, vocabulary = _count_words(tuple(texts))
         if not vocabulary:
             raise InputError(
@@ -65,9 +71,8 @@ class TfidfClassifier(Classifier):
                 "found none; use the classifier embedding-lr for such texts"
             )
         tfidf = TfidfTransformer().fit(counts)
-        return _FittedPipeline(
-            vocabulary, tfidf, fit_sklearn(self._model(seed), tfidf.transform(counts), labels)
-        )
+        model = fit_sklearn(self._model(seed), tfidf.transform(counts), labels, probabilities)
+        return _FittedPipeline(vocabulary, tfidf, model)
 
     @abstractmethod
     def _model(self, seed: int) -> Any:
@@ -127,10 +132,17 @@ class EmbeddingLogisticRegression(Classifier):
     fingerprint: Callable[[], str | None]
 
     varies = False
+    soft = True
 
     def describe(self) -> dict[str, Any]:
         """Describes the classifier with the embedder's fingerprint in place of the embedder."""
         return {"class": type(self).__name__, "version": self.version, "fingerprint": self.fingerprint()}
 
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
-        return _FittedProbe(self.embed, fit_sklearn(linear_probe(seed), self.embed(texts), labels))
+        return self._fit_soft(texts, labels, None, seed)
+
+    def _fit_soft(
+        self, texts: list[str], labels: np.ndarray, probabilities: np.ndarray | None, seed: int
+    ) -> FittedClassifier:
+        model = fit_sklearn(linear_probe(seed), self.embed(texts), labels, probabilities)
+        return _FittedProbe(self.embed, model)

@@ -171,6 +171,15 @@ def pad(rows: Sequence[np.ndarray], length: int, value: int = 0) -> np.ndarray:
     return matrix
 
 
+def training_targets(labels: np.ndarray, probabilities: np.ndarray | None) -> torch.Tensor:
+    """Returns the targets of cross-entropy: positions of the classes of shape (n,), or soft labels (n, k)."""
+    import torch
+
+    if probabilities is not None:
+        return torch.from_numpy(probabilities.astype(np.float32))
+    return torch.from_numpy(np.unique(labels, return_inverse=True)[1])
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seeds torch's generators for a block and restores them after it."""

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from dallme.classifiers.base import FittedClassifier
-from dallme.classifiers.training import NeuralClassifier, pad, seeded, sorted_batches, train
+from dallme.classifiers.training import (
+    NeuralClassifier,
+    pad,
+    seeded,
+    sorted_batches,
+    train,
+    training_targets,
+)
 from dallme.errors import InputError, MissingDependencyError
 from dallme.models.language import find_model, load_encoder, token_limit, tokenize
 from dallme.validation import check_positive
@@ -204,12 +211,19 @@ class TransformerClassifier(PretrainedClassifier):
         model: Folder or Hub id of an encoder, such as ``sentence-transformers/all-MiniLM-L6-v2``.
     """
 
+    soft = True
+
     model: str = "distilbert-base-uncased"
 
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
+        return self._fit_soft(texts, labels, None, seed)
+
+    def _fit_soft(
+        self, texts: list[str], labels: np.ndarray, probabilities: np.ndarray | None, seed: int
+    ) -> FittedClassifier:
         import torch
 
-        ids, classes = np.unique(labels, return_inverse=True)
+        ids = np.unique(labels)
         with seeded(seed):
             # On a CPU the gradient of fused attention is slow; it saves memory for long texts only.
             plain = self.torch_device.type == "cpu" and self.max_tokens <= FUSED_FROM
@@ -217,7 +231,7 @@ class TransformerClassifier(PretrainedClassifier):
             self.prepare(model)
             fitted = _FittedTransformer(self, model, tokenizer, ids)
             tokens = fitted.read(texts)
-            targets = fitted.tensor(classes)
+            targets = training_targets(labels, probabilities).to(self.torch_device)
 
             def loss_of(rows: np.ndarray) -> torch.Tensor:
                 return torch.nn.functional.cross_entropy(

@@ -14,7 +14,15 @@ import numpy as np
 import torch
 
 from dallme.classifiers.base import FittedClassifier
-from dallme.classifiers.training import PAD_MULTIPLE, NeuralClassifier, pad, seeded, sorted_batches, train
+from dallme.classifiers.training import (
+    PAD_MULTIPLE,
+    NeuralClassifier,
+    pad,
+    seeded,
+    sorted_batches,
+    train,
+    training_targets,
+)
 from dallme.errors import InputError
 from dallme.models.word_vectors import WordVectors, find_source, load_source
 from dallme.text import clean
@@ -112,6 +120,8 @@ class WordClassifier(NeuralClassifier):
 
     argument: ClassVar[str | None] = "vectors"
 
+    soft = True
+
     vectors: str = "6B.50d"
     dropout: float = 0.5
     learning_rate: float = 5e-3
@@ -139,11 +149,16 @@ class WordClassifier(NeuralClassifier):
         """Makes an untrained network of ids, int64 of shape (n, length), and optionally their embedding."""
 
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
+        return self._fit_soft(texts, labels, None, seed)
+
+    def _fit_soft(
+        self, texts: list[str], labels: np.ndarray, probabilities: np.ndarray | None, seed: int
+    ) -> FittedClassifier:
         words = self._words
         encoded = encode(texts, words, self.max_tokens)
-        classes, positions = np.unique(labels, return_inverse=True)
+        classes = np.unique(labels)
         device = self.torch_device
-        targets = torch.from_numpy(positions).to(device)
+        targets = training_targets(labels, probabilities).to(device)
 
         def loss_of(rows: np.ndarray) -> torch.Tensor:
             length = -(-int(encoded.lengths[rows].max()) // PAD_MULTIPLE) * PAD_MULTIPLE

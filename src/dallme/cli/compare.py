@@ -39,6 +39,15 @@ def compare(
             options.ADVANCED,
         ),
     ] = None,
+    match: Annotated[
+        str,
+        options.option(
+            "--match",
+            "texts: as many texts for each method; tokens: as many as fit the tokens of the decoder's texts.",
+            options.BUDGET,
+            autocompletion=options.words("texts", "tokens"),
+        ),
+    ] = "texts",
     candidate_text_column: Annotated[
         str | None,
         options.option(
@@ -60,12 +69,14 @@ def compare(
     from dallme.evaluation.compare import check_methods
     from dallme.evaluation.compare import compare as compare_methods
     from dallme.evaluation.evaluate import make_classifiers
+    from dallme.evaluation.sets import check_match
 
     if not candidates and (candidate_text_column or candidate_label_column):
         raise InputError(
             "expected --candidate with the columns of candidates, found none; name a file or folder with it"
         )
     budget.check()
+    check_match(match)
     protocol = training.plan()
     distiller = parts.distiller(budget, make_progress())
     chosen = parts.classifier_names(training.classifiers)
@@ -95,13 +106,15 @@ def compare(
         candidates=ready,
         protocol=protocol,
         results=results,
+        soft_labels=training.soft_labels,
+        match=match,
     ).as_dict()
     print_json(comparison) if json else show_comparison(comparison)
 
 
 def _sets_at(candidate: str) -> list[str]:
     """Returns the sources of a candidate: each data file of a folder, or the one source that it is."""
-    from dallme.readers.files import data_files
+    from dallme.readers.folders import data_files
 
     folder = Path(candidate).expanduser()
     return [*(map(str, data_files(folder)) if folder.is_dir() else ())] or [candidate]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,9 +20,10 @@ from dallme.cli.output import (
     show_note,
 )
 from dallme.cli.paths import check_folder, write_file
-from dallme.errors import DallmeError
+from dallme.errors import DallmeError, InputError
 
 if TYPE_CHECKING:
+    from dallme.data import LabelledTexts
     from dallme.dataset import DistilledDataset
     from dallme.distiller import Distillation, Distiller
 
@@ -34,6 +36,7 @@ def distill(
     budget: BudgetOptions,
     parts: PipelineOptions,
     test: options.OptionalTest = None,
+    holdout: options.Holdout = None,
     classifiers: options.Classifiers = None,
     engine: Annotated[
         str,
@@ -68,6 +71,10 @@ def distill(
             options.OUTPUT,
         ),
     ] = None,
+    soft_labels: Annotated[
+        bool,
+        options.option("--soft-labels", "Add class probabilities of each text.", options.OUTPUT),
+    ] = False,
     no_report: options.NoReport = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -82,6 +89,8 @@ def distill(
 
     check_folder(output, source, test, overwrite=overwrite)
     budget.check()
+    if test is not None and holdout:
+        raise InputError("expected --test or --holdout, found both; leave one out")
     names = check_classifiers(parts.classifier_names(classifiers))
     distiller = parts.distiller(
         budget,
@@ -89,12 +98,20 @@ def distill(
         engine=make_engine(engine, address),
         redact=redact,
         max_personal=max_personal,
+        soft_labels=soft_labels,
     )
     settings = parts.classifier_options(names)
-    trained = make_classifiers(names, distiller.cached_embedder, settings) if test else {}
+    compared = test is not None or holdout != 0
+    trained = make_classifiers(names, distiller.cached_embedder, settings) if compared else {}
     with clean_output(distiller.resolved_engine):
         texts = data.read(source, engine=distiller.resolved_engine)
-        held_out = data.read(test, like=texts) if test else None
+        show(texts.summary, error=True)
+        if redact:  # before rows are held out, so that an audit numbers the placeholders alike
+            texts = texts.redacted()
+        if test is None:
+            texts, held_out = hold_out(texts, distiller, holdout)
+        else:
+            held_out = data.read(test, like=texts)
         print_notes([*texts.notes, *(held_out.notes if held_out else ())])
         distillation = distiller.run(texts, test=held_out)
     distilled, comparison = distillation.distilled, None
@@ -171,6 +188,44 @@ def show_end(rows: int, texts: int, output: Path) -> None:
     show(f"\n{rows:,} rows → {texts:,} texts in {output}{hint}")
 
 
+#: Share of the rows that is held out, where each class and the held-out rows have at least so many.
+HOLDOUT, _MIN_CLASS, _MIN_HELD_OUT = 0.2, 20, 200
+
+
+def hold_out(
+    texts: LabelledTexts, distiller: Distiller, share: float | None
+) -> tuple[LabelledTexts, LabelledTexts | None]:
+    """Holds out rows to test on, with a note.
+
+    Args:
+        texts: All rows.
+        distiller: Gives the seed, and the budget that the remaining rows must allow.
+        share: Share of the rows; None holds out :data:`HOLDOUT` if there are enough rows, and 0 none.
+
+    Returns:
+        The remaining rows, and the held-out ones or None.
+
+    Raises:
+        InputError: If the share is not in [0, 1), or leaves too few rows for the budget.
+    """
+    if share == 0:
+        return texts, None
+    rest, held_out = texts.split(HOLDOUT if share is None else share, seed=distiller.seed)
+    try:
+        distiller.allocate(rest)
+    except InputError:
+        if share is not None:
+            raise
+        return texts, None
+    if share is None and (min(texts.class_counts.values()) < _MIN_CLASS or len(held_out) < _MIN_HELD_OUT):
+        return texts, None
+    note = (
+        f"held out {len(held_out):,} of {len(texts):,} rows to test on, the same share of each class; "
+        f"the texts are distilled from the other {len(rest):,}; --holdout 0 uses all"
+    )
+    return replace(rest, notes=(*rest.notes, note)), held_out
+
+
 def save_compared(
     distiller: Distiller,
     distillation: Distillation,
@@ -189,7 +244,9 @@ def save_compared(
     from dallme.evaluation.compare import compare
 
     try:
-        comparison = compare(distiller, distillation, test, methods, classifiers).as_dict()
+        comparison = compare(
+            distiller, distillation, test, methods, classifiers, soft_labels=distiller.soft_labels
+        ).as_dict()
     except Exception:
         distillation.distilled.save(output, overwrite=overwrite)
         show_note(f"the texts are in {output}; they could not be compared")
@@ -249,7 +306,7 @@ def show_comparison(comparison: dict[str, Any]) -> None:
     print_notes(comparison["notes"])
     show(
         f"\naccuracy on {comparison['test_rows']:,} test rows "
-        "(in brackets: share of the full data's accuracy)"
+        "(in brackets: share of the full data's accuracy, tokens a text)"
     )
     print_table(*comparison_cells(comparison))
     if note := star_note(comparison):

@@ -192,7 +192,7 @@ def _models() -> Iterator[Finding]:
 def _default_model() -> Finding:
     from dallme.models.locate import SHIPPED
 
-    wheel = SHIPPED[DEFAULT_MODEL].requirement
+    wheel = SHIPPED[DEFAULT_MODEL].requirements
     try:
         folder = _nearby(DEFAULT_MODEL)
     except DallmeError as error:  # its wheel is damaged; the message says how to repair it

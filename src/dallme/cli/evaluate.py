@@ -37,6 +37,7 @@ def evaluate(
 
     Example: dallme evaluate distilled --test reviews-test.csv --full reviews.csv
     """
+    from dallme.data import check_soft_labels
     from dallme.dataset import DistilledDataset
     from dallme.embedders.cache import CachedEmbedder
     from dallme.evaluation import evaluate as evaluation
@@ -53,9 +54,10 @@ def evaluate(
     evaluation.check_plan(protocol, classifiers, has_full=full is not None)
     # A distilled folder has column names of its own; the user's names are for the user's data.
     if is_distilled(Path(source)):
-        texts = DistilledDataset.load(source).to_labelled_texts()
+        texts = DistilledDataset.load(source).to_labelled_texts(soft_labels=training.soft_labels)
     else:
         texts = data.read(source)
+        texts = check_soft_labels(texts) if training.soft_labels else texts
     held_out = data.read(test, like=texts)
     full_data = data.read(full, like=texts) if full else None
     notes = [

@@ -81,16 +81,29 @@ class DataOptions(Group):
     text_column: options.TextColumn = None
     label_column: options.LabelColumn = None
     drop_bad_rows: options.DropBadRows = False
+    normalize_labels: options.NormalizeLabels = False
+    missing_labels: options.MissingLabels = None
     max_bytes: options.MaxBytes = None
+    delimiter: options.Delimiter = None
+    encoding: options.Encoding = None
+    no_header: options.NoHeader = False
+    sheet: options.Sheet = None
+    table: options.Table = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the options as arguments of :func:`dallme.read`."""
+        given = asdict(self)
+        given["header"] = not given.pop("no_header")
+        return given
 
     def read(self, source: str, **more: Any) -> LabelledTexts:
         """Reads a source; `more` are arguments of :func:`dallme.read`. Test data has no use for ids."""
         from dallme.readers import read
 
-        columns = asdict(self)
+        arguments = self.arguments()
         if more.get("like") is not None:
-            columns.pop("id_column", None)
-        return read(source, **columns, **more)
+            arguments.pop("id_column", None)
+        return read(source, **arguments, **more)
 
 
 @dataclass(frozen=True)
@@ -234,6 +247,9 @@ class PipelineOptions(EmbedderOptions):
     target: options.Target = "any"
     decoder: options.Decoder = None
     max_tokens: Annotated[int, option("--max-tokens", "Maximum tokens per distilled text.", ADVANCED)] = 128
+    total_tokens: Annotated[
+        int | None, option("--total-tokens", "Maximum tokens of all texts together.", BUDGET)
+    ] = None
     seed: options.Seed = 0
 
     @property
@@ -270,6 +286,7 @@ class PipelineOptions(EmbedderOptions):
             decoder_options=decoder_options,
             prompt=self.prompt,
             max_tokens=self.max_tokens,
+            total_tokens=self.total_tokens,
             seed=self.seed,
             store=options.writable_store(self.store),
             progress=progress,
@@ -324,6 +341,10 @@ class ProtocolOptions(Group):
         int | None,
         option("--full-steps", "Maximum optimizer steps of a neural classifier on the full data.", ADVANCED),
     ] = None
+    soft_labels: Annotated[
+        bool,
+        option("--soft-labels", "Also learn from soft labels, where a classifier can.", TRAINING),
+    ] = False
     no_cache: options.NoCache = False
 
     @property

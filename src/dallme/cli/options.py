@@ -98,7 +98,12 @@ SetEmbedder = Annotated[
 ]
 Points = Annotated[int, option("--points", "Maximum number of source rows on the map.", OUTPUT)]
 TextColumn = Annotated[
-    str | None, option("--text-column", "Column with the texts; by default one with a usual name.", DATA)
+    str | None,
+    option(
+        "--text-column",
+        "Column with the texts, by default one with a usual name; a,b joins two, a.b is nested.",
+        DATA,
+    ),
 ]
 LabelColumn = Annotated[
     str | None, option("--label-column", "Column with the classes; by default one with a usual name.", DATA)
@@ -111,6 +116,34 @@ DropBadRows = Annotated[
     bool,
     option("--drop-bad-rows", "Skip rows without a usable text or label, and report their number.", ADVANCED),
 ]
+NormalizeLabels = Annotated[
+    bool,
+    option(
+        "--normalize-labels",
+        "Merge labels that differ only in case, white space or invisible characters.",
+        DATA,
+    ),
+]
+MissingLabels = Annotated[
+    str | None,
+    option(
+        "--missing-labels",
+        "Labels that mean a missing one, such as NA,-; '' keeps all. By default such labels are an error.",
+        ADVANCED,
+    ),
+]
+Delimiter = Annotated[
+    str | None, option("--delimiter", "Delimiter of a CSV file; by default it is detected.", ADVANCED)
+]
+Encoding = Annotated[
+    str | None, option("--encoding", "Encoding of text files; by default it is detected.", ADVANCED)
+]
+NoHeader = Annotated[
+    bool,
+    option("--no-header", "The first line is a row: columns are column_1, column_2 and so on.", ADVANCED),
+]
+Sheet = Annotated[str | None, option("--sheet", "Sheet of a spreadsheet; by default the first.", ADVANCED)]
+Table = Annotated[str | None, option("--table", "Table of a SQLite file; by default the only one.", ADVANCED)]
 MaxBytes = Annotated[
     int | None,
     option(
@@ -206,6 +239,14 @@ Classifiers = Annotated[
         "Comma-separated; by default those of --for. See: dallme list classifiers.",
         TRAINING,
         autocompletion=parts("classifiers", several=True),
+    ),
+]
+Holdout = Annotated[
+    float | None,
+    option(
+        "--holdout",
+        "Share of rows held out to test on, without --test; by default 0.2 where rows suffice. 0: none.",
+        DATA,
     ),
 ]
 AllowPersonal = Annotated[

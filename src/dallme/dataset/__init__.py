@@ -12,8 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dallme.data import DecodedText, LabelledTexts, Prototypes
+from dallme.data import LabelledTexts, check_soft_labels
 from dallme.dataset import card
+from dallme.dataset.lineage import Lineage as Lineage
+from dallme.dataset.lineage import RowId as RowId
+from dallme.dataset.lineage import trace as trace
 from dallme.dataset.manifest import Manifest
 from dallme.dataset.schema import ROW_ID, check_shape, parse_json
 from dallme.errors import InputError
@@ -25,78 +28,6 @@ from dallme.validation import check_positive
 if TYPE_CHECKING:
     import datasets
     import pandas
-
-RowId = int | str
-
-
-@dataclass(frozen=True)
-class Lineage:
-    """Origin of one distilled text.
-
-    Attributes:
-        decoder: Name of the decoder that wrote it.
-        member_rows: Ids of the source rows of its cluster, nearest to the prototype first.
-        nearest_rows: Ids of the source rows of its class nearest to the prototype.
-        sentences: The sentences of the text.
-        sentence_rows: For each sentence the id of the source row it was taken from; empty if none was copied.
-        cosine: Cosine of the text's own vector to the prototype, or None without an embedder.
-        label_agrees: Whether a linear probe of the full data gives the text its label, or None if no probe
-            was used.
-        copied_span: Words of the longest run that the text shares with any one source row, or None if it was
-            not measured.
-        copied_rows: Id of a row that holds that run; empty if it was not measured, or no word is shared.
-    """
-
-    decoder: str
-    member_rows: tuple[RowId, ...] = ()
-    nearest_rows: tuple[RowId, ...] = ()
-    sentences: tuple[str, ...] = ()
-    sentence_rows: tuple[RowId, ...] = ()
-    cosine: float | None = None
-    label_agrees: bool | None = None
-    copied_span: int | None = None
-    copied_rows: tuple[RowId, ...] = ()
-
-
-def trace(
-    prototypes: Prototypes,
-    decoded: Sequence[DecodedText],
-    row_ids: np.ndarray,
-    vectors: np.ndarray | None,
-    decoder: str,
-) -> tuple[Lineage, ...]:
-    """Traces decoded texts back to their source.
-
-    Args:
-        prototypes: m prototypes.
-        decoded: The text of each.
-        row_ids: Ids of the source rows, by position.
-        vectors: The texts' own vectors, of length 1, of shape (m, d); None if they are not known.
-        decoder: Name of the decoder.
-
-    Returns:
-        The lineage of each text.
-    """
-    ids = row_ids.tolist()
-    cosines: list[float | None] = [None] * len(decoded)
-    if vectors is not None:
-        lengths = np.linalg.norm(prototypes.vectors, axis=1)
-        cosines = ((vectors * prototypes.vectors).sum(axis=1) / np.where(lengths == 0, 1, lengths)).tolist()
-    return tuple(
-        Lineage(
-            decoder=decoder,
-            member_rows=tuple(ids[row] for row in members.tolist()),
-            nearest_rows=tuple(ids[row] for row in members[:3].tolist()),
-            sentences=text.sentences,
-            sentence_rows=tuple(ids[row] for row in text.rows),
-            cosine=cosine,
-            label_agrees=text.label_agrees,
-            copied_span=text.copied_span,
-            copied_rows=() if text.copied_row is None else (ids[text.copied_row],),
-        )
-        for members, text, cosine in zip(prototypes.members, decoded, cosines, strict=True)
-    )
-
 
 TABLE, MANIFEST, CARD = "train.parquet", "manifest.json", "README.md"
 
@@ -138,6 +69,8 @@ class DistilledDataset:
         manifest: Record of the run; a dict is checked and converted.
         own_ids: Whether the class ids come from the source; else dallme numbered its sorted class names. It
             is stored beside the class names in ``train.parquet``. Older sets do not say it and count as true.
+        label_probabilities: Soft labels, float64 of shape (m, c) with the classes of `label_names` in
+            ascending order of their ids; None without.
     """
 
     texts: tuple[str, ...]
@@ -147,6 +80,7 @@ class DistilledDataset:
     lineage: tuple[Lineage, ...]
     manifest: Manifest = field(default_factory=Manifest)
     own_ids: bool = True
+    label_probabilities: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Checks that all columns have the same length, and the manifest."""
@@ -156,6 +90,8 @@ class DistilledDataset:
         sizes = {len(self.texts), len(self.labels), len(self.weights), len(self.lineage)}
         if len(sizes) != 1:
             raise InputError(f"expected columns of one length, found lengths {sorted(sizes)}")
+        if self.label_probabilities is not None:
+            _check_probabilities(self.label_probabilities, (len(self.texts), len(self.label_names)))
 
     def __len__(self) -> int:
         """Number of texts."""
@@ -190,16 +126,25 @@ class DistilledDataset:
         """Returns the set with a comparison table in its manifest, and so on its card."""
         return replace(self, manifest=self.manifest | {"comparison": comparison})
 
-    def to_labelled_texts(self) -> LabelledTexts:
-        """Returns the texts and labels as classifiers take them."""
-        return LabelledTexts(
+    def to_labelled_texts(self, *, soft_labels: bool = False) -> LabelledTexts:
+        """Returns the texts and labels as classifiers take them.
+
+        Args:
+            soft_labels: Whether classifiers that can use soft labels learn from them.
+
+        Raises:
+            InputError: If `soft_labels` is true and the set has none.
+        """
+        texts = LabelledTexts(
             list(self.texts),
             self.labels,
             self.label_names,
             np.arange(len(self)),
             "distilled texts",
             own_ids=self.own_ids,
+            probabilities=self.label_probabilities if soft_labels else None,
         )
+        return check_soft_labels(texts) if soft_labels else texts
 
     def to_arrow(self) -> pa.Table:
         """Returns an Arrow table of texts, labels, weights and lineage; `datasets` reads its class names."""
@@ -218,6 +163,10 @@ class DistilledDataset:
             "nearest_rows": _id_lists([row.nearest_rows for row in self.lineage]),
             "member_rows": _id_lists([row.member_rows for row in self.lineage]),
         }
+        if self.label_probabilities is not None:
+            columns["label_probabilities"] = pa.array(
+                self.label_probabilities.tolist(), pa.list_(pa.float64())
+            )
         table = pa.table(columns)
         notes = {
             "huggingface": {"info": {"features": self._features(table.schema)}},
@@ -421,6 +370,26 @@ def _unreadable(path: str | Path, error: Exception) -> InputError:
     )
 
 
+def _check_probabilities(probabilities: np.ndarray, shape: tuple[int, int]) -> None:
+    """Checks soft labels.
+
+    Raises:
+        InputError: If they have another shape, or a row is no distribution.
+    """
+    if probabilities.shape != shape:
+        raise InputError(f"expected soft labels of shape {shape}, found {probabilities.shape}")
+    wrong = (probabilities < 0).any(axis=1) | (np.abs(probabilities.sum(axis=1) - 1) > _ROUNDING)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise InputError(
+            f"expected soft labels that add up to 1 in each row, found {probabilities[row].tolist()} "
+            f"in row {row}"
+        )
+
+
+#: Largest deviation of a sum of probabilities from 1.
+_ROUNDING = 1e-6
+
 #: Key in the metadata of the table: whether the class ids are those of the source.
 _OWN_IDS = "own_ids"
 
@@ -439,6 +408,7 @@ _COLUMNS: dict[str, tuple[bool, Any]] = {
     "sentence_rows": (False, [ROW_ID]),
     "nearest_rows": (False, [ROW_ID]),
     "member_rows": (False, [ROW_ID]),
+    "label_probabilities": (True, (None, [float])),
 }
 
 
@@ -484,6 +454,14 @@ def _parse_table(content: bytes, manifest: Manifest, max_bytes: int | None) -> D
         map(tuple, columns["copied_rows"]),
         strict=True,
     )
+    soft = columns["label_probabilities"]
+    if (
+        any(row is not None and len(row) != len(names) for row in soft)
+        or len({row is None for row in soft}) > 1
+    ):
+        raise ValueError(
+            f"{TABLE} has label_probabilities without one number for each of {len(names)} classes"
+        )
     return DistilledDataset(
         tuple(columns["text"]),
         np.array(columns["label"], dtype=np.int64),
@@ -492,4 +470,5 @@ def _parse_table(content: bytes, manifest: Manifest, max_bytes: int | None) -> D
         tuple(Lineage(*row) for row in lineage),
         manifest,
         own_ids=(table.schema.metadata or {}).get(_OWN_IDS.encode()) != b"false",
+        label_probabilities=None if soft[0] is None else np.array(soft, dtype=np.float64),
     )

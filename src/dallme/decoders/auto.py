@@ -30,7 +30,7 @@ class AutoDecoder(Decoder):
     Attributes:
         candidates: Names of decoders, separated by commas, each with its argument if it takes one. A
             candidate that cannot decode the source, such as an inverter of another embedder, is skipped.
-        students: Names of the classifiers, separated by commas. ``embedding-lr`` is skipped with ready
+        classifiers: Names of the classifiers, separated by commas. ``embedding-lr`` is skipped with ready
             vectors.
         share: Share of the rows that is held out, in (0, 1).
         most: Maximum number of rows that are held out.
@@ -39,7 +39,7 @@ class AutoDecoder(Decoder):
     argument: ClassVar[str] = "candidates"
 
     candidates: str = "teaching,extractive,nearest,vec2text"
-    students: str = "logistic-regression,naive-bayes,embedding-lr"
+    classifiers: str = "logistic-regression,naive-bayes,embedding-lr"
     share: float = 0.2
     most: int = 4000
 
@@ -49,7 +49,7 @@ class AutoDecoder(Decoder):
             if registry.split("decoders", name)[0].name == "auto":
                 raise InputError("expected other decoders as candidates of 'auto', found 'auto' itself")
             registry.make("decoders", name)
-        for name in _split_names(self.students, "students"):
+        for name in _split_names(self.classifiers, "classifiers"):
             registry.split("classifiers", name)
         if isinstance(self.share, bool) or not isinstance(self.share, float) or not 0 < self.share < 1:
             raise InputError(f"expected share to be a number between 0 and 1, found {self.share!r}")
@@ -58,7 +58,7 @@ class AutoDecoder(Decoder):
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
         seed = int(rng.integers(2**32))
         names = _split_names(self.candidates, "candidates")
-        classifiers = _split_names(self.students, "students")
+        classifiers = _split_names(self.classifiers, "classifiers")
         if context.embedder is None:
             classifiers = [name for name in classifiers if name != EMBEDDING_LR]
         split = HoldoutSplit.split(prototypes, context, rng, share=self.share, most=self.most)

@@ -15,30 +15,60 @@ class Target:
         name: The word that users write, as in ``--for NAME``.
         summary: One line for the documentation.
         decoder: Decoder that is used where none is named.
-        classifiers: Classifiers of the comparison table where none are named. ``auto`` chooses with them.
+        classifiers: Classifiers of the comparison table where none are named.
+        candidates: Decoders that ``auto`` chooses among, and the classifiers that it chooses with.
     """
 
     name: str
     summary: str
     decoder: str
     classifiers: tuple[str, ...]
+    candidates: tuple[str, str]
 
     def options_for(self, decoder: str) -> dict[str, str]:
         """Returns the options that a named decoder takes from the target."""
-        if decoder.partition(":")[0] == "auto" and self.name != "any":
-            return {"students": ",".join(self.classifiers)}
-        return {}
+        name, _, named = decoder.partition(":")
+        if name != "auto" or self.name == "any":
+            return {}
+        decoders, classifiers = self.candidates
+        return {"classifiers": classifiers} | ({} if named else {"candidates": decoders})
 
 
 _WORDS, _VECTORS = ("lr", "svm", "nb"), ("embedding-lr", "lr")
 
 #: The targets; the first one is the default.
 TARGETS = (
-    Target("any", "one set for several kinds of model", "teaching", _WORDS),
-    Target("words", "classifiers that count words", "teaching", _WORDS),
-    Target("vectors", "a linear head on the embedder's vectors, as SetFit's", "select", _VECTORS),
-    Target("encoder", "a fine-tuned encoder", "select", _VECTORS),
-    Target("prompt", "examples in the prompt of a language model", "select", _VECTORS),
+    Target(
+        "any",
+        "one set for several kinds of model",
+        "teaching",
+        _WORDS,
+        ("teaching,extractive,nearest,vec2text", "logistic-regression,naive-bayes,embedding-lr"),
+    ),
+    Target(
+        "words",
+        "classifiers that count words",
+        "teaching",
+        _WORDS,
+        ("teaching,extractive", "logistic-regression,linear-svm,naive-bayes"),
+    ),
+    Target(
+        "vectors",
+        "a linear head on the embedder's vectors, as SetFit's",
+        "select",
+        _VECTORS,
+        ("select,teaching,nearest", "embedding-lr"),
+    ),
+    Target(
+        "encoder", "a fine-tuned encoder", "select", _VECTORS, ("select,teaching,nearest", "embedding-lr")
+    ),
+    Target(
+        "prompt",
+        "examples in the prompt of a language model",
+        "select",
+        _VECTORS,
+        ("select,nearest", "embedding-lr"),
+    ),
 )
 
 

@@ -6,20 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from dallme import registry
 from dallme.baselines.base import Baseline, ModelBaseline
 from dallme.classifiers.base import Classifier
 from dallme.data import LabelledTexts
 from dallme.dataset.card import comparison_table
-from dallme.decoders.base import Context, Decoder
-from dallme.decoders.nearest import first_sentences
 from dallme.distiller import Distillation, Distiller
 from dallme.errors import InputError, UnknownNameError
 from dallme.evaluation.evaluate import Score, chance_level, chance_notes, evaluate_method, overlap_note
 from dallme.evaluation.protocol import DEFAULT, Protocol
 from dallme.evaluation.results import ResultStore
+from dallme.evaluation.sets import SOFT, check_match, count_tokens, make_sets
+from dallme.evaluation.significance import better, holm
 
 #: Level of significance of the difference to ``random``, after Holm's correction over the table.
 SIGNIFICANT = 0.05
@@ -135,58 +133,6 @@ def check_candidates(
     return notes
 
 
-def count_sets(method: str, protocol: Protocol) -> int:
-    """Counts the sets that :func:`make_sets` makes.
-
-    Decoders make as many as the protocol says. Random baselines make the protocol's `draws` if that is more,
-    other baselines make one.
-    """
-    if method.partition(":")[0] not in registry.names("baselines"):
-        return protocol.sets
-    baseline: Baseline = registry.make("baselines", method)
-    return max(protocol.sets, protocol.draws) if baseline.varies else 1
-
-
-def make_sets(
-    distiller: Distiller, distillation: Distillation, method: str, protocol: Protocol
-) -> list[LabelledTexts]:
-    """Makes :func:`count_sets` sets with one method, under consecutive seeds from the distiller's on.
-
-    A set depends on its seed alone, not on the number of sets.
-    """
-    context = distillation.context
-    seeds = range(distiller.seed, distiller.seed + count_sets(method, protocol))
-    if method in registry.names("baselines"):
-        baseline: Baseline = registry.make("baselines", method)
-        budget = distiller.allocate(context.source)
-        selected = [baseline.select(context.source, context.vectors, budget, seed=seed) for seed in seeds]
-        return [_truncate(texts, context) for texts in selected] if baseline.bounded else selected
-    sets = []
-    for seed in seeds:
-        prototypes = distillation.prototypes
-        if seed != distiller.seed:
-            prototypes = replace(distiller, seed=seed).condense(context)
-        elif method == distiller.decoder:
-            sets.append(distillation.distilled.to_labelled_texts())
-            continue
-        decoder: Decoder = (
-            distiller.resolved_decoder if method == distiller.decoder else registry.make("decoders", method)
-        )
-        decoded = decoder.decode(prototypes, context, seed=seed).texts
-        template = distillation.distilled.to_labelled_texts()
-        sets.append(replace(template, texts=[text.text for text in decoded], labels=prototypes.labels))
-    return sets
-
-
-def _truncate(texts: LabelledTexts, context: Context) -> LabelledTexts:
-    """Truncates texts to the token limit after a whole sentence, as decoders do."""
-    truncated = []
-    for row, text in enumerate(texts.texts):
-        beginning = first_sentences(text, row, context.max_tokens, context.count_tokens, "en")
-        truncated.append(text if beginning is None else beginning.text)
-    return replace(texts, texts=truncated)
-
-
 @dataclass(frozen=True)
 class MethodResult:
     """One row of the table.
@@ -196,12 +142,14 @@ class MethodResult:
         texts: Texts in the first set, or texts that the method's model was trained on.
         draws: Number of sets.
         scores: One score per classifier that the method fits.
+        tokens: Tokens of the texts in the first set, by the embedder's tokenizer; None for a model.
     """
 
     method: str
     texts: int
     draws: int
     scores: tuple[Score, ...]
+    tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +162,7 @@ class Comparison:
         notes: Notes for the reader, such as test rows that are in the source as well.
         protocol: Number of runs and training options.
         classifiers: Its columns; by default those of the scores.
+        match: What the budgets have in common: ``texts`` or ``tokens``.
     """
 
     methods: tuple[MethodResult, ...]
@@ -221,6 +170,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
     protocol: Protocol = DEFAULT
     classifiers: tuple[str, ...] = ()
+    match: str = "texts"
 
     def __str__(self) -> str:
         """The table as Markdown."""
@@ -230,7 +180,7 @@ class Comparison:
         """Returns the table for JSON.
 
         Each result has `gain_over_random`, the difference in mean accuracy, `p_better_than_random` and
-        `p_better_than_nearest` (see :func:`~dallme.evaluation.compare.better`). They are None without a
+        `p_better_than_nearest` (see :func:`~dallme.evaluation.significance.better`). They are None without a
         row of that name; p is also None in the row itself and with too few runs. `better_than_random` says
         whether the first p is below 0.05 after Holm's correction over the table. If a method does not fit a
         classifier, all else in the cell is None.
@@ -243,7 +193,8 @@ class Comparison:
         for row in self.methods:
             scores = {score.classifier: score for score in row.scores}
             cells = [_cell(name, scores.get(name), random.get(name), nearest.get(name)) for name in columns]
-            rows.append({"method": row.method, "texts": row.texts, "draws": row.draws, "results": cells})
+            sizes = {"texts": row.texts, "tokens": row.tokens, "draws": row.draws}
+            rows.append({"method": row.method, **sizes, "results": cells})
         tested = [cell for row in rows for cell in row["results"] if cell["p_better_than_random"] is not None]
         corrected = holm([cell["p_better_than_random"] for cell in tested])
         for cell, p_value in zip(tested, corrected, strict=True):
@@ -253,6 +204,7 @@ class Comparison:
             "test_rows": self.test_rows,
             "notes": list(self.notes),
             "protocol": self.protocol.as_dict(),
+            "match": self.match,
         }
 
     def _scores_of(self, method: str) -> dict[str, Score]:
@@ -290,6 +242,8 @@ def compare(
     candidates: Mapping[str, Sequence[LabelledTexts]] | None = None,
     protocol: Protocol = DEFAULT,
     results: ResultStore | None = None,
+    soft_labels: bool = False,
+    match: str = "texts",
 ) -> Comparison:
     """Compares methods that fill one budget; :func:`dallme.compare` takes sources and names.
 
@@ -306,6 +260,10 @@ def compare(
             truncated nor held to the budget. A published protocol uses only as many as it has sets.
         protocol: Number of runs and training options.
         results: Store of results.
+        soft_labels: Whether to add for each method that makes texts a row in which classifiers learn from
+            soft labels, if they can.
+        match: ``texts`` gives each method as many texts as the budget has. ``tokens`` gives it as many texts
+            of each class as fit the tokens of the distilled ones.
 
     Returns:
         The table, candidates last. With ``full`` among the methods, each score has the recovered accuracy.
@@ -315,16 +273,29 @@ def compare(
             method returns a model that fits none of the classifiers.
     """
     protocol.check(classifiers)
+    check_match(match)
     source, names = distillation.context.source, check_methods(methods, classifiers)
     models, budget = model_baselines(names, classifiers), distiller.allocate(source)
     ready = {name: list(protocol.usable(sets)) for name, sets in (candidates or {}).items()}
     notes = [*overlap_note(source, test), *check_candidates(ready, source, test)]
     sets_of = {
-        name: [source] if name in models else make_sets(distiller, distillation, name, protocol)
+        name: [source] if name in models else make_sets(distiller, distillation, name, protocol, match=match)
         for name in names
     } | ready
+    if soft_labels:
+        sets_of |= {
+            f"{name}{SOFT}": make_sets(
+                distiller, distillation, name, protocol, with_soft_labels=True, match=match
+            )
+            for name in names
+            if name != "full" and name not in models
+        }
     columns = {
-        method: {name: each for name, each in classifiers.items() if _reads(each, sets[0])}
+        method: {
+            name: each
+            for name, each in classifiers.items()
+            if _reads(each, sets[0]) and (each.soft or sets[0].probabilities is None)
+        }
         for method, sets in sets_of.items()
     }
     notes += [
@@ -369,78 +340,21 @@ def compare(
                 reference = full_accuracy.get(name)
                 scores.append(replace(score, full_accuracy=reference, chance=chance_level(test)))
             size = models[method].size(source, budget) if method in models else len(sets[0])
-            rows[method] = MethodResult(method, size, len(sets), tuple(scores))
+            tokens = None if method in models else count_tokens(sets[0].texts, distillation.context)
+            rows[method] = MethodResult(method, size, len(sets), tuple(scores), tokens)
     # The row of the full data suffices: each classifier is noted once.
     checked = [rows["full"]] if "full" in rows else [*rows.values()]
     notes += chance_notes([score for row in checked for score in row.scores], test)
     return Comparison(
-        tuple(rows[method] for method in sets_of), len(test), tuple(notes), protocol, tuple(classifiers)
+        tuple(rows[method] for method in sets_of),
+        len(test),
+        tuple(notes),
+        protocol,
+        tuple(classifiers),
+        match,
     )
 
 
 def _reads(classifier: Classifier, texts: LabelledTexts) -> bool:
     """Whether a classifier can be trained on that many texts."""
     return classifier.most_texts is None or len(texts) <= classifier.most_texts
-
-
-#: Differences below this are rounding errors.
-_ROUNDING = 1e-12
-
-
-def better(a: Score, b: Score) -> float | None:
-    """Tests whether the accuracy of `a` is higher than that of `b`.
-
-    The test is a paired t-test over runs if both scores have the same number of runs under the same seeds,
-    and Welch's t-test otherwise. Models trained on one set are not independent: each set counts once, with
-    the mean of its models.
-
-    The test assumes that sets are independent of each other and accuracies (or differences) roughly normal.
-    For a method that makes a single set, models take the place of sets. All runs share one test set: p says
-    nothing about other test sets.
-
-    Returns:
-        The one-sided p; None if either score has a single run. Without any variance, 0 if `a` is higher and 1
-        if not.
-    """
-    from scipy.stats import ttest_ind, ttest_rel
-
-    first, second = _accuracy_by_set(a), _accuracy_by_set(b)
-    if min(len(first), len(second)) < 2:
-        return None
-    paired = bool(a.seeds) and a.seeds == b.seeds and len(first) == len(second)
-    spread = np.ptp(first - second) if paired else max(np.ptp(first), np.ptp(second))
-    if spread < _ROUNDING:
-        return 0.0 if first.mean() - second.mean() > _ROUNDING else 1.0
-    if paired:
-        return float(ttest_rel(first, second, alternative="greater").pvalue)
-    return float(ttest_ind(first, second, equal_var=False, alternative="greater").pvalue)
-
-
-def _accuracy_by_set(score: Score) -> np.ndarray:
-    """Returns the mean accuracy of each set, of shape (sets,); for a single set the accuracy of each run."""
-    accuracies = np.array(score.accuracies)
-    if score.sets == 1:
-        return accuracies
-    return np.array(
-        [accuracies[index :: score.sets].mean() for index in range(min(score.sets, len(accuracies)))]
-    )
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrects p values for multiple comparisons (Holm, 1979).
-
-    The i-th smallest of m values, counted from 1, is multiplied by m - i + 1. The corrected values are
-    non-decreasing in that order and at most 1.
-
-    Returns:
-        The corrected values, in the order of `p_values`.
-
-    Example:
-        >>> holm([0.25, 0.125])
-        [0.25, 0.25]
-    """
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
-        corrected[index] = largest
-    return corrected

@@ -16,10 +16,11 @@ from dallme.dataset.manifest import Clock
 from dallme.decoders.base import Context
 from dallme.distiller import Distillation, Distiller
 from dallme.errors import InputError
-from dallme.evaluation.compare import check_methods, make_sets
+from dallme.evaluation.compare import check_methods
 from dallme.evaluation.evaluate import Score, chance_level, chance_notes, evaluate_method, overlap_note
 from dallme.evaluation.protocol import DEFAULT
 from dallme.evaluation.results import ResultStore
+from dallme.evaluation.sets import make_sets
 
 #: Default budgets: texts per class, and shares of the rows for small classes.
 PER_CLASS = (1, 2, 5, 10, 20, 50, 100)

@@ -237,7 +237,8 @@ def train_and_test(
     if classifier.sample is not None:
         test = sample(test, classifier.sample, np.random.default_rng(0))
     started = time.perf_counter()
-    predicted = classifier.fit(train.texts, train.labels, seed=seed).predict(test.texts)
+    fitted = classifier.fit(train.texts, train.labels, seed=seed, **_soft_labels(classifier, train))
+    predicted = fitted.predict(test.texts)
     # An answer that is no class is wrong, and no class of its own.
     known = np.union1d(test.labels, predicted[np.isin(predicted, train.labels)])
     result = Result(
@@ -249,3 +250,12 @@ def train_and_test(
     if results is not None and key is not None:
         results.put(key, result)
     return result
+
+
+def _soft_labels(classifier: Classifier, train: LabelledTexts) -> dict[str, np.ndarray]:
+    """Returns the soft labels as an argument of ``fit``; empty if there are none or it cannot use them."""
+    if train.probabilities is None or not classifier.soft:
+        return {}
+    present = np.isin(sorted(train.label_names), train.labels)
+    probabilities = train.probabilities[:, present]
+    return {"probabilities": probabilities / probabilities.sum(axis=1, keepdims=True)}

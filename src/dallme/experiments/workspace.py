@@ -21,14 +21,14 @@ from dallme.embedders import resolve
 from dallme.embedders.base import Embedder
 from dallme.embedders.cache import CachedEmbedder
 from dallme.errors import InputError, OutputError
-from dallme.evaluation.compare import count_sets, make_sets
 from dallme.evaluation.results import ResultStore, sample
+from dallme.evaluation.sets import count_sets, make_sets
 from dallme.experiments import Candidate, Profile, Source
 from dallme.experiments.runs import Run
 from dallme.files.atomic import atomic_write, checksum, file_lock, sha256_of
 from dallme.progress import Progress, SilentProgress
 from dallme.readers import read
-from dallme.readers.files import data_files
+from dallme.readers.folders import data_files
 from dallme.versions import __version__
 
 #: The decoder that uses trained inverters.
@@ -38,7 +38,7 @@ VEC2TEXT = "vec2text"
 LONGEST_WORK = 604_800.0
 
 #: Baselines that read texts only, so that nothing is embedded for them.
-WITHOUT_VECTORS = ("random", "full", "eda", "tdd", "lora")
+WITHOUT_VECTORS = ("random", "random-sentences", "full", "eda", "tdd", "lora")
 
 
 def needs_vectors(run: Run) -> bool:

@@ -6,9 +6,11 @@ gigabytes.
 
 from __future__ import annotations
 
+import codecs
 import io
 import struct
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,6 +70,55 @@ class Allowance:
 
 
 @dataclass(frozen=True)
+class FormatOptions:
+    """Properties of a file that the user names in place of those that would be detected.
+
+    Attributes:
+        delimiter: Character between two fields of a line.
+        encoding: Encoding of a text file.
+        header: Whether the first line holds the names of the columns.
+        sheet: Sheet of a spreadsheet.
+        table: Table or view of a database.
+    """
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    header: bool = True
+    sheet: str | None = None
+    table: str | None = None
+
+    def __post_init__(self) -> None:
+        """Checks delimiter and encoding."""
+        delimiter = {"\\t": "\t", "tab": "\t"}.get(self.delimiter or "", self.delimiter)
+        object.__setattr__(self, "delimiter", delimiter)
+        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
+            raise InputError(
+                f"expected one character as the delimiter, such as ';', '|' or '\\t', found {delimiter!r}"
+            )
+        if self.encoding is not None:
+            try:
+                "".encode(self.encoding)
+            except (LookupError, ValueError):
+                raise InputError(
+                    f"expected an encoding that Python knows, such as utf-8, cp1252 or utf-16, "
+                    f"found {self.encoding!r}"
+                ) from None
+            object.__setattr__(self, "encoding", codecs.lookup(self.encoding).name)
+
+    def unused(self, used: Collection[str]) -> list[str]:
+        """Returns the flags of the options that were given and are not among those that a format uses."""
+        return [
+            "--no-header" if option.name == "header" else f"--{option.name}"
+            for option in fields(self)
+            if option.name not in used and getattr(self, option.name) != getattr(DETECTED, option.name)
+        ]
+
+
+#: Options by which everything is detected.
+DETECTED = FormatOptions()
+
+
+@dataclass(frozen=True)
 class DataFile:
     """A file to read.
 
@@ -76,12 +127,14 @@ class DataFile:
         name: Its name in messages.
         compression: Compression of the whole file (not Parquet's own): ``gzip``, ``zstd`` or None.
         allowance: Bytes that its content may take in memory, with the other files of the source.
+        options: Properties that the user named.
     """
 
     path: Path
     name: str
     compression: str | None
     allowance: Allowance
+    options: FormatOptions = DETECTED
 
     @property
     def limit(self) -> int:

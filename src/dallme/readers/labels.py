@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,25 @@ class Classes:
     ids: np.ndarray
     names: dict[int, str]
     own_ids: bool
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """Spellings of labels.
+
+    Attributes:
+        normalize: Whether labels that differ only in case, white space or invisible characters are merged.
+        missing: Labels that mean a missing one; if None, a usual spelling of a missing value is an error.
+    """
+
+    normalize: bool = False
+    missing: Collection[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Splits labels that are separated by commas."""
+        if isinstance(self.missing, str):
+            names = tuple(name.strip() for name in self.missing.split(",") if name.strip())
+            object.__setattr__(self, "missing", names)
 
 
 def decoded(column: Column) -> pa.ChunkedArray:
@@ -73,23 +93,61 @@ def as_labels(column: Column, what: str) -> pa.Array:
     types = pa.types
     tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_large_string, types.is_null)
     if not any(test(labels.type) for test in tests):
+        several = " (it looks multi-label: keep one label per row)" if pa.types.is_list(labels.type) else ""
         raise InputError(
             f"{what}: expected one class per row, a whole number or a name, "
-            f"found values of type {labels.type}; {_CHOOSE}"
+            f"found values of type {labels.type}{several}; {_CHOOSE}"
         )
     return pa.concat_arrays(labels.chunks)
 
 
-def missing_labels(labels: pa.Array, declared: Mapping[int, str]) -> np.ndarray:
-    """Marks rows without a label: null, NaN, blank, or the -1 of a `ClassLabel`; bool of shape (n,)."""
+#: Spellings, in lower case, that mean a missing value in most files; as a class they need the user's word.
+_MISSING = (
+    "na", "n/a", "#n/a", "nan", "null", "<na>", "(null)", "nil", "n.a.", "-", "--", "---", "?", "??", ".",
+)  # fmt: skip
+
+
+def missing_labels(
+    labels: pa.Array,
+    declared: Mapping[int, str],
+    what: str,
+    spellings: Collection[str] | None = None,
+    like: Collection[str] = (),
+) -> np.ndarray:
+    """Marks rows without a label: null, NaN, blank, or the -1 of a `ClassLabel`; bool of shape (n,).
+
+    Args:
+        labels: n labels.
+        declared: Class id to name, where the source declares them; else empty.
+        what: Name of the column in an error.
+        spellings: Labels that mean a missing one; if None, a usual spelling such as ``NA`` is an error.
+        like: Names of classes that are no missing values.
+
+    Raises:
+        InputError: If a label is a usual spelling of a missing value, and `spellings` is None.
+    """
     missing: np.ndarray = np.array(pc.is_null(labels, nan_is_null=True))
     if pa.types.is_large_string(labels.type):
         encoded = labels.dictionary_encode()
-        blank = [is_blank(value) for value in encoded.dictionary.to_pylist()]
-        missing = np.array([*blank, True])[encoded.indices.fill_null(len(blank)).to_numpy()]
+        values, codes = encoded.dictionary.to_pylist(), encoded.indices
+        if spellings is None:
+            _check_missing(labels, [value for value in values if value not in like], what)
+        missed = [is_blank(value) or value.strip() in (spellings or ()) for value in values]
+        missing = np.array([*missed, True])[codes.fill_null(len(missed)).to_numpy()]
     elif pa.types.is_integer(labels.type) and declared and -1 not in declared:
         missing |= pc.equal(labels, -1).fill_null(False).to_numpy(zero_copy_only=False)
     return missing
+
+
+def _check_missing(labels: pa.Array, values: Sequence[str], what: str) -> None:
+    suspects = [value for value in values if value.strip().casefold() in _MISSING]
+    if suspects:
+        counts = [f"{value!r} ({pc.sum(pc.equal(labels, value)).as_py():,} rows)" for value in suspects[:5]]
+        listed = ",".join(value.strip() for value in suspects)
+        raise InputError(
+            f"{what}: expected classes, found {', '.join(counts)}, which usually means no label; "
+            f"say so with --missing-labels {listed!r}, or keep all labels as classes with --missing-labels ''"
+        )
 
 
 def make_classes(labels: pa.Array, declared: Mapping[int, str], names: pa.Array | None, what: str) -> Classes:
@@ -114,7 +172,8 @@ def make_classes(labels: pa.Array, declared: Mapping[int, str], names: pa.Array 
     values = [nfc(value) if isinstance(value, str) else value for value in values]
     numbers = _whole_numbers(values, what)
     if numbers is None:
-        _check_repetition(len(values), len(labels), what)
+        counts = dict(zip(values, np.bincount(codes).tolist(), strict=True))
+        _check_repetition(len(values), len(labels), what, combined_labels(counts))
         ordered = {value: number for number, value in enumerate(sorted(set(values)))}
         numbers = [ordered[value] for value in values]
         ids = np.array(numbers, dtype=np.int64)[codes]
@@ -166,11 +225,12 @@ def _whole_numbers(values: list[Any], what: str) -> list[int] | None:
     return numbers
 
 
-def _check_repetition(different: int, rows: int, what: str) -> None:
+def _check_repetition(different: int, rows: int, what: str, combined: str = "") -> None:
     if rows > 20 and different * 2 > rows:
+        cause = f"it {combined}" if combined else "is it the wrong column?"
         raise InputError(
             f"{what}: expected classes with several rows each, "
-            f"found {different:,} different labels in {rows:,} rows; is it the wrong column? {_CHOOSE}"
+            f"found {different:,} different labels in {rows:,} rows; {cause} {_CHOOSE}"
         )
 
 
@@ -238,20 +298,101 @@ def align(classes: Classes, like: LabelledTexts, source: str) -> tuple[Classes, 
 
 def similar_names(classes: Classes) -> tuple[str, ...]:
     """Returns a note on class names that differ only in case, white space or invisible characters."""
-    ids, counts = np.unique(classes.ids, return_counts=True)
     groups: dict[str, list[str]] = {}
-    for number, count in zip(ids.tolist(), counts.tolist(), strict=True):
-        name = classes.names[number]
-        visible = "".join(char for char in name if not is_blank(char) or char.isspace())
-        key = " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
-        groups.setdefault(key, []).append(f"{name!r} ({count:,} rows)")
+    for name, count in count_names(classes).items():
+        groups.setdefault(_folded(name), []).append(f"{name!r} ({count:,} rows)")
     similar = [spelling for spellings in groups.values() if len(spellings) > 1 for spelling in spellings]
     if not similar:
         return ()
     return (
         f"{len(similar)} class names differ from another only in case, white space or invisible characters, "
-        f"and stay classes of their own: {_some(similar)}",
+        f"and stay classes of their own; to merge them give --normalize-labels: {_some(similar)}",
     )
+
+
+def count_names(classes: Classes) -> dict[str, int]:
+    """Returns the number of rows of each class by its name, in the order of the ids."""
+    ids, counts = np.unique(classes.ids, return_counts=True)
+    return {classes.names[number]: count for number, count in zip(ids.tolist(), counts.tolist(), strict=True)}
+
+
+def _visible(name: str) -> str:
+    """Removes invisible characters and folds white space; NFC."""
+    return nfc(" ".join("".join(char for char in name if not is_blank(char) or char.isspace()).split()))
+
+
+def _folded(name: str) -> str:
+    """Returns what is equal for names that look alike."""
+    return unicodedata.normalize("NFKC", _visible(name)).casefold()
+
+
+def merge_spellings(labels: pa.Array, known: Collection[str] = ()) -> tuple[pa.Array, tuple[str, ...]]:
+    """Gives labels that differ only in case, white space or invisible characters one spelling.
+
+    Args:
+        labels: n labels; only strings are changed.
+        known: Names of other data, which are taken where they look alike; else the most frequent spelling is.
+
+    Returns:
+        The labels, and a note on those that were merged.
+    """
+    if not pa.types.is_large_string(labels.type):
+        return labels, ()
+    encoded = labels.dictionary_encode()
+    values: list[str] = encoded.dictionary.to_pylist()
+    counts = np.bincount(encoded.indices.drop_null().to_numpy(), minlength=len(values)).tolist()
+    chosen = {_folded(name): name for name in known}
+    groups: dict[str, list[str]] = {}
+    for _, value, count in sorted(zip([-count for count in counts], values, counts, strict=True)):
+        key = _folded(value)
+        chosen.setdefault(key, _visible(value))
+        groups.setdefault(key, []).append(f"{value!r} ({count:,} rows)")
+    merged = [value if value in known or is_blank(value) else chosen[_folded(value)] for value in values]
+    indices = encoded.indices
+    labels = pa.array(merged, pa.large_string()).take(indices)
+    several = [
+        f"{' + '.join(spellings)} as {chosen[key]!r}"
+        for key, spellings in groups.items()
+        if len(spellings) > 1
+    ]
+    return labels, (
+        f"merged the spellings of {len(several)} class names: {_some(several)}",
+    ) if several else ()
+
+
+#: Characters that separate several labels of one row.
+_SEPARATORS = (";", "|", ",")
+
+
+def combined_labels(counts: Mapping[str, int]) -> str:
+    """Describes labels that look like several in one, such as ``a;b``; blank if there are none.
+
+    At least two labels must be combinations, and half of their parts must occur in another label too.
+
+    Args:
+        counts: Label to number of rows.
+    """
+    if counts and all(name.startswith("[") and name.endswith("]") for name in counts):
+        return f"looks multi-label: its values are lists, such as {next(iter(counts))!r}"
+    for sign in _SEPARATORS:
+        parts = {name: {part.strip() for part in name.split(sign)} for name in counts}
+        combined = [name for name in counts if len(parts[name]) > 1]
+        shared = Counter(part for own in parts.values() for part in own)
+        distinct = {part for name in combined for part in parts[name]}
+        if len(combined) > 1 and sum(shared[part] > 1 for part in distinct) * 2 >= len(distinct):
+            return (
+                f"looks multi-label: {len(combined):,} of {len(counts):,} labels are combinations, such as "
+                f"{combined[0]!r} ({counts[combined[0]]:,} rows)"
+            )
+    return ""
+
+
+def multi_label_note(classes: Classes, what: str) -> tuple[str, ...]:
+    """Returns a note on classes that look like combinations of labels."""
+    found = combined_labels(count_names(classes))
+    if not found:
+        return ()
+    return (f"{what} {found}; each combination is a class of its own: keep one label per row, or {_CHOOSE}",)
 
 
 def _only_ids(names: Mapping[int, str]) -> bool:

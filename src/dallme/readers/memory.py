@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Collection, Mapping, Set
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,24 @@ import pyarrow as pa
 
 from dallme.data import LabelledTexts
 from dallme.errors import InputError, redact
+from dallme.readers.formats import PYTHON_VALUE, Allowance, default_limit
 from dallme.readers.rows import Column, Rows, from_lists, from_table
 from dallme.validation import check_hub_address, plain
 
 _KINDS = (
-    "a path, a Hugging Face dataset id, a pandas or polars DataFrame, a pyarrow Table, a datasets.Dataset, "
-    "LabelledTexts, or a list of strings with labels"
+    "a path, a Hugging Face dataset id, a pandas or polars DataFrame, a pyarrow Table, a dataset of the "
+    "library datasets, LabelledTexts, or a list of strings with labels"
 )
 
 
-def read_object(source: Any) -> Rows | None:
+def read_object(source: Any, max_bytes: int | None = None) -> Rows | None:
     """Opens an object that holds its labels; None for any other.
 
-    Libraries are not imported: if one is not loaded, the object cannot be of it.
+    Of several splits ``train`` is read, with a note. Libraries are not imported: if one is not loaded, the
+    object cannot be of it.
 
     Raises:
-        InputError: If it holds several splits or repeats a column name.
+        InputError: If it has no split of that name, repeats a column name, or is a stream above the limit.
     """
     if isinstance(source, LabelledTexts):
         return _from_labelled_texts(source)
@@ -35,20 +38,60 @@ def read_object(source: Any) -> Rows | None:
         return from_table("memory", source)
     if _is(source, "pandas", "DataFrame"):
         return _from_pandas(source)
+    if _is(source, "polars", "LazyFrame"):
+        source = source.collect()
     if _is(source, "polars", "DataFrame"):
 
         def load(name: str) -> Column:
             return pa.chunked_array([source.get_column(name).to_arrow()])
 
         return Rows("memory", source.height, tuple(source.columns), load)
+    if _is(source, "datasets", "DatasetDict") or _is(source, "datasets", "IterableDatasetDict"):
+        return _from_splits(source, max_bytes)
     if _is(source, "datasets", "Dataset"):
         return from_dataset(source, "memory")
-    if _is(source, "datasets", "DatasetDict"):
-        raise InputError(
-            f"expected one split of the dataset, found all: {', '.join(source)}; "
-            "hand over one, such as data['train']"
-        )
+    if _is(source, "datasets", "IterableDataset"):
+        return _from_stream(source, max_bytes)
     return None
+
+
+def _from_splits(splits: Mapping[str, Any], max_bytes: int | None) -> Rows:
+    """Opens the split ``train``, or the only one, as the name of a dataset on the Hub does."""
+    name = "train" if "train" in splits or len(splits) != 1 else next(iter(splits))
+    if name not in splits:
+        raise InputError(
+            f"expected a split 'train', found {', '.join(map(repr, splits)) or 'none'}; "
+            "hand over one, such as data['test']"
+        )
+    rows = read_object(splits[name], max_bytes)
+    assert rows is not None
+    others = ", ".join(repr(other) for other in splits if other != name)
+    note = f"took the split {name!r}; hand over another one for {others}"
+    return replace(rows, notes=(*rows.notes, note)) if others else rows
+
+
+def _from_stream(dataset: Any, max_bytes: int | None) -> Rows:
+    """Reads a `datasets.IterableDataset` to its end, within the limit."""
+    allowance = Allowance(
+        default_limit(0) if max_bytes is None else max_bytes, "take fewer rows, or raise max_bytes"
+    )
+    columns: dict[str, list[Any]] = {}
+    count = size = 0
+    for row in dataset:
+        for name, value in row.items():
+            column = columns.setdefault(name, [])
+            column += [None] * (count - len(column))
+            column.append(value)
+            size += PYTHON_VALUE + (len(value) if isinstance(value, (str, bytes)) else 0)
+        count += 1
+        allowance.check("memory", size)
+    for column in columns.values():
+        column += [None] * (count - len(column))
+    return replace(
+        from_lists("memory", columns, count),
+        classes=_declared_classes(dataset.features),
+        notes=(f"read a stream of {count:,} rows to its end",),
+    )
 
 
 def read_sequence(texts: Any, labels: Any) -> Rows:
@@ -77,12 +120,17 @@ def from_dataset(dataset: Any, source: str) -> Rows:
     def load(name: str) -> Column:
         return dataset.select_columns([name]).with_format("arrow")[:].column(name)
 
-    classes = {
+    classes = _declared_classes(dataset.features)
+    return Rows(source, len(dataset), tuple(dataset.column_names), load, classes=classes)
+
+
+def _declared_classes(features: Any) -> dict[str, dict[int, str]]:
+    """Returns the class names of each column that is a `ClassLabel`."""
+    return {
         name: dict(enumerate(feature.names))
-        for name, feature in dataset.features.items()
+        for name, feature in (features or {}).items()
         if _is(feature, "datasets", "ClassLabel")
     }
-    return Rows(source, len(dataset), tuple(dataset.column_names), load, classes=classes)
 
 
 def _is(value: object, module: str, name: str) -> bool:

@@ -1,16 +1,17 @@
-"""The common form of all sources: named columns that are loaded on demand; and the choice of columns."""
+"""The common form of all sources: named columns that are loaded on demand."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dallme.errors import InputError, redact
 
@@ -36,6 +37,8 @@ class Rows:
         names_hint: Addition to errors about the column names.
         own_ids: Whether class ids come from the source; else dallme numbered its sorted class names.
         problems: Position of a row to the reason why it is unusable, where the file itself shows it.
+        lines: Line of the file in which each row begins, int64 of shape (n,), or None; 0 is unknown.
+        nested: Dotted paths to values within columns, for messages.
     """
 
     source: str
@@ -49,6 +52,8 @@ class Rows:
     names_hint: str = ""
     own_ids: bool = True
     problems: Mapping[int, str] = field(default_factory=dict)
+    lines: np.ndarray | None = None
+    nested: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks that there are rows and that column names are unique."""
@@ -62,13 +67,64 @@ class Rows:
             raise InputError(f"{self.source}: expected rows with texts and labels, found none")
 
     def locate(self, row: int) -> str:
-        """Names a row by its number from 0, and by that in its file if there are several files."""
+        """Names a row by its line and file where these are known, else by its number from 0."""
+        line = 0 if self.lines is None else int(self.lines[row])
         start = 0
         for name, count in self.parts:
             if row < start + count:
-                return f"row {row:,} (row {row - start:,} of {name})"
+                if line:
+                    return f"line {line:,} of {name}"
+                return name if count == 1 else f"row {row:,} (row {row - start:,} of {name})"
             start += count
-        return f"row {row:,}"
+        return f"line {line:,}" if line else f"row {row:,}"
+
+    def has(self, name: str) -> bool:
+        """Returns whether there is a column of a name, or one that a dotted path begins with."""
+        return name in self.names or self._split(name) is not None
+
+    def column(self, name: str) -> Column:
+        """Loads a column, or the values at a dotted path within one: ``fields.text``.
+
+        Raises:
+            InputError: If no value has the path.
+        """
+        if name in self.names:
+            return self.load(name)
+        head, keys = self._split(name) or (name, [])
+        column = self.load(head)
+        if len(column) != self.count:
+            raise InputError(
+                f"{self.source}: expected a column of plain values, found nested ones in {head!r}, "
+                "which are read from JSON only; give them a column of their own"
+            )
+        return _within(column, keys, f"{self.source}: column {head!r}")
+
+    def _split(self, name: str) -> tuple[str, list[str]] | None:
+        """Splits a dotted path into the longest name of a column and the keys within it."""
+        parts = name.split(".")
+        for length in range(len(parts) - 1, 0, -1):
+            if (head := ".".join(parts[:length])) in self.names:
+                return head, parts[length:]
+        return None
+
+
+def _within(column: Column, keys: list[str], what: str) -> Column:
+    """Returns the values at the path of keys within the objects of a column, None where there are none."""
+    for key in keys:
+        if not isinstance(column, list):
+            if not pa.types.is_struct(column.type):
+                column = column.to_pylist()
+            elif key in [field.name for field in column.type]:
+                column = pc.struct_field(column, key)
+                continue
+            else:
+                column = column.to_pylist()
+        known = dict.fromkeys(name for value in column if isinstance(value, dict) for name in value)
+        if key not in known:
+            found = f"the keys {', '.join(map(repr, list(known)[:20]))}" if known else "no objects"
+            raise InputError(f"{what}: expected objects with the key {key!r}, found {found}")
+        column = [value.get(key) if isinstance(value, dict) else None for value in column]
+    return column
 
 
 def from_lists(source: str, columns: Mapping[str, list[Any]], count: int) -> Rows:
@@ -110,102 +166,3 @@ def readable_as(kind: str, name: str) -> Iterator[None]:
         raise InputError(
             f"{name}: cannot be read as {kind} (is the file damaged or misnamed?): {reason}"
         ) from None
-
-
-#: Usual names of the text column, by descending likelihood.
-TEXT_NAMES = (
-    "text", "sentence", "content", "review", "document", "body", "utterance", "query", "question", "comment",
-    "tweet", "message", "post", "description", "headline", "title",
-)  # fmt: skip
-
-#: Usual names of the label column, by descending likelihood.
-LABEL_NAMES = (
-    "label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "emotion", "stars",
-    "rating", "coarse_label", "fine_label", "label_coarse", "label_fine", "label_text", "label_name",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The columns to read.
-
-    Attributes:
-        text: Column of the texts.
-        label: Column of the labels; None if there are none and none are needed.
-        label_name: Column of the labels' names, or None.
-        row_id: Column of the row ids, or None.
-        notes: Remarks on other columns that could have been meant.
-    """
-
-    text: str
-    label: str | None
-    label_name: str | None = None
-    row_id: str | None = None
-    notes: tuple[str, ...] = ()
-
-
-def choose(
-    rows: Rows,
-    text_column: str | None,
-    label_column: str | None,
-    id_column: str | None,
-    *,
-    labelled: bool = True,
-) -> Choice:
-    """Chooses the columns named by the user, else those of usual names in any case.
-
-    If labels are not needed, a source without a usual label column has none.
-
-    Raises:
-        InputError: If a named column is missing, if two of the three are the same, or if no column has a
-            usual name.
-    """
-    named = [name for name in (text_column, label_column, id_column) if name is not None]
-    for name in named:
-        if name not in rows.names:
-            raise InputError(f"{rows.source}: expected a column {name!r}, found {_listed(rows)}")
-        if named.count(name) > 1:
-            raise InputError(
-                f"{rows.source}: expected different columns for texts, labels and ids, "
-                f"found {name!r} more than once"
-            )
-    text, text_notes = _find(rows, "text", text_column, TEXT_NAMES, taken=named)
-    if not labelled and label_column is None and not _matches(rows, LABEL_NAMES, [*named, text]):
-        return Choice(text, None, None, id_column, text_notes)
-    label, label_notes = _find(rows, "label", label_column, LABEL_NAMES, taken=[*named, text])
-    name_columns = (f"{label}_text", f"{label}_name", "label_text", "label_name")
-    label_name = next(iter(_matches(rows, name_columns, taken=[*named, text, label])), None)
-    return Choice(text, label, label_name, id_column, text_notes + label_notes)
-
-
-def _find(
-    rows: Rows, role: str, named: str | None, usual: Sequence[str], taken: Sequence[str]
-) -> tuple[str, tuple[str, ...]]:
-    """The column of a role, and a note if another column has a usual name too."""
-    if named is not None:
-        return named, ()
-    matches = _matches(rows, usual, taken)
-    if not matches:
-        raise InputError(
-            f"{rows.source}: expected a {role} column with a usual name ({', '.join(usual[:6])}, ...), "
-            f"found {_listed(rows)}; name yours with --{role}-column"
-        )
-    others = [name for name in matches[1:] if name.lower() not in ("label_text", "label_name")]
-    if not others:
-        return matches[0], ()
-    return matches[0], (
-        f"took {matches[0]!r} as the {role} column; "
-        f"to use {' or '.join(map(repr, others))} give --{role}-column",
-    )
-
-
-def _matches(rows: Rows, usual: Sequence[str], taken: Sequence[str]) -> list[str]:
-    """Columns that are not taken and have one of the usual names, in the order of these."""
-    lowered = [(name.lower(), name) for name in rows.names if name not in taken]
-    return [name for wanted in usual for lower, name in lowered if lower == wanted.lower()]
-
-
-def _listed(rows: Rows) -> str:
-    shown = ", ".join(repr(name if len(name) <= 40 else f"{name[:37]}...") for name in rows.names[:20])
-    more = f" and {len(rows.names) - 20} more" if len(rows.names) > 20 else ""
-    return f"the columns {shown}{more}{rows.names_hint}"

@@ -1,205 +1,52 @@
-"""The formats CSV, TSV, JSON Lines and JSON array."""
+"""JSON Lines, JSON arrays, the format of fastText, and texts in files of their own."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from dallme.errors import InputError
-from dallme.readers.formats import CHUNK, PYTHON_VALUE, DataFile, LimitedStream
+from dallme.readers.formats import PYTHON_VALUE, Allowance, DataFile, FormatOptions
 from dallme.readers.rows import Column, Rows, readable_as
-
-_HEADER_HINT = "; the first line of the file is read as the names of its columns: is there a header?"
-
-#: Bytes of the longest line, and rows of a block.
-_MAX_LINE, _BLOCK = 1 << 26, 1024
-
-
-# CSV and TSV
-
-
-def read_delimited(file: DataFile, delimiter: str) -> Rows:
-    """Reads a delimited table with a header, in UTF-8 and with the quotes of Python's `csv`.
-
-    Rows that repeat the header, and those whose quotes enclose other rows, are listed in `problems`.
-
-    Args:
-        file: The file.
-        delimiter: Character between two fields.
-
-    Raises:
-        InputError: If the file is empty, too large or not UTF-8, repeats a name in its header, has a row
-            with more or fewer fields than the header, or a quote that is not closed.
-    """
-    with _text(file, lines=True) as stream, _field_size(_MAX_LINE):
-        blocks = _blocks(stream, file.name, delimiter)
-        header = next(blocks, ([], [[]]))[1][0]
-        if not header:
-            raise InputError(f"{file.name}: expected a header and rows, found an empty file")
-        table = _Table(file, header, delimiter)
-        for lines, records in blocks:
-            table.add(lines, records)
-    columns, problems = table.columns, table.problems()
-    names = tuple(name.strip() for name in header)
-    load = dict(zip(names, columns, strict=True)).__getitem__
-    return Rows(file.name, len(columns[0]), names, load, names_hint=_HEADER_HINT, problems=problems)
-
-
-@dataclass
-class _Table:
-    """The rows of a delimited table, by column.
-
-    Attributes:
-        file: The file.
-        header: The names of the columns.
-        delimiter: Character between two fields.
-        columns: The values of each column.
-        repeated: Row to line, of the rows that repeat the header.
-        quoted: Row, line and column of the fields that hold a line break and the delimiter.
-    """
-
-    file: DataFile
-    header: list[str]
-    delimiter: str
-    columns: list[list[str]] = field(init=False)
-    repeated: dict[int, int] = field(default_factory=dict)
-    quoted: list[tuple[int, int, int]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.columns = [[] for _ in self.header]
-
-    def add(self, lines: list[int], records: list[list[str]]) -> None:
-        """Appends records, each with its line; only a block that looks suspicious is checked one by one.
-
-        Raises:
-            InputError: If a record has not the fields of the header, or the table is too large.
-        """
-        start, width = len(self.columns[0]), len(self.header)
-        if set(map(len, records)) != {width}:
-            row = next(row for row, record in enumerate(records) if len(record) != width)
-            raise InputError(
-                f"{self.file.name}: expected {width} fields in each row, as in the header, "
-                f"found {len(records[row])} in row {start + row:,} (line {lines[row]:,}); "
-                "put fields that hold the delimiter in quotes"
-            )
-        self.file.check_size((start + len(records)) * width * PYTHON_VALUE)
-        if self.header in records:
-            pairs = enumerate(zip(lines, records, strict=True), start)
-            self.repeated |= {row: line for row, (line, record) in pairs if record == self.header}
-        for column, values in zip(self.columns, zip(*records, strict=True), strict=True):
-            column += values
-        # Without a gap in the lines, only the last record can hold a line break.
-        first = 0 if lines[-1] - lines[0] >= len(lines) else len(lines) - 1
-        self.quoted += [
-            (start + row, lines[row], number)
-            for row in range(first, len(lines))
-            for number, value in enumerate(records[row])
-            if "\n" in value and self.delimiter in value
-        ]
-
-    def problems(self) -> dict[int, str]:
-        """Returns the rows that are no rows of their own, each with the reason."""
-        found = {row: f"repeats the header (line {line:,})" for row, line in self.repeated.items()}
-        columns = self.columns if self.quoted else []
-        known = [{value for value in column if len(value) <= 64} for column in columns]
-        for row, line, number in self.quoted:
-            if enclosed := _enclosed_rows(self.columns[number][row], number, self.delimiter, known):
-                found[row] = (
-                    f"holds what looks like {enclosed} other rows in one field "
-                    f"(line {line:,}: is a quote unpaired?)"
-                )
-        return found
-
-
-def _blocks(stream: IO[str], name: str, delimiter: str) -> Iterator[tuple[list[int], list[list[str]]]]:
-    """Yields the first lines of records and their fields, in blocks; the header is a block of its own.
-
-    Blank lines are skipped. The records before one that cannot be read are yielded first.
-    """
-    reader = csv.reader(stream, delimiter=delimiter, strict=True)
-    line, size, failure = 1, 1, None
-    lines: list[int] = []
-    records: list[list[str]] = []
-    try:
-        for record in reader:
-            if record:
-                lines.append(line)
-                records.append(record)
-                if len(records) == size:
-                    yield lines, records
-                    lines, records, size = [], [], _BLOCK
-            line = reader.line_num + 1
-    except csv.Error as error:
-        failure = "a quote is never closed" if "end of data" in str(error) else str(error)
-    if records:
-        yield lines, records
-    if failure is not None:
-        raise InputError(
-            f"{name}: the row that starts in line {line:,} cannot be read: {failure}; "
-            "a quote inside a quoted field must be doubled"
-        )
-
-
-def _enclosed_rows(field: str, number: int, delimiter: str, known: list[set[str]]) -> int:
-    """Counts the rows that a quoted field seems to enclose because of an unpaired quote.
-
-    A line of the field counts if it has the fields of a row, none of them blank, and one of them is a value
-    of the same column. Unlike in prose, no space follows a delimiter.
-
-    Args:
-        field: The field.
-        number: Its column.
-        delimiter: Character between two fields.
-        known: The short values of each column.
-    """
-    first, *lines = field.splitlines()
-    rows = [[*[""] * number, *first.split(delimiter)], *(line.split(delimiter) for line in lines[:-1])]
-    return sum(
-        len(row) == len(known)
-        and all(value.strip() for value in row[number if start == 0 else 0 :])
-        and not any(value[:1].isspace() for value in row[1:])
-        and any(value in known[column] for column, value in enumerate(row) if value and column != number)
-        for start, row in enumerate(rows)
-    )
-
-
-@contextmanager
-def _field_size(limit: int) -> Iterator[None]:
-    """Sets the limit of `csv` on the length of a field (131,072 characters) and restores it."""
-    before = csv.field_size_limit(limit)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
+from dallme.readers.text_stream import find_encoding, open_text
 
 # JSON
+
+
+#: Beginning of an array, in any encoding of Unicode.
+_ARRAY = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*\[")
+
+#: Rows that are searched for nested keys, and most nested keys that are listed.
+_SEARCHED, _MAX_NESTED = 100, 50
 
 
 def read_json(file: DataFile) -> Rows:
     """Reads one JSON object per line, or one JSON array of objects.
 
     Raises:
-        InputError: If the file is too large or not UTF-8, or where a line is not a JSON object.
+        InputError: If the file is too large or in no known encoding, or where a line is not a JSON object.
     """
-    with _text(file) as stream:
-        is_array = stream.read(65536).lstrip().startswith("[")
+    with readable_as("text", file.name), file.open() as content:
+        is_array = _ARRAY.match(content.read(65536)) is not None
+    encoding = find_encoding(file, lines=not is_array)
     columns: dict[str, tuple[list[int], list[Any]]] = {}  # rows and values: most rows may lack a key
+    lines = array("q")
     count = cells = 0
-    with _text(file, lines=not is_array) as stream:
-        for record in _json_array(stream, file.name) if is_array else _json_lines(stream, file.name):
+    with open_text(file, encoding, lines=not is_array) as stream:
+        for line, record in _json_array(stream, file.name) if is_array else _json_lines(stream, file.name):
             for key, value in record.items():
                 if key not in columns:
                     columns[key] = [], []
                 rows, values = columns[key]
                 rows.append(count)
                 values.append(value)
+            lines.append(line)
             count += 1
             cells += len(record)
             if not count & 0xFFFF:
@@ -215,10 +62,35 @@ def read_json(file: DataFile) -> Rows:
             column[row] = value
         return column
 
-    return Rows(file.name, count, tuple(columns), load)
+    nested = dict.fromkeys(
+        path
+        for name, (_, values) in columns.items()
+        for value in values[:_SEARCHED]
+        for path in _paths(name, value)
+    )
+    return Rows(
+        file.name,
+        count,
+        tuple(columns),
+        load,
+        notes=encoding.notes(file.name),
+        lines=None if is_array else np.frombuffer(lines, dtype=np.int64),
+        nested=tuple(nested)[:_MAX_NESTED],
+    )
 
 
-def _json_lines(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
+def _paths(name: str, value: Any, depth: int = 3) -> Iterator[str]:
+    """Yields the dotted paths to the strings and numbers within an object."""
+    if isinstance(value, dict) and depth:
+        for key, inner in value.items():
+            if isinstance(inner, (str, int, float)):
+                yield f"{name}.{key}"
+            else:
+                yield from _paths(f"{name}.{key}", inner, depth - 1)
+
+
+def _json_lines(stream: IO[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields the objects with the number of their line."""
     decode = json.JSONDecoder().raw_decode
     for number, line in enumerate(stream, start=1):
         try:
@@ -240,11 +112,14 @@ def _json_lines(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
             raise InputError(
                 f"{name}: expected one JSON object per line, found {type(record).__name__} in line {number:,}"
             )
-        yield record
+        yield number, record
 
 
-def _json_array(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
-    """Yields the objects of an array one by one, as all at once take twenty times the size of the file."""
+def _json_array(stream: IO[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields the objects of an array, each with its number from 0.
+
+    All at once would take twenty times the size of the file.
+    """
     text = stream.read()
     decoder, space = json.JSONDecoder(), re.compile(r"[ \t\n\r]*")
 
@@ -262,7 +137,7 @@ def _json_array(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
                     f"{name}: expected a JSON array of objects, "
                     f"found {type(record).__name__} in element {number:,}"
                 )
-            yield record
+            yield number, record
             number, position = number + 1, skip(position)
             if text[position : position + 1] == "]":
                 break
@@ -277,69 +152,91 @@ def _json_array(stream: IO[str], name: str) -> Iterator[dict[str, Any]]:
         raise InputError(f"{name}: expected a JSON array of objects, found: {error}") from None
 
 
-# Text
+# fastText
 
 
-class _LineStream(LimitedStream):
-    """Content in which a line of more than :data:`_MAX_LINE` bytes is an error."""
-
-    def __init__(self, file: DataFile) -> None:
-        super().__init__(file)
-        self._start = 0  # of the line that goes on in the next chunk
-
-    def _next(self, size: int) -> bytes:
-        before, content = self._size, super()._next(size)
-        if self._size - self._start > _MAX_LINE:
-            end = re.search(rb"[\r\n]", content)
-            if (before + end.start() if end else self._size) - self._start > _MAX_LINE:
-                raise InputError(
-                    f"{self._file.name}: expected lines of at most {_MAX_LINE:,} bytes, "
-                    f"found line {_line_number(self._file, self._start):,}"
-                )
-        if last := 1 + max(content.rfind(b"\n"), content.rfind(b"\r")):
-            self._start = before + last
-        return content
+_PREFIX = "__label__"
 
 
-@contextmanager
-def _text(file: DataFile, *, lines: bool = False) -> Iterator[IO[str]]:
-    """Opens a file as UTF-8, with or without a byte order mark; line endings are kept.
+def read_fasttext(file: DataFile) -> Rows:
+    """Reads lines that begin with a label, ``__label__x text``, as fastText does; blank lines are skipped.
+
+    Raises:
+        InputError: If the file is too large or in no known encoding, or no line begins with a label.
+    """
+    encoding = find_encoding(file, lines=True)
+    columns: dict[str, list[Any]] = {"text": [], "label": []}
+    lines, problems = array("q"), dict[int, str]()
+    with open_text(file, encoding, lines=True) as stream:
+        for number, line in enumerate(stream, start=1):
+            if not (rest := line.strip()):
+                continue
+            labels = []
+            while rest.startswith(_PREFIX):
+                head, *tail = rest.split(maxsplit=1)
+                labels.append(head.removeprefix(_PREFIX))
+                rest = "".join(tail)
+            if len(labels) > 1:
+                problems[len(lines)] = f"has {len(labels)} labels"
+            columns["text"].append(rest)
+            columns["label"].append(labels[0] if labels else None)
+            lines.append(number)
+            if not len(lines) & 0xFFF:
+                file.check_size(len(lines) * 3 * PYTHON_VALUE)
+        file.check_size(len(lines) * 3 * PYTHON_VALUE)
+    if not any(columns["label"]):
+        raise InputError(
+            f"{file.name}: expected lines that begin with {_PREFIX}NAME, the format of fastText, found none; "
+            "for one text in each file, give each class a folder"
+        )
+    return Rows(
+        file.name,
+        len(lines),
+        tuple(columns),
+        columns.__getitem__,
+        notes=encoding.notes(file.name),
+        problems=problems,
+        lines=np.frombuffer(lines, dtype=np.int64),
+    )
+
+
+# A file for each text
+
+
+def read_class_folders(
+    folder: Path, files: Sequence[Path], source: str, allowance: Allowance, options: FormatOptions
+) -> Rows:
+    """Reads one text from each file; the folder of a file is its class.
 
     Args:
-        file: The file.
-        lines: Whether a line of more than :data:`_MAX_LINE` bytes is an error.
+        folder: The folder that the names of files in messages refer to.
+        files: The files.
+        source: Name of the source.
+        allowance: Bytes that they may take in memory together.
+        options: Properties of the files that the user named.
+
+    Raises:
+        InputError: If they are too large, or a file is in no known encoding.
     """
-    with readable_as("text", file.name):
-        with file.open() as stream:
-            head = stream.read(4096)
-        if head[:2] in (b"\xff\xfe", b"\xfe\xff") or head.count(0) * 4 > len(head):
-            raise InputError(f"{file.name}: expected UTF-8, found what looks like UTF-16; save it as UTF-8")
-        try:
-            content = _LineStream(file) if lines else LimitedStream(file)
-            with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as stream:  # type: ignore[type-var]
-                yield stream
-        except UnicodeDecodeError:
-            raise InputError(
-                f"{file.name}: expected UTF-8, found other bytes in {_bad_line(file)}; save it as UTF-8"
-            ) from None
-
-
-def _line_number(file: DataFile, position: int) -> int:
-    """Returns the number of the line at a position in the content."""
-    number = 1
-    with file.open() as stream:
-        while position and (chunk := stream.read(min(position, CHUNK))):
-            number += chunk.count(b"\n") or chunk.count(b"\r")
-            position -= len(chunk)
-    return number
-
-
-def _bad_line(file: DataFile) -> str:
-    """Names the first line that is not UTF-8, and its first invalid byte."""
-    with file.open() as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                return f"line {number:,}: byte 0x{line[error.start]:02x}"
-    return "its last line"
+    columns: dict[str, list[Any]] = {"text": [], "label": []}
+    notes: dict[str, int] = {}
+    for path in files:
+        file = DataFile(path, str(path), None, allowance, options)
+        encoding = find_encoding(file)
+        with open_text(file, encoding) as stream:
+            columns["text"].append(stream.read().removesuffix("\n").removesuffix("\r"))
+        file.check_size(PYTHON_VALUE * 2 + path.stat().st_size)
+        columns["label"].append(path.parent.name)
+        if encoding.signs:
+            notes[encoding.title] = notes.get(encoding.title, 0) + 1
+    return Rows(
+        source,
+        len(files),
+        tuple(columns),
+        columns.__getitem__,
+        parts=tuple((str(path.relative_to(folder)), 1) for path in files),
+        notes=tuple(
+            f"{source}: read {count:,} files as {title}; --encoding overrules"
+            for title, count in notes.items()
+        ),
+    )

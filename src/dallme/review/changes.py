@@ -167,6 +167,7 @@ def apply(
             accepted.add(change.id)
     if not done:
         raise ChangeError("expected at least one change, found none; nothing was saved")
+    actions_done, soft = {step["action"] for step in done}, distilled.label_probabilities
     remaining = [index for index in range(len(texts)) if index not in dropped]
     if not remaining:
         raise ChangeError("expected at least one text to stay, found all of them dropped; nothing was saved")
@@ -174,7 +175,7 @@ def apply(
     changed: dict[str, Any] = {
         "review": {"ids": remaining_ids, "accepted": [text for text in remaining_ids if text in accepted]}
     }
-    if any(step["action"] in ("edit", "relabel", "drop") for step in done):
+    if actions_done & {"edit", "relabel", "drop"}:
         changed["comparison"] = None  # it was measured on other texts
     return (
         DistilledDataset(
@@ -185,6 +186,8 @@ def apply(
             tuple(lineage[index] for index in remaining),
             distilled.manifest | changed,
             distilled.own_ids,
+            # Soft labels belong to a text and its label.
+            None if "edit" in actions_done or "relabel" in actions_done or soft is None else soft[remaining],
         ),
         done,
     )

@@ -14,6 +14,7 @@ import numpy as np
 from dallme.data import DecodedText, Prototypes
 from dallme.decoders.base import Context, Decoder, DecodingResult
 from dallme.decoders.nearest import first_sentences, nearest_unused
+from dallme.decoders.postprocess import audit_written, copied_spans, note_of_audit
 from dallme.decoders.vec2text.correction import Decoded, embed_usable, real_starts
 from dallme.decoders.vec2text.inverter import Inverter, check_fit, find_inverter
 from dallme.decoders.vec2text.model import InverterConfig
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from dallme.decoders.vec2text.inverter import Inverter
 
 #: Texts that the correction may start from.
-STARTS = ("nearest", "hypothesis")
+STARTS = ("hypothesis", "nearest")
 
 #: Maximum number of source texts to fit the map between two embedders, and the number embedded at once.
 ALIGNED_TEXTS, ALIGNED_AT_ONCE = 20_000, 512
@@ -58,17 +59,17 @@ class Vec2TextDecoder(Decoder):
 
     From the final beam it selects the nearest text that a probe of the full data assigns to the prototype's
     class, or else the nearest text. The probe is a logistic regression on vectors. Prefer it to ``nearest``
-    and ``extractive`` if no source text may be copied (`start` ``hypothesis``), or if a good inverter for the
-    embedder exists; see ``dallme invert-check``.
+    and ``extractive`` if new texts are wanted and a good inverter for the embedder exists; see
+    ``dallme invert-check``. The manifest records the longest copied span and the share of copied texts.
 
     Attributes:
         inverter: Folder of an inverter; blank for the one that ships with dallme.
-        steps: Maximum number of correction steps; 0 writes from the vectors alone and needs the start
+        steps: Maximum number of correction steps; 0 returns the hypotheses and needs the start
             ``hypothesis``.
         beam: Texts kept for each prototype.
-        start: ``nearest`` corrects the nearest real text of the class and texts joined from pieces of real
-            texts, which are kept if nothing written is nearer; ``hypothesis`` corrects texts written from the
-            prototype alone.
+        start: ``hypothesis`` corrects texts written from the prototype alone, as the paper does; ``nearest``
+            corrects the nearest real text of the class and texts joined from pieces of real texts. It
+            returns these, and so copies, unless a written text is nearer.
         align: Whether an inverter of another embedder may be used, with a linear map fitted on the source.
         embedder: Embedder of the inverter, for `align`; by default the one in its record. That embedder must
             ship with dallme, or the user must have its model and its vectors.
@@ -81,7 +82,7 @@ class Vec2TextDecoder(Decoder):
     inverter: str = ""
     steps: int = 5
     beam: int = 4
-    start: str = "nearest"
+    start: str = "hypothesis"
     align: bool = False
     embedder: str = ""
     self_test: bool = True
@@ -115,8 +116,8 @@ class Vec2TextDecoder(Decoder):
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
         inverter, space = self._load(prototypes, context, rng)
         if self.self_test:
-            texts = [context.source.texts[row] for row in space.rows.tolist()]
-            if result := self_test(inverter, space.mapped, texts, rng):
+            originals = [context.source.texts[row] for row in space.rows.tolist()]
+            if result := self_test(inverter, space.mapped, originals, rng):
                 context.progress.note(
                     f"{result.texts} source texts, decoded and embedded again, have a mean cosine of "
                     f"{result.cosine:.3f} to their vectors (chance: {result.chance:.3f})"
@@ -138,8 +139,10 @@ class Vec2TextDecoder(Decoder):
         probe = _fit_probe(space.vectors, context.vectors.labels[space.rows])
         selector = CandidateSelector(inverter, context, prototypes, space.targets, probe, self.language)
         selected = selector.select(decoded, starts, rng)
-        context.progress.note(_summary(selected))
-        return DecodingResult(tuple(scored.text for scored in selected))
+        texts = copied_spans([scored.text for scored in selected], context)
+        audit = audit_written(texts, context)
+        context.progress.note(f"{_summary(selected)}; {note_of_audit(audit | {'real_texts': []})}")
+        return DecodingResult(tuple(texts), {"copied_share": copied_share(texts), "audit": audit})
 
     def _load(
         self, prototypes: Prototypes, context: Context, rng: np.random.Generator
@@ -308,6 +311,11 @@ def _unused(options: Sequence[ScoredText], used: set[str]) -> list[ScoredText]:
     return sorted(unused, key=lambda option: (option.text.label_agrees is False, -option.cosine))
 
 
+def copied_share(texts: Sequence[DecodedText]) -> float:
+    """Returns the share of texts that are source texts or joined from pieces of them."""
+    return float(np.mean([bool(text.rows) for text in texts]))
+
+
 def _summary(selected: Sequence[ScoredText]) -> str:
     """Describes the selected texts in one line."""
     cosine = np.mean([scored.cosine for scored in selected])
@@ -319,7 +327,10 @@ def _summary(selected: Sequence[ScoredText]) -> str:
             f"{np.mean(agree):.0%} of them have the prototype's label by a linear probe of the full data"
         )
     if copied:
-        parts.append(f"{copied} are real texts, or joined from pieces of them; no written text was nearer")
+        parts.append(
+            f"{copied} of {len(selected)} ({copied / len(selected):.0%}) are real texts, or joined from "
+            "pieces of them; no written text was nearer"
+        )
     return "; ".join(parts)
 
 

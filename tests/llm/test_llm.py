@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chat_server import ChatServer, kept_answers, words_of_the_prompt
+from chat_server import ChatServer, kept_answers
 from dallme.cli.main import _status
 from dallme.data import LabelledTexts, Prototypes
 from dallme.decoders.base import Context
@@ -25,31 +24,7 @@ from dallme.errors import InputError
 from dallme.services.chat import ChatRequest, usage_of
 from dallme.services.pricing import Usage, count_tokens
 from decoder_cases import FILMS, FLOPS, check_contract, make_context, make_prototypes
-from llm_cases import CLUSTERS, client
-
-
-@pytest.fixture(autouse=True)
-def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DALLME_PRICES"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[ChatServer]:
-    with ChatServer(writer=words_of_the_prompt) as running:
-        yield running
-
-
-@pytest.fixture
-def films(tmp_path: Path) -> Context:
-    context = make_context([*FILMS, *FLOPS], [5] * 6 + [2] * 6)
-    return replace(context, max_tokens=24, answers=tmp_path / "answers")
-
-
-@pytest.fixture
-def prototypes(films: Context) -> Prototypes:
-    return make_prototypes(films, CLUSTERS)
-
+from llm_cases import client
 
 # What is asked
 

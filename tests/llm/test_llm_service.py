@@ -8,45 +8,20 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from chat_server import ChatServer, kept_answers, words_of_the_prompt
+from chat_server import ChatServer, kept_answers
 from dallme.data import Prototypes
 from dallme.decoders.base import Context
 from dallme.decoders.postprocess import tidy
 from dallme.errors import BudgetError, InputError, ServiceError
 from dallme.services.chat import ChatRequest, Completion, CompletionStore, key_of, parse
 from dallme.services.pricing import CostTracker, Price, Usage, writing_price_of
-from decoder_cases import FILMS, FLOPS, check_contract, make_context, make_prototypes
-from llm_cases import CLUSTERS, client
-
-
-@pytest.fixture(autouse=True)
-def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DALLME_PRICES"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[ChatServer]:
-    with ChatServer(writer=words_of_the_prompt) as running:
-        yield running
-
-
-@pytest.fixture
-def films(tmp_path: Path) -> Context:
-    context = make_context([*FILMS, *FLOPS], [5] * 6 + [2] * 6)
-    return replace(context, max_tokens=24, answers=tmp_path / "answers")
-
-
-@pytest.fixture
-def prototypes(films: Context) -> Prototypes:
-    return make_prototypes(films, CLUSTERS)
-
+from decoder_cases import check_contract
+from llm_cases import client
 
 # What goes wrong
 
