@@ -261,7 +261,7 @@ def check_audit(audit: Mapping[str, Any], distilled: TextSet) -> None:
         words, masked = _words(text), mask(text)
         quotes = [quote for quote in _quotes(entry) if quote not in text and quote not in masked]
         if any(_words(quote) not in words for quote in quotes) or not all(
-            _MASKED.fullmatch(match.get("masked", "***")) for match in entry["personal"]
+            _MASKED.fullmatch(match.get("masked", "***")) for match in entry.get("personal", ())
         ):
             raise InputError(
                 f"expected audit.json to quote nothing but the distilled texts, found words in text {row} "
