@@ -567,10 +567,8 @@ CAVEAT = (
     "weight. Those of\n"
     "`teaching` were chosen among some 30 settings, so the rows of both are somewhat optimistic; no other "
     "row was tuned.\n"
-    "Random texts are truncated to the token limit like all others. On IMDB (40 draws), untruncated texts "
-    "reach 0.590,\n"
-    "0.592 and 0.579, truncated ones 0.573, 0.574 and 0.573. The paper's cells are for other embedders, and "
-    "the whole\n"
+    "Random texts are truncated to the token limit like all others. The paper's cells are for other "
+    "embedders, and the whole\n"
     "training split of AG-News."
     "\n"
 )
@@ -733,8 +731,8 @@ def sections() -> list[str]:
             "1e-4, with equal steps for\n"
             "all methods of a data set. The paper's columns are of its own models, such as GloVe of 100 "
             "dimensions. Transformers\n"
-            "are tested on samples, as stated. `tdd` is one distillation, whose network trains at least 60 "
-            "steps; the others train\n"
+            "are tested on samples, as stated. `tdd` is one distillation by gradient matching, whose network "
+            "trains at least 60 steps; the others train\n"
             "40 on IMDB. The caveat above about the constants of `extractive` applies here and below.",
             comparison_table,
         ),

@@ -35,7 +35,7 @@ LAYERS = (
     {"dataset"},
     {"distiller"},
     {"evaluation", "auditing"},
-    {"api", "experiments", "report", "sklearn"},
+    {"api", "experiments", "inspection", "report", "sklearn"},
     {"review"},
     {"cli"},
 )

@@ -132,6 +132,22 @@ class TestFiles:
                 if decodes:
                     registry.make("decoders", run["method"], **run.grid.decoder_options)
 
+    def test_the_paper_profile_decodes_as_the_paper(self) -> None:
+        """From the hypothesis, in 20 steps, with inverters of T5-Base; a linear map takes prompted vectors."""
+        runs = [
+            run
+            for name in NAMES
+            for run in make_runs(*_profile(name, "paper"))
+            if run["method"] == "vec2text"
+        ]
+        assert len(runs) > 100
+        for run in runs:
+            options = dict(run.grid.decoder_options)
+            assert options.pop("align", False) or not run["prompt"]
+            assert options == {"start": "hypothesis", "steps": 20}
+            assert run.grid.preset == "base"
+            assert run["inverter_steps"] >= 500
+
     def test_every_row_of_the_paper_is_used(self, pair: tuple[Experiment, Profile]) -> None:
         table = make_result_table(*pair, [])
         papers = {paper for paper in table.rows.values() if paper}
@@ -199,9 +215,20 @@ class TestSettings:
         }  # which is not in the paper
         experiment = load_experiment(name)
         runs = make_runs(experiment, experiment.profile("offline"))
+        # The benchmark has no written texts and no random sentences.
+        words = {"logistic-regression", "linear-svm", "naive-bayes"}
+        written = [run for run in runs if run["method"] == "vec2text"]
+        options = [{"start": "hypothesis", "steps": steps} for steps in (0, 5)]
+        expected = [plain(per_class=script.PER_CLASS[data], sets=1, decoder_options=each) for each in options]
+        assert [settings(run) for run in written] == [each for each in expected for _ in words]
+        assert {run["classifier"] for run in written} == words
+        joined = {run["classifier"]: settings(run) for run in runs if run["method"] == "random-sentences"}
+        assert set(joined) == words
+        runs = [run for run in runs if run["method"] not in ("vec2text", "random-sentences")]
         ours = {
             (run["method"], run["classifier"]): settings(run) for run in runs if run["embedder"] == MINILM
         }
+        assert all(joined[name] == ours["random", name] for name in words)
         teaching = {
             classifier: ours.pop((method, classifier))
             for method, classifier in list(ours)
@@ -223,13 +250,16 @@ class TestSettings:
         assert ours == wanted
         others = [run for run in runs if run["embedder"] != MINILM]
         assert {(run["embedder"], run["method"]) for run in others} == {("glove:6B.50d", "extractive")}
-        words = ["linear-svm", "logistic-regression", "naive-bayes", "text-cnn", "text-rnn"]
-        assert sorted(run["classifier"] for run in others) == words
+        assert sorted(run["classifier"] for run in others) == sorted([*words, "text-cnn", "text-rnn"])
         assert all(settings(run) == wanted["extractive", run["classifier"]] for run in others)
 
     def test_sst_2_is_alike_for_every_method(self) -> None:
         dpc = {"learning_rate": 1e-4, "batch_size": 16, "steps": 80, "warmup": 0.5}
         runs = make_runs(*_offline("dpc-sst2"))
+        joined = [run for run in runs if run["method"] == "random-sentences"]
+        assert len(joined) == 3 * 3
+        assert all(settings(run) == plain(per_class=run["per_class"], sets=5) for run in joined)
+        runs = [run for run in runs if run not in joined]
         assert {run["method"] for run in runs} == {
             "random",
             "k-center",
@@ -274,9 +304,13 @@ class TestSettings:
                 assert {method for method, _ in lines} >= {"full", "random"}
 
 
-def _offline(name: str) -> tuple[Experiment, Profile]:
+def _profile(name: str, profile: str) -> tuple[Experiment, Profile]:
     experiment = load_experiment(name)
-    return experiment, experiment.profile("offline")
+    return experiment, experiment.profile(profile)
+
+
+def _offline(name: str) -> tuple[Experiment, Profile]:
+    return _profile(name, "offline")
 
 
 def numbers() -> Iterator[tuple[str, str, str, tuple[float, ...]]]:

@@ -242,6 +242,22 @@ def test_other_vectors_are_refused_and_can_be_aligned(loaded: str) -> None:
     assert near[0].rows == (0,)
 
 
+def test_an_alignment_is_embedded_once_for_all_seeds(loaded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = film_context(HashingEmbedder(64), repeat=8)
+    embedded: list[int] = []
+    embed = WordInverter.embed
+
+    def count(self: WordInverter, texts: Sequence[str]) -> np.ndarray:
+        embedded.append(len(texts))
+        return embed(self, texts)
+
+    monkeypatch.setattr(WordInverter, "embed", count)
+    decoder = Vec2TextDecoder(loaded, align=True)
+    for seed in (0, 1):
+        decoder.decode(film_prototypes(context, [[0], [5]]), context, seed=seed)
+    assert embedded.count(len(context.source)) == 1
+
+
 def test_vectors_that_were_handed_over_are_refused(loaded: str) -> None:
     context = film_context()
     given = Fingerprint("given", "unknown", 256, normalized=False)

@@ -105,38 +105,6 @@ class LabelledTexts:
         text, label = (f" from {column!r}" if column else "" for column in self.columns)
         return f"{self.source}: {len(self):,} rows, texts{text}, {len(self.class_counts):,} classes{label}"
 
-    def split(self, share: float, *, seed: int = 0) -> tuple[LabelledTexts, LabelledTexts]:
-        """Holds out a share of the texts of each class, to test on.
-
-        Equal texts stay on one side, and the order of the rows has no effect. Every class keeps a text.
-
-        Args:
-            share: Share that is held out, in (0, 1).
-            seed: Seed of the choice.
-
-        Returns:
-            The remaining rows, with the same notes and `source_digest`, and the held-out rows.
-
-        Raises:
-            InputError: If the share is out of range.
-        """
-        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
-            raise InputError(f"expected the share of held-out rows in (0, 1), found {share!r}")
-        _, group = np.unique(text_keys(self.texts), axis=0, return_inverse=True)
-        group = group.reshape(-1)
-        label_of = np.full(group.max() + 1, np.iinfo(np.int64).max)
-        np.minimum.at(label_of, group, self.labels)
-        chosen = np.zeros(len(label_of), dtype=bool)
-        for position, label in enumerate(self.class_counts):
-            groups = np.flatnonzero(label_of == label)
-            count = min(round(share * len(groups)), len(groups) - 1)
-            if count > 0:
-                chosen[np.random.default_rng([seed, position]).permutation(groups)[:count]] = True
-        held_out = chosen[group]
-        rest = self.take(np.flatnonzero(~held_out))
-        rest = replace(rest, notes=self.notes, original_digest=self.source_digest)
-        return rest, self.take(np.flatnonzero(held_out))
-
     def redacted(self) -> LabelledTexts:
         """Replaces personal data in texts and row ids by placeholders, such as ``<EMAIL_1>``.
 

@@ -55,6 +55,10 @@ def distill(
             options.ADVANCED,
         ),
     ] = None,
+    soft_labels: Annotated[
+        bool,
+        options.option("--soft-labels", "Add class probabilities of each text.", options.OUTPUT),
+    ] = False,
     redact: Annotated[
         bool,
         options.option(
@@ -71,10 +75,6 @@ def distill(
             options.OUTPUT,
         ),
     ] = None,
-    soft_labels: Annotated[
-        bool,
-        options.option("--soft-labels", "Add class probabilities of each text.", options.OUTPUT),
-    ] = False,
     no_report: options.NoReport = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -105,14 +105,14 @@ def distill(
     trained = make_classifiers(names, distiller.cached_embedder, settings) if compared else {}
     with clean_output(distiller.resolved_engine):
         texts = data.read(source, engine=distiller.resolved_engine)
-        show(texts.summary, error=True)
+        summary = texts.summary
         if redact:  # before rows are held out, so that an audit numbers the placeholders alike
             texts = texts.redacted()
         if test is None:
             texts, held_out = hold_out(texts, distiller, holdout)
         else:
             held_out = data.read(test, like=texts)
-        print_notes([*texts.notes, *(held_out.notes if held_out else ())])
+        print_notes([summary, *texts.notes, *(held_out.notes if held_out else ())])
         distillation = distiller.run(texts, test=held_out)
     distilled, comparison = distillation.distilled, None
     if held_out is not None:
@@ -134,7 +134,16 @@ def distill(
         show_comparison(comparison)
         show(recovered_share(distilled.manifest) or "")
     show_end(len(texts), len(distilled), output)
-    show(f"next: dallme audit {shlex.quote(str(output))} --source {shlex.quote(source)}")
+    show(f"next: {_audit_command(output, source, data)}")
+
+
+def _audit_command(output: Path, source: str, data: DataWithIds) -> str:
+    """Writes the command that audits the set, with the column options that the source was read with."""
+    command = ["dallme", "audit", str(output), "--source", source]
+    for name in ("text_column", "label_column", "id_column"):
+        if (value := getattr(data, name)) is not None:
+            command += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(command)
 
 
 def personal_notes(distilled: DistilledDataset, *, redact: bool = False) -> list[str]:
@@ -208,9 +217,13 @@ def hold_out(
     Raises:
         InputError: If the share is not in [0, 1), or leaves too few rows for the budget.
     """
+    from dallme.readers.splits import split
+
     if share == 0:
         return texts, None
-    rest, held_out = texts.split(HOLDOUT if share is None else share, seed=distiller.seed)
+    rest, held_out = split(texts, HOLDOUT if share is None else share, seed=distiller.seed)
+    if share is not None and not len(held_out):
+        raise InputError(f"expected --holdout {share} to hold out rows, found none of {len(texts):,}")
     try:
         distiller.allocate(rest)
     except InputError:

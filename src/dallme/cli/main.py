@@ -23,6 +23,7 @@ from dallme.cli.doctor import doctor
 from dallme.cli.embed import embed
 from dallme.cli.evaluate import evaluate
 from dallme.cli.export import export
+from dallme.cli.inspect import inspect
 from dallme.cli.inverters import decode, invert_check, train_inverter
 from dallme.cli.output import make_streams_safe, show
 from dallme.cli.parts import list_parts
@@ -46,6 +47,7 @@ app = typer.Typer(
     "learn from them.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command(rich_help_panel=DISTIL)(inspect)
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(distill)
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(plan)
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(embed)

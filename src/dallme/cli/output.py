@@ -26,6 +26,15 @@ def print_notes(notes: Sequence[str]) -> None:
         show_note(note)
 
 
+def duration(seconds: float | None) -> str:
+    """Words an estimated duration."""
+    if seconds is None:
+        return "not known"
+    if seconds < 120:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 7200 else f"about {seconds / 3600:.1f} h"
+
+
 def print_json(document: Mapping[str, Any], *, secret: bool = False) -> None:
     """Prints one JSON document; characters that the output cannot show are written as JSON escapes.
 

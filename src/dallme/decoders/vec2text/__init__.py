@@ -161,8 +161,11 @@ class Vec2TextDecoder(Decoder):
             context.embedder.fingerprint(inverter.config.prompt), earlier
         ):
             inverter = replace(inverter, own_embedder=context.embedder)  # it differs by the prompt alone
-        rows = np.sort(rng.permutation(len(vectors))[:ALIGNED_TEXTS])
-        embedded = _embed(inverter, [context.source.texts[row] for row in rows.tolist()], context)
+        # Equal rows for all seeds: their vectors are computed, and paid for, once.
+        rows = np.sort(np.random.default_rng(0).permutation(len(vectors))[:ALIGNED_TEXTS])
+        texts = [context.source.texts[row] for row in rows.tolist()]
+        space = ("vec2text", "aligned", inverter.config.fingerprint.digest)
+        embedded = context.cached(space, lambda: _embed(inverter, texts, context))
         alignment = fit_alignment(vectors[rows], embedded, int(rng.integers(2**32)))
         context.progress.note(
             f"vectors of {context.vectors.fingerprint.model} mapped into the space of "
