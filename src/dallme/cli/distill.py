@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -138,11 +138,12 @@ def distill(
 
 
 def _audit_command(output: Path, source: str, data: DataWithIds) -> str:
-    """Writes the command that audits the set, with the column options that the source was read with."""
+    """Writes the command that audits the set, with the options that the source was read with."""
     command = ["dallme", "audit", str(output), "--source", source]
-    for name in ("text_column", "label_column", "id_column"):
-        if (value := getattr(data, name)) is not None:
-            command += [f"--{name.replace('_', '-')}", str(value)]
+    for option in fields(data):
+        value, flag = getattr(data, option.name), f"--{option.name.replace('_', '-')}"
+        if value != option.default:
+            command += [flag] if value is True else [flag, str(value)]
     return shlex.join(command)
 
 
