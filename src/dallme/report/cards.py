@@ -208,7 +208,7 @@ def _findings(entry: Mapping[str, Any]) -> list[str]:
     """Writes the audit of one text in sentences."""
     span = entry["copied_span"]
     where = "" if span["row"] is None else f" (row {span['row']})"
-    quoted = f": “{span['text']}”" if span["words"] else ""
+    quoted = f": “{mask(span['text'])}”" if span["words"] else ""
     sentences = [
         f"Longest span shared with a source row: {span['words']} words{where}{quoted}",
         f"Of its runs of five words, {entry['copied_5grams']:.0%} occur in the source.",
