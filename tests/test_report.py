@@ -252,10 +252,10 @@ def test_without_the_source_a_card_has_words_and_no_real_texts() -> None:
 def test_the_sentences_of_a_collage_stand_apart() -> None:
     distilled, _ = small_set()
     first, second, _ = make_cards(distilled, distilled.label_names, None, None)
-    assert first.parts == ("A dull film.", " It was slow.")
+    assert first.parts == ("A dull film. ", "It was slow.")
     assert second.parts == ("Bad, bad.",)
     page = render(distilled)
-    assert '<span class="part">A dull film.</span><span class="part"> It was slow.</span>' in page
+    assert '<span class="part">A dull film. </span><span class="part">It was slow.</span>' in page
     edited = replace(distilled, texts=("A dull film. It was quick.", *distilled.texts[1:]))
     assert make_cards(edited, edited.label_names, None, None)[0].parts == ("A dull film. It was quick.",)
 
