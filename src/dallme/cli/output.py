@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dallme.console import CONTROLS, printable, show, show_note
+from dallme.console import CONTROLS, printable
 from dallme.console import BarProgress as BarProgress
 from dallme.console import LineProgress as LineProgress
 from dallme.console import make_progress as make_progress
+from dallme.console import show as show
+from dallme.console import show_note as show_note
 from dallme.errors import redact
 
 if TYPE_CHECKING:
