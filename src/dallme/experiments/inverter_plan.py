@@ -120,7 +120,8 @@ def _add_training(total: _Totals, run: Run, source: LabelledTexts) -> None:
 
 def _add_writing(total: _Totals, run: Run, source: LabelledTexts) -> None:
     """Adds the decoding of a recipe's sets, with the alignment that prompted vectors need."""
-    from dallme.decoders.vec2text import ALIGNED_TEXTS, TEXTS, Vec2TextDecoder
+    from dallme.decoders.vec2text import ALIGNED_TEXTS, Vec2TextDecoder
+    from dallme.decoders.vec2text.alignment import TEXTS
 
     given = run.grid.decoder_options
     options = Vec2TextDecoder(**{name: value for name, value in given.items() if name != "inverter"})
