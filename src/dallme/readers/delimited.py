@@ -46,7 +46,8 @@ def read_delimited(file: DataFile, delimiter: str) -> Rows:
         usual, delimiter = delimiter, file.options.delimiter or _find_delimiter(file, encoding, delimiter)
         with open_text(file, encoding, lines=True) as stream:
             blocks = _blocks(stream, file.name, delimiter)
-            lines, records = next(blocks, ([], [[]]))
+            empty: tuple[list[int], list[list[str]]] = ([], [[]])
+            lines, records = next(blocks, empty)
             if not records[0]:
                 raise InputError(f"{file.name}: expected a header and rows, found an empty file")
             if file.options.header:
