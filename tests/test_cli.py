@@ -81,7 +81,11 @@ def test_distill_writes_a_folder_that_datasets_reads(dallme, reviews: Path, tmp_
     output = tmp_path / "out"
     status, out, _ = dallme("distill", reviews, "--output", output, "--per-class", 3, *QUICK)
     assert status == 0
-    assert out == f"80 rows → 6 texts in {output}\n"
+    lines = out.splitlines()
+    assert lines[0].split() == ["label", "text"]
+    assert [line.split()[0] for line in lines[1:7]] == ["bad"] * 3 + ["good"] * 3
+    assert lines[-2] == f"80 rows → 6 texts in {output}; open report.html in it"
+    assert lines[-1] == f"next: dallme audit {output} --source {reviews}"
     assert sorted(path.name for path in output.iterdir()) == [
         ".dallme-files.json",
         "README.md",
@@ -354,7 +358,7 @@ def test_unreadable_parquet(dallme, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ((), ("exactly one of per_class, ratio and total",)),
+        ((), ("exactly one of --per-class, --ratio and --total",)),
         (("--per-class", 2, "--ratio", 0.1), ("exactly one",)),
         (("--ratio", 0), ("(0, 1]",)),
         (("--ratio", 1.5), ("(0, 1]", "1.5")),
@@ -369,7 +373,7 @@ def test_unreadable_parquet(dallme, tmp_path: Path) -> None:
         (("--per-class", 2, "--classifiers", "bert"), ("unknown classifier 'bert'", "naive-bayes")),
         (("--per-class", 2, "--allocation", "fair"), ("unknown allocation 'fair'", "sqrt")),
         (("--per-class", 2, "--text-column", "body"), ("body", "text", "label")),
-        (("--per-class", 2, "--max-tokens", 0), ("max_tokens",)),
+        (("--per-class", 2, "--max-tokens", 0), ("--max-tokens",)),
         (("--per-class", 2, "--seed", -1), ("seed",)),
         (("--per-class", "two"), ("--per-class",)),
         (("--per-class", 2, "--colour", "red"), ("--colour",)),

@@ -31,6 +31,7 @@ FOUND = [
     ("müller@firma-süd.de", "EMAIL_ADDRESS", "müller@firma-süd.de"),
     ("'o'brien+x@mail.co.uk'", "EMAIL_ADDRESS", "o'brien+x@mail.co.uk"),
     ("メールはtaro@example.jpです", "EMAIL_ADDRESS", "taro@example.jp"),
+    ("j.smith@firm.example", "EMAIL_ADDRESS", "j.smith@firm.example"),
     ("mailto:a@b.technology.", "EMAIL_ADDRESS", "a@b.technology"),
     ("Call (212) 555-0187 now.", "PHONE_NUMBER", "(212) 555-0187"),
     ("1-800-555-0187!", "PHONE_NUMBER", "1-800-555-0187"),
@@ -248,9 +249,10 @@ def test_a_redacted_set_is_audited_with_its_source() -> None:
 def test_row_ids_and_class_names_are_looked_at() -> None:
     ids = np.array(["a@b.de", "c@d.de"], dtype=object)
     source = LabelledTexts(["x", "y"], np.array([0, 1]), {0: "p", 1: "q"}, ids)
-    redacted, counts = source.redacted()
+    redacted = source.redacted()
     assert sorted(redacted.row_ids.tolist()) == ["<EMAIL_1>", "<EMAIL_2>"]
-    assert counts == {"EMAIL_ADDRESS": 2}
+    assert redacted.redactions == {"EMAIL_ADDRESS": 2}
+    assert redacted.redacted() is redacted
     named = LabelledTexts(["x", "y"], np.array([0, 1]), {0: "p", 1: "jane@b.de"}, np.arange(2))
     with pytest.raises(InputError, match=r"class names without personal data, found 'j\*\*\*'"):
         named.redacted()

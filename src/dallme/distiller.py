@@ -200,14 +200,13 @@ class Distiller:
             InputError: If the budget is impossible, or ready vectors are to be redacted.
             PersonalDataError: If the texts hold more personal data than `max_personal`.
         """
-        redacted: dict[str, int] = {}
         if self.redact:
             if vectors is not None:
                 raise InputError(
                     "expected no ready vectors with redact, as they were made of the original texts; "
                     "leave one of the two out"
                 )
-            texts, redacted = texts.redacted()
+            texts = texts.redacted()
         self.allocate(texts)  # an impossible budget fails before the embedding
         self._token_limit(texts)
         clock = Clock()
@@ -225,17 +224,19 @@ class Distiller:
             with clock.lap("decode"):
                 result = self.decode(prototypes, context)
             distilled = self._assemble(prototypes, result, context, clock.seconds)
-        return Distillation(context, prototypes, self._check_personal(distilled, redacted))
+        return Distillation(context, prototypes, self._check_personal(distilled, texts.redactions))
 
-    def _check_personal(self, distilled: DistilledDataset, redacted: dict[str, int]) -> DistilledDataset:
+    def _check_personal(
+        self, distilled: DistilledDataset, redactions: Mapping[str, int] | None
+    ) -> DistilledDataset:
         """Records the personal data of a set in its manifest, and checks the limit."""
         counts, _ = describe_texts(distilled.texts)
         if self.max_personal is not None:
             remedy = "redact the source with redact=True, or set a higher max_personal"
             check_personal(distilled.texts, self.max_personal, remedy)
-        if not (counts or self.redact):
+        if not counts and redactions is None:
             return distilled
-        findings = {"found": counts} | ({"redacted": redacted} if self.redact else {})
+        findings = {"found": counts} | ({} if redactions is None else {"redacted": dict(redactions)})
         return replace(distilled, manifest=distilled.manifest | {"personal": findings})
 
     def embed(self, texts: LabelledTexts) -> LabelledVectors:

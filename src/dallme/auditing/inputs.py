@@ -311,8 +311,8 @@ def gather(
         InputError: If the source is another one, or as :func:`restore_embedder`.
         ModelNotFoundError: If the user's name leads to no model.
     """
-    if distilled.manifest.option("redact"):
-        source, _ = source.redacted()
+    if "redacted" in (distilled.manifest.personal or {}):
+        source = source.redacted()
     plain = AuditInput(distilled, source)
     part = restore_embedder(distilled.manifest, embedder, store)
     if part is None:

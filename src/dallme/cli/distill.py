@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,6 +106,8 @@ def distill(
     with clean_output(distiller.resolved_engine):
         texts = data.read(source, engine=distiller.resolved_engine)
         summary = texts.summary
+        if redact:  # before rows are held out, so that an audit numbers the placeholders alike
+            texts = texts.redacted()
         if test is None:
             texts, held_out = hold_out(texts, distiller, holdout)
         else:
@@ -132,7 +134,17 @@ def distill(
         show_comparison(comparison)
         show(recovered_share(distilled.manifest) or "")
     show_end(len(texts), len(distilled), output)
-    show(f"next: dallme audit {shlex.quote(str(output))} --source {shlex.quote(source)}")
+    show(f"next: {_audit_command(output, source, data)}")
+
+
+def _audit_command(output: Path, source: str, data: DataWithIds) -> str:
+    """Writes the command that audits the set, with the options that the source was read with."""
+    command = ["dallme", "audit", str(output), "--source", source]
+    for option in fields(data):
+        value, flag = getattr(data, option.name), f"--{option.name.replace('_', '-')}"
+        if value != option.default:
+            command += [flag] if value is True else [flag, str(value)]
+    return shlex.join(command)
 
 
 def personal_notes(distilled: DistilledDataset, *, redact: bool = False) -> list[str]:

@@ -16,13 +16,13 @@ _EMAIL = re.compile(
     rf"(?![{_LETTER}])"
 )
 
-#: Endings of domains with more than six letters; shorter ones all count.
+#: Endings of domains with more than nine letters; shorter ones all count.
 _LONG_DOMAIN = re.compile(
-    "academy|business|capital|careers|company|community|computer|consulting|construction|digital|education"
-    "|energy|engineering|enterprises|exchange|finance|financial|foundation|graphics|holdings|hospital"
-    "|insurance|institute|internal|international|localdomain|management|marketing|network|partners"
-    "|photography|photos|productions|properties|recruitment|restaurant|security|services|software"
-    "|solutions|support|systems|technology|training|university|ventures|website|xn--[a-z0-9-]+"
+    "accountants?|apartments|associates|basketball|construction|consulting|contractors|creditcard"
+    "|creditunion|engineering|enterprises|eurovision|foundation|healthcare|immobilien|industries"
+    "|international|investments|localdomain|management|motorcycles|newsletter|photography|productions"
+    "|properties|protection|recruitment|restaurant|republican|technology|university|versicherung"
+    "|vlaanderen|xn--[a-z0-9-]+"
 )
 
 #: Endings of files, as in ``icon@2x.png``.
@@ -34,7 +34,7 @@ def _emails(text: str) -> Iterator[Span]:
         return
     for match in _EMAIL.finditer(text):
         domain = match["domain"].casefold()
-        known = domain.isalpha() and len(domain) <= 6 and not _FILE.fullmatch(domain)
+        known = domain.isalpha() and len(domain) <= 9 and not _FILE.fullmatch(domain)
         if known or _LONG_DOMAIN.fullmatch(domain):
             yield match.span()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,14 +114,16 @@ def _parts(text: str, lineage: Lineage) -> list[str]:
     """Cuts a collage after each sentence; the pieces together are the text."""
     if len(set(lineage.sentence_rows)) < 2:
         return [text]
-    pieces, position = [], 0
+    starts, end = [], 0
     for sentence in lineage.sentences:
-        start = text.find(sentence, position)
-        if start < 0 or text[position:start].strip():
+        start = text.find(sentence, end)
+        if start < 0 or text[end:start].strip():
             return [text]  # it was edited
-        pieces.append(text[position : start + len(sentence)])
-        position = start + len(sentence)
-    return [text] if position < len(text) else pieces
+        starts.append(start)
+        end = start + len(sentence)
+    if starts[0] or end < len(text):
+        return [text]
+    return [text[start:following] for start, following in pairwise([*starts, len(text)])]
 
 
 def _facts(
@@ -208,7 +211,7 @@ def _findings(entry: Mapping[str, Any]) -> list[str]:
     """Writes the audit of one text in sentences."""
     span = entry["copied_span"]
     where = "" if span["row"] is None else f" (row {span['row']})"
-    quoted = f": “{span['text']}”" if span["words"] else ""
+    quoted = f": “{mask(span['text'])}”" if span["words"] else ""
     sentences = [
         f"Longest span shared with a source row: {span['words']} words{where}{quoted}",
         f"Of its runs of five words, {entry['copied_5grams']:.0%} occur in the source.",
