@@ -140,7 +140,13 @@ def _short_tdd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TDDBaseline, "trainer", short)
 
 
-@pytest.mark.usefixtures("_short_tdd")
+@pytest.fixture
+def _few_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measures each stage of an inverter's training once; a measurement takes longer than a step."""
+    monkeypatch.setattr("dallme.decoders.vec2text.stages.MEASUREMENTS", 1)
+
+
+@pytest.mark.usefixtures("_short_tdd", "_few_measurements")
 @pytest.mark.parametrize(("name", "profile"), PAIRS)
 def test_a_profile_runs_from_end_to_end(
     name: str, profile: str, toys: dict[str, Any], tmp_path: Path
