@@ -768,8 +768,8 @@ def sections() -> list[str]:
             "rows: 5,920 of SST-2, 8,000 of\n"
             "AG-News, 6,000 of IMDB. `consistent` leaves out rows that two cross-fitted probes contradict, "
             "as `select` does. Options were\n"
-            "chosen on the other training rows. Data named `all` give all their training rows to each set, after "
-            "every option was fixed.\n"
+            "chosen on the other training rows. Data named `all` give all their training rows to each set, "
+            "after every option was fixed.\n"
             "Sets are chosen with all-MiniLM-L6-v2; all-mpnet-base-v2 is an encoder that chose nothing. "
             "Encoders train 120 steps of 16\n"
             "texts at 1e-4. Rows of baselines are not cut; heads and encoders read the first 128 tokens.",

@@ -210,6 +210,6 @@ def _is_notebook() -> bool:
     """Returns whether the code runs in a Jupyter kernel."""
     if "ipykernel" not in sys.modules:
         return False
-    from IPython import get_ipython  # type: ignore[attr-defined]
+    from IPython import get_ipython
 
     return type(get_ipython()).__name__ == "ZMQInteractiveShell"

@@ -25,6 +25,9 @@ WEIGHTS = {"tiny": 2e6, "small": 1.5e7, "base": 2.2e8}
 #: prototypes of AG-News, with at most 20 steps.
 MEAN_STEPS = 3.8
 
+#: Maximum number of tokens of a written text or a text that an inverter is trained on.
+WRITTEN_TOKENS = 128
+
 #: Texts written and embedded to measure a training: ten times 100 hypotheses, ten times 100 hypotheses and
 #: corrections, and the final scores of at most 500 texts.
 MEASURING_TEXTS = 10 * 100 + 10 * 200 + 3 * 500
@@ -120,7 +123,8 @@ def _add_training(total: _Totals, run: Run, source: LabelledTexts) -> None:
 
 def _add_writing(total: _Totals, run: Run, source: LabelledTexts) -> None:
     """Adds the decoding of a recipe's sets, with the alignment that prompted vectors need."""
-    from dallme.decoders.vec2text import ALIGNED_TEXTS, TEXTS, Vec2TextDecoder
+    from dallme.decoders.vec2text import ALIGNED_TEXTS, Vec2TextDecoder
+    from dallme.decoders.vec2text.alignment import TEXTS
 
     given = run.grid.decoder_options
     options = Vec2TextDecoder(**{name: value for name, value in given.items() if name != "inverter"})
@@ -137,11 +141,11 @@ def _budget(run: Run, source: LabelledTexts) -> int:
     """Returns the number of texts of a set, without regard to small classes."""
     if run["per_class"] is not None:
         return int(run["per_class"]) * len(source.class_counts)
-    return max(len(source.class_counts), round(run["ratio"] * len(source)))
+    return max(len(source.class_counts), round(float(run["ratio"]) * len(source)))
 
 
 def _seconds_of_writing(texts: float, run: Run) -> float:
-    tokens = texts * min(run.grid.max_tokens, 128)
+    tokens = texts * min(run.grid.max_tokens, WRITTEN_TOKENS)
     return tokens * 2 * WEIGHTS[run.grid.preset] / WRITING_RATE
 
 
@@ -154,9 +158,8 @@ def _planned(
     if price is None:
         try:
             plan = make_plan(workspace.embedder(name), source.texts)
-            per_text = plan.tokens / max(1, plan.to_embed)
-            tokens = math.ceil(total.texts * per_text)
-            price = None if plan.price_usd is None else plan.price_usd * total.texts / max(1, plan.to_embed)
+            tokens = math.ceil(total.texts * min(plan.tokens / plan.to_embed, WRITTEN_TOKENS))
+            price = None if plan.price_usd is None else plan.price_usd * tokens / plan.tokens
         except DallmeError as error:
             notes.append(f"the price of texts embedded again with {name} is unknown: {error}")
     return PlannedWriting(

@@ -78,7 +78,8 @@ class ExperimentPlan:
     @property
     def price_usd(self) -> float:
         """Sum of the known prices."""
-        return sum(each.price_usd or 0.0 for each in (*self.vectors, *self.writing))
+        prices = [each.price_usd for each in self.vectors] + [each.price_usd for each in self.writing]
+        return sum(price or 0.0 for price in prices)
 
     @property
     def gpu_hours(self) -> float:
