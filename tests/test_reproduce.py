@@ -268,6 +268,7 @@ def test_a_plan_counts_inverters_and_what_they_write(toys: dict[str, Any], tmp_p
     changes = [
         'method=["vec2text"]', "inverter_steps=[10]", "sets=3", 'preset="base"', 'prompt=["topic"]',
         'embedder=["openai:text-embedding-3-large"]', "decoder_options.steps=2", "decoder_options.align=true",
+        "decoder_options.candidates=200",
     ]  # fmt: skip
     experiment, workspace = toy_workspace(toys, tmp_path, *changes)
     runs = make_runs(experiment, experiment.profile("offline"))
