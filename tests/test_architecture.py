@@ -35,6 +35,7 @@ LAYERS = (
     {"dataset"},
     {"distiller"},
     {"evaluation", "auditing"},
+    {"updating"},
     {"api", "experiments", "report"},
     {"review"},
     {"cli"},

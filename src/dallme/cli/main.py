@@ -32,6 +32,7 @@ from dallme.cli.report import report
 from dallme.cli.reproduce import reproduce
 from dallme.cli.review import review
 from dallme.cli.settings import SettingsCommand
+from dallme.cli.update import update
 from dallme.errors import DallmeError
 from dallme.versions import __version__
 
@@ -48,6 +49,7 @@ app = typer.Typer(
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(distill)
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(plan)
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(embed)
+app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(update)
 app.command(rich_help_panel=DISTIL)(demo)
 app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(evaluate)
 app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(compare)
