@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,7 +128,9 @@ def _has_vectors(store: str | Path | None, candidate: Embedder, made_with: Mappi
 
 
 def _with_options(found: Embedder, made_with: Mapping[str, Any]) -> Embedder:
-    """Copies an embedder, with the options in a fingerprint."""
+    """Copies an embedder, with the options in a fingerprint; an object of the user's stays as it is."""
+    if not is_dataclass(found):
+        return found
     options = {
         "max_tokens": made_with["max_tokens"],
         "dimension": made_with["dimension"],

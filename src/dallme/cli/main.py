@@ -32,6 +32,7 @@ from dallme.cli.report import report
 from dallme.cli.reproduce import reproduce
 from dallme.cli.review import review
 from dallme.cli.settings import SettingsCommand
+from dallme.cli.store import store
 from dallme.cli.update import update
 from dallme.errors import DallmeError
 from dallme.versions import __version__
@@ -66,6 +67,7 @@ app.command(rich_help_panel=INVERTERS)(invert_check)
 app.command(rich_help_panel=INVERTERS)(decode)
 app.command(rich_help_panel=SETUP)(doctor)
 app.command(rich_help_panel=SETUP, name="list")(list_parts)
+app.command(rich_help_panel=SETUP)(store)
 
 
 @app.callback(invoke_without_command=True)

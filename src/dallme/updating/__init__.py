@@ -142,7 +142,7 @@ def update(
         read: Reads a source.
         folder: Folder of the set, beside which its sources are searched.
         parts: Embedder, decoder and store.
-        test: Reads test rows with the classes of the given rows; on them the set is compared before and after.
+        test: Reads test rows, with the classes of the given rows, to compare the set before and after.
         classifiers: Classifiers of that comparison; by default those of the target.
 
     Returns:
