@@ -63,7 +63,8 @@ class Parts:
         """
         manifest = distilled.manifest
         configuration = dict(manifest.configuration or {})
-        if not configuration.get("budget") or not configuration.get("condenser"):
+        given = configuration.get("budget")
+        if not isinstance(given, Mapping) or not configuration.get("condenser"):
             raise InputError(
                 "expected a set that dallme distilled, found a manifest without budget and condenser; "
                 "distil the set again"
@@ -75,8 +76,8 @@ class Parts:
                 "distil all rows again with their vectors"
             )
         decoder, options = self._decoder(configuration, manifest.decoding or {})
-        budget = dict(configuration["budget"])
-        if budget.pop("ratio", None) is not None:
+        budget = {name: given[name] for name in ("per_class", "total", "allocation") if name in given}
+        if given.get("ratio") is not None:
             budget["total"] = len(distilled)
         try:
             return Distiller(
@@ -111,13 +112,14 @@ class Parts:
             configuration.get("decoder_options"),
         )
         if name == "auto":
-            name, options = (decoding.get("auto") or {}).get("chosen"), {}
+            choice = decoding.get("auto")
+            name, options = choice.get("chosen") if isinstance(choice, Mapping) else None, {}
         if name not in LOCAL:
             raise InputError(
                 f"expected a decoder that opens no model ({', '.join(LOCAL)}), found {name!r} in the "
                 "manifest; name it, with its options, with --decoder"
             )
-        return name, _known_options("decoders", name, options or {})
+        return name, _known_options("decoders", name, options)
 
 
 def update(
@@ -205,16 +207,27 @@ def _registered(role: str, name: Any) -> str:
     return registry.split(role, name)[0].name
 
 
-def _known_options(role: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options that a part of this version has."""
+def _known_options(role: str, name: str, options: Any) -> dict[str, Any]:
+    """Returns the options of a manifest that a part of this version has.
+
+    Raises:
+        InputError: If one has another type than its default.
+    """
     part: Any = registry.find(role, name).load()
-    known = {field.name for field in fields(part)}
-    return {option: value for option, value in options.items() if option in known}
+    given = options if isinstance(options, Mapping) else {}
+    known = {field.name: given[field.name] for field in fields(part) if field.name in given}
+    for field in fields(part):
+        if field.name in known and type(known[field.name]) is not type(field.default):
+            raise InputError(
+                f"expected {field.name} of {name} as {field.default!r} in the manifest, found "
+                f"{known[field.name]!r}; distil the set again"
+            )
+    return known
 
 
 def _make_condenser(configuration: Mapping[str, Any]) -> Condenser:
     name = _registered("condensers", configuration["condenser"])
-    options = _known_options("condensers", name, configuration.get("condenser_options") or {})
+    options = _known_options("condensers", name, configuration.get("condenser_options"))
     condenser: Condenser = registry.make("condensers", name, **options)
     return condenser
 

@@ -104,7 +104,10 @@ def gather_rows(
         part = _read_old(entry, rows, old[number] if old else None, read, folder)
         sources[number] = {"source": entry["source"], "sha256": entry["sha256"], "rows": len(part)}
         start = 0 if texts is None else len(texts)
-        texts = _with_names(part, distilled) if texts is None else _append(texts, part)[0]
+        if texts is None:
+            texts = replace(part, label_names=part.label_names | distilled.label_names)
+        else:
+            texts = _append(texts, part)[0]
         spans.append((start, len(texts)))
     assert texts is not None
     position = {row: index for index, row in enumerate(texts.row_ids.tolist())}
@@ -112,7 +115,7 @@ def gather_rows(
     dropped = _parse_ids(drop, alive, texts)
     before, known = len(texts), 0
     if new is not None:
-        part = read(new)
+        part = _labelled(read(new))
         sources.append({"source": part.public_source, "sha256": part.source_digest, "rows": len(part)})
         texts, known = _append(texts, part, alive.keys() - set(dropped))
         spans.append((before, len(texts)))
@@ -143,7 +146,7 @@ def _read_old(
                 f"expected the source {name!r} of the manifest here or beside the set, found none; "
                 "name it with --old"
             ) from None
-    texts = read(given)
+    texts = _labelled(read(given))
     if texts.source_digest == digest:
         return texts
     if rows is not None and len(texts) > rows:
@@ -167,13 +170,13 @@ def _renumbered(texts: LabelledTexts) -> LabelledTexts:
     return replace(texts, labels=labels, label_names=dict(enumerate(names)))
 
 
-def _with_names(texts: LabelledTexts, distilled: DistilledDataset) -> LabelledTexts:
-    """Checks that a source has class names, which one without a column of labels lacks."""
+def _labelled(texts: LabelledTexts) -> LabelledTexts:
+    """Returns texts that have class names, which a source without a column of labels lacks."""
     if texts.label_names == {0: ""}:
         raise InputError(
             f"{texts.source}: expected a column of labels, found none; name it with --label-column"
         )
-    return replace(texts, label_names=texts.label_names | distilled.label_names)
+    return texts
 
 
 def _append(
@@ -192,10 +195,6 @@ def _append(
     Raises:
         InputError: If the ids are of another kind, or one is taken.
     """
-    if part.label_names == {0: ""}:
-        raise InputError(
-            f"{part.source}: expected a column of labels, found none; name it with --label-column"
-        )
     classes, names = _match_classes(texts, part)
     labels = np.array([classes[label] for label in part.labels.tolist()], dtype=np.int64)
     seen = set(zip(texts.texts, texts.labels.tolist(), strict=True))
