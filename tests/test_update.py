@@ -187,6 +187,7 @@ def test_dropped_rows_leave_the_set_for_good(place: Path) -> None:
     write(place / "whole.csv", rows(0, 20), rows(20, 30))
     again = update(made, "whole.csv", old=["old.csv"])
     assert quoted not in members(again)
+    assert len(members(again)) == 119
     assert before.texts[0] not in again.texts
     assert again.manifest["update"]["dropped"] == [quoted]
 
@@ -249,9 +250,10 @@ def _blobs(shift: float, count: int, seed: int) -> np.ndarray:
     return vectors.astype(np.float32)
 
 
-def _regroup(shift: float, seed: int, new: int = 100) -> Any:
-    """Clusters old rows, then puts new ones in."""
-    old = LabelledVectors(_blobs(0, 100, seed), np.repeat([0, 1], 200), Fingerprint("given", "1", 8))
+def _regroup(shift: float, seed: int, old_rows: int = 100, new: int = 100) -> Any:
+    """Clusters old rows, then puts new ones in; both are numbers of rows a cluster."""
+    labels = np.repeat([0, 1], 2 * old_rows)
+    old = LabelledVectors(_blobs(0, old_rows, seed), labels, Fingerprint("given", "1", 8))
     distiller = Distiller(per_class=2, embedder="hashing", progress=False)
     first = distiller.resolved_condenser.condense(old, {0: 2, 1: 2}, seed=0)
     added = _blobs(shift, new, seed + 1000)
@@ -280,7 +282,9 @@ def test_only_a_class_that_has_drifted_is_clustered_anew() -> None:
 
 
 def test_rows_of_the_same_kind_seldom_look_drifted() -> None:
-    p_values = [drift.p_value for seed in range(20) for drift in _regroup(0, seed).drift.values()]
+    p_values = [
+        drift.p_value for seed in range(20) for drift in _regroup(0, seed, old_rows=20).drift.values()
+    ]
     assert sum(value < 0.1 for value in p_values) <= 10  # 4 expected of 40
     assert sum(value < LEVEL for value in p_values) <= 3
     assert 0.35 < np.mean(p_values) < 0.65  # old rows have no advantage over new ones
