@@ -334,6 +334,15 @@ def test_placeholders_of_old_rows_stay(place: Path) -> None:
     assert update(made, drop=[1]).manifest["update"]["rows"]["embedded"] == 0
 
 
+def test_new_texts_get_the_length_of_the_others(place: Path) -> None:
+    before = distill(decoder="teaching")
+    short = before.manifest | {"decoding": {"length": {"tokens": 12}}}
+    made = update(replace(before, manifest=short), "new.csv", drop=[0])
+    assert max(len(text.split()) for text in made.texts) <= 12
+    assert made.manifest["configuration"] == before.manifest["configuration"]
+    assert made.manifest["decoding"]["length"] == {"tokens": 12}
+
+
 def test_soft_labels_are_computed_anew(place: Path) -> None:
     made = update(distill(soft_labels=True), "new.csv")
     assert made.label_probabilities is not None

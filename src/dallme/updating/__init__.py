@@ -75,7 +75,13 @@ class Parts:
                 "expected a set that an embedder made, found one of ready vectors, which new rows lack; "
                 "distil all rows again with their vectors"
             )
-        decoder, options = self._decoder(configuration, manifest.decoding or {})
+        decoding = manifest.decoding or {}
+        decoder, options = self._decoder(configuration, decoding)
+        max_tokens, length = configuration.get("max_tokens") or 128, decoding.get("length")
+        if "length" in options and self.decoder is None:  # new texts get the length of the others
+            options["length"] = "longest"
+            tokens = length.get("tokens") if isinstance(length, Mapping) else None
+            max_tokens = min(max_tokens, tokens) if isinstance(tokens, int) else max_tokens
         budget = {name: given[name] for name in ("per_class", "total", "allocation") if name in given}
         if given.get("ratio") is not None:
             budget["total"] = len(distilled)
@@ -89,7 +95,7 @@ class Parts:
                 decoder_options=options,
                 prompt=configuration.get("prompt"),
                 soft_labels=bool(configuration.get("soft_labels")),
-                max_tokens=configuration.get("max_tokens") or 128,
+                max_tokens=max_tokens,
                 total_tokens=configuration.get("total_tokens"),
                 seed=configuration.get("seed") or 0,
                 store=self.store,
