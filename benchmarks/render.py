@@ -942,9 +942,9 @@ def sections() -> list[str]:
             "Updates (`update.py`)",
             "AG-News in ten slices: a set of 120 texts distilled from the first and updated nine times, and "
             "one distilled from all\n"
-            "rows (mean of three seeds). Mean accuracy of logistic regression, linear SVM and naive Bayes on all "
-            "test rows. In the\n"
-            "sorted stream, the topics of each class change from slice to slice. Counts are sums over the nine "
+            "rows (mean of three seeds). Mean accuracy of logistic regression, linear SVM and naive Bayes on "
+            "all test rows. In the\n"
+            "sorted stream, the topics of each class change from slice to slice. Counts are sums over the "
             "updates.",
             update_table,
         ),
