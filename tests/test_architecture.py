@@ -36,7 +36,7 @@ LAYERS = (
     {"distiller"},
     {"evaluation", "auditing"},
     {"updating"},
-    {"api", "experiments", "report"},
+    {"api", "experiments", "inspection", "report", "sklearn"},
     {"review"},
     {"cli"},
 )

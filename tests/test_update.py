@@ -21,6 +21,7 @@ from dallme.distiller import Distiller
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError, OutputError
 from dallme.files import folders
+from dallme.readers.splits import split
 from dallme.updating.clusters import LEVEL, regroup
 
 #: Topics of a class; a topic's rows share most words, so that each is a cluster.
@@ -356,7 +357,7 @@ def test_a_ratio_becomes_a_number_of_texts(place: Path) -> None:
 
 
 def test_rows_that_were_held_out_stay_out(place: Path) -> None:
-    rest, held_out = dallme.read("old.csv").split(0.2)
+    rest, held_out = split(dallme.read("old.csv"), 0.2)
     before = Distiller(per_class=2, embedder="hashing", decoder="nearest", progress=False).run(rest).distilled
     write(place / "whole.csv", rows(0, 20), rows(20, 30))
     made = update(before, "whole.csv", old="old.csv")

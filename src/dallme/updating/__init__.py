@@ -160,13 +160,14 @@ def update(
         InputError: If the set or a source cannot be used, or nothing would change.
     """
     clock, distiller = Clock(), (parts or Parts()).distiller(distilled)
-    rows = gather_rows(distilled, source, old, drop, read=read, folder=folder or Path())
+    place, redact = folder or Path(), distiller.redact
+    rows = gather_rows(distilled, source, old, drop, read=read, folder=place, redact=redact)
     held_out = None if test is None else test(rows.texts)
     if classifiers is None:
         classifiers = find_target(distiller.target).classifiers
     if held_out is not None and not isinstance(classifiers, Mapping):
         classifiers = make_classifiers(classifiers, distiller.cached_embedder)
-    texts, redacted = rows.select(redact=distiller.redact)
+    texts = rows.select()
     is_new = np.arange(len(texts)) >= len(rows.old)
     order = canonical_order(texts)
     texts, is_new = reorder(texts, order), is_new[order]
@@ -194,10 +195,10 @@ def update(
     if held_out is not None and isinstance(classifiers, Mapping):
         report["accuracy"] = _compare(distilled, made, held_out, classifiers, distiller)
     counts, _ = describe_texts(made.texts)
-    personal = {"found": counts} | ({"redacted": redacted} if distiller.redact else {})
+    personal = {"found": counts} | ({} if rows.redactions is None else {"redacted": rows.redactions})
     manifest |= {
         "decoding": dict(distilled.manifest.decoding or {}) | metadata or None,
-        "personal": personal if counts or distiller.redact else None,
+        "personal": personal if counts or redact else None,
         "update": report,
     }
     return replace(made, manifest=manifest)

@@ -25,8 +25,9 @@ class UpdateRows:
 
     Attributes:
         texts: The rows of all sources in their order, each once, with the class ids of the set.
+        redacted: Their texts as they are embedded.
+        redactions: Number of replaced places by kind; None if nothing is redacted.
         sources: Entries of the manifest: ``source``, ``sha256`` and ``rows`` of each source.
-        spans: Start and end of the rows of each source in `texts`.
         old: Positions of the rows behind the set that stay.
         new: Positions of the new rows.
         known: Number of rows of the new source that were known before.
@@ -35,36 +36,26 @@ class UpdateRows:
     """
 
     texts: LabelledTexts
+    redacted: Sequence[str]
+    redactions: dict[str, int] | None
     sources: list[dict[str, Any]]
-    spans: list[tuple[int, int]]
     old: np.ndarray
     new: np.ndarray
     known: int
     dropped: tuple[RowId, ...]
     dropped_before: tuple[RowId, ...]
 
-    def select(self, *, redact: bool) -> tuple[LabelledTexts, dict[str, int]]:
-        """Returns the rows of the next set, the old ones first, and the number of redacted places by kind.
-
-        The rows of each source are redacted on their own, so that old rows keep their placeholders.
-        """
-        texts, counts = list(self.texts.texts), dict[str, int]()
-        if redact:
-            gone = {*self.dropped, *self.dropped_before}
-            dropped = [row for row, name in enumerate(self.texts.row_ids.tolist()) if name in gone]
-            used = np.union1d(np.concatenate([self.old, self.new]), np.array(dropped, dtype=np.int64))
-            for start, end in self.spans:
-                own = used[(used >= start) & (used < end)]
-                redacted, found = self.texts.take(own).redacted()
-                counts = {kind: counts.get(kind, 0) + found.get(kind, 0) for kind in counts | found}
-                for row, text in zip(own.tolist(), redacted.texts, strict=True):
-                    texts[row] = text
-        rows = replace(self.texts, texts=texts).take(np.concatenate([self.old, self.new]))
-        names = {label: self.texts.label_names[label] for label in rows.class_counts}
-        name = " + ".join(entry["source"] for entry in self.sources)
-        digest = self.texts.digest
-        notes = self.texts.notes
-        return replace(rows, label_names=names, source=name, notes=notes, original_digest=digest), counts
+    def select(self) -> LabelledTexts:
+        """Returns the rows of the next set, the old ones first."""
+        rows = replace(self.texts, texts=self.redacted).take(np.concatenate([self.old, self.new]))
+        return replace(
+            rows,
+            label_names={label: self.texts.label_names[label] for label in rows.class_counts},
+            source=" + ".join(entry["source"] for entry in self.sources),
+            notes=self.texts.notes,
+            original_digest=self.texts.digest,
+            redactions=self.redactions,
+        )
 
 
 def gather_rows(
@@ -75,6 +66,7 @@ def gather_rows(
     *,
     read: Reader,
     folder: Path,
+    redact: bool = False,
 ) -> UpdateRows:
     """Reads the sources of a set and the new one, and finds the rows that are new.
 
@@ -85,6 +77,7 @@ def gather_rows(
         drop: Ids of the rows to drop.
         read: Reads a source.
         folder: Folder of the set, beside which sources are searched.
+        redact: Whether personal data is replaced, in each source on its own, so that old placeholders stay.
 
     Raises:
         InputError: If a source is another one, a dropped id is unknown, or nothing would change.
@@ -97,36 +90,56 @@ def gather_rows(
         raise InputError(
             f"expected an --old for each of the {len(sources)} sources of the set ({names}), found {len(old)}"
         )
-    texts: LabelledTexts | None = None
-    spans = []
+    texts, redacted, counts = None, list[str](), dict[str, int]()
     for number, entry in enumerate(sources):
         rows = manifest.rows if number == 0 and "rows" not in entry else entry.get("rows")
         part = _read_old(entry, rows, old[number] if old else None, read, folder)
         sources[number] = {"source": entry["source"], "sha256": entry["sha256"], "rows": len(part)}
-        start = 0 if texts is None else len(texts)
         if texts is None:
             texts = replace(part, label_names=part.label_names | distilled.label_names)
         else:
             texts = _append(texts, part)[0]
-        spans.append((start, len(texts)))
+        texts = _redact_end(texts, redacted, counts, redact=redact)
     assert texts is not None
-    position = {row: index for index, row in enumerate(texts.row_ids.tolist())}
-    alive = _find_members(distilled, texts, position)
+    alive = _find_members(distilled, texts)
     dropped = _parse_ids(drop, alive, texts)
     before, known = len(texts), 0
     if new is not None:
         part = _labelled(read(new))
         sources.append({"source": part.public_source, "sha256": part.source_digest, "rows": len(part)})
         texts, known = _append(texts, part, alive.keys() - set(dropped))
-        spans.append((before, len(texts)))
+        texts = _redact_end(texts, redacted, counts, redact=redact)
     if len(texts) == before and not dropped:
         raise InputError(
             f"expected new rows, found none: all {known:,} rows of {sources[-1]['source']!r} are known; "
             "name a source with new ones, or rows to drop with --drop"
         )
-    stay = np.sort(np.array([alive[row] for row in alive.keys() - set(dropped)], dtype=np.int64))
-    earlier = tuple(update.get("dropped") or ())
-    return UpdateRows(texts, sources, spans, stay, np.arange(before, len(texts)), known, dropped, earlier)
+    return UpdateRows(
+        texts,
+        redacted,
+        counts if redact else None,
+        sources,
+        np.sort(np.array([alive[row] for row in alive.keys() - set(dropped)], dtype=np.int64)),
+        np.arange(before, len(texts)),
+        known,
+        dropped,
+        tuple(update.get("dropped") or ()),
+    )
+
+
+def _redact_end(
+    texts: LabelledTexts, redacted: list[str], counts: dict[str, int], *, redact: bool
+) -> LabelledTexts:
+    """Adds the last rows to the redacted texts, and their places to the counts; row ids are redacted too."""
+    start = len(redacted)
+    if not redact or start == len(texts):
+        redacted += texts.texts[start:]
+        return texts
+    part = texts.take(np.arange(start, len(texts))).redacted()
+    redacted += part.texts
+    for kind, count in (part.redactions or {}).items():
+        counts[kind] = counts.get(kind, 0) + count
+    return replace(texts, row_ids=np.concatenate([texts.row_ids[:start], part.row_ids]))
 
 
 def _read_old(
@@ -253,14 +266,13 @@ def _match_classes(texts: LabelledTexts, part: LabelledTexts) -> tuple[dict[int,
     return classes, names
 
 
-def _find_members(
-    distilled: DistilledDataset, texts: LabelledTexts, position: dict[RowId, int]
-) -> dict[RowId, int]:
+def _find_members(distilled: DistilledDataset, texts: LabelledTexts) -> dict[RowId, int]:
     """Returns the id and position of each row behind the set.
 
     Raises:
         InputError: If the lineage names rows that the sources lack, or of another class than the text.
     """
+    position = {row: index for index, row in enumerate(texts.row_ids.tolist())}
     alive: dict[RowId, int] = {}
     for number, (label, lineage) in enumerate(zip(distilled.labels.tolist(), distilled.lineage, strict=True)):
         for row in lineage.member_rows:
