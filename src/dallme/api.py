@@ -289,8 +289,8 @@ def update(
     Raises:
         InputError: If a source is another one than recorded, a dropped id is unknown, or nothing is new.
     """
-    from dallme.updating import Parts
     from dallme.updating import update as update_set
+    from dallme.updating.restoring import Parts
 
     dataset = distilled if isinstance(distilled, DistilledDataset) else load(distilled)
     test_reading = {name: value for name, value in reading.items() if name != "id_column"}

@@ -67,8 +67,8 @@ def update(
     Example: dallme update distilled --source new-reviews.csv --output distilled-2
     """
     from dallme.dataset import DistilledDataset
-    from dallme.updating import Parts
     from dallme.updating import update as update_set
+    from dallme.updating.restoring import Parts
 
     check_folder(output, folder, source, *(old or ()), test, overwrite=overwrite)
     if source is None and drop is None:
