@@ -238,6 +238,39 @@ def test_ids_of_a_column_name_the_rows(place: Path) -> None:
         update(before, numbered, old=source)
 
 
+def test_the_id_of_a_dropped_row_can_be_given_again(place: Path) -> None:
+    source = dallme.read("old.csv")
+    source = replace(source, row_ids=np.array([f"row {row}" for row in range(80)], dtype=object))
+    before = distill(source)
+    again = replace(
+        dallme.read("new.csv").take([0]), texts=["a fine warm film that is new."], row_ids=np.array(["row 0"])
+    )
+    made = update(before, again, old=source, drop=["row 0"])
+    assert len(members(made)) == 80
+    assert made.weights.sum() == 80
+    assert sum("row 0" in lineage.member_rows for lineage in made.lineage) == 1
+    last = update(made, drop=["row 1"], old=[source, again])
+    assert len(members(last)) == 79
+
+
+def test_a_text_whose_row_a_review_dropped_is_written_anew(place: Path) -> None:
+    before = distill()
+    ships, songs = text_with(before, "ships"), text_with(before, "songs")
+    lineage = list(before.lineage)
+    lineage[songs] = replace(lineage[songs], sentence_rows=lineage[ships].sentence_rows)
+    kept = [text for text in range(4) if text != ships]
+    reviewed = replace(
+        before,
+        texts=tuple(before.texts[text] for text in kept),
+        labels=before.labels[kept],
+        weights=before.weights[kept],
+        lineage=tuple(lineage[text] for text in kept),
+    )
+    made = update(reviewed, "new.csv")
+    assert len(made) == 4
+    assert made.manifest["update"]["classes"]["good"]["reason"] == "2 texts, before 1"
+
+
 # Drift
 
 

@@ -80,8 +80,8 @@ def update(
     with clock.lap("embed"):
         context = distiller.context(texts, distiller.embed(texts), test=held_out)
     with clock.lap("condense"):
-        groups = _regroup(distiller, distilled, context, is_new)
-    _mark_dropped(groups, distilled, set(rows.dropped))
+        groups = _regroup(distiller, distilled, context, is_new, set(rows.dropped))
+    _mark_dropped(groups, distilled, set(texts.row_ids.tolist()) - set(rows.dropped))
     with clock.lap("decode"):
         decoded, result = _decode(distiller, distilled, groups, context)
     metadata = dict(result.metadata)
@@ -119,14 +119,18 @@ def _count_missing(embedder: CachedEmbedder, texts: Sequence[str]) -> int:
 
 
 def _regroup(
-    distiller: Distiller, distilled: DistilledDataset, context: Context, is_new: np.ndarray
+    distiller: Distiller,
+    distilled: DistilledDataset,
+    context: Context,
+    is_new: np.ndarray,
+    dropped: set[RowId],
 ) -> Regrouped:
     """Finds the remaining members of each text, and regroups the rows."""
     position = {row: index for index, row in enumerate(context.source.row_ids.tolist())}
     old: dict[int, list[tuple[int, np.ndarray]]] = {}
     removed = np.zeros(len(distilled), dtype=np.int64)
     for text, (label, lineage) in enumerate(zip(distilled.labels.tolist(), distilled.lineage, strict=True)):
-        stay = [position[row] for row in lineage.member_rows if row in position]
+        stay = [position[row] for row in lineage.member_rows if row not in dropped]
         removed[text] = len(lineage.member_rows) - len(stay)
         old.setdefault(label, []).append((text, np.array(stay, dtype=np.int64)))
     pending = (distilled.manifest.update or {}).get("pending") or []
@@ -135,12 +139,12 @@ def _regroup(
     return regroup(distiller, context.vectors, is_new, budget, old, removed, waiting)
 
 
-def _mark_dropped(groups: Regrouped, distilled: DistilledDataset, dropped: set[RowId]) -> None:
-    """Marks the texts that quote a dropped row, or whose nearest rows are dropped."""
+def _mark_dropped(groups: Regrouped, distilled: DistilledDataset, stay: set[RowId]) -> None:
+    """Marks the texts that quote a row that does not stay, or have one among their nearest rows."""
     for place, origin in enumerate(groups.origins.tolist()):
         if origin >= 0:
             lineage = distilled.lineage[origin]
-            if dropped.intersection((*lineage.nearest_rows, *lineage.sentence_rows, *lineage.copied_rows)):
+            if not stay.issuperset((*lineage.nearest_rows, *lineage.sentence_rows, *lineage.copied_rows)):
                 groups.reasons[place] = SOURCE
 
 
@@ -263,7 +267,7 @@ def _report(
         "version": before.get("version", 1) + 1,
         "parent_sha256": sha256_of([distilled.files("")[TABLE]]),
         "sources": rows.sources,
-        "dropped": sorted({*rows.dropped_before, *rows.dropped}, key=lambda row: (str(type(row)), row)),
+        "dropped": list(dict.fromkeys((*rows.dropped_before, *rows.dropped))),
         "pending": groups.pending.tolist(),
         "texts": [
             {
@@ -296,7 +300,9 @@ def _compare(
     """Measures both sets on the test rows whose class is in both."""
     shared = np.intersect1d(before.labels, after.labels)
     rows = test.take(np.flatnonzero(np.isin(test.labels, shared)))
-    document: dict[str, Any] = {"test_rows": len(rows)}
+    document: dict[str, Any] = {"test_rows": len(rows), "before": {}, "after": {}}
+    if min(len(shared), len(rows.class_counts)) < 2:
+        return document
     for name, each in (("before", before), ("after", after)):
         own = each.to_labelled_texts()
         own = own.take(np.flatnonzero(np.isin(own.labels, shared)))

@@ -97,7 +97,7 @@ def regroup(
         for label, count in budget.items()
     }
     anew = {label: count for label, count in budget.items() if drift[label].reason}
-    parts = []
+    parts: list[Regrouped] = []
     if anew:
         made = distiller.resolved_condenser.condense(
             vectors, anew, seed=distiller.seed, progress=distiller.progress, engine=distiller.resolved_engine

@@ -90,7 +90,9 @@ def gather_rows(
         raise InputError(
             f"expected an --old for each of the {len(sources)} sources of the set ({names}), found {len(old)}"
         )
-    texts, redacted, counts = None, list[str](), dict[str, int]()
+    texts: LabelledTexts | None = None
+    redacted: list[str] = []
+    counts: dict[str, int] = {}
     for number, entry in enumerate(sources):
         rows = manifest.rows if number == 0 and "rows" not in entry else entry.get("rows")
         part = _read_old(entry, rows, old[number] if old else None, read, folder)
