@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_nothing_private_is_in_what_is_shared(tickets: Path) -> None:
         (name, value) for name, content in files.items() for value in PRIVATE if value.encode() in content
     ]
     assert leaks == []
-    assert b"<EMAIL_" in files["texts"]
+    assert re.search(rb"<(EMAIL|PHONE|IBAN|CARD|SECRET)_[1-9]>", files["texts"])
     assert "distilled from the source" not in outputs[2].output
 
 
@@ -103,14 +104,16 @@ def test_without_redaction_nothing_goes_out_unasked(tickets: Path) -> None:
         "audit": document + audit.output,
     }.items():
         assert [value for value in PRIVATE if value in text] == [], name
-    for command in (
+    commands = (
         ("export", "few", "--format", "jsonl", "--output", "few.jsonl"),
         ("push", "few", "user/tickets", "--dry-run"),
-    ):
+    )
+    for command in commands:
         refused = _run(*command)
         assert refused.exit_code != 0
         assert str(refused.exception).startswith("expected texts without personal data, found ")
-        assert not Path("few.jsonl").exists()
+    assert not Path("few.jsonl").exists()
+    for command in commands:
         assert _run(*command, "--allow-personal").exit_code == 0
     assert [value for value in PRIVATE if value in Path("few.jsonl").read_text(encoding="utf-8")]
 
