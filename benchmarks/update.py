@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from _common import data_folder, make_parser, pick, write
+from _common import SMOKE, data_folder, load, make_parser, pick, write
 
 PER_CLASS, SLICES, SEEDS = pick(30, 2), pick(10, 3), pick(3, 1)
 
@@ -65,8 +66,8 @@ def stream(texts: Any, parts: list[np.ndarray], test: Any, embedder: str, store:
     return {"first_slice": first, "updated": accuracy(version, test), "updates": updates}
 
 
-def run(embedder: str, store: str) -> dict[str, Any]:
-    """Measures both streams of one embedder."""
+def run(embedder: str, store: str) -> Iterator[dict[str, Any]]:
+    """Measures one embedder; yields all results after each step."""
     import dallme
     from dallme.embedders.cache import CachedEmbedder
 
@@ -74,35 +75,41 @@ def run(embedder: str, store: str) -> dict[str, Any]:
     texts = dallme.read(folder / "train.parquet")
     test = dallme.read(folder / "test.parquet", like=texts)
     vectors = CachedEmbedder(embedder, store=store).embed(texts.texts)
-    shuffled = np.random.default_rng(0).permutation(len(texts))
-    ordered = np.argsort(first_component(vectors, texts.labels), kind="stable")
-    streams = {}
-    for name, order in (("shuffled", shuffled), ("sorted", ordered)):
-        with tempfile.TemporaryDirectory() as empty:
-            place = empty if embedder == "hashing" else store
-            streams[name] = stream(texts, np.array_split(order, SLICES), test, embedder, place)
-    everything = [
-        accuracy(
-            dallme.Distiller(
-                per_class=PER_CLASS, embedder=embedder, seed=seed, store=store, progress=False
-            ).distill(texts),
-            test,
+    orders = {
+        "shuffled": np.random.default_rng(0).permutation(len(texts)),
+        "sorted": np.argsort(first_component(vectors, texts.labels), kind="stable"),
+    }
+    results: dict[str, Any] = {"rows": len(texts), "test_rows": len(test), "all_rows": [], "streams": {}}
+    for seed in range(SEEDS):
+        distiller = dallme.Distiller(
+            per_class=PER_CLASS, embedder=embedder, seed=seed, store=store, progress=False
         )
-        for seed in range(SEEDS)
-    ]
-    return {"rows": len(texts), "test_rows": len(test), "all_rows": everything, "streams": streams}
+        results["all_rows"].append(accuracy(distiller.distill(texts), test))
+        yield results
+        for name, order in orders.items():
+            if name not in results["streams"]:
+                with tempfile.TemporaryDirectory() as empty:
+                    place = empty if embedder == "hashing" else store
+                    parts = np.array_split(order, SLICES)
+                    results["streams"][name] = stream(texts, parts, test, embedder, place)
+                yield results
 
 
 def main() -> None:
-    """Runs the embedders in this process."""
+    """Runs the embedders in this process; results are written after each step."""
     parser = make_parser(__doc__)
     parser.add_argument("--embedder", nargs="+", default=["hashing"])
     parser.add_argument("--store", help="folder of embeddings; by default a new one")
     options = parser.parse_args()
+    results = load("update").get("embedders", {})
     with tempfile.TemporaryDirectory() as folder:
-        store = options.store or folder
-        results = {name: run(name, folder if name == "hashing" else store) for name in options.embedder}
-    write("update", {"per_class": PER_CLASS, "slices": SLICES, "embedders": results})
+        for name in options.embedder:
+            for measured in run(name, folder if name == "hashing" else options.store or folder):
+                results[name] = measured
+                if not SMOKE:
+                    write("update", {"per_class": PER_CLASS, "slices": SLICES, "embedders": results})
+    if SMOKE:
+        write("update", {"per_class": PER_CLASS, "slices": SLICES, "embedders": results})
 
 
 if __name__ == "__main__":
