@@ -35,6 +35,7 @@ LAYERS = (
     {"dataset"},
     {"distiller"},
     {"evaluation", "auditing"},
+    {"updating"},
     {"api", "experiments", "inspection", "report", "sklearn"},
     {"review"},
     {"cli"},

