@@ -20,7 +20,7 @@ from scipy.stats import friedmanchisquare
 from typer.testing import CliRunner
 
 from dallme.cli.main import _status, app
-from dallme.errors import InputError
+from dallme.errors import DallmeError, InputError
 from dallme.experiments.rows import Row, RowFile
 from dallme.leaderboard.datasets import load_specs, read_dataset
 from dallme.leaderboard.page import make_entries, render_html, render_markdown
@@ -87,7 +87,7 @@ def bench(tmp_path: Path) -> Path:
         train = read(tmp_path / "data" / name / "train.jsonl")
         test = read(tmp_path / "data" / name / "test.jsonl", like=train)
         tables.append(
-            f'[{name}]\ntitle = "{name}"\ntrain = "{name}/train.jsonl"\ntest = "{name}/test.jsonl"\n'
+            f'[{name}]\ntrain = "{name}/train.jsonl"\ntest = "{name}/test.jsonl"\n'
             f'train_sha256 = "{train.digest}"\ntest_sha256 = "{test.digest}"\n'
         )
     (tmp_path / "data.toml").write_text("".join(tables))
@@ -101,20 +101,14 @@ def make_submission(folder: Path, name: str, calls: int = 0, data: str = "things
     (folder / "submission.toml").write_text(DESCRIPTION.format(name=name, calls=calls))
 
 
-def run(bench: Path, action: str, folder: str = "mine", *more: str) -> Any:
+def run(bench: Path, action: str, folder: str = "mine", *more: str, embedder: str | None = "hashing") -> Any:
     """Runs a verb; an error of the user is the result's exception."""
     command = ["benchmark", action, str(bench / folder), *more]
     if action != "page":
         command += ["--data", str(bench / "data"), "--datasets", str(bench / "data.toml")]
     if action == "score":
-        command += [
-            "--output",
-            str(bench / "results"),
-            "--store",
-            str(bench / "store"),
-            "--embedder",
-            "hashing",
-        ]
+        command += ["--output", str(bench / "results"), "--store", str(bench / "store")]
+        command += ["--embedder", embedder] if embedder and "--embedder" not in more else []
     return CliRunner().invoke(app, command)
 
 
@@ -281,8 +275,15 @@ def test_rows_other_than_those_of_the_benchmark_are_an_error(bench: Path) -> Non
     assert not (bench / "results").exists()
 
 
-def test_without_the_embedder_the_rest_is_scored(bench: Path) -> None:
-    result = run(bench, "score", "mine", "--baselines", "--embedder", str(bench / "none"))
+def test_without_the_default_embedder_the_rest_is_scored(
+    bench: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = str(bench / "none")
+    named = run(bench, "score", "mine", "--embedder", missing)
+    assert isinstance(named.exception, DallmeError)
+    assert missing in str(named.exception)
+    monkeypatch.setattr("dallme.leaderboard.scoring.EMBEDDER", missing)
+    result = run(bench, "score", "mine", "--baselines", embedder=None)
     assert result.exit_code == 0, result.exception
     assert "note: embedding-lr, nearest and herding are left out, tokens are words" in result.stderr
     methods = {each.method for each in make_entries(rows_of(bench))}
@@ -385,6 +386,8 @@ BAD_SUBMISSIONS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "a script as address": (replace_in("https://example.org/paper", "javascript:alert(1)"), ("paper: expected a web address",)),
     "an unknown cost": (replace_in("seconds = 2.5", "euros = 1"), ("cost 'euros'; known: seconds, dollars, tokens",)),
     "a cost below zero": (replace_in("2.5", "-1"), ("cost.seconds: expected a number from 0 on",)),
+    "a huge cost": (replace_in("2.5", "1" + "0" * 400), ("submission.toml: cost: expected numbers of a usual size",)),
+    "too many digits": (replace_in("2.5", "1" * 5000), ("submission.toml: expected TOML",)),
     "no table used": (lambda folder: (folder / "submission.toml").write_text(DESCRIPTION.partition("[used]")[0].format(name="a") + "used = 1"), ("expected a table [used], found 1",)),
     "the name of a baseline": (replace_in('"mine"', '"random"'), ("submission.toml: name: expected a name that no method of dallme has, found 'random'",)),
     "soft labels of another shape": (probabilities([0.5, 0.25, 0.25]), (FILE, "label_probabilities: expected soft labels of shape (4, 2), found (4, 3)")),
@@ -584,7 +587,7 @@ def test_the_data_sets_have_the_rows_of_the_benchmark(name: str, shared_data: Pa
     ("content", "message"),
     [
         ("x =", "expected TOML"),
-        ("[x]\ntitle = 'X'", "expected the key 'train', found none"),
+        ("[x]\ntest = 'X'", "expected the key 'train', found none"),
         ("['../x']", "expected names of lower-case letters"),
         ("x = 1", "expected a table"),
     ],

@@ -80,7 +80,14 @@ def score(
             autocompletion=options.parts("classifiers", several=True),
         ),
     ] = None,
-    embedder: options.Embedder = "all-MiniLM-L6-v2",
+    embedder: Annotated[
+        str | None,
+        options.option(
+            "--embedder",
+            "Embedder of embedding-lr, nearest and herding; by default all-MiniLM-L6-v2, if installed.",
+            autocompletion=options.parts("embedders"),
+        ),
+    ] = None,
     baselines: Annotated[
         bool,
         options.option(

@@ -27,7 +27,6 @@ class DatasetSpec:
     """A data set of the benchmark.
 
     Attributes:
-        title: Name on the leaderboard.
         train: File of the training rows, relative to the folder of data sets.
         test: File of the test rows.
         train_sha256: :attr:`~dallme.data.LabelledTexts.digest` of the training rows.
@@ -36,7 +35,6 @@ class DatasetSpec:
         label_column: Column of the classes.
     """
 
-    title: str
     train: str
     test: str
     train_sha256: str

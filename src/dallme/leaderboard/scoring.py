@@ -49,6 +49,9 @@ FULL = "full"
 #: Baseline that the others are compared with.
 RANDOM = "random"
 
+#: Default embedder.
+EMBEDDER = "all-MiniLM-L6-v2"
+
 #: Baselines that choose rows by their vectors.
 BY_VECTORS = ("nearest", "herding")
 
@@ -83,31 +86,33 @@ class Tools:
 
 
 def make_tools(
-    embedder: str, names: Sequence[str] | None, store: Path, progress: Progress
+    embedder: str | None, names: Sequence[str] | None, store: Path, progress: Progress
 ) -> tuple[Tools, list[str]]:
     """Makes the classifiers, and looks for the embedder.
 
     Args:
-        embedder: Name of the embedder.
-        names: Names of classifiers; None for :data:`CLASSIFIERS`, without ``embedding-lr`` if the embedder is
-            not installed.
+        embedder: Name of the embedder; None for :data:`EMBEDDER` if it is installed, else none.
+        names: Names of classifiers; None for :data:`CLASSIFIERS`, without ``embedding-lr`` if there is no
+            embedder.
         store: Folder of vectors and results.
         progress: Progress display.
 
     Returns:
-        The tools, and a note if the embedder is not installed.
+        The tools, and a note if the default embedder is not installed.
 
     Raises:
-        DallmeError: If a named classifier is unknown or cannot be used.
+        DallmeError: If a named classifier or embedder is unknown or cannot be used.
     """
     from dallme.embedders import resolve
 
     found: CachedEmbedder | None = None
     notes = []
     try:
-        found = CachedEmbedder(resolve(embedder), None, store, progress)
+        found = CachedEmbedder(resolve(embedder or EMBEDDER), None, store, progress)
         found.model.count_tokens(["a text"])  # looks for the model
     except (ModelNotFoundError, MissingDependencyError) as error:
+        if embedder is not None:
+            raise
         found = None
         notes.append(f"embedding-lr, nearest and herding are left out, tokens are words: {error}")
     chosen = names or (CLASSIFIERS if found else CLASSIFIERS[1:])

@@ -130,13 +130,18 @@ def parse_description(text: str) -> Submission:
     """
     try:
         content = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{DESCRIPTION}: expected TOML, could not read it: {first_line(error)}") from None
-    if "used" in content:
-        if not isinstance(content["used"], dict):
-            raise InputError(f"{DESCRIPTION}: expected a table [used], found {content['used']!r}")
-        content["used"] = build_record(Used, content["used"], f"{DESCRIPTION}: used")
-    return build_record(Submission, content, DESCRIPTION)
+    try:
+        if "used" in content:
+            if not isinstance(content["used"], dict):
+                raise InputError(f"{DESCRIPTION}: expected a table [used], found {content['used']!r}")
+            content["used"] = build_record(Used, content["used"], f"{DESCRIPTION}: used")
+        return build_record(Submission, content, DESCRIPTION)
+    except OverflowError:
+        raise InputError(
+            f"{DESCRIPTION}: cost: expected numbers of a usual size, found a larger one"
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)
