@@ -393,7 +393,9 @@ BAD_SUBMISSIONS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "soft labels of another shape": (probabilities([0.5, 0.25, 0.25]), (FILE, "label_probabilities: expected soft labels of shape (4, 2), found (4, 3)")),
     "soft labels that do not add up": (probabilities([0.5, 0.25]), (FILE, "add up to 1")),
     "soft labels that are no numbers": (probabilities("high"), (FILE, "label_probabilities: expected 2 numbers in each row")),
-    "soft labels in one set": (change_rows(label_probabilities=None), (FILE,)),
+    "soft labels without values": (change_rows(label_probabilities=None), (FILE, "label_probabilities: expected")),
+    "soft labels in one set": (lambda folder: write_jsonl(set_of(folder), [{**row, "label_probabilities": [0.5, 0.5]} for row in as_rows(list(SETS[0]))]), ("things/2: expected label_probabilities in all sets or in none",)),
+    "soft labels of no class": (lambda folder: write_jsonl(set_of(folder), [{**row, "label_probabilities": [float("nan"), 1.0]} for row in as_rows(list(SETS[0]))]), (FILE, "label_probabilities: expected")),
 }  # fmt: skip
 
 
@@ -410,6 +412,13 @@ def test_a_bad_submission_is_one_clear_line_and_nothing_is_scored(bench: Path, c
         assert any(all(part in line for part in parts) for line in said), said
         assert all(len(line.splitlines()) == 1 for line in said)
         assert not (bench / "results").exists()
+
+
+def test_a_linked_description_is_not_read(bench: Path) -> None:
+    link_description_out(bench / "mine")
+    (bench / "outside.toml").write_text("secret = 1")
+    problems = check_submission(bench / "mine", load_specs(bench / "data.toml"), bench / "data").problems
+    assert problems == ("submission.toml: expected the file itself, found a link",)
 
 
 def test_all_problems_are_told_at_once(bench: Path) -> None:

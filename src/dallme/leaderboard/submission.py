@@ -218,7 +218,7 @@ def check_submission(
         except InputError as error:
             problems.append(str(error))
             continue
-        for budget, files in budgets.items():
+        for budget, files in sorted(budgets.items()):
             with _collecting(problems):
                 sets.append(_read_sets(listed.root, files, read, budget, submission, problems))
     if not sets and not problems:
