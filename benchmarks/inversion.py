@@ -29,7 +29,7 @@ from _common import data_folder, load, make_parser, pick, write
 from dallme.auditing.readability import perplexity_of
 from dallme.cli.options import store_folder
 from dallme.cli.output import make_progress
-from dallme.decoders.vec2text import fit_alignment
+from dallme.decoders.vec2text.alignment import fit_alignment
 from dallme.decoders.vec2text.corpus import Corpus, encode
 from dallme.decoders.vec2text.correction import assemble, make_pool
 from dallme.decoders.vec2text.evaluation import check_nearest, cut_corpus, measure

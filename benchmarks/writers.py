@@ -31,7 +31,7 @@ ALL_METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "nearest": ("nearest", {}),
     "extractive": ("extractive", {}),
     "teaching": ("teaching", {}),
-    "vec2text": ("vec2text", {}),
+    "vec2text, from the nearest text": ("vec2text", {"start": "nearest"}),
     "vec2text, from a hypothesis": ("vec2text", {"start": "hypothesis"}),
     "auto": ("auto", {}),
     "llm, no rows shown": ("llm:smollm2", {"examples": 0, "drafts": 2, "concurrency": 1, "timeout": 600.0}),

@@ -19,7 +19,9 @@ from dallme.decoders.base import Context, Decoder
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.embedders.openai import OpenAIEmbedder
 from dallme.embedders.sentence_transformer import SentenceTransformerEmbedder
+from dallme.models.locate import find_nearby
 from decoder_cases import FILMS, FLOPS, WRITERS, make_context
+from embedder_cases import MINILM
 from openai_server import OpenAIServer
 
 if TYPE_CHECKING:
@@ -123,6 +125,14 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> Path:
+    """The folder of the real model."""
+    found = find_nearby(MINILM)
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ LAYERS = (
     {"dataset"},
     {"distiller"},
     {"evaluation", "auditing"},
-    {"api", "experiments", "report"},
+    {"api", "experiments", "inspection", "report", "sklearn"},
     {"leaderboard", "review"},
     {"cli"},
 )

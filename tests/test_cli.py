@@ -81,7 +81,11 @@ def test_distill_writes_a_folder_that_datasets_reads(dallme, reviews: Path, tmp_
     output = tmp_path / "out"
     status, out, _ = dallme("distill", reviews, "--output", output, "--per-class", 3, *QUICK)
     assert status == 0
-    assert out == f"80 rows → 6 texts in {output}\n"
+    lines = out.splitlines()
+    assert lines[0].split() == ["label", "text"]
+    assert [line.split()[0] for line in lines[1:7]] == ["bad"] * 3 + ["good"] * 3
+    assert lines[-2] == f"80 rows → 6 texts in {output}; open report.html in it"
+    assert lines[-1] == f"next: dallme audit {output} --source {reviews}"
     assert sorted(path.name for path in output.iterdir()) == [
         ".dallme-files.json",
         "README.md",
@@ -318,11 +322,11 @@ BAD_FILES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "empty file": (b"", ("empty",)),
     "head only": (b"text,label\n", ("expected rows", "found none")),
     "no such columns": (b"words,kind\na b,x\nc d,y\n", ("words", "kind", "--text-column")),
-    "mis-encoded": ("text,label\na fine day,x\ncaf\xe9 noir,y\n".encode("latin-1"), ("UTF-8", "3")),
-    "utf-16": ("text,label\na fine day,x\n".encode("utf-16"), ("UTF-16",)),
+    "mis-encoded": (b"text,label\ncaf\xc3\xa9,x\ncaf\xe9 noir,y\n", ("UTF-8", "3", "--encoding")),
+    "binary": (bytes(99), ("NUL", "binary")),
     "ragged": (b"text,label\na fine day,x\na bad day,y,z\n", ("3",)),
-    "blank text": (b"text,label\na fine day,x\n   ,y\n", ("row 1", "blank", "--drop-bad-rows")),
-    "missing label": (b"text,label\na fine day,x\na bad day,\n", ("row 1", "--drop-bad-rows")),
+    "blank text": (b"text,label\na fine day,x\n   ,y\n", ("line 3", "blank", "--drop-bad-rows")),
+    "missing label": (b"text,label\na fine day,x\na bad day,\n", ("line 3", "--drop-bad-rows")),
     "one class": (b"text,label\na fine day,x\na bad day,x\n", ("class",)),
     "a class with one row": (b"text,label\na fine day,x\na bad day,y\na dull day,x\n", ("'y'", "1")),
     "repeated rows": (b"text,label\n" + b"a fine day,x\n" * 5 + b"a bad day,y\n" * 5, ("different texts",)),
@@ -354,7 +358,7 @@ def test_unreadable_parquet(dallme, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ((), ("exactly one of per_class, ratio and total",)),
+        ((), ("exactly one of --per-class, --ratio and --total",)),
         (("--per-class", 2, "--ratio", 0.1), ("exactly one",)),
         (("--ratio", 0), ("(0, 1]",)),
         (("--ratio", 1.5), ("(0, 1]", "1.5")),
@@ -369,7 +373,7 @@ def test_unreadable_parquet(dallme, tmp_path: Path) -> None:
         (("--per-class", 2, "--classifiers", "bert"), ("unknown classifier 'bert'", "naive-bayes")),
         (("--per-class", 2, "--allocation", "fair"), ("unknown allocation 'fair'", "sqrt")),
         (("--per-class", 2, "--text-column", "body"), ("body", "text", "label")),
-        (("--per-class", 2, "--max-tokens", 0), ("max_tokens",)),
+        (("--per-class", 2, "--max-tokens", 0), ("--max-tokens",)),
         (("--per-class", 2, "--seed", -1), ("seed",)),
         (("--per-class", "two"), ("--per-class",)),
         (("--per-class", 2, "--colour", "red"), ("--colour",)),

@@ -152,7 +152,7 @@ def test_results_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ),
         ([], ["random"], "expected at least one budget, found none"),
         (per_class(1), ["full"], "expected a method besides 'full' and a classifier, found none"),
-        (per_class(1), ["best"], "unknown method 'best'; known: random, full"),
+        (per_class(1), ["best"], "unknown method 'best'; known: random, random-sentences, full"),
     ],
 )
 def test_what_is_wrong_is_said_before_the_embedding(

@@ -24,6 +24,7 @@ from dallme.data import DecodedText, Fingerprint, LabelledTexts, Prototypes
 from dallme.dataset import DistilledDataset, Lineage, trace
 from dallme.dataset.card import render
 from dallme.dataset.manifest import PACKAGES, Clock, build_manifest
+from dallme.distiller import Distiller
 from dallme.errors import InputError, OutputError
 from dallme.files import folders
 
@@ -596,3 +597,23 @@ def test_the_manifest_holds_what_made_the_set() -> None:
     assert manifest["seconds"] == {"embed": 1.235}
     assert set(manifest["versions"]) == {"python", *PACKAGES}
     assert manifest["versions"]["numpy"] == np.__version__
+
+
+# At a prompt and in a notebook
+
+
+def test_a_set_is_a_sequence_of_its_texts() -> None:
+    distilled = Distiller(per_class=1, embedder="hashing", progress=False).distill(
+        ["a <b>fine</b> film", "jane.doe@example.org hates it"], ["good & fine", "bad"]
+    )
+    assert [text.label_text for text in distilled] == ["bad", "good & fine"]
+    assert distilled[-1].text == distilled.texts[1]
+    assert (distilled[0].label, distilled[0].weight, distilled[0].lineage) == (0, 1.0, distilled.lineage[0])
+    with pytest.raises(IndexError):
+        distilled[2]
+    assert repr(distilled) == "<DistilledDataset: 2 texts of 2 rows, classes bad, good & fine>"
+    html = distilled._repr_html_()
+    assert "good &amp; fine" in html
+    assert "jane.doe" not in html
+    assert "j*** hates it" in html
+    assert html.count("<tr>") == 3

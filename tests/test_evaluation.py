@@ -113,7 +113,8 @@ def test_names_and_aliases() -> None:
     with pytest.raises(InputError, match="expected an embedder for the classifier embedding-lr"):
         make_classifiers(["embedding-lr"])
     with pytest.raises(
-        UnknownNameError, match=r"unknown method 'best'; known: random, full, .*eda, .*teaching, nearest"
+        UnknownNameError,
+        match=r"unknown method 'best'; known: random, random-sentences, full, .*eda, .*teaching, nearest",
     ):
         check_methods(["random", "best"])
 

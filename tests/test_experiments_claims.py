@@ -95,6 +95,24 @@ def test_a_limit_takes_the_place_of_other_runs() -> None:
     ]
 
 
+def test_a_label_selects_one_of_several_grids_of_a_method() -> None:
+    text = TOY.replace('method = ["teaching", "extractive", "random", "herding"]\n', "")
+    for label, method in (("ours · a", "nearest"), ("other", "nearest"), ("", "random")):
+        steps = f"decoder_options = {{ language = '{label}' }}"
+        text += f"[[profiles.offline.grid]]\nlabel = '{label}'\nmethod = ['{method}']\n{steps}\n"
+    claim = "ours = ['method=nearest', 'label=ours · *']\nother = ['method=random']"
+    experiment = parse_experiment(f"{text}\n[[claims]]\ntext = 'ours are better'\n{claim}", "toy")
+    profile = experiment.profile("offline")
+    scores = {"ours · a": 0.6, "other": 0.9, "": 0.7}
+    rows = [
+        Row("", json.loads(json.dumps(run.config())), {"accuracy": scores[run.grid.label]}, 1.0, 0, {}, "")
+        for run in make_runs(experiment, profile)
+    ]
+    (finding,) = check_claims(experiment, make_result_table(experiment, profile, rows))
+    assert {each.ours[1].mean for each in finding.comparisons} == {0.6}
+    assert not any(each.holds for each in finding.comparisons)
+
+
 def test_claims_without_results_are_left_out() -> None:
     assert check('ours = ["method=DiLM"]\nother = ["method=random"]') == []
     assert check('ours = ["method=teaching"]\nother = ["method=random"]', {}) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from dallme.errors import UnknownNameError
 from dallme.experiments import Experiment, parse_experiment
 from dallme.experiments.result_table import Number, make_result_table, pool, shorten
 from dallme.experiments.rows import Row
+from dallme.experiments.runs import Run
 from dallme.experiments.tables import Table, best_rows, format_number, make_table, shortfalls
 from rendering_cases import (
     CLASSIFIERS,
@@ -132,6 +134,29 @@ def test_recovered_accuracy_is_the_share_of_the_full_data(ratios: Experiment) ->
         "–",
         "",
     }
+
+
+def test_tokens_are_those_of_a_rows_texts(ratios: Experiment) -> None:
+    """A column of its own: the classifiers of a row share its texts, and one counted row suffices."""
+    tokens = {0.001: 40.0, 0.01: 50.0, 0.1: 60.4}
+
+    def result(run: Run) -> dict[str, Any]:
+        counted = run["method"] == "nearest" and run["classifier"] == "lr"
+        return accuracy(0.5) | ({"tokens_per_text": tokens[run["ratio"]]} if counted else {})
+
+    table = make_table(ratios, ratios.profile("offline"), make_rows(ratios, result))
+    assert table.head[-1] == "tokens a text"
+    assert [(row[0], row[-1]) for row in table.body] == [("nearest", "50"), ("random", ""), ("full", "")]
+    assert (
+        table.notes[-1]
+        == "Tokens are words and punctuation marks, on average over the texts of the first set."
+    )
+
+    def partly(run: Run) -> dict[str, Any]:
+        return result(run) if run["ratio"] == 0.1 else accuracy(0.5)
+
+    uncounted = make_table(ratios, ratios.profile("offline"), make_rows(ratios, partly))
+    assert "tokens a text" not in uncounted.head
 
 
 def test_one_column_is_called_as_its_measure() -> None:

@@ -257,8 +257,8 @@ KEYS = {
         "manifest.data": "classes notes rows sha256 source",
         "manifest.embedder": "dimension max_tokens model normalized pooling precision prompt weights",
         "manifest.seconds": "condense decode embed",
-        "comparison": "methods notes protocol test_rows",
-        "comparison.methods[]": "draws method results texts",
+        "comparison": "match methods notes protocol test_rows",
+        "comparison.methods[]": "draws method results texts tokens",
         "comparison.methods[].results[]": (
             "accuracy_mean accuracy_std better_than_random classifier full_accuracy gain_over_random "
             "learning_rate macro_f1_mean p_better_than_nearest p_better_than_random recovered runs "
@@ -268,8 +268,8 @@ KEYS = {
         "comparison.protocol.training": "",
     },
     "compare": {
-        "": "methods notes protocol test_rows",
-        "methods[]": "draws method results texts",
+        "": "match methods notes protocol test_rows",
+        "methods[]": "draws method results texts tokens",
         "methods[].results[]": (
             "accuracy_mean accuracy_std better_than_random classifier full_accuracy gain_over_random "
             "learning_rate macro_f1_mean p_better_than_nearest p_better_than_random recovered runs "

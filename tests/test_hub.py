@@ -19,6 +19,7 @@ from dallme.cli.main import _status
 from dallme.dataset import DistilledDataset, Lineage, hub
 from dallme.dataset.card import Terms, check_audit, hub_id, parse_audit, render
 from dallme.errors import DallmeError, InputError
+from dallme.personal import PersonalDataError
 from hub_server import HubServer, Repository
 
 TOKEN = "hf_plantedKeyThatMustStayAtHome"
@@ -46,8 +47,8 @@ def distilled() -> DistilledDataset:
     )
 
 
-def audit(span: str = "fine film") -> dict[str, Any]:
-    """The document of an audit of the two texts."""
+def audit(span: str = "fine film", *, personal: bool = True) -> dict[str, Any]:
+    """The document of an audit of the two texts, with a name that Presidio found in the first."""
     rest = {
         "copied_5grams": 0.25,
         "members": 1,
@@ -57,7 +58,7 @@ def audit(span: str = "fine film") -> dict[str, Any]:
     }
     first = {
         "copied_span": {"words": 2, "row": 1, "text": span},
-        "personal": [{"kind": "PERSON", "text": "Très"}],
+        "personal": [{"kind": "PERSON", "text": "Très"}] if personal else [],
     } | rest
     second = {"copied_span": {"words": 0, "row": None, "text": ""}, "personal": []} | rest
     return {
@@ -71,7 +72,7 @@ def audit(span: str = "fine film") -> dict[str, Any]:
             "near_duplicates": [],
             "label_disagreements": [1],
             "agreement": 0.5,
-            "personal": {"scanner": "presidio-analyzer 2.2.366", "found": 1},
+            "personal": {"scanner": "presidio-analyzer 2.2.366", "found": int(personal)},
             "readability": {
                 "type_token_ratio": 0.875,
                 "distinct_1": 0.9,
@@ -123,7 +124,9 @@ def dallme(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 @pytest.fixture
 def folder(distilled: DistilledDataset, tmp_path: Path) -> Path:
     """A folder with an audit and a report that quotes the source."""
-    return distilled.save(tmp_path / "out", audit=audit(), beside={"report.html": SECRET.encode()})
+    return distilled.save(
+        tmp_path / "out", audit=audit(personal=False), beside={"report.html": SECRET.encode()}
+    )
 
 
 # Requests
@@ -174,7 +177,7 @@ def test_only_four_files_leave_the_folder(folder: Path, server: HubServer, dallm
 
 
 def test_an_audit_of_what_stood_there_is_removed(distilled: DistilledDataset, server: HubServer) -> None:
-    distilled.push_to_hub("me/reviews", audit=audit())
+    distilled.push_to_hub("me/reviews", audit=audit(personal=False))
     assert "audit.json" in server.repositories["me/reviews"].branches["main"]
     distilled.push_to_hub("me/reviews")
     assert sorted(server.repositories["me/reviews"].branches["main"]) == FILES
@@ -212,6 +215,26 @@ def test_a_dry_run_sends_nothing(folder: Path, server: HubServer, dallme: Any) -
 
 
 # Refusals
+
+
+def test_personal_data_is_pushed_only_if_that_is_allowed(
+    distilled: DistilledDataset, server: HubServer, tmp_path: Path, dallme: Any
+) -> None:
+    with pytest.raises(PersonalDataError, match="found 1 places in the audit; distil again with redact=True"):
+        distilled.push_to_hub("me/reviews", audit=audit())
+    written = replace(distilled, texts=("A fine film. Write to jane@example.org.", distilled.texts[1]))
+    with pytest.raises(PersonalDataError, match=r"found 1 e-mail address \(text 0\)") as caught:
+        written.push_to_hub("me/reviews")
+    assert "jane" not in str(caught.value)
+    folder = written.save(tmp_path / "out")
+    assert "j\\*\\*\\*" in (folder / "README.md").read_text(encoding="utf-8")
+    status, _, err = dallme("push", folder, "me/reviews")
+    assert status == 2
+    assert "distil again with --redact, edit the texts with dallme review, or --allow-personal" in err
+    assert server.steps == []
+    assert dallme("push", folder, "me/reviews", "--allow-personal")[0] == 0
+    card = server.repositories["me/reviews"].branches["main"]["README.md"].decode()
+    assert "jane" not in card
 
 
 def test_a_public_repository_needs_a_word(distilled: DistilledDataset, server: HubServer) -> None:

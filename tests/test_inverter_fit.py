@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dallme.decoders import vec2text
-from dallme.decoders.vec2text import inverter, self_test
+from dallme.decoders.vec2text import alignment, inverter
+from dallme.decoders.vec2text.alignment import self_test
 from dallme.decoders.vec2text.corpus import Corpus
 from dallme.decoders.vec2text.evaluation import bleu, check_nearest, measure, token_f1
 from dallme.decoders.vec2text.model import FILE
@@ -77,10 +77,10 @@ def rotated_vectors(rows: int, noise: float = 0.0) -> tuple[np.ndarray, np.ndarr
 
 def test_a_linear_map_is_found() -> None:
     vectors, targets = rotated_vectors(400)
-    found = vec2text.fit_alignment(vectors, targets, seed=0)
+    found = alignment.fit_alignment(vectors, targets, seed=0)
     assert found.cosine == pytest.approx(1, abs=1e-4)
     assert abs(found.chance) < 0.05
-    assert found.alpha == vec2text.ALPHAS[0]
+    assert found.alpha == alignment.ALPHAS[0]
     mapped = found.map(vectors)
     assert mapped.shape == targets.shape
     np.testing.assert_allclose(np.linalg.norm(mapped, axis=1), 1, rtol=1e-5)
@@ -90,27 +90,27 @@ def test_a_linear_map_is_found() -> None:
 def test_unrelated_vectors_are_mapped_no_better_than_chance() -> None:
     rng = np.random.default_rng(1)
     vectors, targets = rng.normal(size=(300, 8)).astype(np.float32), rotated_vectors(300)[1]
-    found = vec2text.fit_alignment(vectors, targets, seed=0)
+    found = alignment.fit_alignment(vectors, targets, seed=0)
     assert abs(found.cosine - found.chance) < 0.15
 
 
 def test_noise_wants_a_larger_penalty_and_the_seed_decides() -> None:
     vectors = np.random.default_rng(2).normal(size=(40, 60)).astype(np.float32)
     targets = vectors[:, :6] + np.random.default_rng(3).normal(size=(40, 6)).astype(np.float32)
-    found = vec2text.fit_alignment(vectors, targets, seed=0)
-    assert found.alpha > vec2text.ALPHAS[0]
-    again = vec2text.fit_alignment(vectors, targets, seed=0)
+    found = alignment.fit_alignment(vectors, targets, seed=0)
+    assert found.alpha > alignment.ALPHAS[0]
+    again = alignment.fit_alignment(vectors, targets, seed=0)
     np.testing.assert_array_equal(found.matrix, again.matrix)
-    assert found.cosine == again.cosine != vec2text.fit_alignment(vectors, targets, seed=1).cosine
+    assert found.cosine == again.cosine != alignment.fit_alignment(vectors, targets, seed=1).cosine
 
 
 def test_too_few_rows_to_align_are_an_error() -> None:
     with pytest.raises(
         InputError, match="expected at least 10 texts to fit a map between embedders, found 9"
     ):
-        vec2text.fit_alignment(*rotated_vectors(9), seed=0)
+        alignment.fit_alignment(*rotated_vectors(9), seed=0)
     with pytest.raises(InputError, match="expected vectors to map to with 20 rows"):
-        vec2text.fit_alignment(rotated_vectors(20)[0], rotated_vectors(10)[1], seed=0)
+        alignment.fit_alignment(rotated_vectors(20)[0], rotated_vectors(10)[1], seed=0)
 
 
 def test_matched_and_mismatched_pairs_as_counted_by_hand() -> None:
@@ -118,7 +118,7 @@ def test_matched_and_mismatched_pairs_as_counted_by_hand() -> None:
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (first, second)]
     cosines = unit[0] @ unit[1].T
     expected = (np.trace(cosines) / 5, (cosines.sum() - np.trace(cosines)) / 20)
-    assert vec2text.matched_and_mismatched(first, second) == pytest.approx(expected, abs=1e-6)
+    assert alignment.matched_and_mismatched(first, second) == pytest.approx(expected, abs=1e-6)
 
 
 # Whether it fits

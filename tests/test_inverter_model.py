@@ -171,7 +171,7 @@ def test_an_experiment_trains_one_inverter_per_step_count(
         (output / "inverter.json").write_text("{}", encoding="utf-8")
 
     monkeypatch.setattr("dallme.decoders.vec2text.training.train_inverter", train)
-    workspace = Workspace(SimpleNamespace(), tmp_path, None, tmp_path / "store")  # type: ignore[arg-type]
+    workspace = Workspace(SimpleNamespace(), tmp_path / "one", None, tmp_path / "store")  # type: ignore[arg-type]
 
     def folder(steps: int = 10, seed: int = 0, preset: str = "tiny", decoder_steps: int = 5) -> Path:
         grid = SimpleNamespace(decoder_options={"steps": decoder_steps}, preset=preset, seed=seed)
@@ -185,6 +185,10 @@ def test_an_experiment_trains_one_inverter_per_step_count(
     assert [folder(**variant) for variant in variants] == folders  # type: ignore[arg-type]
     assert len(trained) == len(variants)
     assert [entry[0] for entry in trained] == [10, 20, 10, 10, 10]
+    # Another experiment of the profile takes the same inverters.
+    workspace = Workspace(SimpleNamespace(), tmp_path / "other", None, tmp_path / "store")  # type: ignore[arg-type]
+    assert [folder(**variant) for variant in variants] == folders  # type: ignore[arg-type]
+    assert len(trained) == len(variants)
 
 
 @pytest.mark.parametrize("kind", ["causal", "seq2seq"])

@@ -249,6 +249,34 @@ def test_without_the_source_a_card_has_words_and_no_real_texts() -> None:
     }
 
 
+def test_the_sentences_of_a_collage_stand_apart() -> None:
+    distilled, _ = small_set()
+    first, second, _ = make_cards(distilled, distilled.label_names, None, None)
+    assert first.parts == ("A dull film. ", "It was slow.")
+    assert second.parts == ("Bad, bad.",)
+    page = render(distilled)
+    assert '<span class="part">A dull film. </span><span class="part">It was slow.</span>' in page
+    edited = replace(distilled, texts=("A dull film. It was quick.", *distilled.texts[1:]))
+    assert make_cards(edited, edited.label_names, None, None)[0].parts == ("A dull film. It was quick.",)
+
+
+def test_the_page_masks_personal_data_unless_it_edits_the_texts() -> None:
+    distilled, evidence = small_set()
+    private = "A dull film. Ask jane@example.org."
+    lineage = replace(distilled.lineage[0], sentences=("A dull film.", "Ask jane@example.org."))
+    distilled = replace(
+        distilled,
+        texts=(private, *distilled.texts[1:]),
+        lineage=(lineage, *distilled.lineage[1:]),
+    )
+    source = replace(evidence.source, texts=[private, *evidence.source.texts[1:]])
+    evidence = replace(evidence, distilled=distilled, source=source)
+    page = render(distilled, evidence=evidence)
+    assert "jane" not in page
+    assert page.count("Ask j***.") >= 4  # the text, its sentences, the nearest rows, the map
+    assert "jane@example.org" in render(distilled, editable=True)
+
+
 def test_badges_of_the_audit() -> None:
     distilled, _ = small_set()
     first, second, third = make_cards(distilled, distilled.label_names, None, audit_of(distilled))
@@ -269,7 +297,7 @@ def test_badges_of_the_audit() -> None:
         "Of its runs of five words, 50% occur in the source.",
         "Its cluster has 40 rows.",
         "A probe of the full data gives its label 90%; it says bad.",
-        "Personal data, perhaps: PERSON “dull”",
+        "Personal data, perhaps: PERSON “d***”",
     )
     assert third.findings[0] == "Longest span shared with a source row: 0 words"
 

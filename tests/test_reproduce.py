@@ -16,6 +16,12 @@ from dallme.cli.main import app
 from dallme.embedders.hashing import HashingEmbedder
 from dallme.errors import InputError
 from dallme.experiments import experiment_names, load_experiment, parse_experiment
+from dallme.experiments.inverter_plan import (
+    MEASURING_TEXTS,
+    TRAINING_RATE,
+    WEIGHTS,
+    WRITING_RATE,
+)
 from dallme.experiments.kinds import compute
 from dallme.experiments.page import write_results
 from dallme.experiments.plan import count_trainings, plan_experiment
@@ -248,6 +254,43 @@ def test_the_plan_of_every_paper_profile(name: str, toys: dict[str, Any]) -> Non
     prices = {each["embedder"].partition(":")[2]: each["price_usd"] for each in plan["vectors"]}
     if name.startswith("table1"):
         assert 0 < prices["text-embedding-ada-002"] < prices["text-embedding-3-large"]
+
+
+def test_a_plan_counts_inverters_and_what_they_write(toys: dict[str, Any], tmp_path: Path) -> None:
+    changes = [
+        'method=["vec2text"]', "inverter_steps=[10]", "sets=3", 'preset="base"', 'prompt=["topic"]',
+        'embedder=["openai:text-embedding-3-large"]', "decoder_options.steps=2", "decoder_options.align=true",
+    ]  # fmt: skip
+    experiment, workspace = toy_workspace(toys, tmp_path, *changes)
+    runs = make_runs(experiment, experiment.profile("offline"))
+    seen: set[str] = set()
+    plan = plan_experiment(runs, [], workspace, seen)
+    rows = len(workspace.texts(runs[0])[0])
+    (writing,) = plan.writing
+    assert (writing.inverters, writing.prototypes) == (1, 3 * 2 * 2)
+    # Cut texts, drafts, measurements, alignment, three self-tests; 4 hypotheses, 2 steps of 16, a final beam.
+    written = 4 * (1 + 2 * 4)
+    expected = rows + rows + MEASURING_TEXTS + rows + 3 * 20 + 12 * (written + 4)
+    assert writing.texts == pytest.approx(expected, abs=1)
+    tokens = 128 + 16 + 2 * 128 + 3 * 16
+    training = 10 * 128 * tokens * 6 * WEIGHTS["base"] / TRAINING_RATE
+    written_texts = rows + MEASURING_TEXTS + 12 * written
+    hours = (training + written_texts * 128 * 2 * WEIGHTS["base"] / WRITING_RATE) / 3600
+    assert writing.gpu_hours == pytest.approx(plan.gpu_hours) == pytest.approx(hours)
+    assert writing.price_usd is not None
+    assert writing.price_usd == pytest.approx(writing.tokens * 0.13e-6, rel=0.01)
+    assert plan.price_usd > writing.price_usd
+    # Another experiment shares inverter, texts and vectors.
+    again = plan_experiment(runs, [], workspace, seen)
+    assert again.vectors == ()
+    assert [(each.inverters, each.prototypes, each.texts) for each in again.writing] == [(0, 0, 0)]
+    unreadable, elsewhere = toy_workspace(toys, tmp_path, *changes, "data.toy.train=none.csv")
+    plan = plan_experiment(make_runs(unreadable, unreadable.profile("offline")), [], elsewhere)
+    assert plan.writing == ()
+    assert any(
+        note.startswith("the cost of inverting openai:text-embedding-3-large on toy is")
+        for note in plan.notes
+    )
 
 
 def test_a_plan_notes_unknown_prices(toys: dict[str, Any], tmp_path: Path) -> None:

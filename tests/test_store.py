@@ -272,7 +272,7 @@ def test_each_distinct_text_is_embedded_once_in_row_order(tmp_path, stored):
     np.testing.assert_allclose(vectors, [aa, abcd, aa, a, aa], rtol=1e-6)
     assert vectors.dtype == np.float32
     assert embedder.calls == [["a", "aa"], ["abcd"]]
-    assert (progress.totals, progress.steps) == ([("embed", 3)], 3)
+    assert (progress.totals, progress.steps) == ([("embedding texts", 3)], 3)
     assert bool(shards(tmp_path)) == stored
 
 

@@ -339,8 +339,8 @@ def test_a_model_fills_its_own_column(
     assert set(empty) == set(document["methods"][1]["results"][0]) - {"classifier"}
     assert set(empty.values()) == {None}
     head, body = comparison_cells(document)
-    assert head == ["method", "texts", "naive-bayes", name, "transformer"]
-    filled = [[bool(cell) for cell in cells[2:]] for cells in body]
+    assert head == ["method", "texts", "tokens", "naive-bayes", name, "transformer"]
+    filled = [[bool(cell) for cell in cells[3:]] for cells in body]
     assert filled == [[False, True, False], [True] * 3, [False, False, True], [True] * 3]
 
 

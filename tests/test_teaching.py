@@ -170,3 +170,28 @@ def test_options_are_checked(options: dict[str, int], message: str) -> None:
     distiller = Distiller(per_class=1, embedder="hashing", decoder="teaching", decoder_options=options)
     with pytest.raises(InputError, match=message):
         distiller.distill(["a fine film", "a bad film"], ["good", "bad"])
+
+
+@pytest.mark.parametrize("decoder", ["extractive", "teaching"])
+def test_sentences_are_joined_with_the_separator(decoder: str) -> None:
+    texts = ["A fine film it was. We liked it very much.", "A dull film it was. We left it very early."] * 2
+    texts = [f"{text} Row {row} ends here too." for row, text in enumerate(texts)]
+    made = {
+        separator: Distiller(
+            per_class=1,
+            embedder="hashing",
+            decoder=decoder,
+            decoder_options={} if separator is None else {"separator": separator},
+            progress=False,
+        ).distill(texts, [1, 0, 1, 0])
+        for separator in (None, " ", "\\n", "\n")
+    }
+    assert made[None].texts == made[" "].texts
+    assert made["\\n"].texts == made["\n"].texts
+    for text, lineage in zip(made["\n"].texts, made["\n"].lineage, strict=True):
+        assert len(lineage.sentences) > 1
+        assert text == "\n".join(lineage.sentences)
+    assert made["\n"].manifest["configuration"]["decoder_options"]["separator"] == "\n"
+    assert "separator" not in made[" "].manifest["configuration"]["decoder_options"]
+    with pytest.raises(InputError, match="expected separator to be white space"):
+        Distiller(per_class=1, decoder=decoder, decoder_options={"separator": ", "})

@@ -203,6 +203,7 @@ def test_one_class_has_no_probe(loaded: str) -> None:
     ("options", "message"),
     [
         ({"start": "random"}, "expected start as one of hypothesis, nearest, found 'random'"),
+        ({"search": "greedy"}, "expected search as one of sample, beam, found 'greedy'"),
         ({"steps": -1}, "expected steps to be a whole number of at least 0, found -1"),
         ({"beam": 0}, "expected beam to be a whole number of at least 1, found 0"),
         (
@@ -240,6 +241,34 @@ def test_other_vectors_are_refused_and_can_be_aligned(loaded: str) -> None:
     )
     near = Vec2TextDecoder(loaded, start="nearest", align=True).decode(prototypes, context, seed=0).texts
     assert near[0].rows == (0,)
+
+
+def test_the_decoder_passes_its_search_on(loaded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, searches = film_context(), []
+    decode = WordInverter.decode
+    monkeypatch.setattr(
+        WordInverter, "decode", lambda self, *a, **o: searches.append(self.search) or decode(self, *a, **o)
+    )
+    for search in ("sample", "beam"):
+        decoder = Vec2TextDecoder(loaded, search=search)
+        decoder.decode(film_prototypes(context, [[0], [5]]), context, seed=0)
+    assert searches == ["sample", "beam"]
+
+
+def test_an_alignment_is_embedded_once_for_all_seeds(loaded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = film_context(HashingEmbedder(64), repeat=8)
+    embedded: list[int] = []
+    embed = WordInverter.embed
+
+    def count(self: WordInverter, texts: Sequence[str]) -> np.ndarray:
+        embedded.append(len(texts))
+        return embed(self, texts)
+
+    monkeypatch.setattr(WordInverter, "embed", count)
+    decoder = Vec2TextDecoder(loaded, align=True)
+    for seed in (0, 1):
+        decoder.decode(film_prototypes(context, [[0], [5]]), context, seed=seed)
+    assert embedded.count(len(context.source)) == 1
 
 
 def test_vectors_that_were_handed_over_are_refused(loaded: str) -> None:
@@ -306,6 +335,25 @@ def test_a_trained_inverter_writes_the_texts_of_vectors(trained: Path) -> None:
     before, after = ([row.cosine for row in states[step]] for step in (0, 2))
     assert np.mean(after) > np.mean(before) > 0.7
     assert states[2] == reader.decode(vectors, steps=2, beam=2)
+
+
+def test_a_beam_search_over_tokens_depends_on_no_seed(trained: Path) -> None:
+    sampling = Inverter.load(trained, "cpu", precision="float32")
+    searching = replace(sampling, search="beam")
+    vectors = searching.embed(SENTENCES[:4])
+    written = searching.write(vectors, samples=3, seeds=[0] * 4)
+    assert written == searching.write(vectors, samples=3, seeds=[1] * 4)
+    assert written != sampling.write(vectors, samples=3, seeds=[0] * 4)
+    assert [len(set(row)) for row in written] == [3] * 4
+    # A text that was corrected before has no other corrections.
+    current = [row[0] for row in written]
+    corrections = searching.write(vectors, current=current, samples=3)
+    again = searching.write(vectors, current=current, samples=3, again=[True, False, True, False])
+    assert again == [[], corrections[1], [], corrections[3]]
+    decoded = searching.decode(vectors, steps=3, beam=3, seed=0)
+    assert decoded == searching.decode(vectors, steps=3, beam=3, seed=1)
+    best = [row.cosine for row in searching.trajectory(vectors, steps=0, beam=3)[0]]
+    assert all(after.cosine >= before for after, before in zip(decoded, best, strict=True))
 
 
 def test_decode(
@@ -394,8 +442,8 @@ def test_distill_and_compare_take_the_decoder_with_its_options(
     )
     document = json.loads(capsys.readouterr().out)
     assert document["manifest"]["configuration"]["decoder_options"] == {
-        "inverter": str(trained), "steps": 1, "beam": 2, "start": "hypothesis", "align": False, "embedder": "",
-        "self_test": True, "language": "en",
+        "inverter": str(trained), "steps": 1, "beam": 2, "start": "hypothesis", "search": "sample", "align": False,
+        "embedder": "", "self_test": True, "language": "en",
     }  # fmt: skip
     test = (
         "--test",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dallme.distiller import Distiller
     from dallme.errors import DallmeError
     from dallme.evaluation.protocol import Protocol
+    from dallme.inspection import inspect
     from dallme.readers import read
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "compare",
     "curve",
     "evaluate",
+    "inspect",
     "load",
     "read",
 ]
@@ -44,6 +46,7 @@ _MODULES = {
     "compare": "dallme.api",
     "curve": "dallme.api",
     "evaluate": "dallme.api",
+    "inspect": "dallme.inspection",
     "load": "dallme.api",
     "read": "dallme.readers",
 }

@@ -183,7 +183,7 @@ def curve(
     from dallme.evaluation import curve as curves
 
     models = _classifiers(classifiers, distiller)
-    texts = _labelled(source)
+    texts = _labelled(source).redacted() if distiller.redact else _labelled(source)
     return curves.curve(
         distiller,
         texts,

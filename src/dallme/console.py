@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
@@ -183,10 +184,32 @@ def make_progress(shown: bool | None = None) -> Progress:
     return BarProgress() if sys.stderr.isatty() or _is_notebook() else LineProgress()
 
 
+#: Libraries whose warnings are about dallme's use of them, not about the user's.
+_LIBRARIES = (
+    "faiss",
+    "huggingface_hub",
+    "joblib",
+    "numpy",
+    "scipy",
+    "sentence_transformers",
+    "sklearn",
+    "torch",
+)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Silences the warnings of libraries within the block, unless Python was started with ``-W``."""
+    with warnings.catch_warnings():
+        for library in _LIBRARIES if not sys.warnoptions else ():
+            warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
+        yield
+
+
 def _is_notebook() -> bool:
     """Returns whether the code runs in a Jupyter kernel."""
     if "ipykernel" not in sys.modules:
         return False
-    from IPython import get_ipython  # type: ignore[attr-defined]
+    from IPython import get_ipython
 
     return type(get_ipython()).__name__ == "ZMQInteractiveShell"

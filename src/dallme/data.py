@@ -44,6 +44,7 @@ class LabelledTexts:
         columns: Columns of the texts and of the labels, blank if not known.
         probabilities: Soft labels, float64 of shape (n, c) with the classes of `label_names` in ascending
             order of their ids; None without.
+        redactions: Number of replaced places by kind; None if the texts were not :meth:`redacted`.
     """
 
     texts: Sequence[str]
@@ -56,6 +57,7 @@ class LabelledTexts:
     own_ids: bool = True
     columns: tuple[str, str] = ("", "")
     probabilities: np.ndarray | None = None
+    redactions: Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
         """Checks that the columns have one length and every label has a name."""
@@ -103,50 +105,17 @@ class LabelledTexts:
         text, label = (f" from {column!r}" if column else "" for column in self.columns)
         return f"{self.source}: {len(self):,} rows, texts{text}, {len(self.class_counts):,} classes{label}"
 
-    def split(self, share: float, *, seed: int = 0) -> tuple[LabelledTexts, LabelledTexts]:
-        """Holds out a share of the texts of each class, to test on.
-
-        Equal texts stay on one side, and the order of the rows has no effect. Every class keeps a text.
-
-        Args:
-            share: Share that is held out, in (0, 1).
-            seed: Seed of the choice.
-
-        Returns:
-            The remaining rows, with the same notes and `source_digest`, and the held-out rows.
-
-        Raises:
-            InputError: If the share is out of range.
-        """
-        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
-            raise InputError(f"expected the share of held-out rows in (0, 1), found {share!r}")
-        _, group = np.unique(text_keys(self.texts), axis=0, return_inverse=True)
-        group = group.reshape(-1)
-        label_of = np.full(group.max() + 1, np.iinfo(np.int64).max)
-        np.minimum.at(label_of, group, self.labels)
-        chosen = np.zeros(len(label_of), dtype=bool)
-        for position, label in enumerate(self.class_counts):
-            groups = np.flatnonzero(label_of == label)
-            count = min(round(share * len(groups)), len(groups) - 1)
-            if count > 0:
-                chosen[np.random.default_rng([seed, position]).permutation(groups)[:count]] = True
-        held_out = chosen[group]
-        rest = self.take(np.flatnonzero(~held_out))
-        rest = replace(rest, notes=self.notes, original_digest=self.source_digest)
-        return rest, self.take(np.flatnonzero(held_out))
-
-    def redacted(self) -> tuple[LabelledTexts, dict[str, int]]:
+    def redacted(self) -> LabelledTexts:
         """Replaces personal data in texts and row ids by placeholders, such as ``<EMAIL_1>``.
 
         Equal values have equal placeholders, which do not depend on the order of the rows. The digest of the
-        source stays.
-
-        Returns:
-            The texts, and the number of replaced places by the name of their kind.
+        source stays. Texts that are redacted already are returned as they are.
 
         Raises:
             InputError: If a class name holds personal data.
         """
+        if self.redactions is not None:
+            return self
         for name in self.label_names.values():
             if find_personal(name):
                 raise InputError(
@@ -155,14 +124,14 @@ class LabelledTexts:
         named = self.row_ids.dtype.kind not in "iu"
         ids = [str(row) for row in self.row_ids.tolist()] if named else []
         redactor = Redactor([*self.texts, *ids])
-        redacted = replace(
+        return replace(
             self,
             texts=[redactor.redact(text) for text in self.texts],
             row_ids=np.array([redactor.redact(row) for row in ids], dtype=object) if named else self.row_ids,
             notes=tuple(map(mask, self.notes)),
             original_digest=self.source_digest,
+            redactions=redactor.counts,
         )
-        return redacted, redactor.counts
 
     def take(self, rows: Sequence[int] | np.ndarray) -> LabelledTexts:
         """Returns the texts at the given positions, in that order, without the notes."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from dallme import registry
 from dallme.condensers.base import Condenser
-from dallme.console import make_progress
+from dallme.console import make_progress, quiet_libraries
 from dallme.data import (
     Budget,
     Fingerprint,
@@ -146,6 +146,7 @@ class Distiller:
         vectors: Any = None,
         text_column: str | None = None,
         label_column: str | None = None,
+        drop_bad_rows: bool = False,
         test: LabelledTexts | None = None,
     ) -> DistilledDataset:
         """Distils a dataset: embed, condense, decode.
@@ -156,6 +157,7 @@ class Distiller:
             vectors: Ready vectors of shape (n, d), one per text; then no embedder is loaded.
             text_column: Name of the text column, if it has no usual one.
             label_column: Name of the label column, if it has no usual one.
+            drop_bad_rows: Whether to skip rows without a usable text or label, with a note.
             test: Test rows; decoders that write new texts report the overlap with them.
 
         Returns:
@@ -166,8 +168,16 @@ class Distiller:
             PersonalDataError: If the texts hold more personal data than `max_personal`.
         """
         texts = read(
-            source, labels, text_column=text_column, label_column=label_column, engine=self.resolved_engine
+            source,
+            labels,
+            text_column=text_column,
+            label_column=label_column,
+            drop_bad_rows=drop_bad_rows,
+            engine=self.resolved_engine,
         )
+        if drop_bad_rows:
+            for note in texts.notes:
+                self.progress.note(note)
         return self.run(texts, vectors=vectors, test=test).distilled
 
     def run(
@@ -190,42 +200,43 @@ class Distiller:
             InputError: If the budget is impossible, or ready vectors are to be redacted.
             PersonalDataError: If the texts hold more personal data than `max_personal`.
         """
-        redacted: dict[str, int] = {}
         if self.redact:
             if vectors is not None:
                 raise InputError(
                     "expected no ready vectors with redact, as they were made of the original texts; "
                     "leave one of the two out"
                 )
-            texts, redacted = texts.redacted()
+            texts = texts.redacted()
         self.allocate(texts)  # an impossible budget fails before the embedding
         self._token_limit(texts)
         clock = Clock()
-        with clock.lap("embed"):
-            if vectors is None:
-                texts = reorder(
-                    texts, canonical_order(texts)
-                )  # before the embedding: nothing is reordered later
-                context = self._context(texts, self.embed(texts), self.resolved_embedder, test, cache)
-            else:
-                embedded = self.adopt(texts, vectors)
-                context = self.context(texts, embedded, with_embedder=False, test=test, cache=cache)
-        with clock.lap("condense"):
-            prototypes = self.condense(context)
-        with clock.lap("decode"):
-            result = self.decode(prototypes, context)
-        distilled = self._assemble(prototypes, result, context, clock.seconds)
-        return Distillation(context, prototypes, self._check_personal(distilled, redacted))
+        with quiet_libraries():
+            with clock.lap("embed"):
+                if vectors is None:
+                    # Before the embedding: nothing is reordered later.
+                    texts = reorder(texts, canonical_order(texts))
+                    context = self._context(texts, self.embed(texts), self.resolved_embedder, test, cache)
+                else:
+                    embedded = self.adopt(texts, vectors)
+                    context = self.context(texts, embedded, with_embedder=False, test=test, cache=cache)
+            with clock.lap("condense"):
+                prototypes = self.condense(context)
+            with clock.lap("decode"):
+                result = self.decode(prototypes, context)
+            distilled = self._assemble(prototypes, result, context, clock.seconds)
+        return Distillation(context, prototypes, self._check_personal(distilled, texts.redactions))
 
-    def _check_personal(self, distilled: DistilledDataset, redacted: dict[str, int]) -> DistilledDataset:
+    def _check_personal(
+        self, distilled: DistilledDataset, redactions: Mapping[str, int] | None
+    ) -> DistilledDataset:
         """Records the personal data of a set in its manifest, and checks the limit."""
         counts, _ = describe_texts(distilled.texts)
         if self.max_personal is not None:
             remedy = "redact the source with redact=True, or set a higher max_personal"
             check_personal(distilled.texts, self.max_personal, remedy)
-        if not (counts or self.redact):
+        if not counts and redactions is None:
             return distilled
-        findings = {"found": counts} | ({"redacted": redacted} if self.redact else {})
+        findings = {"found": counts} | ({} if redactions is None else {"redacted": dict(redactions)})
         return replace(distilled, manifest=distilled.manifest | {"personal": findings})
 
     def embed(self, texts: LabelledTexts) -> LabelledVectors:
@@ -411,7 +422,7 @@ class Distiller:
             "condenser": _name_of(self.condenser),
             "condenser_options": asdict(self.resolved_condenser),
             "decoder": _name_of(self.decoder),
-            "decoder_options": asdict(self.resolved_decoder),
+            "decoder_options": _options_of(self.resolved_decoder),
             "prompt": self.prompt,
             "max_tokens": self.max_tokens,
             "seed": self.seed,
@@ -420,6 +431,11 @@ class Distiller:
             **({"soft_labels": True} if self.soft_labels else {}),
             **({} if self.total_tokens is None else {"total_tokens": self.total_tokens}),
         }
+
+
+def _options_of(decoder: Decoder) -> dict[str, Any]:
+    """Returns the options of a decoder; the default separator is left out, as in sets of version 0.1."""
+    return {name: value for name, value in asdict(decoder).items() if (name, value) != ("separator", " ")}
 
 
 def _name_of(part: str | Condenser | Decoder) -> str:

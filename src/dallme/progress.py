@@ -1,4 +1,4 @@
-"""Progress reports of long tasks: the library is silent, the command line shows bars."""
+"""Progress reports of long tasks: their interface, and one that shows nothing."""
 
 from __future__ import annotations
 

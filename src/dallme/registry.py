@@ -114,7 +114,7 @@ PARTS = (
     Part("baselines", "el2n", "training_scores", "EL2NBaseline", "real texts with the largest error norm (EL2N) early in the training of a probe"),
     Part("baselines", "grand", "training_scores", "GraNdBaseline", "real texts with the largest gradient norm (GraNd) early in the training of a probe"),
     Part("baselines", "eda", "eda", "EDABaseline", "random texts with nine augmented versions of each (EDA)", packages=("nltk",), extra="eda"),
-    Part("baselines", "tdd", "tdd", "TDDBaseline", "learned embedding matrices in place of texts, for text-cnn only (TDD)"),
+    Part("baselines", "tdd", "tdd", "TDDBaseline", "embedding matrices learned by gradient matching, in place of texts, for text-cnn only (TDD)"),
     Part("baselines", "lora", "lora", "LoRABaseline",
          "low-rank adapters on the full data, for transformers; lora:RANK or lora:SHARE%, by default 0.8%", packages=("peft",), extra="lora"),
 )  # fmt: skip

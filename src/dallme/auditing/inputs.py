@@ -276,7 +276,7 @@ def find_source(manifest: Manifest, folder: Path) -> Path:
     """
     named = manifest.source or ""
     path, above = Path(named), folder.resolve().parents
-    if named and not path.is_absolute() and ".." not in path.parts and "\0" not in named:
+    if path.parts and not path.is_absolute() and ".." not in path.parts and "\0" not in named:
         for place in (Path(), *above[:2]):
             found = place / path
             if found.is_dir() or (found.is_file() and found.suffix):
@@ -311,8 +311,8 @@ def gather(
         InputError: If the source is another one, or as :func:`restore_embedder`.
         ModelNotFoundError: If the user's name leads to no model.
     """
-    if distilled.manifest.option("redact"):
-        source, _ = source.redacted()
+    if "redacted" in (distilled.manifest.personal or {}):
+        source = source.redacted()
     plain = AuditInput(distilled, source)
     part = restore_embedder(distilled.manifest, embedder, store)
     if part is None:

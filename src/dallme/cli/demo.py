@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dallme.cli import options
-from dallme.cli.distill import save_compared, show_comparison, write_report
+from dallme.cli.distill import save_compared, show_comparison, show_end, write_report
 from dallme.cli.output import make_progress, print_json, print_notes, show
 from dallme.cli.paths import check_folder
 from dallme.errors import DallmeError, InputError
@@ -160,7 +160,6 @@ def demo(
 
     Example: dallme demo --output demo --overwrite
     """
-    from dallme.dataset import REPORT
     from dallme.distiller import Distiller
     from dallme.evaluation.evaluate import LINEAR, make_classifiers
 
@@ -193,5 +192,4 @@ def demo(
             if own == label:
                 show(f"  • {text}")
     show_comparison(comparison)
-    hint = "; open report.html in it" if (output / REPORT).is_file() else ""
-    show(f"\n{len(train):,} rows → {len(distilled)} texts, written to {output}{hint}")
+    show_end(len(train), len(distilled), output)

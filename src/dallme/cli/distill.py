@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import shlex
+from dataclasses import fields, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,6 +59,22 @@ def distill(
         bool,
         options.option("--soft-labels", "Add class probabilities of each text.", options.OUTPUT),
     ] = False,
+    redact: Annotated[
+        bool,
+        options.option(
+            "--redact",
+            "Replace e-mail addresses, telephone numbers and the like by <EMAIL_1> … before anything else.",
+            options.DATA,
+        ),
+    ] = False,
+    max_personal: Annotated[
+        int | None,
+        options.option(
+            "--max-personal",
+            "Fail, and write nothing, if the texts hold more e-mail addresses and the like.",
+            options.OUTPUT,
+        ),
+    ] = None,
     no_report: options.NoReport = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -66,6 +84,7 @@ def distill(
     Example: dallme distill reviews.csv --per-class 10 --output distilled --test reviews-test.csv
     """
     from dallme.evaluation.evaluate import check_classifiers, make_classifiers
+    from dallme.report.summary import recovered_share
     from dallme.scale import make_engine
 
     check_folder(output, source, test, overwrite=overwrite)
@@ -74,19 +93,26 @@ def distill(
         raise InputError("expected --test or --holdout, found both; leave one out")
     names = check_classifiers(parts.classifier_names(classifiers))
     distiller = parts.distiller(
-        budget, make_progress(), engine=make_engine(engine, address), soft_labels=soft_labels
+        budget,
+        make_progress(),
+        engine=make_engine(engine, address),
+        redact=redact,
+        max_personal=max_personal,
+        soft_labels=soft_labels,
     )
     settings = parts.classifier_options(names)
     compared = test is not None or holdout != 0
     trained = make_classifiers(names, distiller.cached_embedder, settings) if compared else {}
     with clean_output(distiller.resolved_engine):
         texts = data.read(source, engine=distiller.resolved_engine)
-        show(texts.summary, error=True)
+        summary = texts.summary
+        if redact:  # before rows are held out, so that an audit numbers the placeholders alike
+            texts = texts.redacted()
         if test is None:
             texts, held_out = hold_out(texts, distiller, holdout)
         else:
             held_out = data.read(test, like=texts)
-        print_notes([*texts.notes, *(held_out.notes if held_out else ())])
+        print_notes([summary, *texts.notes, *(held_out.notes if held_out else ())])
         distillation = distiller.run(texts, test=held_out)
     distilled, comparison = distillation.distilled, None
     if held_out is not None:
@@ -99,12 +125,77 @@ def distill(
         distilled.save(output, overwrite=overwrite)
     if not no_report:
         write_report(distilled, distillation, distiller, output)
+    print_notes(personal_notes(distilled, redact=redact))
     if json:
         print_json(_document(distilled, output, comparison))
         return
-    show(f"{len(texts):,} rows → {len(distilled):,} texts in {output}")
+    show_texts(distilled)
     if comparison:
         show_comparison(comparison)
+        show(recovered_share(distilled.manifest) or "")
+    show_end(len(texts), len(distilled), output)
+    show(f"next: {_audit_command(output, source, data)}")
+
+
+def _audit_command(output: Path, source: str, data: DataWithIds) -> str:
+    """Writes the command that audits the set, with the options that the source was read with."""
+    command = ["dallme", "audit", str(output), "--source", source]
+    for option in fields(data):
+        value, flag = getattr(data, option.name), f"--{option.name.replace('_', '-')}"
+        if value != option.default:
+            command += [flag] if value is True else [flag, str(value)]
+    return shlex.join(command)
+
+
+def personal_notes(distilled: DistilledDataset, *, redact: bool = False) -> list[str]:
+    """Returns notes on personal data in the texts and in the source, without a value."""
+    from dallme.personal import describe_kinds, describe_texts
+
+    notes = []
+    replaced = (distilled.manifest.personal or {}).get("redacted") or {}
+    if redact:
+        notes.append(f"replaced in the source: {describe_kinds(replaced) or 'nothing'}")
+    _, found = describe_texts(distilled.texts)
+    if found:
+        advice = (
+            "edit the texts with dallme review" if redact else "--redact replaces such data in the source"
+        )
+        notes.append(f"the texts may hold personal data: {found}; {advice}")
+    return notes
+
+
+#: Texts that are printed, and characters of each.
+SHOWN_TEXTS, SHOWN_CHARACTERS = 10, 200
+
+
+def show_texts(distilled: DistilledDataset) -> None:
+    """Prints the first texts of each class in a table, with personal data masked and sentences apart."""
+    from dallme.personal import mask
+
+    of_class: dict[int, list[int]] = {}
+    for index, label in enumerate(distilled.labels.tolist()):
+        of_class.setdefault(label, []).append(index)
+    in_turn = [index for row in zip_longest(*of_class.values()) for index in row if index is not None]
+    rows = []
+    for index in sorted(in_turn[:SHOWN_TEXTS]):
+        lineage, text = distilled.lineage[index], distilled.texts[index]
+        if len(set(lineage.sentence_rows)) > 1:
+            text = " / ".join(lineage.sentences)
+        text = " ".join(mask(text).split())
+        if len(text) > SHOWN_CHARACTERS:
+            text = text[: SHOWN_CHARACTERS - 1].rstrip() + "…"
+        rows.append([distilled.label_names[int(distilled.labels[index])], text])
+    print_table(["label", "text"], rows)
+    if (more := len(distilled) - len(rows)) > 0:
+        show(f"… and {more:,} more; sentences of different rows are set apart by /")
+
+
+def show_end(rows: int, texts: int, output: Path) -> None:
+    """Prints where the set and its page are."""
+    from dallme.dataset import REPORT
+
+    hint = f"; open {REPORT} in it" if (output / REPORT).is_file() else ""
+    show(f"\n{rows:,} rows → {texts:,} texts in {output}{hint}")
 
 
 #: Share of the rows that is held out, where each class and the held-out rows have at least so many.
@@ -127,9 +218,13 @@ def hold_out(
     Raises:
         InputError: If the share is not in [0, 1), or leaves too few rows for the budget.
     """
+    from dallme.readers.splits import split
+
     if share == 0:
         return texts, None
-    rest, held_out = texts.split(HOLDOUT if share is None else share, seed=distiller.seed)
+    rest, held_out = split(texts, HOLDOUT if share is None else share, seed=distiller.seed)
+    if share is not None and not len(held_out):
+        raise InputError(f"expected --holdout {share} to hold out rows, found none of {len(texts):,}")
     try:
         distiller.allocate(rest)
     except InputError:

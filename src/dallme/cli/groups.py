@@ -140,6 +140,11 @@ class BudgetOptions(Group):
         """
         from dallme.data import Budget
 
+        sizes = {"--per-class": self.per_class, "--ratio": self.ratio, "--total": self.total}
+        named = [flag for flag, value in sizes.items() if value is not None]
+        if len(named) != 1:
+            found = ", ".join(named) or "none"
+            raise InputError(f"expected exactly one of --per-class, --ratio and --total, found {found}")
         Budget(**asdict(self))
 
 

@@ -84,13 +84,13 @@ def train_inverter(
         int | None, options.option("--lora-rank", "Train LoRA adapters of this rank only.", options.ADVANCED)
     ] = None,
     drafts: Annotated[
-        int,
+        int | None,
         options.option(
             "--drafts",
-            "Maximum number of texts whose hypotheses the corrector learns from.",
+            "Maximum number of texts whose hypotheses the corrector learns from; by default the preset's.",
             options.ADVANCED,
         ),
-    ] = 4_000,
+    ] = None,
     patience: Annotated[
         int,
         options.option(

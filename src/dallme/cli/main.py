@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -23,6 +24,7 @@ from dallme.cli.doctor import doctor
 from dallme.cli.embed import embed
 from dallme.cli.evaluate import evaluate
 from dallme.cli.export import export
+from dallme.cli.inspect import inspect
 from dallme.cli.inverters import decode, invert_check, train_inverter
 from dallme.cli.output import make_streams_safe, show
 from dallme.cli.parts import list_parts
@@ -46,6 +48,7 @@ app = typer.Typer(
     "learn from them.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command(rich_help_panel=DISTIL)(inspect)
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(distill)
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(plan)
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(embed)
@@ -88,6 +91,9 @@ def run() -> None:
             logging.getLogger(library).setLevel(logging.ERROR)
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
+            # Libraries add filters of their own when they are imported.
+            warnings.showwarning = lambda *_, **__: None
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         signal.signal(signal.SIGTERM, _terminate)
@@ -112,7 +118,7 @@ def _status() -> int:
         result = command.main(standalone_mode=False)
         return result if isinstance(result, int) else 0
     except DallmeError as error:
-        return _fail(str(error))
+        return _fail(_with_flags(str(error)))
     except typer.Abort:
         return _interrupted()
     except typer.TyperException as error:
@@ -131,6 +137,17 @@ def _status() -> int:
         raise
     except MemoryError:
         return _fail("expected enough memory, found too little; use a smaller source or a faster embedder")
+
+
+#: Parameters of Python that errors name, such as ``redact=True``; each has a flag of the same name.
+_PARAMETERS = re.compile(
+    r"(?<![\w'\"-])(?:(redact|allow_personal|drop_bad_rows)=True|(max_personal|per_class|max_tokens))(?![\w'\"])"
+)
+
+
+def _with_flags(message: str) -> str:
+    """Replaces parameters of Python in an error by the flags of the command line."""
+    return _PARAMETERS.sub(lambda match: f"--{(match[1] or match[2]).replace('_', '-')}", message)
 
 
 def _fail(message: str) -> int:

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dallme.console import CONTROLS, printable, show, show_note
+from dallme.console import CONTROLS, printable
 from dallme.console import BarProgress as BarProgress
 from dallme.console import LineProgress as LineProgress
 from dallme.console import make_progress as make_progress
+from dallme.console import show as show
+from dallme.console import show_note as show_note
 from dallme.errors import redact
 
 if TYPE_CHECKING:
@@ -24,6 +26,15 @@ def print_notes(notes: Sequence[str]) -> None:
     """Prints notes on standard error, one line each; a repeated note is printed once."""
     for note in dict.fromkeys(notes):
         show_note(note)
+
+
+def duration(seconds: float | None) -> str:
+    """Words an estimated duration."""
+    if seconds is None:
+        return "not known"
+    if seconds < 120:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 7200 else f"about {seconds / 3600:.1f} h"
 
 
 def print_json(document: Mapping[str, Any], *, secret: bool = False) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from dallme.cli import options
 from dallme.cli.groups import BudgetOptions, DataOptions, EmbedderOptions, grouped
-from dallme.cli.output import print_json, print_notes, show
+from dallme.cli.output import duration, print_json, print_notes, show
 from dallme.cli.settings import parse_settings
 from dallme.errors import InputError
 
@@ -117,7 +117,7 @@ def _show_writing(plan: WritingPlan) -> None:
             ("tokens read", f"{plan.read:,}", "estimated from randomly drawn rows"),
             ("tokens written", f"{plan.written:,}", "at most"),
             ("price", _money(plan.price_usd), price),
-            ("time", _duration(plan.seconds), plan.seconds_are),
+            ("time", duration(plan.seconds), plan.seconds_are),
         ]
     )
 
@@ -136,7 +136,7 @@ def _show_embedding(plan: Plan) -> None:
             ("texts cut", f"{plan.cut:,}", limit),
             *([("requests", f"{plan.requests:,}", "")] if plan.requests is not None else []),
             ("price", _money(plan.price_usd), plan.price_is),
-            ("time", _duration(plan.seconds), plan.seconds_are),
+            ("time", duration(plan.seconds), plan.seconds_are),
             ("disk", disk, ""),
         ]
     )
@@ -151,11 +151,3 @@ def _money(usd: float | None) -> str:
     if usd is None:
         return "not known"
     return f"${usd:,.2f}" if usd >= 0.1 or usd == 0 else f"${usd:.4f}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "not known"
-    if seconds < 120:
-        return f"about {seconds:.0f} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 7200 else f"about {seconds / 3600:.1f} h"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,7 +101,8 @@ def reproduce(
     services = options.service_options(base_url, budget_usd, price, insecure)
     store_folder, progress = options.store_folder(store), make_progress()
     documents: list[dict[str, Any]] = []
-    failed = 0
+    failed, seen = 0, set[str]()
+    estimates: list[ExperimentPlan] = []
     if not plan and any(experiment.figure for experiment in experiments):
         find_matplotlib()
     for experiment in experiments:
@@ -109,7 +111,8 @@ def reproduce(
         runs, rows = make_runs(experiment, selected, only or ()), RowFile(folder / ROWS)
         workspace = Workspace(selected, folder, data, store_folder, services, progress)
         if plan:
-            estimate = plan_experiment(runs, rows.load(), workspace)
+            estimate = plan_experiment(runs, rows.load(), workspace, seen)
+            estimates.append(estimate)
             if not json:
                 _print_plan(experiment, estimate)
             documents.append({"name": experiment.name, "plan": estimate.as_dict()})
@@ -125,6 +128,7 @@ def reproduce(
         documents.append(_show_outcome(experiment, outcome, folder, json=json))
     if page is not None and not plan:
         _write_page(page, output / profile, profile)
+    _print_totals(estimates, json=json)
     if json:
         print_json({"edition": profile, "experiments": documents})
     if failed:
@@ -143,7 +147,24 @@ def _print_plan(experiment: Experiment, plan: ExperimentPlan) -> None:
     for each in plan.vectors:
         cost = "unknown" if each.price_usd is None else f"{each.price_usd:.2f} USD"
         show(f"embedding {each.data} with {each.embedder}: {cost}")
+    if plan.writing:
+        body = [
+            [each.data, each.embedder, f"{each.inverters}", f"{each.prototypes:,}", f"{each.texts:,}",
+             "unknown" if each.price_usd is None else f"{each.price_usd:.2f} USD", f"{each.gpu_hours:.1f}"]
+            for each in plan.writing
+        ]  # fmt: skip
+        show("inverters, what they write, and the texts embedded again:")
+        head = ["data", "embedder", "inverters", "prototypes", "texts embedded", "price", "GPU-hours"]
+        print_table(head, body)
     print_notes(plan.notes)
+
+
+def _print_totals(plans: Sequence[ExperimentPlan], *, json: bool) -> None:
+    """Prints the sums over several plans."""
+    if len(plans) > 1 and not json:
+        price, hours = sum(plan.price_usd for plan in plans), sum(plan.gpu_hours for plan in plans)
+        inverters = sum(each.inverters for plan in plans for each in plan.writing)
+        show(f"in all {price:.2f} USD; {inverters} inverters; {hours:.0f} GPU-hours for them and their texts")
 
 
 def _show_outcome(experiment: Experiment, outcome: Outcome, folder: Path, *, json: bool) -> dict[str, Any]:

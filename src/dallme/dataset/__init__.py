@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,9 +35,30 @@ TABLE, MANIFEST, CARD = "train.parquet", "manifest.json", "README.md"
 AUDIT, REPORT = "audit.json", "report.html"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class DistilledText:
+    """One text of a set.
+
+    Attributes:
+        text: The text.
+        label: Class id.
+        label_text: Class name.
+        weight: Source rows behind it.
+        lineage: Its origin.
+    """
+
+    text: str
+    label: int
+    label_text: str
+    weight: float
+    lineage: Lineage
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class DistilledDataset:
     """A few labelled texts that represent a large dataset.
+
+    It has a length, an index and an iterator over its :class:`DistilledText`.
 
     Attributes:
         texts: m texts.
@@ -75,6 +96,31 @@ class DistilledDataset:
     def __len__(self) -> int:
         """Number of texts."""
         return len(self.texts)
+
+    def __getitem__(self, index: int) -> DistilledText:
+        """Returns one text; a negative index counts from the end."""
+        label, weight = int(self.labels[index]), float(self.weights[index])
+        name = self.label_names[label]
+        return DistilledText(self.texts[index], label, name, weight, self.lineage[index])
+
+    def __iter__(self) -> Iterator[DistilledText]:
+        """Yields the texts."""
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        """One line: number of texts, classes and source."""
+        classes = ", ".join(list(self.label_names.values())[:5]) + (
+            ", …" if len(self.label_names) > 5 else ""
+        )
+        rows = "" if self.manifest.rows is None else f" of {self.manifest.rows:,} rows"
+        return f"<DistilledDataset: {len(self):,} texts{rows}, classes {classes}>"
+
+    def _repr_html_(self) -> str:
+        """Table for notebooks."""
+        from dallme.dataset.display import to_html
+
+        names = [self.label_names[label] for label in self.labels.tolist()]
+        return to_html(self.texts, names, self.manifest.source)
 
     def with_comparison(self, comparison: dict[str, Any]) -> DistilledDataset:
         """Returns the set with a comparison table in its manifest, and so on its card."""

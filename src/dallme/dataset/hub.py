@@ -93,7 +93,7 @@ def prepare(
     if audit is not None:
         document = parse_audit(audit)
         check_audit(document, distilled)
-        found = document["summary"]["personal"]["found"]
+        found = sum(len(entry["personal"]) for entry in document["texts"])
         if found and not allow_personal:
             raise PersonalDataError(
                 f"expected texts without personal data, found {found} places in the audit; {SHARING}"

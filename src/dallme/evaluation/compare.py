@@ -10,7 +10,7 @@ from dallme import registry
 from dallme.baselines.base import Baseline, ModelBaseline
 from dallme.classifiers.base import Classifier
 from dallme.data import LabelledTexts
-from dallme.dataset.card import comparison_table
+from dallme.dataset.comparison import comparison_table
 from dallme.distiller import Distillation, Distiller
 from dallme.errors import InputError, UnknownNameError
 from dallme.evaluation.evaluate import Score, chance_level, chance_notes, evaluate_method, overlap_note

@@ -28,6 +28,12 @@ AXES = (
     "classifier",
 )
 
+#: Name of a grid's label in the conditions of claims.
+LABEL = "label"
+
+#: Measure of accuracy runs and trainings: mean number of words and punctuation marks of the texts.
+TOKENS = "tokens_per_text"
+
 #: Kinds of figures.
 FIGURES = ("lines", "bars", "scatter")
 
@@ -177,7 +183,8 @@ class Claim:
 
     Attributes:
         text: The claim as part of a sentence.
-        ours: ``AXIS=VALUE[,VALUE]`` conditions on our runs. The first value that has a result counts.
+        ours: ``AXIS=VALUE[,VALUE]`` conditions on our runs, where the axis may be ``label``. The first value
+            that has a result counts; ``*`` at the end of a value stands for any text.
         other: Conditions on the runs that ours are compared with; the best of them counts.
             Empty to compare with `limit`.
         limit: Number that ours are compared with.
@@ -204,8 +211,8 @@ class Claim:
             raise UnknownNameError("relation", self.relation, ("<", "=", ">"))
         for condition in (*self.ours, *self.other, *(f"{axis}=" for axis in self.per)):
             axis = condition.partition("=")[0]
-            if axis not in AXES:
-                raise UnknownNameError("axis", axis, AXES)
+            if axis not in (*AXES, LABEL):
+                raise UnknownNameError("axis", axis, (*AXES, LABEL))
 
 
 @dataclass(frozen=True)

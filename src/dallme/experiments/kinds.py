@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, cast
@@ -12,10 +12,12 @@ import numpy as np
 
 from dallme.baselines.lora import LoRABaseline
 from dallme.data import LabelledTexts
+from dallme.embedders.base import count_words
 from dallme.embedders.cost import make_plan
 from dallme.errors import InputError
 from dallme.evaluation.compare import check_methods, compare, model_baselines
 from dallme.evaluation.evaluate import Score, check_plan, evaluate_method, make_classifiers
+from dallme.experiments import TOKENS
 from dallme.experiments.runs import Run
 from dallme.experiments.workspace import Workspace
 
@@ -60,7 +62,13 @@ def compute_accuracy(run: Run, workspace: Workspace) -> dict[str, Any]:
     (label, classifier), *_ = classifiers.items()
     options: dict[str, Any] = {"seed": run.grid.seed, "results": results, "full": method == "full"}
     score = evaluate_method(classifier, label, sets.texts, test, source, protocol, **options)
-    return _score_measures(score, len(sets.texts[0])) | dict(sets.nearness)
+    tokens = {TOKENS: mean_tokens(sets.texts[0].texts)}
+    return _score_measures(score, len(sets.texts[0])) | tokens | dict(sets.nearness)
+
+
+def mean_tokens(texts: Sequence[str]) -> float:
+    """Returns the mean number of words and punctuation marks of texts, which no model has to count."""
+    return round(float(count_words(texts).mean()), 1)
 
 
 def _score_measures(score: Score, texts: int) -> dict[str, Any]:
@@ -160,6 +168,7 @@ def compute_training(run: Run, workspace: Workspace) -> dict[str, Any]:
         "accuracy": float(np.mean(fitted.predict(test.texts) == test.labels)),
         "seconds": round(seconds, 2),
         "texts": len(texts),
+        TOKENS: mean_tokens(texts.texts),
         "steps": classifier.total_steps(len(texts)),
         "learning_rate": classifier.learning_rate,
         "trained_share": round(fitted.trained_share, 5),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dallme.errors import OutputError
-from dallme.experiments import Claim, Experiment, experiment_names, load_experiment
+from dallme.experiments import LABEL, Claim, Experiment, experiment_names, load_experiment
 from dallme.experiments.figures import draw_figure, has_figure
 from dallme.experiments.result_table import Measured, Number, ResultTable, make_result_table, mean_of, shorten
 from dallme.experiments.rows import ROWS, Row, RowFile
@@ -300,7 +300,7 @@ def _select(claim: Claim, conditions: Sequence[str], group: Sequence[Measured]) 
 def _rank(measured: Measured, condition: str) -> int | None:
     """Returns the position of the run's value among the condition's values, or None."""
     axis, _, values = condition.partition("=")
-    value = str(measured.run[axis])
+    value = measured.run.grid.label if axis == LABEL else str(measured.run[axis])
     choices = values.split(",")
     for index, choice in enumerate(choices):
         if value == choice or (choice.endswith("*") and value.startswith(choice[:-1])):

@@ -12,6 +12,7 @@ from dallme.baselines.base import Baseline
 from dallme.embedders.cache import EmbeddingStore
 from dallme.embedders.cost import make_plan
 from dallme.errors import DallmeError
+from dallme.experiments.inverter_plan import PlannedWriting, plan_writing
 from dallme.experiments.runs import Run
 from dallme.experiments.workspace import Workspace
 
@@ -65,12 +66,25 @@ class ExperimentPlan:
     Attributes:
         runs: Runs by data set and classifier.
         vectors: Embeddings by data set and service.
+        writing: Inverters, and the texts that they write, by data set and embedder.
         notes: Values that are unknown, with the reason.
     """
 
     runs: tuple[PlannedRuns, ...]
     vectors: tuple[PlannedVectors, ...]
+    writing: tuple[PlannedWriting, ...]
     notes: tuple[str, ...]
+
+    @property
+    def price_usd(self) -> float:
+        """Sum of the known prices."""
+        prices = [each.price_usd for each in self.vectors] + [each.price_usd for each in self.writing]
+        return sum(price or 0.0 for price in prices)
+
+    @property
+    def gpu_hours(self) -> float:
+        """Hours of inverters on one GPU; classifiers are not included."""
+        return sum(each.gpu_hours for each in self.writing)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the JSON of the command line, which calls runs ``cells``."""
@@ -81,18 +95,24 @@ class ExperimentPlan:
                 for group in groups
             ],
             "vectors": [asdict(each) for each in self.vectors],
+            "writing": [asdict(each) for each in self.writing],
             "notes": list(self.notes),
         }
 
 
-def plan_experiment(runs: Sequence[Run], rows: Sequence[Row], workspace: Workspace) -> ExperimentPlan:
+def plan_experiment(
+    runs: Sequence[Run], rows: Sequence[Row], workspace: Workspace, seen: set[str] | None = None
+) -> ExperimentPlan:
     """Estimates the cost of runs.
 
     Args:
         runs: The runs.
         rows: Stored rows; a row belongs to the run with the same configuration.
         workspace: Data and store of the runs.
+        seen: Vectors, inverters and texts in the plans of other experiments, which are not counted again;
+            extended in place.
     """
+    seen = set() if seen is None else seen
     notes: list[str] = []
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
@@ -105,8 +125,10 @@ def plan_experiment(runs: Sequence[Run], rows: Sequence[Row], workspace: Workspa
         estimate = sum(done) / len(done) * len(left) if done else None
         trainings = sum(map(count_trainings, left))
         planned.append(PlannedRuns(data, what, len(group), len(done), trainings, estimate))
-    vectors = _plan_vectors(runs, workspace, notes)
-    return ExperimentPlan(tuple(planned), tuple(vectors), tuple(dict.fromkeys(notes)))
+    vectors = _plan_vectors(runs, workspace, notes, seen)
+    left = [run for run in runs if _as_text(run.config()) not in seconds]
+    writing = plan_writing(left, workspace, notes, seen)
+    return ExperimentPlan(tuple(planned), tuple(vectors), tuple(writing), tuple(dict.fromkeys(notes)))
 
 
 def count_trainings(run: Run) -> int:
@@ -124,7 +146,9 @@ def count_trainings(run: Run) -> int:
     return protocol.trainings(cast("Classifier", classifier), sets, full=full)
 
 
-def _plan_vectors(runs: Sequence[Run], workspace: Workspace, notes: list[str]) -> list[PlannedVectors]:
+def _plan_vectors(
+    runs: Sequence[Run], workspace: Workspace, notes: list[str], seen: set[str]
+) -> list[PlannedVectors]:
     """Estimates what services charge for vectors that the store does not hold."""
     if any(run.kind == "cost" for run in runs):  # such runs send nothing
         return []
@@ -136,6 +160,10 @@ def _plan_vectors(runs: Sequence[Run], workspace: Workspace, notes: list[str]) -
     totals: dict[tuple[str, str], PlannedVectors] = {}
     unreadable: dict[str, DallmeError] = {}  # a failed read can be slow, so it is not repeated
     for (data, embedder, prompt), run in needed.items():
+        vectors = str(("vectors", workspace.profile.data[data], run.grid.train_rows, embedder, prompt))
+        if vectors in seen:
+            continue
+        seen.add(vectors)
         total = totals.get((data, embedder), PlannedVectors(data, embedder, 0, 0.0))
         try:
             plan = make_plan(

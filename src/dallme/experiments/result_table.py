@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dallme.errors import UnknownNameError
-from dallme.experiments import Experiment, Profile
+from dallme.experiments import TOKENS, Experiment, Profile
 from dallme.experiments.runs import Run, make_runs, name_value
 
 if TYPE_CHECKING:
@@ -167,6 +167,19 @@ class ResultTable:
         same = pool([self.paper(row, column) for column in columns])
         covers_all = {column.paper for column in columns} >= set(self.reported.get(row or "", {})) - {name}
         return reported if same is None or (covers_all and reported) else same
+
+    def tokens(self, row: str) -> Number | None:
+        """Returns the mean tokens per text of a row's methods; None unless each of its sets was counted.
+
+        The classifiers of a row share its texts, so one of them suffices.
+        """
+        counts: dict[str, float | None] = {}
+        for (name, _), place in self.places.items():
+            for each in place if name == row else ():
+                texts = str({axis: value for axis, value in each.run.values.items() if axis != "classifier"})
+                number = each.number(TOKENS)
+                counts[texts] = number.mean if number else counts.get(texts)
+        return pool([None if count is None else Number(count) for count in counts.values()])
 
     def paper_only(self) -> list[str]:
         """Returns the paper's rows that share a column with ours and that no row of ours is compared with."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dallme.experiments import AXES, Experiment, Profile
+from dallme.experiments import AXES, TOKENS, Experiment, Profile
 from dallme.experiments.result_table import Column, Number, ResultTable, make_result_table, pool, shorten
 from dallme.registry import names
 
@@ -27,7 +27,7 @@ FORMATS = {
     "trained_share": "{:.2%}",
     "bleu": "{:.1f}",
     "learning_rate": "{:g}",
-} | dict.fromkeys(("tokens", "texts", "steps", "runs", "dimension"), "{:,.0f}")
+} | dict.fromkeys(("tokens", TOKENS, "texts", "steps", "runs", "dimension"), "{:,.0f}")
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,9 @@ def render_table(table: ResultTable, experiment: Experiment) -> Table:
     """Formats the numbers of a table."""
     averages = experiment.measures if experiment.average else ()
     head = [table.head, *(column.name for column in table.columns), *map(table.average_name, averages)]
+    counted = any(table.tokens(row) for row in table.rows)
+    if counted:
+        head.append("tokens a text")
     body = []
     for row, paper in table.rows.items():
         cells = [
@@ -91,12 +94,15 @@ def render_table(table: ResultTable, experiment: Experiment) -> Table:
             )
             for measure in averages
         ]
-        body.append((row, *cells))
+        body.append((row, *cells, *([_format(table.tokens(row), TOKENS)] if counted else [])))
     for paper in table.paper_only():
         cells = [_format(table.paper(paper, column), column.measure) for column in table.columns]
         cells += [_format(table.paper_average(paper, measure), measure) for measure in averages]
-        body.append((f"paper: {paper}", *cells))
-    return Table(tuple(head), tuple(body), tuple(_notes(table, body, averages)))
+        body.append((f"paper: {paper}", *cells, *([""] if counted else [])))
+    notes = _notes(table, body, averages)
+    if counted:
+        notes.append("Tokens are words and punctuation marks, on average over the texts of the first set.")
+    return Table(tuple(head), tuple(body), tuple(notes))
 
 
 def format_number(number: Number, measure: str) -> str:

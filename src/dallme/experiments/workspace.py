@@ -50,6 +50,11 @@ def needs_vectors(run: Run) -> bool:
     )
 
 
+def corrects(run: Run) -> bool:
+    """Returns whether a run's decoder corrects, so that its inverter needs a corrector."""
+    return bool(run.grid.decoder_options.get("steps", 1))
+
+
 @dataclass(frozen=True)
 class TextSets:
     """Sets of texts of one method.
@@ -140,8 +145,8 @@ class Workspace:
 
     Attributes:
         profile: The profile, which names the data sets.
-        folder: Folder of the experiment's results. Trained inverters are stored below it; the folder ``sets``
-            next to it holds the texts that experiments share.
+        folder: Folder of the experiment's results. The folders ``sets`` and ``inverters`` next to it hold the
+            texts and trained inverters that experiments share.
         data: Base of the relative paths of data sets; None for the working folder.
         store: Folder of vectors and of results of trainings.
         services: Options of embedders that are services, such as ``base_url``.
@@ -276,15 +281,14 @@ class Workspace:
     def inverter(self, run: Run) -> Path:
         """Returns the inverter of a run's embedder, trained on its source for the run's number of steps.
 
-        An interrupted training is continued. A correcting decoder gets a corrector with as many steps.
+        An interrupted training is continued. A correcting decoder gets a corrector with as many steps. All
+        experiments of the profile share the inverters.
         """
         from dallme.decoders.vec2text.model import FILE
         from dallme.decoders.vec2text.training import train_inverter
 
         source, steps, grid = self.texts(run)[0], run["inverter_steps"], run.grid
-        correct = bool(grid.decoder_options.get("steps", 1))
-        parts = [source.digest, run["embedder"], grid.preset, steps, correct, grid.seed]
-        output = self.folder / "inverters" / _short_hash(parts)
+        correct, output = corrects(run), self.inverter_folder(run)
         output.parent.mkdir(parents=True, exist_ok=True)
         with _turn(output.with_suffix(".lock")):  # two processes may want the same inverter
             if not (output / FILE).is_file():
@@ -303,6 +307,11 @@ class Workspace:
                     progress=self.progress,
                 )
         return output
+
+    def inverter_folder(self, run: Run) -> Path:
+        """Returns the folder of the inverter that a run trains, which need not exist."""
+        parts = [self.texts(run)[0].digest, run["embedder"], run.grid.preset, run["inverter_steps"]]
+        return self.folder.parent / "inverters" / _short_hash([*parts, corrects(run), run.grid.seed])
 
     def quiet(self) -> Workspace:
         """Returns a copy without progress display, for other processes."""

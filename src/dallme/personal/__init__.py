@@ -40,6 +40,7 @@ KINDS = {
     for kind in (
         Kind("EMAIL_ADDRESS", "EMAIL", "e-mail address", "e-mail addresses"),
         Kind("PHONE_NUMBER", "PHONE", "telephone number", "telephone numbers"),
+        Kind("US_SSN", "SSN", "social security number", "social security numbers"),
         Kind("IBAN_CODE", "IBAN", "IBAN", "IBANs"),
         Kind("CREDIT_CARD", "CARD", "card number", "card numbers"),
         Kind("IP_ADDRESS", "IP", "IP address", "IP addresses"),
@@ -199,7 +200,7 @@ class Redactor:
         self.texts = list(texts)
         #: The texts with personal data, each with the form in which it shows.
         self._exposed = {text: exposed for text in self.texts if (exposed := _expose(text)) is not None}
-        matches = [match for exposed in self._exposed.values() for match in find_personal(exposed)]
+        matches = [match for exposed in self._exposed.values() for match in _find_repeatedly(exposed)]
         #: Number of places in different texts, by the name of their kind.
         self.counts = count_kinds(matches)
         self._values = {(KINDS[match.kind].placeholder, _normalized(match)) for match in matches}
@@ -219,12 +220,11 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """Replaces the personal data of one of the texts; a text without any is returned unchanged."""
-        if text not in self._exposed:
-            return text
-        return _replace(
-            self._exposed[text],
-            lambda match: self._placeholders[KINDS[match.kind].placeholder, _normalized(match)],
-        )
+        return _replace(self._exposed[text], self._placeholder) if text in self._exposed else text
+
+    def _placeholder(self, match: PersonalMatch) -> str:
+        kind = KINDS[match.kind].placeholder
+        return self._placeholders.get((kind, _normalized(match)), f"<{kind}_0>")
 
 
 def _expose(text: str) -> str | None:
@@ -238,11 +238,26 @@ def _expose(text: str) -> str | None:
 
 
 def _replace(text: str, replacement: Callable[[PersonalMatch], str]) -> str:
-    parts, position = [], 0
-    for match in find_personal(text):
-        parts += [text[position : match.start], replacement(match)]
-        position = match.end
-    return "".join([*parts, text[position:]])
+    """Replaces all matches, and those that only show once their neighbours are replaced."""
+    while matches := find_personal(text):
+        parts, position = [], 0
+        for match in matches:
+            parts += [text[position : match.start], replacement(match)]
+            position = match.end
+        text = "".join([*parts, text[position:]])
+    return text
+
+
+def _find_repeatedly(text: str) -> list[PersonalMatch]:
+    """Finds the matches that :func:`_replace` replaces."""
+    matches: list[PersonalMatch] = []
+
+    def collect(match: PersonalMatch) -> str:
+        matches.append(match)
+        return f"<{KINDS[match.kind].placeholder}_0>"
+
+    _replace(text, collect)
+    return matches
 
 
 def _normalized(match: PersonalMatch) -> str:

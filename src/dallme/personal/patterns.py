@@ -16,13 +16,13 @@ _EMAIL = re.compile(
     rf"(?![{_LETTER}])"
 )
 
-#: Endings of domains with more than six letters; shorter ones all count.
+#: Endings of domains with more than nine letters; shorter ones all count.
 _LONG_DOMAIN = re.compile(
-    "academy|business|capital|careers|company|community|computer|consulting|construction|digital|education"
-    "|energy|engineering|enterprises|exchange|finance|financial|foundation|graphics|holdings|hospital"
-    "|insurance|institute|internal|international|localdomain|management|marketing|network|partners"
-    "|photography|photos|productions|properties|recruitment|restaurant|security|services|software"
-    "|solutions|support|systems|technology|training|university|ventures|website|xn--[a-z0-9-]+"
+    "accountants?|apartments|associates|basketball|construction|consulting|contractors|creditcard"
+    "|creditunion|engineering|enterprises|eurovision|foundation|healthcare|immobilien|industries"
+    "|international|investments|localdomain|management|motorcycles|newsletter|photography|productions"
+    "|properties|protection|recruitment|restaurant|republican|technology|university|versicherung"
+    "|vlaanderen|xn--[a-z0-9-]+"
 )
 
 #: Endings of files, as in ``icon@2x.png``.
@@ -34,7 +34,7 @@ def _emails(text: str) -> Iterator[Span]:
         return
     for match in _EMAIL.finditer(text):
         domain = match["domain"].casefold()
-        known = domain.isalpha() and len(domain) <= 6 and not _FILE.fullmatch(domain)
+        known = domain.isalpha() and len(domain) <= 9 and not _FILE.fullmatch(domain)
         if known or _LONG_DOMAIN.fullmatch(domain):
             yield match.span()
 
@@ -50,7 +50,7 @@ _COUNTRY = (
     r"|88\d|9[0-58]|9[679]\d)"
 )
 _INTERNATIONAL = re.compile(
-    rf"(?<![\w+])(?:\+[ \u00a0]?|00(?=[1-9]\d?\d?[ \u00a0\-/(]))(?P<rest>{_COUNTRY}"
+    rf"(?<![\w+])(?:\+[ \u00a0]?|(?<!\d{{4}}[ \-])00(?=[1-9]\d?\d?[ \u00a0\-/(]))(?P<rest>{_COUNTRY}"
     rf"(?:{_SEPARATOR}?\d){{6,13}}){_END}"
 )
 _NORTH_AMERICAN = re.compile(
@@ -59,7 +59,7 @@ _NORTH_AMERICAN = re.compile(
 )
 _PAIRS = re.compile(rf"{_START}(?<!\d[ .\-])0[1-9](?:[ .\-]\d\d){{4}}(?![ .\-]?\d){_END}")
 _NATIONAL = re.compile(
-    rf"{_START}(?:\(0[1-9]\d{{1,4}}\)|0[1-9]\d{{1,4}})(?:{_SEPARATOR}\d{{1,9}}){{1,4}}{_END}"
+    rf"{_START}(?<!\d{{4}}[ \-])(?:\(0[1-9]\d{{1,4}}\)|0[1-9]\d{{1,4}})(?:{_SEPARATOR}\d{{1,9}}){{1,4}}{_END}"
 )
 _AFTER_CUE = re.compile(
     r"(?i:\b(?:tele?phone|phone|tel|telefon|teléfono|téléphone|tél|fon|mobile|mobil|handy|cell|cellphone|fax"
@@ -82,18 +82,30 @@ def _phones(text: str) -> Iterator[Span]:
     for pattern in (_NORTH_AMERICAN, _PAIRS):
         yield from (match.span() for match in pattern.finditer(text) if not _DATE.match(match[0]))
     for match in _NATIONAL.finditer(text):
-        groups = re.findall(r"\d+", match[0])
-        fits = 9 <= sum(map(len, groups)) <= 12 and len(max(groups[1:], key=len)) >= 3
+        groups = list(re.finditer(r"\d+", match[0]))
+        while len(groups) > 2 and sum(len(group[0]) for group in groups) > 12:
+            groups.pop()  # the next number follows
+        digits = sum(len(group[0]) for group in groups)
+        fits = 9 <= digits <= 12 and max(len(group[0]) for group in groups[1:]) >= 3
         if fits and not _DATE.match(match[0]):
-            yield match.span()
+            yield match.start(), match.start() + groups[-1].end()
     for match in _AFTER_CUE.finditer(text):
         number = match["number"]
-        if not (_DATE.match(number) or _YEARS.match(number)):
+        if not (_DATE.match(number) or _YEARS.match(number) or _SOCIAL_SECURITY.match(number)):
             yield match.span("number")
 
 
 def _count_digits(text: str) -> int:
     return sum(character.isdigit() for character in text)
+
+
+# Social security numbers of the United States with their hyphens.
+_SOCIAL_SECURITY = re.compile(r"(?<![\w\-])(?!000|666|9\d\d)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w\-])")
+
+
+def _social_security_numbers(text: str) -> Iterator[Span]:
+    if text.count("-") >= 2:
+        yield from (match.span() for match in _SOCIAL_SECURITY.finditer(text))
 
 
 # IBANs, with the length of each country.
@@ -254,6 +266,7 @@ def _private_keys(text: str) -> Iterator[Span]:
 SEARCHES: tuple[tuple[Callable[[str], Iterator[Span]], str], ...] = (
     (_emails, "EMAIL_ADDRESS"),
     (_phones, "PHONE_NUMBER"),
+    (_social_security_numbers, "US_SSN"),
     (_ibans, "IBAN_CODE"),
     (_cards, "CREDIT_CARD"),
     (_addresses, "IP_ADDRESS"),

@@ -46,7 +46,8 @@ def read_delimited(file: DataFile, delimiter: str) -> Rows:
         usual, delimiter = delimiter, file.options.delimiter or _find_delimiter(file, encoding, delimiter)
         with open_text(file, encoding, lines=True) as stream:
             blocks = _blocks(stream, file.name, delimiter)
-            lines, records = next(blocks, ([], [[]]))
+            empty: tuple[list[int], list[list[str]]] = ([], [[]])
+            lines, records = next(blocks, empty)
             if not records[0]:
                 raise InputError(f"{file.name}: expected a header and rows, found an empty file")
             if file.options.header:
@@ -162,9 +163,9 @@ class _Table:
         start, width = len(self.columns[0]), len(self.header)
         if set(map(len, records)) != {width}:
             row = next(row for row, record in enumerate(records) if len(record) != width)
-            first = "header" if self.file.options.header else "first row"
+            model = "header" if self.file.options.header else "first row"
             raise InputError(
-                f"{self.file.name}: expected {width} fields in each row, as in the {first}, "
+                f"{self.file.name}: expected {width} fields in each row, as in the {model}, "
                 f"found {len(records[row])} in row {start + row:,} (line {lines[row]:,}); "
                 "put fields that hold the delimiter in quotes"
             )

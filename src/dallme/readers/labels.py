@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -298,16 +298,22 @@ def align(classes: Classes, like: LabelledTexts, source: str) -> tuple[Classes, 
 
 def similar_names(classes: Classes) -> tuple[str, ...]:
     """Returns a note on class names that differ only in case, white space or invisible characters."""
-    groups: dict[str, list[str]] = {}
-    for name, count in count_names(classes).items():
-        groups.setdefault(_folded(name), []).append(f"{name!r} ({count:,} rows)")
-    similar = [spelling for spellings in groups.values() if len(spellings) > 1 for spelling in spellings]
+    counts = count_names(classes)
+    similar = [f"{name!r} ({counts[name]:,} rows)" for group in look_alikes(counts) for name in group]
     if not similar:
         return ()
     return (
         f"{len(similar)} class names differ from another only in case, white space or invisible characters, "
         f"and stay classes of their own; to merge them give --normalize-labels: {_some(similar)}",
     )
+
+
+def look_alikes(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """Groups names that differ only in case, white space or invisible characters."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(_folded(name), []).append(name)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
 def count_names(classes: Classes) -> dict[str, int]:

@@ -27,13 +27,16 @@ _MARKS = (
 
 #: Encodings that are considered where neither UTF-8 nor Windows-1252 fits.
 _LEGACY = (
-    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8_r", "mac_roman",
+    "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8_r", "mac_roman",
     "cp932", "euc_jp", "gb18030", "big5", "cp949",
 )  # fmt: skip
 
 #: Windows-1252 read in place of another encoding: a sign within a word, or a capital after a small letter.
-_SIGN_IN_WORD = re.compile(r"[^\W\d_][^\w\s\x00-\x7f’‘–—·\xad\xa0][^\W\d_]")
+_SIGN_IN_WORD = re.compile(r"[^\W\d_](?:[^\w\s\x00-\x7f’‘–—·\xad\xa0]|[¹²³¼½¾])[^\W\d_]")
 _CAPITAL_IN_WORD = re.compile(r"[a-zà-ÿ][À-ÞŠŽŒŸ]")
+
+#: Letters that few bytes of other encodings give in one of Japanese.
+_HIRAGANA = re.compile("[\u3041-\u309f]")
 
 
 @dataclass(frozen=True)
@@ -149,16 +152,26 @@ def _candidates(sample: bytes) -> list[str]:
     """
     high = sum(byte > 127 for byte in sample)
     letters = sum(chr(byte).isalpha() for byte in sample if byte < 128)
-    try:
-        text = sample.decode("cp1252")
-        odd = len(_SIGN_IN_WORD.findall(text)) + len(_CAPITAL_IN_WORD.findall(text))
-        if high <= letters and odd * 20 <= high:
-            return ["cp1252"]
-    except UnicodeDecodeError:
-        pass
+    if high <= letters and _makes_words(sample, "cp1252"):
+        return ["cp1252"]
+    for name in ("cp932", "euc_jp"):
+        text = sample.decode(name, "replace")
+        if len(_HIRAGANA.findall(text)) * 4 > sum(not char.isascii() for char in text):
+            return [name]
     from charset_normalizer import from_bytes
 
-    return [match.encoding for match in from_bytes(sample, cp_isolation=list(_LEGACY))]
+    found = [match.encoding for match in from_bytes(sample, cp_isolation=list(_LEGACY))]
+    return sorted(found, key=lambda name: not _makes_words(sample, name))
+
+
+def _makes_words(sample: bytes, encoding: str) -> bool:
+    """Returns whether an encoding fits, and few words have a sign or a capital within."""
+    try:
+        text = sample.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    odd = len(_SIGN_IN_WORD.findall(text)) + len(_CAPITAL_IN_WORD.findall(text))
+    return odd * 20 <= sum(not char.isascii() for char in text)
 
 
 class LineStream(LimitedStream):

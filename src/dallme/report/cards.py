@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from dallme.report.map import cut
 
 if TYPE_CHECKING:
     from dallme.auditing.inputs import AuditInput
-    from dallme.dataset import DistilledDataset, RowId
+    from dallme.dataset import DistilledDataset, Lineage, RowId
 
 #: Characters shown of each nearest source text.
 NEAREST_CHARACTERS = 600
@@ -49,6 +50,7 @@ class Card:
         sentences: Its sentences, each with the id of its source row or None.
         nearest: Row ids and shortened texts of the source rows nearest to its prototype.
         findings: Findings of the audit in whole sentences.
+        parts: The text in pieces that are shown apart: its sentences, if several rows are behind them.
     """
 
     index: int
@@ -60,6 +62,7 @@ class Card:
     sentences: tuple[tuple[str, RowId | None], ...] = ()
     nearest: tuple[tuple[RowId, str], ...] = ()
     findings: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 def make_cards(
@@ -94,6 +97,7 @@ def make_cards(
             Card(
                 index=index,
                 text=show(text),
+                parts=tuple(map(show, _parts(text, lineage))),
                 label=position[label],
                 weight=float(distilled.weights[index]),
                 facts=facts[index],
@@ -104,6 +108,22 @@ def make_cards(
             )
         )
     return cards
+
+
+def _parts(text: str, lineage: Lineage) -> list[str]:
+    """Cuts a collage after each sentence; the pieces together are the text."""
+    if len(set(lineage.sentence_rows)) < 2:
+        return [text]
+    starts, end = [], 0
+    for sentence in lineage.sentences:
+        start = text.find(sentence, end)
+        if start < 0 or text[end:start].strip():
+            return [text]  # it was edited
+        starts.append(start)
+        end = start + len(sentence)
+    if starts[0] or end < len(text):
+        return [text]
+    return [text[start:following] for start, following in pairwise([*starts, len(text)])]
 
 
 def _facts(
@@ -191,7 +211,7 @@ def _findings(entry: Mapping[str, Any]) -> list[str]:
     """Writes the audit of one text in sentences."""
     span = entry["copied_span"]
     where = "" if span["row"] is None else f" (row {span['row']})"
-    quoted = f": “{span['text']}”" if span["words"] else ""
+    quoted = f": “{mask(span['text'])}”" if span["words"] else ""
     sentences = [
         f"Longest span shared with a source row: {span['words']} words{where}{quoted}",
         f"Of its runs of five words, {entry['copied_5grams']:.0%} occur in the source.",

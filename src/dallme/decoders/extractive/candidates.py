@@ -83,10 +83,10 @@ class CandidateSentences:
         """Presence of each word, 0 or 1, float32 of shape (k, w)."""
         return _occurrences(self.counts)
 
-    def join(self, chosen: list[int], context: Context) -> DecodedText:
+    def join(self, chosen: list[int], context: Context, separator: str = " ") -> DecodedText:
         """Joins sentences; drops the last ones until the joined text fits the token limit."""
         while chosen:
-            text = " ".join(self.sentences[i] for i in chosen)
+            text = separator.join(self.sentences[i] for i in chosen)
             if context.count_tokens([text])[0] <= context.max_tokens:
                 return DecodedText(
                     text, tuple(self.sentences[i] for i in chosen), tuple(self.rows[i] for i in chosen)

@@ -163,12 +163,22 @@ class SentenceDecoder(Decoder):
         min_words: Minimum number of words per sentence.
         max_words: Maximum number of words per sentence.
         language: ISO 639-1 code, for sentence boundaries.
+        separator: White space between the sentences of a text; a backslash and an n are a line break.
     """
 
     candidates: int = 2000
     min_words: int = 4
     max_words: int = 40
     language: str = "en"
+    separator: str = " "
+
+    def __post_init__(self) -> None:
+        """Checks the separator."""
+        object.__setattr__(self, "separator", self.separator.replace("\\n", "\n"))
+        if not self.separator or self.separator.strip():
+            raise InputError(
+                f"expected separator to be white space, such as ' ' or '\\n', found {self.separator!r}"
+            )
 
     def _write(
         self,
@@ -208,7 +218,7 @@ class SentenceDecoder(Decoder):
         for own, positions, label, vector in zip(
             material.candidates, chosen, prototypes.labels.tolist(), prototypes.vectors, strict=True
         ):
-            text = own.join(positions, context)
+            text = own.join(positions, context, self.separator)
             if not text.text or text.text in taken[label]:
                 text = nearest_unused(vector, label, taken[label], context, self.language)
             taken[label].add(text.text)
@@ -242,6 +252,7 @@ class ExtractiveDecoder(SentenceDecoder):
         min_words: As of :class:`SentenceDecoder`.
         max_words: As of :class:`SentenceDecoder`.
         language: As of :class:`SentenceDecoder`.
+        separator: As of :class:`SentenceDecoder`.
         draws: Number of sets to choose from.
         scale: Standard deviation of the logarithm of the random scale of the weights.
     """
@@ -332,6 +343,7 @@ class TeachingDecoder(SentenceDecoder):
         min_words: As of :class:`SentenceDecoder`.
         max_words: As of :class:`SentenceDecoder`.
         language: As of :class:`SentenceDecoder`.
+        separator: As of :class:`SentenceDecoder`.
         length: ``tried``: if rows are short, shorter texts are tried on held-out rows; ``longest``: texts are
             as long as is allowed, which is best for classifiers that count words.
     """
@@ -342,7 +354,8 @@ class TeachingDecoder(SentenceDecoder):
     length: str = "tried"
 
     def __post_init__(self) -> None:
-        """Checks the length."""
+        """Checks the separator and the length."""
+        super().__post_init__()
         if self.length not in LENGTHS:
             raise InputError(f"expected length to be one of {', '.join(LENGTHS)}, found {self.length!r}")
 

@@ -41,6 +41,7 @@ class Preset:
         steps: Optimizer steps of the hypothesizer and of the corrector.
         batch_size: Texts per step.
         base: Default base.
+        drafts: Maximum number of training texts whose own hypotheses the corrector learns to correct.
     """
 
     hidden: int
@@ -51,12 +52,13 @@ class Preset:
     steps: tuple[int, int]
     batch_size: int
     base: str
+    drafts: int = 4_000
 
 
 PRESETS = {
     "tiny": Preset(128, 2, 2_000, 64, 4, (600, 200), 32, "scratch"),
     "small": Preset(384, 6, 6_500, 64, 4, (20_000, 10_000), 32, "embedder"),
-    "base": Preset(768, 12, 16_000, 128, 16, (100_000, 100_000), 128, "t5-base"),
+    "base": Preset(768, 12, 16_000, 128, 16, (100_000, 100_000), 128, "t5-base", 1_000_000),
 }
 
 
@@ -105,7 +107,8 @@ class TrainingOptions:
         prompt: Task prompt that the texts are embedded with: a template's name or a text.
         passages: Passages of each text that are trained on as well: whole sentences from a random one on.
         lora_rank: Rank of LoRA adapters, in place of training all weights.
-        drafts: Maximum number of training texts whose own hypotheses the corrector learns to correct.
+        drafts: Maximum number of training texts whose own hypotheses the corrector learns to correct; by
+            default 4,000, and practically all with the preset ``base``.
         patience: Measurements (ten per stage) without a better BLEU or a lower loss after which a stage ends.
         save_every: Steps between checkpoints.
         seed: Seed of all random choices.
@@ -127,7 +130,7 @@ class TrainingOptions:
     prompt: str | None = None
     passages: int = 0
     lora_rank: int | None = None
-    drafts: int = 4_000
+    drafts: int | None = None
     patience: int = 4
     save_every: int = 200
     seed: int = 0
@@ -164,6 +167,7 @@ class TrainingOptions:
             base=base,
             batch_size=self.batch_size or preset.batch_size,
             max_tokens=self.max_tokens or preset.max_tokens,
+            drafts=self.drafts or preset.drafts,
             learning_rate=self.learning_rate or _LEARNING_RATES.get(base, _LEARNING_RATE),
         )
 

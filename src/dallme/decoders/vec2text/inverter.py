@@ -97,6 +97,8 @@ class Inverter:
         own_embedder: The user's embedder, an object or a name. By default the one that `config` names is
             used, if it ships with dallme or the user has its model and vectors of it.
         store: Folder with the user's vectors; None if there is none.
+        search: ``sample`` writes the most likely text and sampled ones for each target; ``beam`` writes the
+            best texts of a beam search over tokens, which depend on no seed.
     """
 
     config: InverterConfig
@@ -104,6 +106,7 @@ class Inverter:
     tokenizer: Any
     own_embedder: Embedder | str | None = None
     store: Path | None = None
+    search: str = "sample"
 
     @classmethod
     def load(
@@ -265,6 +268,7 @@ class Inverter:
             "tokenizer": self.tokenizer,
             "own_embedder": self.own_embedder,
             "store": self.store,
+            "search": self.search,
         }
 
     def _check(
@@ -322,7 +326,8 @@ class Inverter:
             again: For which of the n only the sampled texts are written; by default for none.
 
         Returns:
-            For each target `samples` texts, or one less, which may be blank or equal.
+            For each target `samples` texts, which may be blank or equal. With `again` it is one less, or none
+            with a beam search.
         """
         import torch
 
@@ -333,7 +338,8 @@ class Inverter:
                 current_vectors = self.embed(current)
             ids = encode(current, self.tokenizer, self.model.eos_id, self.config.max_tokens)
         known = np.zeros(len(targets), dtype=bool) if again is None else np.array(again, dtype=bool)
-        counts = samples - known.astype(np.int64)
+        # A beam search would find the same texts again.
+        counts = np.where(known, 0, samples) if self.beams(samples) else samples - known.astype(np.int64)
         written: list[list[str]] = [[] for _ in targets]
         with torch.inference_mode():
             for rows in self.split_batches(ids, counts):
@@ -342,11 +348,16 @@ class Inverter:
                     "temperature": temperature,
                     "seeds": [int(seeds[row]) for row in rows],
                     "again": known[rows].tolist(),
+                    "beams": self.beams(samples) or 1,
                 }
                 texts = iter(self._write_batch(rows, targets, ids, current_vectors, sampling))
                 for row in rows.tolist():
                     written[row] = list(islice(texts, int(counts[row])))
         return written
+
+    def beams(self, samples: int) -> int:
+        """Returns the width of the beam search over tokens; 0 if texts are sampled."""
+        return samples if self.search == "beam" and samples > 1 else 0
 
     def split_batches(self, ids: list[np.ndarray] | None, counts: np.ndarray) -> list[np.ndarray]:
         """Splits rows into the largest batches of similar length and size that fit in memory.

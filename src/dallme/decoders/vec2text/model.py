@@ -329,7 +329,7 @@ class InverterModel(nn.Module):
             temperature: Sampling temperature, above 0; 1 is the model's own distribution.
             seeds: n seeds of the sampling; by default from torch's generator.
             again: For which of the n the first text is known and only the others are written.
-            beams: Width of transformers' beam search, for one text for each target.
+            beams: Width of transformers' beam search, which returns the best `samples` texts for each target.
 
         Returns:
             Token ids padded at the end, int64 of shape (m, at most max_new_tokens), grouped by target. m is n
@@ -337,7 +337,7 @@ class InverterModel(nn.Module):
         """
         prefix, mask = self._prefix(target, current, current_ids, current_mask)
         if beams > 1:
-            return self.beam_search(prefix, mask, max_new_tokens, beams)
+            return self.beam_search(prefix, mask, max_new_tokens, beams, samples)
         if seeds is None and samples > 1:
             seeds = torch.randint(2**62, (len(target),)).tolist()
         seeds = seeds or [0] * len(target)
@@ -349,13 +349,16 @@ class InverterModel(nn.Module):
         model, kind = self.language_model, self.kind
         return write_tokens(model, kind, prefix, mask, after, sampler, self.end_ids, self.pad_id)
 
-    def beam_search(self, prefix: Tensor, mask: Tensor, max_new_tokens: int, beams: int) -> Tensor:
+    def beam_search(
+        self, prefix: Tensor, mask: Tensor, max_new_tokens: int, beams: int, texts: int = 1
+    ) -> Tensor:
         """Runs transformers' own search after each prefix; with one beam it takes the most likely tokens."""
         from transformers import GenerationConfig
 
         settings = GenerationConfig(
             max_new_tokens=max_new_tokens,
             num_beams=beams,
+            num_return_sequences=texts,
             no_repeat_ngram_size=NO_REPEAT,
             pad_token_id=self.pad_id,
             bos_token_id=getattr(self.config, "bos_token_id", None),

