@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
-import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,101 +15,33 @@ import pytest
 from scipy.stats import friedmanchisquare
 from typer.testing import CliRunner
 
-from dallme.cli.main import _status, app
+from dallme.cli.main import app
 from dallme.errors import DallmeError, InputError
 from dallme.experiments.rows import Row, RowFile
-from dallme.leaderboard.datasets import load_specs, read_dataset
 from dallme.leaderboard.page import make_entries, render_html, render_markdown
 from dallme.leaderboard.ranks import critical_difference, draw, rank_methods
-from dallme.leaderboard.submission import check_submission, parse_description
-from dallme.readers import read
+from leaderboard_cases import (
+    DESCRIPTION,
+    LABELS,
+    SETS,
+    TRAIN,
+    as_rows,
+    make_bench,
+    make_submission,
+    replace_in,
+    rows_of,
+    run,
+    write_jsonl,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-DESCRIPTION = """
-name = "{name}"
-authors = ["A. Author", "B. Author"]
-paper = "https://example.org/paper"
-code = ""
-licence = "CC0-1.0"
-
-[used]
-labels = true
-test_data = "none"
-model_calls = {calls}
-
-[cost]
-seconds = 2.5
-"""
-GOOD, BAD = ("fine", "warm", "bright", "lovely"), ("dull", "cold", "grey", "dreary")
-TRAIN = [
-    f"The {noun} was a {word} one from its start to the end"
-    for noun in ("film", "play", "song")
-    for word in (*GOOD, *BAD)
-]
-TEST = [f"They say this {noun} is {word}" for noun in ("story", "book") for word in (*GOOD, *BAD)]
-#: Texts of the invented method, two sets of two texts a class.
-SETS = (
-    (["A fine and warm thing", "Bright and lovely", "A dull and cold thing", "Grey and dreary"]),
-    (["Fine, bright, warm", "A lovely day", "Dull, grey, cold", "A dreary day"]),
-)
-LABELS = ["good", "good", "bad", "bad"]
-
-
-def label_of(text: str) -> str:
-    return "good" if any(word in text for word in GOOD) else "bad"
-
-
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def as_rows(texts: list[str], labels: list[Any] = LABELS) -> list[dict[str, Any]]:
-    return [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
-
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Path:
-    """A folder with a data set, its description in `data.toml`, and the submission `mine`."""
-    tables = []
-    for name in ("things", "others"):
-        for part, texts in (("train", TRAIN), ("test", TEST)):
-            own = [text if name == "things" else f"{text} again" for text in texts]
-            write_jsonl(
-                tmp_path / "data" / name / f"{part}.jsonl", as_rows(own, [label_of(text) for text in own])
-            )
-        train = read(tmp_path / "data" / name / "train.jsonl")
-        test = read(tmp_path / "data" / name / "test.jsonl", like=train)
-        tables.append(
-            f'[{name}]\ntrain = "{name}/train.jsonl"\ntest = "{name}/test.jsonl"\n'
-            f'train_sha256 = "{train.digest}"\ntest_sha256 = "{test.digest}"\n'
-        )
-    (tmp_path / "data.toml").write_text("".join(tables))
-    make_submission(tmp_path / "mine", "mine")
-    return tmp_path
-
-
-def make_submission(folder: Path, name: str, calls: int = 0, data: str = "things") -> None:
-    for number, texts in enumerate(SETS):
-        write_jsonl(folder / data / "2" / f"{number:02}.jsonl", as_rows(texts))
-    (folder / "submission.toml").write_text(DESCRIPTION.format(name=name, calls=calls))
-
-
-def run(bench: Path, action: str, folder: str = "mine", *more: str, embedder: str | None = "hashing") -> Any:
-    """Runs a verb; an error of the user is the result's exception."""
-    command = ["benchmark", action, str(bench / folder), *more]
-    if action != "page":
-        command += ["--data", str(bench / "data"), "--datasets", str(bench / "data.toml")]
-    if action == "score":
-        command += ["--output", str(bench / "results"), "--store", str(bench / "store")]
-        command += ["--embedder", embedder] if embedder and "--embedder" not in more else []
-    return CliRunner().invoke(app, command)
-
-
-def rows_of(bench: Path) -> list[Row]:
-    return RowFile(bench / "results" / "rows.jsonl").load()
+    """A folder with data sets, their description in `data.toml`, and the submission `mine`."""
+    return make_bench(tmp_path)
 
 
 # From check to leaderboard
@@ -265,16 +193,6 @@ def test_a_missing_data_set_is_skipped_unless_it_is_named(bench: Path) -> None:
     assert "unknown data set 'nothing'; known: things, others" in str(unknown.exception)
 
 
-def test_rows_other_than_those_of_the_benchmark_are_an_error(bench: Path) -> None:
-    path = bench / "data" / "things" / "test.jsonl"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    result = run(bench, "score")
-    assert "data set 'things': expected the rows of the benchmark in 'things/test.jsonl'" in str(
-        result.exception
-    )
-    assert not (bench / "results").exists()
-
-
 def test_without_the_default_embedder_the_rest_is_scored(
     bench: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,194 +206,6 @@ def test_without_the_default_embedder_the_rest_is_scored(
     assert "note: embedding-lr, nearest and herding are left out, tokens are words" in result.stderr
     methods = {each.method for each in make_entries(rows_of(bench))}
     assert methods == {"mine", "random", "random, tokens of mine"}
-
-
-# Bad submissions
-
-
-def set_of(folder: Path) -> Path:
-    return folder / "things" / "2" / "00.jsonl"
-
-
-def change_rows(**more: Any) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        rows = as_rows(list(SETS[0]))
-        rows[0] |= more
-        write_jsonl(set_of(folder), rows)
-
-    return change
-
-
-def replace_in(old: str, new: str) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        path = folder / "submission.toml"
-        assert old in path.read_text()
-        path.write_text(path.read_text().replace(old, new))
-
-    return change
-
-
-def link_out(folder: Path) -> None:
-    outside = folder.parent / "outside.jsonl"
-    set_of(folder).rename(outside)
-    set_of(folder).symlink_to(outside)
-
-
-def link_folder_out(folder: Path) -> None:
-    (folder / "things").rename(folder.parent / "elsewhere")
-    (folder / "things").symlink_to(folder.parent / "elsewhere")
-
-
-def link_description_out(folder: Path) -> None:
-    (folder / "submission.toml").rename(folder.parent / "outside.toml")
-    (folder / "submission.toml").symlink_to(folder.parent / "outside.toml")
-
-
-def too_many(folder: Path) -> None:
-    write_jsonl(set_of(folder), as_rows([*SETS[0], "One more fine thing"], [*LABELS, "good"]))
-
-
-def test_text(folder: Path) -> None:
-    change_rows(text=f"<p>{TEST[0].upper()}!</p>")(folder)
-
-
-test_text.__test__ = False  # type: ignore[attr-defined]
-
-
-def pipe(folder: Path) -> None:
-    os.mkfifo(folder / "things" / "2" / "02.jsonl")
-
-
-def probabilities(values: Any) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        for number, texts in enumerate(SETS):
-            rows = [{**row, "label_probabilities": values} for row in as_rows(list(texts))]
-            write_jsonl(folder / "things" / "2" / f"{number:02}.jsonl", rows)
-
-    return change
-
-
-FILE = "things/2/00.jsonl: "
-BAD_SUBMISSIONS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
-    "wrong columns": (lambda folder: write_jsonl(set_of(folder), [{"sentence": "a", "label": "good"}]), (FILE, "expected the columns text and label", "found sentence, label")),
-    "another column": (change_rows(weight=1), (FILE, "found text, label, weight")),
-    "too many texts": (too_many, (FILE, "expected at most 2 texts a class, found 3 in class 'good'")),
-    "a text of the test set": (test_text, ("things/2: expected no text of the test set, found 1", "STORY IS FINE")),
-    "an unknown label": (change_rows(label="ugly"), (FILE, "'bad', 'good'", "found also 'ugly'")),
-    "a blank text": (change_rows(text=" "), (FILE, "has a blank text")),
-    "one class": (lambda folder: write_jsonl(set_of(folder), as_rows(["Fine", "Warm"], ["good", "good"])), ("things/2: candidate 'mine': expected texts of at least two classes",)),
-    "no rows": (lambda folder: set_of(folder).write_text(""), (FILE,)),
-    "no JSON": (lambda folder: set_of(folder).write_text("{"), (FILE,)),
-    "a link out": (link_out, (FILE, "expected the file itself, found a link")),
-    "a linked folder": (link_folder_out, ("things: expected the file itself, found a link",)),
-    "a linked description": (link_description_out, ("submission.toml: expected the file itself, found a link",)),
-    "a pipe": (pipe, ("things/2/02.jsonl: expected a file named by the number of the draw",)),
-    "a name without number": (lambda folder: set_of(folder).rename(folder / "things" / "2" / "a.jsonl"), ("things/2/a.jsonl: expected a file named by the number",)),
-    "one number twice": (lambda folder: pq.write_table(pa.Table.from_pylist(as_rows(list(SETS[0]))), set_of(folder).with_suffix(".parquet")), ("things/2: expected each number once",)),
-    "no budget": (lambda folder: (folder / "things" / "2").rename(folder / "things" / "few"), ("things/few: expected a folder named by the texts a class",)),
-    "a large budget": (lambda folder: (folder / "things" / "2").rename(folder / "things" / "900"), ("things/900: expected at most 12 texts a class",)),
-    "an unknown data set": (lambda folder: (folder / "things").rename(folder / "stuff"), ("unknown data set 'stuff'; known: things, others",)),
-    "no sets": (lambda folder: (folder / "things").rename(folder.parent / "gone"), ("expected sets of a data set that is here",)),
-    "no description": (lambda folder: (folder / "submission.toml").unlink(), ("expected the file submission.toml",)),
-    "no TOML": (lambda folder: (folder / "submission.toml").write_text("name ="), ("submission.toml: expected TOML",)),
-    "an unknown key": (replace_in('code = ""', 'code = ""\ncolour = 1'), ("unknown key of submission.toml 'colour'; known: name,",)),
-    "a missing key": (replace_in('licence = "CC0-1.0"', ""), ("submission.toml: expected the key 'licence', found none",)),
-    "a blank licence": (replace_in("CC0-1.0", " "), ("submission.toml: licence: expected printable text",)),
-    "a wrong type": (replace_in("labels = true", "labels = 1"), ("submission.toml: used: labels: expected bool, found 1",)),
-    "test data": (replace_in('"none"', '"dev"'), ("used.test_data: expected 'none', found 'dev'",)),
-    "a script as address": (replace_in("https://example.org/paper", "javascript:alert(1)"), ("paper: expected a web address",)),
-    "an unknown cost": (replace_in("seconds = 2.5", "euros = 1"), ("cost 'euros'; known: seconds, dollars, tokens",)),
-    "a cost below zero": (replace_in("2.5", "-1"), ("cost.seconds: expected a number from 0 on",)),
-    "a huge cost": (replace_in("2.5", "1" + "0" * 400), ("submission.toml: cost: expected numbers of a usual size",)),
-    "too many digits": (replace_in("2.5", "1" * 5000), ("submission.toml: expected TOML",)),
-    "no table used": (lambda folder: (folder / "submission.toml").write_text(DESCRIPTION.partition("[used]")[0].format(name="a") + "used = 1"), ("expected a table [used], found 1",)),
-    "the name of a baseline": (replace_in('"mine"', '"random"'), ("submission.toml: name: expected a name that no method of dallme has, found 'random'",)),
-    "soft labels of another shape": (probabilities([0.5, 0.25, 0.25]), (FILE, "label_probabilities: expected soft labels of shape (4, 2), found (4, 3)")),
-    "soft labels that do not add up": (probabilities([0.5, 0.25]), (FILE, "add up to 1")),
-    "soft labels that are no numbers": (probabilities("high"), (FILE, "label_probabilities: expected 2 numbers in each row")),
-    "soft labels without values": (change_rows(label_probabilities=None), (FILE, "label_probabilities: expected")),
-    "soft labels in one set": (lambda folder: write_jsonl(set_of(folder), [{**row, "label_probabilities": [0.5, 0.5]} for row in as_rows(list(SETS[0]))]), ("things/2: expected label_probabilities in all sets or in none",)),
-    "soft labels of no class": (lambda folder: write_jsonl(set_of(folder), [{**row, "label_probabilities": [float("nan"), 1.0]} for row in as_rows(list(SETS[0]))]), (FILE, "label_probabilities: expected")),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BAD_SUBMISSIONS)
-def test_a_bad_submission_is_one_clear_line_and_nothing_is_scored(bench: Path, case: str) -> None:
-    change, parts = BAD_SUBMISSIONS[case]
-    change(bench / "mine")
-    for action in ("check", "score"):
-        result = run(bench, action)
-        assert isinstance(result.exception, InputError), result.output
-        lines = [line for line in result.stderr.splitlines() if not line.startswith("note:")]
-        assert all(line.startswith("error: ") for line in lines)
-        said = [*lines, str(result.exception)]
-        assert any(all(part in line for part in parts) for line in said), said
-        assert all(len(line.splitlines()) == 1 for line in said)
-        assert not (bench / "results").exists()
-
-
-def test_a_linked_description_is_not_read(bench: Path) -> None:
-    link_description_out(bench / "mine")
-    (bench / "outside.toml").write_text("secret = 1")
-    problems = check_submission(bench / "mine", load_specs(bench / "data.toml"), bench / "data").problems
-    assert problems == ("submission.toml: expected the file itself, found a link",)
-
-
-def test_all_problems_are_told_at_once(bench: Path) -> None:
-    too_many(bench / "mine")
-    write_jsonl(bench / "mine" / "things" / "2" / "01.jsonl", [{"text": "a"}])
-    replace_in("labels = true", "")(bench / "mine")
-    checked = check_submission(bench / "mine", load_specs(bench / "data.toml"), bench / "data")
-    assert len(checked.problems) == 3
-    result = run(bench, "check")
-    assert len(result.stderr.splitlines()) == 2  # the last one is the exception
-
-
-def test_a_large_file_is_refused_unread(bench: Path) -> None:
-    rows = as_rows(["a" * 1_000_000 + str(row) for row in range(4)])
-    table = pa.Table.from_pylist(rows * 20)
-    set_of(bench / "mine").unlink()
-    pq.write_table(table, set_of(bench / "mine").with_suffix(".parquet"), compression="zstd")
-    assert set_of(bench / "mine").with_suffix(".parquet").stat().st_size < 1_000_000
-    assert "submit fewer or shorter texts" in str(run(bench, "check").exception)
-
-
-def test_a_damaged_file_is_a_problem_and_no_crash(bench: Path) -> None:
-    rows = [{**row, "label_probabilities": [0.25, 0.75]} for row in as_rows(list(SETS[0]))]
-    for number in range(2):
-        (bench / "mine" / "things" / "2" / f"{number:02}.jsonl").unlink()
-    path = set_of(bench / "mine").with_suffix(".parquet")
-    pq.write_table(pa.Table.from_pylist(rows), path)
-    whole, specs, problems = path.read_bytes(), load_specs(bench / "data.toml"), 0
-    assert check_submission(bench / "mine", specs, bench / "data").problems == ()
-    rng = np.random.default_rng(0)
-    for _ in range(60):
-        damaged = bytearray(whole)
-        for position in rng.integers(len(whole), size=4).tolist():
-            damaged[position] = int(rng.integers(256))
-        path.write_bytes(damaged)
-        found = check_submission(bench / "mine", specs, bench / "data").problems
-        assert all("\n" not in problem for problem in found)
-        problems += bool(found)
-    assert problems > 20
-
-
-def test_an_unknown_action_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    for more in ([], ["rank"]):
-        monkeypatch.setattr(sys, "argv", ["dallme", "benchmark", *more])
-        assert _status() == 2
-        assert capsys.readouterr().err.endswith("known: check, score, page; see --help\n")
-
-
-def test_a_text_that_training_and_test_rows_share_may_be_submitted(bench: Path) -> None:
-    path = bench / "data" / "things" / "test.jsonl"
-    with path.open("a") as file:
-        file.write(json.dumps({"text": TRAIN[0], "label": label_of(TRAIN[0])}) + "\n")
-    spec = load_specs(bench / "data.toml")["things"]
-    train = read(bench / "data" / "things" / "train.jsonl")
-    changed = {"things": replace(spec, test_sha256=read(path, like=train).digest)}
-    change_rows(text=TRAIN[0])(bench / "mine")
-    assert check_submission(bench / "mine", changed, bench / "data").problems == ()
 
 
 # Page and ranks
@@ -581,32 +311,6 @@ def test_one_data_set_has_ranks_without_a_test() -> None:
     assert rank_methods({"x": {("a", 5, "nb"): 0.5}, "y": {("a", 10, "nb"): 0.6}}) is None
 
 
-# The data sets of the benchmark
-
-
-@pytest.mark.parametrize("name", list(load_specs()))
-def test_the_data_sets_have_the_rows_of_the_benchmark(name: str, shared_data: Path) -> None:
-    if not (shared_data / name).is_dir():
-        pytest.skip(f"no data set {name} in {shared_data}")
-    data = read_dataset(name, load_specs(), shared_data)
-    assert set(data.source.class_counts) == set(data.test.class_counts)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("x =", "expected TOML"),
-        ("[x]\ntest = 'X'", "expected the key 'train', found none"),
-        ("['../x']", "expected names of lower-case letters"),
-        ("x = 1", "expected a table"),
-    ],
-)
-def test_a_wrong_file_of_data_sets_is_an_error(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "data.toml").write_text(content)
-    with pytest.raises(InputError, match=re.escape(message)):
-        load_specs(tmp_path / "data.toml")
-
-
 def test_dilms_sets_are_a_submission(shared_data: Path, tmp_path: Path) -> None:
     published = shared_data / "dilm_sst2"
     if not published.is_dir() or not (shared_data / "sst2").is_dir():
@@ -632,9 +336,3 @@ def test_dilms_sets_are_a_submission(shared_data: Path, tmp_path: Path) -> None:
     assert all(each.random and each.random_tokens and each.score.recovered for each in entries.values())
     assert runner.invoke(app, ["benchmark", "page", str(tmp_path / "results")]).exit_code == 0
     assert "DiLM" in (tmp_path / "results" / "leaderboard.html").read_text()
-
-
-def test_a_description_is_read_as_written() -> None:
-    submission = parse_description(DESCRIPTION.format(name="mine", calls=3))
-    assert submission.authors == ("A. Author", "B. Author")
-    assert (submission.used.model_calls, submission.cost) == (3, {"seconds": 2.5})

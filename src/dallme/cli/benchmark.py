@@ -21,7 +21,8 @@ RESULTS = Path("results/benchmark")
 SHOWN = 11
 
 app = typer.Typer(
-    help="Check and score a submission to the benchmark, and write the leaderboard.",
+    help="Check and score a submission to the benchmark, and write the leaderboard.\n\n"
+    "Example: dallme benchmark score my-method --data data",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
