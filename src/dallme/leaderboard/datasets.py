@@ -65,9 +65,10 @@ def load_specs(path: Path | None = None) -> dict[str, DatasetSpec]:
         InputError: If the file cannot be read, or a table has a wrong key or value.
     """
     where = "the data sets of the benchmark" if path is None else str(path)
-    entry = files("dallme.leaderboard") / "datasets.toml" if path is None else path
+    own = files("dallme.leaderboard") / "datasets.toml"
     try:
-        tables = tomllib.loads(entry.read_text(encoding="utf-8"))
+        text = own.read_text(encoding="utf-8") if path is None else path.read_text(encoding="utf-8")
+        tables = tomllib.loads(text)
     except (OSError, ValueError) as error:
         raise InputError(f"expected TOML in {where}, could not read it: {error}") from None
     for name, table in tables.items():

@@ -22,8 +22,8 @@ class Ranking:
     Attributes:
         ranks: Method to average rank, best first.
         datasets: The data sets; on each, the mean accuracy over the places that all methods have counts.
-        p_value: p of Friedman's test that all methods are alike; None with fewer than three methods or with
-            one data set.
+        p_value: p of Friedman's test that all methods are alike; None with fewer than three methods, with
+            one data set, or if all are equal.
         difference: Critical difference: average ranks that differ by less are not told apart at
             :data:`ALPHA`. None with one data set.
         left_out: Methods without a result on each data set.
@@ -63,7 +63,7 @@ def rank_methods(accuracies: Mapping[str, Mapping[Place, float]]) -> Ranking | N
 
     datasets = tuple(sorted({place[0] for own in accuracies.values() for place in own}))
     names = [name for name, own in accuracies.items() if {place[0] for place in own} == set(datasets)]
-    shared = set.intersection(*(set(accuracies[name]) for name in names)) if names else set()
+    shared: set[Place] = set.intersection(*(set(accuracies[name]) for name in names)) if names else set()
     if len(names) < 2 or {place[0] for place in shared} != set(datasets):
         return None
     scores = np.array(
@@ -75,10 +75,10 @@ def rank_methods(accuracies: Mapping[str, Mapping[Place, float]]) -> Ranking | N
     means = rankdata(-scores.round(9), axis=1).mean(axis=0)
     ranks = {names[index]: float(means[index]) for index in np.argsort(means, kind="stable")}
     tested = len(datasets) > 1
-    p_value = float(friedmanchisquare(*scores.T).pvalue) if tested and len(names) > 2 else None
+    p_value = float(friedmanchisquare(*scores.T).pvalue) if tested and len(names) > 2 else np.nan
     difference = critical_difference(len(names), len(datasets)) if tested else None
     left_out = tuple(name for name in accuracies if name not in names)
-    return Ranking(ranks, datasets, None if p_value != p_value else p_value, difference, left_out)
+    return Ranking(ranks, datasets, None if np.isnan(p_value) else p_value, difference, left_out)
 
 
 def critical_difference(methods: int, datasets: int) -> float:
