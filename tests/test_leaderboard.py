@@ -92,7 +92,7 @@ def test_a_second_call_computes_nothing(bench: Path, monkeypatch: pytest.MonkeyP
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("computed again")
 
-    for name in ("evaluate_method", "make_sets", "measure_texts"):
+    for name in ("evaluate_method", "make_sets", "measure_texts", "measure_sizes"):
         monkeypatch.setattr(f"dallme.leaderboard.scoring.{name}", fail)
     result = run(bench, "score", "mine", "--baselines", "--json")
     assert json.loads(result.stdout)["computed"] == 0

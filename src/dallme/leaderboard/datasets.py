@@ -6,13 +6,16 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
 from dallme.data import LabelledTexts
 from dallme.errors import InputError
 from dallme.experiments import build_record
+from dallme.overlap import words_of
 from dallme.readers import read
+from dallme.text import clean
 
 #: Names of data sets, which are names of folders too.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -56,6 +59,21 @@ class Dataset:
     name: str
     source: LabelledTexts
     test: LabelledTexts
+
+    @cached_property
+    def source_keys(self) -> frozenset[tuple[str, ...]]:
+        """The words of each training row."""
+        return frozenset(map(words_key, self.source.texts))
+
+    @cached_property
+    def test_keys(self) -> frozenset[tuple[str, ...]]:
+        """The words of each test row."""
+        return frozenset(map(words_key, self.test.texts))
+
+
+def words_key(text: str) -> tuple[str, ...]:
+    """Returns the words of a text without markup, case-folded; the text itself if it has none."""
+    return tuple(words_of(cleaned := clean(text))) or (cleaned,)
 
 
 def load_specs(path: Path | None = None) -> dict[str, DatasetSpec]:

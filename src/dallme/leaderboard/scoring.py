@@ -132,6 +132,7 @@ class _Method:
         make: Returns the sets.
         tokens_of: Digest of the submitted sets whose tokens are matched, or blank.
         soft: Whether the sets have soft labels.
+        quotes: Whether the texts are training rows by definition.
     """
 
     name: str
@@ -141,6 +142,7 @@ class _Method:
     make: Callable[[], Sequence[LabelledTexts]]
     tokens_of: str = ""
     soft: bool = False
+    quotes: bool = False
 
     def config(self, kind: str, **more: Any) -> dict[str, Any]:
         """Returns the configuration of a row."""
@@ -239,7 +241,8 @@ def _jobs(method: _Method, tools: Tools) -> Iterator[_Job]:
     make, full = cache(method.make), method.name == FULL
     if not full:
         config = method.config("texts", tokenizer=tools.tokenizer)
-        yield _Job(config, {}, lambda: measure_texts(make(), method.data, tools))
+        measure = measure_sizes if method.quotes else measure_texts
+        yield _Job(config, {}, lambda: measure(make(), method.data, tools))
     for name, classifier in tools.classifiers.items():
         if full and classifier.most_texts is not None:
             continue
@@ -270,11 +273,19 @@ def _train(
     }
 
 
+def measure_sizes(draws: Sequence[LabelledTexts], data: Dataset, tools: Tools) -> dict[str, Any]:
+    """Measures the size of sets: ``texts`` and ``tokens``, both the mean of a set."""
+    return {
+        "texts": sum(map(len, draws)) / len(draws),
+        "tokens": sum(tools.count_tokens(draw.texts) for draw in draws) / len(draws),
+    }
+
+
 def measure_texts(draws: Sequence[LabelledTexts], data: Dataset, tools: Tools) -> dict[str, Any]:
     """Measures the size of sets, and how much of them is copied.
 
     Returns:
-        ``texts`` and ``tokens``, both the mean of a set; ``copied``, the share of sentences of at least
+        The sizes of :func:`measure_sizes`; ``copied``, the share of sentences of at least
         :data:`SENTENCE_WORDS` words that one training row holds word for word; ``longest_span``, the most
         words in a row that a text shares with a training row; ``in_test``, the share of texts that share
         thirteen words in a row with a test row.
@@ -286,9 +297,7 @@ def measure_texts(draws: Sequence[LabelledTexts], data: Dataset, tools: Tools) -
         for part in (data.source, data.test)
     )
     copied = [found for text in texts for found in _copied_sentences(text, source[text].runs)]
-    return {
-        "texts": len(texts) / len(draws),
-        "tokens": sum(tools.count_tokens(draw.texts) for draw in draws) / len(draws),
+    return measure_sizes(draws, data, tools) | {
         "copied": float(np.mean(copied)) if copied else 0.0,
         "longest_span": max(source[text].longest for text in texts),
         "in_test": float(np.mean([test[text].longest >= CONTAMINATION for text in texts])),
@@ -339,7 +348,7 @@ def _baselines(sets: SubmittedSets, tools: Tools) -> Iterator[_Method]:
 
     def method(name: str, make: Callable[[], Sequence[LabelledTexts]], tokens_of: str = "") -> _Method:
         recipe = [__version__, name, budget, tools.tokenizer, tokens_of, data.source.digest, data.test.digest]
-        return _Method(name, data, budget, sha256_of([json.dumps(recipe)]), make, tokens_of)
+        return _Method(name, data, budget, sha256_of([json.dumps(recipe)]), make, tokens_of, quotes=True)
 
     yield method(RANDOM, random)
     yield method(RANDOM, matched, sets.digest)

@@ -19,8 +19,7 @@ from dallme.errors import DallmeError, InputError, UnknownNameError, first_line
 from dallme.evaluation.compare import check_candidates, known_methods
 from dallme.experiments import build_record
 from dallme.files.atomic import sha256_of
-from dallme.leaderboard.datasets import Dataset, DatasetSpec, MissingDataError, read_dataset
-from dallme.overlap import words_of
+from dallme.leaderboard.datasets import Dataset, DatasetSpec, MissingDataError, read_dataset, words_key
 from dallme.readers import build_texts
 from dallme.readers.columns import Choice
 from dallme.readers.files import read_file
@@ -28,7 +27,6 @@ from dallme.readers.formats import Allowance, DataFile
 from dallme.readers.labels import LabelOptions
 from dallme.readers.parquet import read_table
 from dallme.readers.rows import readable_as
-from dallme.text import clean
 from dallme.validation import check_positive
 
 #: Name of the file that describes a submission, and its most bytes.
@@ -420,19 +418,10 @@ def _probabilities(values: Sequence[object], texts: LabelledTexts, name: str) ->
     return probabilities
 
 
-def _key(text: str) -> tuple[str, ...]:
-    """Returns the words of a text without markup, case-folded; the text itself if it has none."""
-    return tuple(words_of(cleaned := clean(text))) or (cleaned,)
-
-
 def copies_of_test(texts: Sequence[str], data: Dataset) -> list[str]:
     """Returns the texts that have the words of a test row in its order, unless a training row has them too.
 
     A method that reads training rows only can find the latter by itself.
     """
-    test = {_key(text) for text in data.test.texts}
-    copies = [text for text in texts if _key(text) in test]
-    if not copies:
-        return []
-    known = {_key(text) for text in data.source.texts}
-    return [text for text in dict.fromkeys(copies) if _key(text) not in known]
+    copies = [text for text in dict.fromkeys(texts) if words_key(text) in data.test_keys]
+    return [text for text in copies if words_key(text) not in data.source_keys]
