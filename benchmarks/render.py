@@ -1005,11 +1005,12 @@ def render() -> dict[Path, str]:
     readme, good_texts = ROOT / "README.md", ROOT / "docs" / "good-texts.md"
     choosing, targets = ROOT / "docs" / "choosing.md", load("targets")
     counted = (
-        "Heads and classifiers that count words: mean of five sets, on test rows. Encoders: "
-        "all-MiniLM-L6-v2,\n"
-        "mean of the sets in `benchmarks/README.md`, on other training rows; their `teaching` is "
-        "`teaching:longest`. Rows of\n"
-        "the baselines are not cut; heads and encoders read the first 128 tokens.\n"
+        "Mean over sets, on test rows; `benchmarks/README.md` has their number and deviation. Fine-tuned "
+        "encoders are\n"
+        "all-MiniLM-L6-v2, tested on other training rows; their `teaching` is `teaching:longest`. *All rows*: "
+        "each set is chosen from all\n"
+        "training rows, else from half of a sample. Rows of the baselines are not cut; heads and encoders "
+        "read the first 128 tokens.\n"
     )
     return {
         HERE / "README.md": page,
