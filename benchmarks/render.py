@@ -1007,8 +1007,8 @@ def render() -> dict[Path, str]:
     counted = (
         "Mean over sets, on test rows; `benchmarks/README.md` has their number and deviation. Fine-tuned "
         "encoders are\n"
-        "all-MiniLM-L6-v2, tested on other training rows; their `teaching` is `teaching:longest`. *All rows*: "
-        "each set is chosen from all\n"
+        "all-MiniLM-L6-v2, tested on other training rows; their `teaching` is `teaching:longest`. "
+        "*All rows*:\neach set is chosen from all "
         "training rows, else from half of a sample. Rows of the baselines are not cut; heads and encoders "
         "read the first 128 tokens.\n"
     )
