@@ -65,7 +65,7 @@ docs: install  ## the documentation as a site, in site/
 
 bench: install  ## measure what the documentation claims; see benchmarks/README.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	for script in main_job teaching writers store condensers embedding_speed million engines openai_faults comparison_table evaluation_speed inversion vec2text_speed inverter_options first_words repeated_sets report fuzz_readers attack interruptions poison code_size; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in main_job teaching writers store condensers embedding_speed million engines openai_faults comparison_table evaluation_speed inversion vec2text_speed inverter_options first_words repeated_sets report fuzz_readers attack interruptions poison update code_size; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 	$(BIN)/python benchmarks/render.py
 
 attack: install  ## a thousand seeded random attacks on sets, sources, servers, models, services and runs

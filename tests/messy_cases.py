@@ -170,9 +170,9 @@ READABLE = {
     ),
     "Windows-1250": Readable(
         "a.csv",
-        "text,label\nświetna gra aktorów,dobry\nzły film i żółć,zły\n".encode("cp1250"),
-        note="read as Windows-1250 (by ś ó ł ż ć)",
-        texts=["świetna gra aktorów", "zły film i żółć"],
+        "text,label\nświetna gra aktorów i żółta łąka,dobry\nwcale mi się nie podobał,zły\n".encode("cp1250"),
+        note="read as Windows-1250 (by ś ó ż ł ą)",
+        texts=["świetna gra aktorów i żółta łąka", "wcale mi się nie podobał"],
         labels=["dobry", "zły"],
     ),
     "Shift-JIS": Readable(

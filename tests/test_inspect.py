@@ -44,7 +44,7 @@ def test_everything_is_counted(tickets: Path) -> None:
         ("labels", "named by you"),
     ]
     assert found.classes == {"Billing": 2, "Technical": 2, "billing": 1}
-    assert found.words == {"mean": 4.8, "median": 5.0, "max": 6.0}
+    assert found.words == {"mean": 5.0, "median": 6.0, "max": 6.0}
     assert (found.repeated, found.ambiguous) == (1, 1)
     assert found.similar_labels == (("Billing", "billing"),)
     assert (found.personal, found.personal_texts, found.searched) == ({"EMAIL_ADDRESS": 2}, 2, 5)
@@ -106,7 +106,7 @@ def test_the_command_prints_a_page_without_values(tickets: Path) -> None:
     assert lines[0] == f"{tickets}: 6 rows, 5 of them usable"
     assert "Body    text  5       4         texts (its usual name)" in lines
     assert "Technical  2" in lines
-    assert "words          mean 5, median 5, longest 6" in lines
+    assert "words          mean 5, median 6, longest 6" in lines
     assert "repetitions    1 rows; 1 texts with several labels" in lines
     assert "similar labels 'Billing' = 'billing' (--normalize-labels merges them)" in lines
     assert "personal data  2 e-mail addresses in 2 texts" in lines
@@ -119,6 +119,6 @@ def test_the_command_prints_a_page_without_values(tickets: Path) -> None:
     assert "ann@" not in result.output
     again = CliRunner().invoke(app, [*arguments, "--drop-bad-rows", "--normalize-labels"])
     assert again.exit_code == 0
-    assert again.stdout.splitlines()[-1] == (
-        f"next: dallme distill {tickets} --per-class 2 --output distilled"
-    )
+    next_command = again.stdout.splitlines()[-1]
+    assert next_command.startswith(f"next: dallme distill {tickets} --per-class 2 --output distilled ")
+    assert {"--drop-bad-rows", "--normalize-labels"} <= set(next_command.split())

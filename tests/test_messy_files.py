@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import dallme
 from dallme.cli.main import app
 from dallme.errors import InputError
+from dallme.progress import SilentProgress
 from dallme.readers import read
 from dallme.text import nfc
 from messy_cases import LABELS, READABLE, REFUSED, TEXTS, Readable, Refused
@@ -166,3 +167,25 @@ def test_rows_in_are_rows_used_and_rows_reported(
     assert len(data) + reported == len(rows) + 2
     given = ["one", "two", *(text for text, _ in rows)]
     assert list(data.texts) == [nfc(given[row]) for row in data.row_ids.tolist()]
+
+
+def test_the_distiller_takes_the_options_and_says_the_notes(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Listener(SilentProgress):
+        def note(self, message: str) -> None:
+            said.append(message)
+
+    path = READABLE["merged labels"].write(tmp_path)
+    distiller = dallme.Distiller(per_class=1, embedder="hashing", decoder="nearest", progress=Listener())
+    distilled = distiller.distill(path, normalize_labels=True)
+    assert list(distilled.label_names.values()) == ["Yes", "no"]
+    assert any(note.startswith("merged the spellings of 1 class names") for note in said)
+    with pytest.raises(TypeError, match="normalise"):
+        distiller.distill(path, normalise=True)
+
+
+def test_lock_files_of_excel_are_no_data(tmp_path: Path) -> None:
+    READABLE["commas"].write(tmp_path)
+    (tmp_path / "~$b.xlsx").write_bytes(b"\x05owner")
+    assert list(read(tmp_path).texts) == TEXTS

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from dallme.condensers.k_centroid import KCentroid
 from dallme.data import Fingerprint, LabelledTexts, LabelledVectors
 from dallme.decoders import select
 from dallme.decoders.base import Context
 from dallme.decoders.nearest import NearestDecoder
-from dallme.decoders.select import SelectDecoder, _HeldOutLoss, consistent_rows
+from dallme.decoders.select import SelectDecoder, _Ridge, consistent_rows
 from dallme.embedders.base import count_words
 from dallme.errors import InputError
 
@@ -57,19 +59,44 @@ def test_candidates_are_ranked_by_the_gradient_of_the_loss() -> None:
     context = _overlapping(200, 3)
     vectors, labels = context.vectors.vectors.astype(np.float64), context.vectors.labels
     chosen, wanted, held_out = np.arange(8), labels[:8], np.arange(100, 200)
-    loss = _HeldOutLoss(vectors, labels, wanted, held_out, ridge=3.0)
-    errors = loss._solve(chosen)[-1]
-    np.testing.assert_allclose(errors.sum(axis=1), 0, atol=1e-12)  # probabilities and labels both sum to 1
-    assert (errors[np.arange(100), labels[held_out]] < 0).all()
+    classifier = _Ridge(vectors, labels, wanted, held_out, 3.0, chosen)
     # A step along the direction of the best candidate lowers the loss; along that of the worst it does not.
-    ranked = loss.most_promising(chosen, 2, np.arange(20, 100), 80)
+    ranked = classifier.most_promising(2, np.arange(20, 100), 80)
     changes = []
     for row in (ranked[0], ranked[-1]):
         moved = vectors.copy()
         moved[chosen[2]] += 1e-4 * (vectors[row] - vectors[chosen[2]])
-        moved_loss = _HeldOutLoss(moved, labels, wanted, held_out, ridge=3.0)
-        changes.append(moved_loss.value(chosen) - loss.value(chosen))
+        changes.append(_Ridge(moved, labels, wanted, held_out, 3.0, chosen).loss - classifier.loss)
     assert changes[0] < 0 < changes[1]
+
+
+def test_a_replaced_row_gives_the_classifier_of_the_new_rows() -> None:
+    context = _overlapping(300, 4)
+    vectors, labels = context.vectors.vectors.astype(np.float64), context.vectors.labels
+    held_out = np.arange(150, 300)
+    start = np.concatenate([np.flatnonzero(labels[:150] == label)[:6] for label in (0, 1)])
+    classifier = _Ridge(vectors, labels, labels[start], held_out, 3.0, start)
+    for _ in range(3):
+        for at in range(12):
+            candidates = np.flatnonzero(labels[:150] == labels[start[at]])
+            before, row = classifier.loss, int(classifier.chosen[at])
+            changed = classifier.replace(at, classifier.most_promising(at, candidates, 5))
+            assert changed == (classifier.chosen[at] != row) == (classifier.loss < before)
+    anew = _Ridge(vectors, labels, labels[start], held_out, 3.0, classifier.chosen)
+    assert classifier.loss == pytest.approx(anew.loss, abs=1e-9)
+    assert not np.array_equal(classifier.chosen, start)
+    solved = np.linalg.solve(
+        vectors[anew.chosen] @ vectors[anew.chosen].T + 3 * np.eye(12),
+        (labels[start][:, None] == [0, 1]) - 0.5,
+    )
+    ranked = [each.most_promising(0, np.arange(150), 20) for each in (classifier, anew)]
+    assert ranked[0] == ranked[1]
+    scores = vectors[held_out] @ vectors[anew.chosen].T @ solved
+    spread = scores.std()
+    best = min(
+        log_loss(labels[held_out], softmax(scale / spread * scores, axis=1)) for scale in (0.5, 1, 2, 4)
+    )
+    assert anew.loss == pytest.approx(best, abs=1e-9)
 
 
 def test_each_text_is_a_row_of_its_own_cluster() -> None:

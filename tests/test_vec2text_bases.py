@@ -66,7 +66,10 @@ def test_an_encoder_decoder_of_a_folder_is_trained_and_decodes(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_smollm2_is_trained_by_adapters_and_decodes(smollm2: str, tmp_path: Path) -> None:
+def test_smollm2_is_trained_by_adapters_and_decodes(
+    smollm2: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dallme.decoders.vec2text.stages.MEASUREMENTS", 1)  # each writes texts
     options = FAST | {
         "steps": 2,
         "batch_size": 2,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dallme.versions import __version__ as __version__
 
 if TYPE_CHECKING:
-    from dallme.api import audit, compare, curve, evaluate, load
+    from dallme.api import audit, compare, curve, evaluate, load, update
     from dallme.data import Budget, LabelledTexts
     from dallme.dataset import DistilledDataset
     from dallme.distiller import Distiller
@@ -31,6 +31,7 @@ __all__ = [
     "inspect",
     "load",
     "read",
+    "update",
 ]
 
 # Names are imported on first use, so that `import dallme` is instant and loads neither torch nor
@@ -49,6 +50,7 @@ _MODULES = {
     "inspect": "dallme.inspection",
     "load": "dallme.api",
     "read": "dallme.readers",
+    "update": "dallme.api",
 }
 
 

@@ -251,6 +251,62 @@ def audit(
     )
 
 
+def update(
+    distilled: DistilledDataset | str | Path,
+    source: Any = None,
+    *,
+    old: Any = (),
+    drop: Sequence[int | str] = (),
+    test: Any = None,
+    classifiers: Sequence[str] | Mapping[str, Classifier] | None = None,
+    embedder: Any = None,
+    decoder: str | None = None,
+    decoder_options: Mapping[str, Any] | None = None,
+    store: str | Path | None = None,
+    progress: Any = None,
+    **reading: Any,
+) -> DistilledDataset:
+    """Updates a distilled dataset: the same number of texts, new rows in, dropped rows out.
+
+    Args:
+        distilled: The distilled dataset, or its folder; it is not changed.
+        source: The new rows, or all rows again; any source. None if rows are only dropped.
+        old: The source that the dataset was made from, or a list of the sources of all updates; by default
+            they are looked for beside the dataset.
+        drop: Ids of rows to drop.
+        test: Test data, any source, on which classifiers compare the dataset before and after.
+        classifiers: Names, or name to classifier; by default those of the target.
+        embedder: The embedder of the dataset, where the manifest's name alone may not be used.
+        decoder: A decoder in place of the manifest's; needed if that one opens a model.
+        decoder_options: Options of that decoder.
+        store: Folder that keeps vectors; without it old rows are embedded again.
+        progress: As of :class:`Distiller`.
+        **reading: Arguments of :func:`dallme.read` for the sources, such as ``id_column``.
+
+    Returns:
+        The next version. ``manifest["update"]`` lists its changes.
+
+    Raises:
+        InputError: If a source is another one than recorded, a dropped id is unknown, or nothing is new.
+    """
+    from dallme.updating import update as update_set
+    from dallme.updating.restoring import Parts
+
+    dataset = distilled if isinstance(distilled, DistilledDataset) else load(distilled)
+    test_reading = {name: value for name, value in reading.items() if name != "id_column"}
+    return update_set(
+        dataset,
+        source,
+        old=list(old) if isinstance(old, (list, tuple)) else [old],
+        drop=drop,
+        read=lambda each: read(each, labelled=False, **reading),
+        folder=None if isinstance(distilled, DistilledDataset) else Path(distilled),
+        parts=Parts(embedder, decoder, decoder_options, store, progress),
+        test=None if test is None else lambda like: read(test, like=like, **test_reading),
+        classifiers=classifiers,
+    )
+
+
 def _labelled(source: Any, like: LabelledTexts | None = None, *, soft_labels: bool = False) -> LabelledTexts:
     """Reads a source, unless it is read already; `like` gives the class ids."""
     if isinstance(source, LabelledTexts):

@@ -144,10 +144,8 @@ class Distiller:
         labels: Sequence[Any] | None = None,
         *,
         vectors: Any = None,
-        text_column: str | None = None,
-        label_column: str | None = None,
-        drop_bad_rows: bool = False,
         test: LabelledTexts | None = None,
+        **reading: Any,
     ) -> DistilledDataset:
         """Distils a dataset: embed, condense, decode.
 
@@ -155,10 +153,9 @@ class Distiller:
             source: A list of texts, a pandas or polars frame, a `datasets.Dataset`, a path, or a Hub id.
             labels: The classes, if the source is a list of texts.
             vectors: Ready vectors of shape (n, d), one per text; then no embedder is loaded.
-            text_column: Name of the text column, if it has no usual one.
-            label_column: Name of the label column, if it has no usual one.
-            drop_bad_rows: Whether to skip rows without a usable text or label, with a note.
             test: Test rows; decoders that write new texts report the overlap with them.
+            **reading: Other arguments of :func:`dallme.read`: `text_column`, `label_column`, `drop_bad_rows`,
+                `encoding` …
 
         Returns:
             The distilled texts with their lineage.
@@ -167,17 +164,9 @@ class Distiller:
             InputError: If the source, the vectors or the budget cannot be used.
             PersonalDataError: If the texts hold more personal data than `max_personal`.
         """
-        texts = read(
-            source,
-            labels,
-            text_column=text_column,
-            label_column=label_column,
-            drop_bad_rows=drop_bad_rows,
-            engine=self.resolved_engine,
-        )
-        if drop_bad_rows:
-            for note in texts.notes:
-                self.progress.note(note)
+        texts = read(source, labels, engine=self.resolved_engine, **reading)
+        for note in texts.notes:
+            self.progress.note(note)
         return self.run(texts, vectors=vectors, test=test).distilled
 
     def run(

@@ -48,7 +48,7 @@ class HostileServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.seed = 0
         super().__init__(("127.0.0.1", 0), _Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
 
     def __exit__(self, *arguments: object) -> None:
         self.shutdown()

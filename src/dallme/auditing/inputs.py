@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ _PRECISIONS = ("float32", "bfloat16")
 
 
 def restore_embedder(
-    manifest: Mapping[str, Any], embedder: Any = None, store: str | Path | None = None
+    manifest: Mapping[str, Any], embedder: Any = None, store: str | Path | None = None, *, same: bool = False
 ) -> Embedder | None:
     """Finds the embedder of a set, with the options of its fingerprint.
 
@@ -41,6 +41,7 @@ def restore_embedder(
             vectors.
         store: Folder of the user's vectors. A model named by the manifest is opened only if it made some of
             them or ships with dallme.
+        same: Whether any embedder must make the same vectors.
 
     Returns:
         The embedder; None if the set was made of ready vectors and none is given.
@@ -61,13 +62,13 @@ def restore_embedder(
         )
     else:
         part = resolve(embedder)
-        if not (made_with and embedder == named and part.paid):
-            same = (
+        if not (same or (made_with and embedder == named and part.paid)):
+            equal = (
                 isinstance(embedder, str)
                 and made_with
                 and made_with["weights"] in (_fingerprint(part, prompt, 1).weights, part.earlier_weights)
             )
-            return _with_options(part, made_with) if same and made_with else part
+            return _with_options(part, made_with) if equal and made_with else part
     if made_with is not None:  # a paid embedder sends texts only to the server that the set was made with
         part = _with_options(part, made_with)
         check_same(made_with, _fingerprint(part, prompt, made_with["dimension"]), part.earlier_weights)
@@ -127,7 +128,9 @@ def _has_vectors(store: str | Path | None, candidate: Embedder, made_with: Mappi
 
 
 def _with_options(found: Embedder, made_with: Mapping[str, Any]) -> Embedder:
-    """Copies an embedder, with the options in a fingerprint."""
+    """Copies an embedder, with the options in a fingerprint; an object of the user's stays as it is."""
+    if not is_dataclass(found):
+        return found
     options = {
         "max_tokens": made_with["max_tokens"],
         "dimension": made_with["dimension"],

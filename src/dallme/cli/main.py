@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from dallme.cli.audit import audit
+from dallme.cli.benchmark import app as benchmark
 from dallme.cli.compare import compare
 from dallme.cli.curve import curve
 from dallme.cli.demo import demo
@@ -34,6 +35,8 @@ from dallme.cli.report import report
 from dallme.cli.reproduce import reproduce
 from dallme.cli.review import review
 from dallme.cli.settings import SettingsCommand
+from dallme.cli.store import store
+from dallme.cli.update import update
 from dallme.errors import DallmeError
 from dallme.versions import __version__
 
@@ -51,12 +54,14 @@ app.command(rich_help_panel=DISTIL)(inspect)
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(distill)
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(plan)
 app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(embed)
+app.command(rich_help_panel=DISTIL, cls=SettingsCommand)(update)
 app.command(rich_help_panel=DISTIL)(demo)
 app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(evaluate)
 app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(compare)
 app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(curve)
 app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(probe)
 app.command(rich_help_panel=MEASURE)(reproduce)
+app.add_typer(benchmark, name="benchmark", rich_help_panel=MEASURE)
 app.command(rich_help_panel=SHARE)(audit)
 app.command(rich_help_panel=SHARE)(report)
 app.command(rich_help_panel=SHARE)(review)
@@ -67,6 +72,7 @@ app.command(rich_help_panel=INVERTERS)(invert_check)
 app.command(rich_help_panel=INVERTERS)(decode)
 app.command(rich_help_panel=SETUP)(doctor)
 app.command(rich_help_panel=SETUP, name="list")(list_parts)
+app.command(rich_help_panel=SETUP)(store)
 
 
 @app.callback(invoke_without_command=True)
@@ -121,8 +127,9 @@ def _status() -> int:
         return _interrupted()
     except typer.TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
-        if message.startswith("No such command"):
-            message += f" known: {', '.join(getattr(command, 'commands', {}))}"
+        if message.startswith(("No such command", "Missing command")):
+            group = getattr(getattr(error, "ctx", None), "command", command)
+            message = f"{message.rstrip('.')}. known: {', '.join(getattr(group, 'commands', {}))}"
         return _fail(f"{message.rstrip('.')}; see --help") if message else 0
     except KeyboardInterrupt:
         return _interrupted()

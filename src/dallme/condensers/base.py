@@ -87,11 +87,20 @@ class Condenser(ABC):
                 condensed |= clusters
                 task.advance(len(clusters))
         labels = [label for label in budget for _ in condensed[label]]
-        return _assemble(
+        return assemble(
             vectors.vectors,
             labels,
             [(rows[label], cluster) for label in budget for cluster in condensed[label]],
         )
+
+    def recenter(self, vectors: np.ndarray) -> np.ndarray:
+        """Returns the prototype of a cluster whose members have changed; by default their mean.
+
+        Args:
+            vectors: Vectors of the members, float32 of shape (k, d), those of the earlier cluster first and
+                nearest to its prototype first.
+        """
+        return np.asarray(vectors.mean(axis=0, dtype=np.float64), dtype=np.float32)
 
     @abstractmethod
     def _condense_class(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> list[Cluster]:
@@ -136,10 +145,16 @@ def _group_classes(budget: Mapping[int, int], rows: Mapping[int, np.ndarray]) ->
     return groups
 
 
-def _assemble(
+def assemble(
     vectors: np.ndarray, labels: list[int], clusters: list[tuple[np.ndarray, Cluster]]
 ) -> Prototypes:
-    """Combines the clusters of all classes, members sorted by their distance to the prototype."""
+    """Combines the clusters of all classes, members sorted by their distance to the prototype.
+
+    Args:
+        vectors: Vectors of the source.
+        labels: Class id of each cluster.
+        clusters: Positions of the rows of the class, and the cluster.
+    """
     members, spread, responsibilities = [], [], []
     for rows, cluster in clusters:
         distances = np.linalg.norm(vectors[rows[cluster.members]] - cluster.vector, axis=1)

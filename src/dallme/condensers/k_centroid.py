@@ -106,6 +106,11 @@ class Medoid(KCentroid):
     def _condense_class(self, vectors: np.ndarray, count: int, rng: np.random.Generator) -> list[Cluster]:
         return [_on_nearest_row(vectors, cluster) for cluster in super()._condense_class(vectors, count, rng)]
 
+    def recenter(self, vectors: np.ndarray) -> np.ndarray:
+        """Returns the member nearest to the mean of all."""
+        cluster = Cluster(super().recenter(vectors), np.arange(len(vectors)), float(len(vectors)))
+        return _on_nearest_row(vectors, cluster).vector
+
 
 def _on_nearest_row(vectors: np.ndarray, cluster: Cluster) -> Cluster:
     """Moves the prototype of a cluster to its nearest member, the first of equally near ones."""

@@ -25,3 +25,7 @@ class RandomRows(Condenser):
             Cluster(vectors[row], members, float(len(members)))
             for row, members in zip(drawn, members_of(labels, count), strict=True)
         ]
+
+    def recenter(self, vectors: np.ndarray) -> np.ndarray:
+        """Returns the drawn row, which is the nearest; if it is gone, the next one."""
+        return np.asarray(vectors[0])

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from dallme.data import Fingerprint, LabelledTexts
-from dallme.dataset.schema import check_depth, check_shape
+from dallme.dataset.schema import ROW_ID, check_depth, check_shape
 from dallme.errors import InputError
 from dallme.versions import __version__, installed_versions
 
@@ -91,6 +91,12 @@ SHAPE = {
         "notes?": [str],
     },
     "personal?": {"found?": {}, "redacted?": {}},
+    "update?": {
+        "sources?": [{"source": str, "sha256": str, "rows": int}],
+        "dropped?": [ROW_ID],
+        "pending?": [int],
+        "version?": int,
+    },
     "review?": {"ids?": [int], "accepted?": [int]},
     "history?": [_REVIEW],
 }
@@ -114,6 +120,7 @@ class Manifest(Mapping[str, Any]):
         comparison: Comparison with other methods, as ``dallme compare --json`` prints it.
         personal: Places with personal data by kind: ``found`` in the texts, ``redacted`` in the source.
             None if there are none and the source was not redacted.
+        update: Sources, dropped rows and changes of the update that made the set; None for a first version.
         review: Ids of the texts, and of those that were accepted, after a review.
         history: One entry for each review.
         other: Keys that this version does not know.
@@ -129,6 +136,7 @@ class Manifest(Mapping[str, Any]):
     decoding: Mapping[str, Any] | None = None
     comparison: Mapping[str, Any] | None = None
     personal: Mapping[str, Any] | None = None
+    update: Mapping[str, Any] | None = None
     review: Mapping[str, Any] | None = None
     history: list[dict[str, Any]] | None = None
     other: Mapping[str, Any] = field(default_factory=dict)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 from scipy.special import log_softmax
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -25,6 +25,12 @@ HELD_OUT_ROWS = 4_000
 
 #: Maximum number of exact evaluations per prototype and pass, and of floating-point operations in total.
 _EVALUATIONS, _OPERATIONS = 8, 2e11
+
+#: Smallest decrease of the loss that counts.
+_LEAST_GAIN = 1e-7
+
+#: Scores of held-out rows and classes; with many classes fewer rows are held out, but not fewer than these.
+_HELD_OUT_SCORES, _LEAST_HELD_OUT = 400_000, 1_000
 
 #: Folds of the probes that decide whether a row's text agrees with its label.
 _FOLDS = 5
@@ -79,88 +85,124 @@ class SelectDecoder(Decoder):
         clusters = _candidates(prototypes, context, agreeing, held_out)
         nearest = zip(clusters, normalize(prototypes.vectors), strict=True)
         start = np.array([rows[int(np.argmax(vectors[rows] @ centroid))] for rows, centroid in nearest])
-        loss = _HeldOutLoss(vectors, context.vectors.labels, prototypes.labels, held_out, self.ridge)
-        chosen = self._descend(loss, clusters, start, context, rng)
+        classifier = _Ridge(vectors, context.vectors.labels, prototypes.labels, held_out, self.ridge, start)
+        chosen = self._descend(classifier, clusters, context, rng)
         texts = [_cut(row, context, self.language) for row in chosen.tolist()]
         return DecodingResult(tuple(_distinct(texts, prototypes, context, self.language)))
 
     def _descend(
         self,
-        loss: _HeldOutLoss,
+        classifier: _Ridge,
         clusters: list[np.ndarray],
-        start: np.ndarray,
         context: Context,
         rng: np.random.Generator,
     ) -> np.ndarray:
         """Coordinate descent over the prototypes."""
-        chosen, texts, best = start.copy(), context.source.texts, loss.value(start)
-        cost = len(chosen) ** 3 / 3 + len(loss.rows) * (len(chosen) * loss.classes + loss.dimension)
-        count = int(np.clip(_OPERATIONS / (cost * len(chosen) * self.passes), 1, _EVALUATIONS))
+        chosen, texts = classifier.chosen, context.source.texts
+        count = int(np.clip(_OPERATIONS / (classifier.cost * len(chosen) * self.passes), 1, _EVALUATIONS))
         with context.progress.task("choosing rows", total=self.passes * len(chosen)) as task:
             for _ in range(self.passes):
                 changed = False
                 for at in rng.permutation(len(chosen)).tolist():
                     used = {texts[row] for other, row in enumerate(chosen.tolist()) if other != at}
-                    for row in loss.most_promising(chosen, at, clusters[at], count):
-                        if texts[row] in used:
-                            continue
-                        trial = chosen.copy()
-                        trial[at] = row
-                        value = loss.value(trial)
-                        if value < best - 1e-7:
-                            chosen, best, changed = trial, value, True
+                    promising = classifier.most_promising(at, clusters[at], count)
+                    changed |= classifier.replace(at, [row for row in promising if texts[row] not in used])
                     task.advance()
                 if not changed:
                     break
         return chosen
 
 
-class _HeldOutLoss:
-    """Cross-entropy on held-out rows of a ridge classifier trained on chosen rows.
+class _Ridge:
+    """A ridge classifier trained on chosen rows, and its cross-entropy on held-out rows.
+
+    The inverse of the kernel matrix is kept and updated when a row is replaced, so that the loss of another
+    choice takes no new factorisation.
 
     Attributes:
-        rows: Positions of the held-out rows.
-        classes: Number of classes.
-        dimension: Length of a vector.
+        chosen: Positions of the chosen rows, of shape (m,); :meth:`replace` changes it in place.
+        loss: Cross-entropy on the held-out rows, at the best inverse temperature.
+        cost: Floating-point operations of one loss.
     """
 
     def __init__(
-        self, vectors: np.ndarray, labels: np.ndarray, wanted: np.ndarray, rows: np.ndarray, ridge: float
+        self,
+        vectors: np.ndarray,
+        labels: np.ndarray,
+        wanted: np.ndarray,
+        rows: np.ndarray,
+        ridge: float,
+        chosen: np.ndarray,
     ) -> None:
+        """Trains the classifier.
+
+        Args:
+            vectors: Vectors of length 1 of the source, of shape (n, d).
+            labels: Class ids of the source, of shape (n,).
+            wanted: Class id of each chosen row, of shape (m,).
+            rows: Positions of the held-out rows.
+            ridge: Ridge penalty.
+            chosen: Positions of the chosen rows, of shape (m,).
+        """
         ids = np.unique(wanted)
-        rows = rows[np.isin(labels[rows], ids)]
-        self.rows, self.classes, self.dimension = rows, len(ids), vectors.shape[1]
-        self._vectors, self._held_out, self._ridge = vectors, vectors[rows].astype(np.float64), ridge
+        rows = rows[np.isin(labels[rows], ids)][: max(_LEAST_HELD_OUT, _HELD_OUT_SCORES // len(ids))]
+        self.chosen, self._vectors, self._ridge = chosen.copy(), vectors, ridge
+        self._held_out = vectors[rows].astype(np.float64)
+        self._truth = np.searchsorted(ids, labels[rows])
         targets = (wanted[:, None] == ids).astype(np.float64)
         self._targets = targets - targets.mean(axis=0)
-        self._truth = np.searchsorted(ids, labels[rows])
+        self._inputs = vectors[chosen].astype(np.float64)
+        self._inverse = np.linalg.inv(self._inputs @ self._inputs.T + ridge * np.eye(len(chosen)))
+        texts, dimension, classes = len(chosen), vectors.shape[1], len(ids)
+        self.cost = texts * (texts + dimension * classes) + len(rows) * dimension * classes
+        self._weights = self._inverse @ self._targets
+        self.loss, self._scale = self._calibrated(self._scores())
 
-    def value(self, chosen: np.ndarray) -> float:
-        """Returns the loss of a selection at its best temperature."""
-        return self._solve(chosen)[0]
-
-    def most_promising(self, chosen: np.ndarray, at: int, candidates: np.ndarray, count: int) -> list[int]:
+    def most_promising(self, at: int, candidates: np.ndarray, count: int) -> list[int]:
         """Returns the candidates that lower the loss most by its gradient, the most promising first."""
-        _, inputs, factor, weights, errors = self._solve(chosen)
-        by_scores = self._held_out.T @ (errors @ weights[at])
-        adjoint = cho_solve(factor, (self._held_out @ inputs.T).T @ errors)
-        by_kernel = (adjoint[at] @ weights.T + weights[at] @ adjoint.T) @ inputs
-        gains = self._vectors[candidates] @ (by_scores - by_kernel).astype(np.float32)
-        order = np.argsort(gains, kind="stable")
-        return [int(row) for row in candidates[order[: count + 1]] if row != chosen[at]][:count]
-
-    def _solve(
-        self, chosen: np.ndarray
-    ) -> tuple[float, np.ndarray, tuple[np.ndarray, bool], np.ndarray, np.ndarray]:
-        """Returns the loss, inputs, factor of the kernel, dual weights, and gradient by the scores."""
-        inputs = self._vectors[chosen].astype(np.float64)
-        factor = cho_factor(inputs @ inputs.T + self._ridge * np.eye(len(inputs)))
-        weights = cho_solve(factor, self._targets)
-        scores = self._held_out @ (inputs.T @ weights)
-        loss, scale = self._calibrated(scores)
-        errors = np.exp(log_softmax(scale * scores, axis=1))
+        errors = np.exp(log_softmax(self._scale * self._scores(), axis=1))
         errors[np.arange(len(errors)), self._truth] -= 1
-        return loss, inputs, factor, weights, errors * (scale / len(errors))
+        gradient = self._held_out.T @ (errors * (self._scale / len(errors)))
+        adjoint = self._inverse @ (self._inputs @ gradient)
+        by_kernel = (adjoint[at] @ self._weights.T + self._weights[at] @ adjoint.T) @ self._inputs
+        slope = gradient @ self._weights[at] - by_kernel
+        gains = self._vectors[candidates] @ slope.astype(np.float32)
+        order = np.argsort(gains, kind="stable")
+        ranked = [int(row) for row in candidates[order[: count + 1]] if row != self.chosen[at]]
+        return ranked[:count]
+
+    def replace(self, at: int, candidates: Sequence[int]) -> bool:
+        """Replaces a chosen row by the best of the candidates, if one lowers the loss; returns whether."""
+        column, best = self._inverse[:, at], self.loss - _LEAST_GAIN
+        others = self._inverse - np.outer(column, column / column[at])  # without the row
+        without = others @ self._targets
+        found = None
+        for row in candidates:
+            vector = self._vectors[row].astype(np.float64)
+            products = self._inputs @ vector
+            products[at] = 0
+            direction = others @ products
+            complement = vector @ vector + self._ridge - products @ direction
+            own = (self._targets[at] - products @ without) / complement
+            weights = without - np.outer(direction, own)
+            weights[at] = 0
+            scores = self._held_out @ (self._inputs.T @ weights + np.outer(vector, own))
+            loss, scale = self._calibrated(scores)
+            if loss < best:
+                best = loss
+                weights[at] = own
+                found = row, vector, direction, complement, weights, loss, scale
+        if found is None:
+            return False
+        row, vector, direction, complement, self._weights, self.loss, self._scale = found
+        direction[at] = -1
+        self._inverse = others + np.outer(direction, direction / complement)
+        self._inputs[at], self.chosen[at] = vector, row
+        return True
+
+    def _scores(self) -> np.ndarray:
+        """Returns the scores of the held-out rows, of shape (rows, classes)."""
+        return np.asarray(self._held_out @ (self._inputs.T @ self._weights))
 
     def _calibrated(self, scores: np.ndarray) -> tuple[float, float]:
         """Returns the smallest cross-entropy over a grid of inverse temperatures, and that temperature."""

@@ -10,7 +10,7 @@ from dallme.data import LabelledTexts
 from dallme.embedders.cost import make_plan
 from dallme.errors import DallmeError
 from dallme.experiments.runs import Run
-from dallme.experiments.workspace import VEC2TEXT, Workspace, corrects
+from dallme.experiments.workspace import VEC2TEXT, Workspace, corrects, known_options
 
 #: Operations a second that training is planned with: a third of an A100's peak in bfloat16.
 TRAINING_RATE = 1e14
@@ -126,8 +126,7 @@ def _add_writing(total: _Totals, run: Run, source: LabelledTexts) -> None:
     from dallme.decoders.vec2text import ALIGNED_TEXTS, Vec2TextDecoder
     from dallme.decoders.vec2text.alignment import TEXTS
 
-    given = run.grid.decoder_options
-    options = Vec2TextDecoder(**{name: value for name, value in given.items() if name != "inverter"})
+    options = Vec2TextDecoder(**known_options(VEC2TEXT, run.grid.decoder_options))
     prototypes = run.grid.plan().sets * _budget(run, source)
     written = options.beam * (1 + min(options.steps, MEAN_STEPS) * options.beam)
     total.prototypes += prototypes

@@ -222,7 +222,7 @@ class Workspace:
             prompt=run["prompt"] or None,
             condenser=run["condenser"],
             decoder=method if decodes else "nearest",
-            decoder_options=_known_options(method, run.grid.decoder_options) if decodes else {},
+            decoder_options=known_options(method, run.grid.decoder_options) if decodes else {},
             max_tokens=run.grid.max_tokens,
             seed=run.grid.seed,
             store=self.store,
@@ -322,7 +322,7 @@ def _short_hash(parts: Any) -> str:
     return sha256_of([json.dumps(parts)])[:16]
 
 
-def _known_options(decoder: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def known_options(decoder: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the options that a decoder has; one grid may hold several decoders."""
     known = {each.name for each in fields(registry.split("decoders", decoder)[0].load())}
     return {name: value for name, value in options.items() if name in known}

@@ -101,6 +101,27 @@ def remove_stale(folder: Path, name: str | None = None) -> None:
                         os.unlink(entry.path)
 
 
+@contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Marks a folder as in use while the block runs, by a locked temporary file in it.
+
+    A folder that is missing or cannot be written is not marked. :func:`remove_stale` removes the file if the
+    process is killed.
+    """
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):  # another process can remove the file between its creation and its lock
+            path = folder / f"in-use.{uuid4().hex[:8]}{TEMPORARY}"
+            try:
+                file = stack.enter_context(path.open("xb"))
+            except OSError:
+                break
+            stack.callback(path.unlink, missing_ok=True)
+            _try_lock(file.fileno())
+            if path.exists():
+                break
+        yield
+
+
 def _try_lock(descriptor: int) -> bool | None:
     """Locks an open file until it is closed.
 

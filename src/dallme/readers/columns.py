@@ -71,7 +71,7 @@ def choose(
         InputError: If a named column is missing, if two of them are the same, or if no column has a
             usual name.
     """
-    texts = () if text_column is None else _text_columns(rows, text_column)
+    texts: tuple[str, ...] = () if text_column is None else _text_columns(rows, text_column)
     named = [*texts, *(name for name in (label_column, id_column) if name is not None)]
     for name in named:
         if not rows.has(name):

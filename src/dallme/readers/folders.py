@@ -108,7 +108,7 @@ def data_files(folder: Path) -> list[Path]:
 
 
 def _is_data(path: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.parts)
+    hidden = any(part.startswith((".", "~$")) for part in path.parts)  # Excel locks a.xlsx by ~$a.xlsx
     described = path.name in _DESCRIPTIONS or path.name.lower().startswith("readme")
     return not hidden and not described and split_suffix(path.name)[1] not in ("", ".txt")
 

@@ -39,18 +39,21 @@ class EmbeddingStore:
         """Stores the path; nothing is read or created."""
         self.folder = Path(folder)
 
-    def table(self, fingerprint: Fingerprint, libraries: Mapping[str, str] | None = None) -> VectorTable:
+    def table(
+        self, fingerprint: Fingerprint, libraries: Mapping[str, str] | None = None, *, hold: bool = False
+    ) -> VectorTable:
         """Opens the table of an embedder; it is empty if nothing was stored.
 
         Args:
             fingerprint: The embedder.
             libraries: Releases of its libraries, for the table of those alone.
+            hold: Whether to mark the table as in use, so that nobody removes it.
 
         Raises:
             StoreError: If it cannot be read.
         """
         suffix = f"-{sha256_of([json.dumps(libraries, sort_keys=True)])[:8]}" if libraries else ""
-        return VectorTable(self.folder / f"{fingerprint.digest}{suffix}", fingerprint)
+        return VectorTable(self.folder / f"{fingerprint.digest}{suffix}", fingerprint, hold=hold)
 
     def has(self, fingerprint: Fingerprint) -> bool:
         """Says whether the store holds vectors of an embedder.
@@ -108,7 +111,7 @@ def embed_with_store(
     fingerprint = embedder.fingerprint(prompt)
     table = None
     if store and fingerprint.weights != "unknown":
-        table = open_table(store, embedder, fingerprint, prompt, progress)
+        table = open_table(store, embedder, fingerprint, prompt, progress, hold=True)
     keys = text_keys(texts)
     order, starts = _group_equal(texts, keys)
     vectors = np.empty((len(texts), fingerprint.dimension), dtype=np.float32)
@@ -152,6 +155,8 @@ def open_table(
     fingerprint: Fingerprint,
     prompt: str | None,
     progress: Progress,
+    *,
+    hold: bool = False,
 ) -> VectorTable:
     """Opens the table whose vectors the installed libraries make.
 
@@ -161,7 +166,7 @@ def open_table(
     Raises:
         StoreError: If the store cannot be read.
     """
-    table, libraries = store.table(fingerprint), embedder.libraries
+    table, libraries = store.table(fingerprint, hold=hold), embedder.libraries
     before = Probe.read(table) if libraries else None
     if before is None or libraries in before.libraries:
         return table
@@ -169,7 +174,7 @@ def open_table(
     if before.agrees(now):
         before.joined(now).write(table)
         return table
-    own = store.table(fingerprint, libraries)
+    own = store.table(fingerprint, libraries, hold=hold)
     if not len(own):
         releases = ", ".join(f"{name} {release}" for name, release in libraries.items())
         progress.note(f"{embedder.name}: vectors differ from those stored before; new ones by {releases}")

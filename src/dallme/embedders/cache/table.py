@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import weakref
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from dallme.embedders.cache.shard import (
     write_shard,
 )
 from dallme.errors import InputError, StoreError
-from dallme.files.atomic import remove_stale
+from dallme.files.atomic import folder_lock, in_use, remove_stale
 from dallme.validation import check_vectors
 
 #: Size in bytes of a shard after compaction.
@@ -145,14 +147,17 @@ class VectorTable:
         notes: Remarks for the user, such as damaged shards, one line each.
     """
 
-    def __init__(self, folder: Path, fingerprint: Fingerprint) -> None:
+    def __init__(self, folder: Path, fingerprint: Fingerprint, *, hold: bool = False) -> None:
+        """Opens a table; with `hold` it is marked as in use until this object is gone."""
         self.folder = folder
         self.fingerprint = fingerprint
         self.notes: list[str] = []
         self._verified: set[Path] = set()
         self._damaged: set[Path] = set()
         self._prepared = False
+        self._hold = hold
         check_format_version(folder.parent)
+        self._mark()
         self.refresh()
 
     def __len__(self) -> int:
@@ -338,11 +343,23 @@ class VectorTable:
             f"embedding store: {path} is damaged ({error}) and was set aside; its texts are embedded again"
         )
 
+    def _mark(self) -> None:
+        """Marks an existing table as in use, if it is to be held, and records the time of the use."""
+        if not (self._hold and self.folder.is_dir()):
+            return
+        stack = contextlib.ExitStack()
+        with contextlib.suppress(OSError), folder_lock(self.folder):  # so that nobody removes it meanwhile
+            stack.enter_context(in_use(self.folder))
+            os.utime(self.folder / DESCRIPTION)
+        weakref.finalize(self, stack.close)
+        self._hold = False
+
     def _prepare(self) -> None:
         """Creates the folder and its description, and removes the temporary files of killed processes."""
         if self._prepared:
             return
         make_folder(self.folder)
+        self._mark()
         remove_stale(self.folder)
         if not (self.folder.parent / FORMAT).exists():
             write_file(self.folder.parent / FORMAT, json.dumps({"version": FORMAT_VERSION}).encode() + b"\n")
