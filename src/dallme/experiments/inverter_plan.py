@@ -140,7 +140,7 @@ def _budget(run: Run, source: LabelledTexts) -> int:
     """Returns the number of texts of a set, without regard to small classes."""
     if run["per_class"] is not None:
         return int(run["per_class"]) * len(source.class_counts)
-    return max(len(source.class_counts), round(run["ratio"] * len(source)))
+    return max(len(source.class_counts), round(float(run["ratio"]) * len(source)))
 
 
 def _seconds_of_writing(texts: float, run: Run) -> float:

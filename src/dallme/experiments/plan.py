@@ -78,7 +78,8 @@ class ExperimentPlan:
     @property
     def price_usd(self) -> float:
         """Sum of the known prices."""
-        return sum(each.price_usd or 0.0 for each in (*self.vectors, *self.writing))
+        vectors = sum(each.price_usd or 0.0 for each in self.vectors)
+        return vectors + sum(each.price_usd or 0.0 for each in self.writing)
 
     @property
     def gpu_hours(self) -> float:
