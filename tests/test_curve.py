@@ -406,7 +406,7 @@ def test_the_command_draws_and_tells(run, tmp_path: Path) -> None:
         ),
         (("--budgets", "1,x"), "expected --budgets as whole numbers separated by commas, found '1,x'"),
         (("--ratios", "2"), "expected ratio in (0, 1], found 2.0"),
-        (("--budgets", "0"), "expected per_class to be a whole number of at least 1, found 0"),
+        (("--budgets", "0"), "expected --per-class to be a whole number of at least 1, found 0"),
         (("--budgets", "1", "--ratios", ".1"), "expected --budgets or --ratios, found both; leave one out"),
         (("--plot", "c.jpg"), "expected a picture that ends in .png, .svg, .pdf, found 'c.jpg'"),
         (

@@ -30,6 +30,11 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
+def titled(page: Path) -> dict[str, str]:
+    """The code blocks of a page that have a title, which is the name of a file."""
+    return dict(re.findall(r'```\w+ title="([^"]+)"\n(.*?)```', page.read_text(encoding="utf-8"), re.DOTALL))
+
+
 def _with(language: str) -> list[object]:
     """The pages that have code blocks of a language, as parameters of a test."""
     return [
@@ -76,6 +81,9 @@ def test_commands(page: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch) ->
         line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")
     ]
     assert commands
+    for name, content in titled(page).items():
+        (reviews / name).parent.mkdir(parents=True, exist_ok=True)
+        (reviews / name).write_text(content, encoding="utf-8")
     for command in commands:
         monkeypatch.setattr(sys, "argv", shlex.split(command))
         assert _status() == 0, command

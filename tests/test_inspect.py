@@ -119,6 +119,6 @@ def test_the_command_prints_a_page_without_values(tickets: Path) -> None:
     assert "ann@" not in result.output
     again = CliRunner().invoke(app, [*arguments, "--drop-bad-rows", "--normalize-labels"])
     assert again.exit_code == 0
-    assert again.stdout.splitlines()[-1] == (
-        f"next: dallme distill {tickets} --per-class 2 --output distilled"
-    )
+    next_command = again.stdout.splitlines()[-1]
+    assert next_command.startswith(f"next: dallme distill {tickets} --per-class 2 --output distilled ")
+    assert {"--drop-bad-rows", "--normalize-labels"} <= set(next_command.split())

@@ -183,3 +183,9 @@ def test_the_distiller_takes_the_options_and_says_the_notes(tmp_path: Path) -> N
     assert any(note.startswith("merged the spellings of 1 class names") for note in said)
     with pytest.raises(TypeError, match="normalise"):
         distiller.distill(path, normalise=True)
+
+
+def test_lock_files_of_excel_are_no_data(tmp_path: Path) -> None:
+    READABLE["commas"].write(tmp_path)
+    (tmp_path / "~$b.xlsx").write_bytes(b"\x05owner")
+    assert list(read(tmp_path).texts) == TEXTS

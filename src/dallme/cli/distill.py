@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -134,17 +134,7 @@ def distill(
         show_comparison(comparison)
         show(recovered_share(distilled.manifest) or "")
     show_end(len(texts), len(distilled), output)
-    show(f"next: {_audit_command(output, source, data)}")
-
-
-def _audit_command(output: Path, source: str, data: DataWithIds) -> str:
-    """Writes the command that audits the set, with the options that the source was read with."""
-    command = ["dallme", "audit", str(output), "--source", source]
-    for option in fields(data):
-        value, flag = getattr(data, option.name), f"--{option.name.replace('_', '-')}"
-        if value != option.default:
-            command += [flag] if value is True else [flag, str(value)]
-    return shlex.join(command)
+    show("next: " + shlex.join(["dallme", "audit", str(output), "--source", source, *data.flags()]))
 
 
 def personal_notes(distilled: DistilledDataset, *, redact: bool = False) -> list[str]:

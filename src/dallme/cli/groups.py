@@ -90,6 +90,15 @@ class DataOptions(Group):
     sheet: options.Sheet = None
     table: options.Table = None
 
+    def flags(self) -> list[str]:
+        """Returns the options that were given, as words of a command."""
+        words = []
+        for each in fields(self):
+            value, flag = getattr(self, each.name), f"--{each.name.replace('_', '-')}"
+            if value != each.default:
+                words += [flag] if value is True else [flag, str(value)]
+        return words
+
     def arguments(self) -> dict[str, Any]:
         """Returns the options as arguments of :func:`dallme.read`."""
         given = asdict(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,6 +45,10 @@ def inspect(
     else:
         print_notes(found.notes)
         _show(found)
+        if not found.problem:
+            few = min(10, *(found.classes or {"": 10}).values())
+            budget = ["--per-class", str(few), "--output", "distilled"]
+            show("\nnext: " + shlex.join(["dallme", "distill", source, *budget, *data.flags()]))
     if found.problem:
         raise typer.Exit(1)
 
@@ -74,9 +79,6 @@ def _show(found: Inspection) -> None:
         show(f"\nneeds a change: {found.problem}")
         if found.suggestion:
             show(f"suggestion: {found.suggestion}")
-    else:
-        few = min(10, *(found.classes or {"": 10}).values())
-        show(f"\nnext: dallme distill {found.source} --per-class {few} --output distilled")
 
 
 def _findings(found: Inspection) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from dallme.cli.audit import audit
+from dallme.cli.benchmark import app as benchmark
 from dallme.cli.compare import compare
 from dallme.cli.curve import curve
 from dallme.cli.demo import demo
@@ -60,6 +61,7 @@ app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(compare)
 app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(curve)
 app.command(rich_help_panel=MEASURE, cls=SettingsCommand)(probe)
 app.command(rich_help_panel=MEASURE)(reproduce)
+app.add_typer(benchmark, name="benchmark", rich_help_panel=MEASURE)
 app.command(rich_help_panel=SHARE)(audit)
 app.command(rich_help_panel=SHARE)(report)
 app.command(rich_help_panel=SHARE)(review)
@@ -125,8 +127,9 @@ def _status() -> int:
         return _interrupted()
     except typer.TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
-        if message.startswith("No such command"):
-            message += f" known: {', '.join(getattr(command, 'commands', {}))}"
+        if message.startswith(("No such command", "Missing command")):
+            group = getattr(getattr(error, "ctx", None), "command", command)
+            message = f"{message.rstrip('.')}. known: {', '.join(getattr(group, 'commands', {}))}"
         return _fail(f"{message.rstrip('.')}; see --help") if message else 0
     except KeyboardInterrupt:
         return _interrupted()

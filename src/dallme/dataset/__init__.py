@@ -91,7 +91,7 @@ class DistilledDataset:
         if len(sizes) != 1:
             raise InputError(f"expected columns of one length, found lengths {sorted(sizes)}")
         if self.label_probabilities is not None:
-            _check_probabilities(self.label_probabilities, (len(self.texts), len(self.label_names)))
+            check_probabilities(self.label_probabilities, (len(self.texts), len(self.label_names)))
 
     def __len__(self) -> int:
         """Number of texts."""
@@ -370,7 +370,7 @@ def _unreadable(path: str | Path, error: Exception) -> InputError:
     )
 
 
-def _check_probabilities(probabilities: np.ndarray, shape: tuple[int, int]) -> None:
+def check_probabilities(probabilities: np.ndarray, shape: tuple[int, int]) -> None:
     """Checks soft labels.
 
     Raises:

@@ -282,20 +282,13 @@ def compare(
         name: [source] if name in models else make_sets(distiller, distillation, name, protocol, match=match)
         for name in names
     } | ready
-    if soft_labels:
-        sets_of |= {
-            f"{name}{SOFT}": make_sets(
+    for name in names:
+        if soft_labels and name != "full" and name not in models:
+            sets_of[name + SOFT] = make_sets(
                 distiller, distillation, name, protocol, with_soft_labels=True, match=match
             )
-            for name in names
-            if name != "full" and name not in models
-        }
     columns = {
-        method: {
-            name: each
-            for name, each in classifiers.items()
-            if _reads(each, sets[0]) and (each.soft or sets[0].probabilities is None)
-        }
+        method: {name: each for name, each in classifiers.items() if _learns_from(each, sets[0])}
         for method, sets in sets_of.items()
     }
     notes += [
@@ -353,6 +346,11 @@ def compare(
         tuple(classifiers),
         match,
     )
+
+
+def _learns_from(classifier: Classifier, texts: LabelledTexts) -> bool:
+    """Whether a classifier can be trained on that many texts and, if they have soft labels, on those."""
+    return _reads(classifier, texts) and (classifier.soft or texts.probabilities is None)
 
 
 def _reads(classifier: Classifier, texts: LabelledTexts) -> bool:

@@ -336,10 +336,10 @@ def parse_experiment(text: str, name: str, overrides: Sequence[str] = ()) -> Exp
     if not isinstance(claims, list):
         raise InputError(f"{name}: expected [[claims]] tables, found {claims!r}")
     content["claims"] = [
-        _build(Claim, _mapping(claim, f"{name}: claims[{index}]"), f"{name}: claims[{index}]")
+        build_record(Claim, _mapping(claim, f"{name}: claims[{index}]"), f"{name}: claims[{index}]")
         for index, claim in enumerate(claims)
     ]
-    experiment = _build(Experiment, content | {"name": name, "profiles": parsed}, name)
+    experiment = build_record(Experiment, content | {"name": name, "profiles": parsed}, name)
     return replace(experiment, notes=(*experiment.notes, *dict.fromkeys(notes)))
 
 
@@ -371,18 +371,18 @@ def _parse_profile(content: Any, where: str, overrides: Sequence[str], notes: li
     sources = {name: dict(_mapping(table, f"{where}.data.{name}")) for name, table in tables.items()}
     for override in overrides:
         _override(override, merged, sources, where)
-    data = {name: _build(Source, table, f"{where}.data.{name}") for name, table in sources.items()}
+    data = {name: build_record(Source, table, f"{where}.data.{name}") for name, table in sources.items()}
     built = tuple(_parse_grid(table, f"{where}.grid[{index}]", data) for index, table in enumerate(merged))
-    return _build(Profile, content | {"data": data, "grid": built}, where)
+    return build_record(Profile, content | {"data": data, "grid": built}, where)
 
 
 def _parse_grid(content: Mapping[str, Any], where: str, data: Mapping[str, Source]) -> Grid:
     tables = _mapping(content.get("candidates", {}), f"{where}.candidates")
     candidates = {
-        name: _build(Candidate, _mapping(table, where), f"{where}.candidates.{name}")
+        name: build_record(Candidate, _mapping(table, where), f"{where}.candidates.{name}")
         for name, table in tables.items()
     }
-    grid = _build(Grid, {**content, "candidates": candidates}, where)
+    grid = build_record(Grid, {**content, "candidates": candidates}, where)
     for name in grid.data:
         if name not in data:
             raise UnknownNameError(f"data set of {where}", name, data)
@@ -433,7 +433,7 @@ def _mapping(content: Any, where: str) -> Mapping[str, Any]:
     return content
 
 
-def _build(kind: type[_Record], content: Mapping[str, Any], where: str) -> _Record:
+def build_record(kind: type[_Record], content: Mapping[str, Any], where: str) -> _Record:
     """Builds a dataclass from a TOML table; lists become tuples.
 
     Raises:

@@ -78,8 +78,8 @@ class ExperimentPlan:
     @property
     def price_usd(self) -> float:
         """Sum of the known prices."""
-        prices = [each.price_usd for each in self.vectors] + [each.price_usd for each in self.writing]
-        return sum(price or 0.0 for price in prices)
+        vectors = sum(each.price_usd or 0.0 for each in self.vectors)
+        return vectors + sum(each.price_usd or 0.0 for each in self.writing)
 
     @property
     def gpu_hours(self) -> float:
