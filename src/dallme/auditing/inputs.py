@@ -129,7 +129,8 @@ def _has_vectors(store: str | Path | None, candidate: Embedder, made_with: Mappi
 
 def _with_options(found: Embedder, made_with: Mapping[str, Any]) -> Embedder:
     """Copies an embedder, with the options in a fingerprint; an object of the user's stays as it is."""
-    if not is_dataclass(found):
+    own: Any = found  # not every object with `encode` is a dataclass
+    if not is_dataclass(own):
         return found
     options = {
         "max_tokens": made_with["max_tokens"],

@@ -125,12 +125,12 @@ def draw(ranking: Ranking) -> str:
         parts.append(
             _line(x(ranks[first]) - 3, top + 10 + 8 * number, x(ranks[last]) + 3, top + 10 + 8 * number, 4)
         )
-    for number, (name, rank) in enumerate(ranking.ranks.items()):
-        y, anchor = bottom + step * (number + 1), "start" if x(rank) < width / 2 else "end"
-        parts.append(_line(x(rank), top, x(rank), y, 1))
-        label = html.escape(f" {name[:60]} ({rank:.2f}) ")
+    for number, (name, mean) in enumerate(ranking.ranks.items()):
+        y, anchor = bottom + step * (number + 1), "start" if x(mean) < width / 2 else "end"
+        parts.append(_line(x(mean), top, x(mean), y, 1))
+        label = html.escape(f" {name[:60]} ({mean:.2f}) ")
         shift = 5 if anchor == "start" else -5
-        parts.append(f'<text x="{x(rank) + shift}" y="{y}" text-anchor="{anchor}">{label}</text>')
+        parts.append(f'<text x="{x(mean) + shift}" y="{y}" text-anchor="{anchor}">{label}</text>')
     height = bottom + step * len(names) + 10
     head = f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="Average ranks">'
     return head + "".join(parts) + "</svg>"

@@ -98,7 +98,8 @@ class Parts:
         options = configuration.get("decoder_options")
         if name == "auto":
             choice = decoding.get("auto")
-            name, options = choice.get("chosen") if isinstance(choice, Mapping) else None, {}
+            chosen: Any = choice.get("chosen") if isinstance(choice, Mapping) else None
+            name, options = chosen, {}
         if name not in LOCAL:
             raise InputError(
                 f"expected a decoder that opens no model ({', '.join(LOCAL)}), found {name!r} in the "
