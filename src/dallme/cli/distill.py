@@ -125,7 +125,7 @@ def distill(
         distilled.save(output, overwrite=overwrite)
     if not no_report:
         write_report(distilled, distillation, distiller, output)
-    print_notes(personal_notes(distilled, redact=redact))
+    print_notes([*thin_notes(distilled), *personal_notes(distilled, redact=redact)])
     if json:
         print_json(_document(distilled, output, comparison))
         return
@@ -135,6 +135,23 @@ def distill(
         show(recovered_share(distilled.manifest) or "")
     show_end(len(texts), len(distilled), output)
     show("next: " + shlex.join(["dallme", "audit", str(output), "--source", source, *data.flags()]))
+
+
+#: A text that stands for fewer rows may be an outlier, if others stand for many more.
+FEW_ROWS, MANY_ROWS = 3, 10
+
+
+def thin_notes(distilled: DistilledDataset) -> list[str]:
+    """Returns a note on texts that stand for very few rows, where a text stands for many on average."""
+    thin = [index for index, weight in enumerate(distilled.weights.tolist()) if weight < FEW_ROWS]
+    if not thin or distilled.weights.mean() < MANY_ROWS:
+        return []
+    shown = ", ".join(map(str, thin[:10])) + (", …" if len(thin) > 10 else "")
+    return [
+        f"{len(thin)} of {len(distilled):,} texts stand for fewer than {FEW_ROWS} rows each "
+        f"({'text' if len(thin) == 1 else 'texts'} {shown}): these rows may be outliers; fewer texts per "
+        "class join them with others"
+    ]
 
 
 def personal_notes(distilled: DistilledDataset, *, redact: bool = False) -> list[str]:
