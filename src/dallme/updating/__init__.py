@@ -93,9 +93,7 @@ def update(
         clock.seconds,
         distiller.resolved_embedder.spent_usd + metadata.get("cost_usd", 0.0),
     )
-    report = _report(distilled, made, groups, rows) | {
-        "rows": _count_rows(distilled, rows, len(texts), embedded)
-    }
+    report = _report(distilled, made, groups, rows) | {"rows": _count_rows(rows, len(texts), embedded)}
     if held_out is not None and isinstance(classifiers, Mapping):
         report["accuracy"] = _compare(distilled, made, held_out, classifiers, distiller)
     counts, _ = describe_texts(made.texts)
@@ -238,7 +236,7 @@ def _configuration(distiller: Distiller, distilled: DistilledDataset, *, named: 
     return dict(distilled.manifest.configuration or {}) | options
 
 
-def _count_rows(distilled: DistilledDataset, rows: UpdateRows, after: int, embedded: int) -> dict[str, int]:
+def _count_rows(rows: UpdateRows, after: int, embedded: int) -> dict[str, int]:
     return {
         "before": len(rows.old) + len(rows.dropped),
         "new": len(rows.new),

@@ -94,7 +94,7 @@ class Parts:
         """Returns the name and the options of the decoder."""
         if self.decoder is not None:
             return self.decoder, dict(self.decoder_options or {})
-        name = _registered("decoders", configuration.get("decoder"))
+        name: Any = _registered("decoders", configuration.get("decoder"))
         options = configuration.get("decoder_options")
         if name == "auto":
             choice = decoding.get("auto")
