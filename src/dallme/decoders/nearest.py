@@ -96,15 +96,15 @@ def first_sentences(
         The cut text with its lineage, or None if nothing is left of it.
     """
     parts = sentences(clean(text), language)
-    fitting = _longest_prefix(parts, " ", max_tokens, count_tokens)
+    fitting = longest_prefix(parts, " ", max_tokens, count_tokens)
     if parts and not fitting:
-        start = _longest_prefix(parts[0].split(), " ", max_tokens, count_tokens)
-        characters = start or _longest_prefix(list(parts[0].split()[0]), "", max_tokens, count_tokens)
+        start = longest_prefix(parts[0].split(), " ", max_tokens, count_tokens)
+        characters = start or longest_prefix(list(parts[0].split()[0]), "", max_tokens, count_tokens)
         fitting = [(" " if start else "").join(characters)] if characters else []
     return DecodedText(" ".join(fitting), tuple(fitting), (row,) * len(fitting)) if fitting else None
 
 
-def _longest_prefix(
+def longest_prefix(
     parts: list[str], separator: str, max_tokens: int, count_tokens: TokenCounter
 ) -> list[str]:
     """Returns the longest prefix of `parts` that fits once joined, by bisection."""

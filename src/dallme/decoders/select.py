@@ -15,7 +15,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from dallme.data import DecodedText, Prototypes, rows_of_classes
 from dallme.decoders.base import Context, Decoder, DecodingResult
-from dallme.decoders.nearest import first_sentences, nearest_unused
+from dallme.decoders.nearest import nearest_unused
+from dallme.decoders.passages import PASSAGES, cut_passage, visible_words
 from dallme.embedders.base import normalize
 from dallme.errors import InputError
 from dallme.validation import check_positive
@@ -60,12 +61,15 @@ class SelectDecoder(Decoder):
         passes: Maximum number of passes over the prototypes, at least 1; it stops when nothing changes.
         ridge: Ridge penalty; the vectors have length 1.
         consistent: Whether to exclude rows whose text contradicts their label.
+        passage: Part of a row that is longer than the token limit: ``first``, ``last`` or ``ends``
+            (:mod:`dallme.decoders.passages`). Other passages than the first are embedded.
         language: ISO 639-1 code, for sentence boundaries.
     """
 
     passes: int = 3
     ridge: float = 3.0
     consistent: bool = True
+    passage: str = "first"
     language: str = "en"
 
     def __post_init__(self) -> None:
@@ -73,22 +77,53 @@ class SelectDecoder(Decoder):
         check_positive(self.passes, "passes")
         if not self.ridge > 0:
             raise InputError(f"expected a ridge penalty above 0, found {self.ridge!r}")
+        if self.passage not in PASSAGES:
+            raise InputError(f"expected passage as one of {', '.join(PASSAGES)}, found {self.passage!r}")
+
+    def check(self, context: Context) -> None:
+        """Checks that there is an embedder if passages have to be embedded."""
+        if self.passage != "first" and context.embedder is None:
+            raise InputError(
+                f"expected an embedder for the passage {self.passage!r}, found ready vectors of whole rows; "
+                "leave the option out"
+            )
 
     def _decode(self, prototypes: Prototypes, context: Context, rng: np.random.Generator) -> DecodingResult:
         vectors = normalize(context.vectors.vectors)
         held_out = _held_out_rows(context.vectors.labels, rng)
         agreeing = (
-            context.cached(("select", context.max_tokens), lambda: consistent_rows(context))
+            context.cached(
+                ("select", context.max_tokens, self.passage), lambda: consistent_rows(context, self.passage)
+            )
             if self.consistent
             else None
         )
         clusters = _candidates(prototypes, context, agreeing, held_out)
+        vectors = self._with_passages(vectors, clusters, context)
         nearest = zip(clusters, normalize(prototypes.vectors), strict=True)
         start = np.array([rows[int(np.argmax(vectors[rows] @ centroid))] for rows, centroid in nearest])
         classifier = _Ridge(vectors, context.vectors.labels, prototypes.labels, held_out, self.ridge, start)
         chosen = self._descend(classifier, clusters, context, rng)
-        texts = [_cut(row, context, self.language) for row in chosen.tolist()]
+        texts = [self._cut(row, context) for row in chosen.tolist()]
         return DecodingResult(tuple(_distinct(texts, prototypes, context, self.language)))
+
+    def _cut(self, row: int, context: Context) -> DecodedText | None:
+        """Returns a row as a text within the token limit; None if nothing of it fits."""
+        limit, count = context.max_tokens, context.count_tokens
+        return cut_passage(context.source.texts[row], row, self.passage, limit, count, self.language)
+
+    def _with_passages(self, vectors: np.ndarray, clusters: list[np.ndarray], context: Context) -> np.ndarray:
+        """Returns the vectors with those of passages in place of the long candidates' own."""
+        if self.passage == "first":  # an embedder reads the first tokens of a row
+            return vectors
+        rows = np.unique(np.concatenate(clusters))
+        tokens = context.count_tokens([context.source.texts[row] for row in rows.tolist()])
+        long = rows[tokens > context.max_tokens].tolist()
+        passages = {row: text.text for row in long if (text := self._cut(row, context)) is not None}
+        if passages:
+            vectors = vectors.copy()
+            vectors[list(passages)] = normalize(context.embed(list(passages.values())))
+        return vectors
 
     def _descend(
         self,
@@ -215,11 +250,11 @@ class _Ridge:
         return losses[best], best
 
 
-def consistent_rows(context: Context) -> np.ndarray:
+def consistent_rows(context: Context, passage: str = "first") -> np.ndarray:
     """Finds the rows whose text agrees with their label.
 
-    Two probes are cross-fitted, one on the TF-IDF of the words within the token limit, one on the vectors.
-    Both must give the row's own label the highest probability.
+    Two probes are cross-fitted, one on the TF-IDF of the words of the passage that fits the token limit, one
+    on the vectors. Both must give the row's own label the highest probability.
 
     Returns:
         Booleans of shape (n,); all True where a class has too few rows to cross-fit.
@@ -228,7 +263,7 @@ def consistent_rows(context: Context) -> np.ndarray:
     consistent = np.ones(len(labels), dtype=bool)
     if min(counts.values()) < _FOLDS or len(counts) < 2:
         return consistent
-    visible = [" ".join(text.split()[: context.max_tokens]) for text in context.source.texts]
+    visible = [visible_words(text, passage, context.max_tokens) for text in context.source.texts]
     with suppress(ValueError):  # no word occurs twice
         tfidf = TfidfVectorizer(sublinear_tf=True, min_df=2).fit_transform(visible)
         consistent &= _cross_fitted(tfidf, labels) == labels
@@ -271,11 +306,6 @@ def _candidates(
         mask = next(mask for mask in preferences if mask[rows].any())
         clusters.append(rows[mask[rows]])
     return clusters
-
-
-def _cut(row: int, context: Context, language: str) -> DecodedText | None:
-    """Returns a row as a text within the token limit; None if nothing of it fits."""
-    return first_sentences(context.source.texts[row], row, context.max_tokens, context.count_tokens, language)
 
 
 def _distinct(

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from dallme.decoders.base import Context
 from dallme.decoders.extractive.proxies import vector_probe
+from dallme.decoders.passages import visible_words
 from dallme.decoders.select import PROBE_ROWS
 from dallme.embedders.base import normalize
 
@@ -46,7 +47,7 @@ def soft_labels(texts: Sequence[str], labels: np.ndarray, quoted: np.ndarray, co
     if len(np.unique(known)) < 2:
         return own
     columns = np.searchsorted(classes, np.unique(known))
-    visible = [" ".join(context.source.texts[row].split()[: context.max_tokens]) for row in rows.tolist()]
+    visible = [visible_words(context.source.texts[row], "first", context.max_tokens) for row in rows.tolist()]
     opinions = []
     words = TfidfVectorizer(sublinear_tf=True)
     try:
