@@ -129,8 +129,6 @@ def _has_vectors(store: str | Path | None, candidate: Embedder, made_with: Mappi
 
 def _with_options(found: Embedder, made_with: Mapping[str, Any]) -> Embedder:
     """Copies an embedder, with the options in a fingerprint; an object of the user's stays as it is."""
-    if not is_dataclass(found):
-        return found
     options = {
         "max_tokens": made_with["max_tokens"],
         "dimension": made_with["dimension"],
@@ -139,6 +137,8 @@ def _with_options(found: Embedder, made_with: Mapping[str, Any]) -> Embedder:
     if isinstance(found, OpenAIEmbedder) and found.known_dimension not in (None, made_with["dimension"]):
         options["dimensions"] = made_with["dimension"]
     part: Any = found
+    if not is_dataclass(part):
+        return found
     known = {field.name for field in fields(part)}
     try:
         changed: Embedder = replace(part, **{name: value for name, value in options.items() if name in known})

@@ -216,7 +216,7 @@ def take(prototypes: Prototypes, positions: np.ndarray) -> Prototypes:
 
 def _concatenate(parts: Sequence[Prototypes]) -> Prototypes:
     """Joins prototypes; responsibilities, which joined rows do not have, are left out."""
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("vectors", "labels", "weights", "spread")
     }
