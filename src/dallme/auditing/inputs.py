@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,9 +129,6 @@ def _has_vectors(store: str | Path | None, candidate: Embedder, made_with: Mappi
 
 def _with_options(found: Embedder, made_with: Mapping[str, Any]) -> Embedder:
     """Copies an embedder, with the options in a fingerprint; an object of the user's stays as it is."""
-    own: Any = found  # not every object with `encode` is a dataclass
-    if not is_dataclass(own):
-        return found
     options = {
         "max_tokens": made_with["max_tokens"],
         "dimension": made_with["dimension"],
@@ -140,7 +137,9 @@ def _with_options(found: Embedder, made_with: Mapping[str, Any]) -> Embedder:
     if isinstance(found, OpenAIEmbedder) and found.known_dimension not in (None, made_with["dimension"]):
         options["dimensions"] = made_with["dimension"]
     part: Any = found
-    known = {field.name for field in fields(part)}
+    known = getattr(part, "__dataclass_fields__", {})
+    if not known:
+        return found
     try:
         changed: Embedder = replace(part, **{name: value for name, value in options.items() if name in known})
     except InputError:  # it is another embedder, which check_same reports

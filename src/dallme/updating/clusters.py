@@ -216,10 +216,8 @@ def take(prototypes: Prototypes, positions: np.ndarray) -> Prototypes:
 
 def _concatenate(parts: Sequence[Prototypes]) -> Prototypes:
     """Joins prototypes; responsibilities, which joined rows do not have, are left out."""
-    return Prototypes(
-        np.concatenate([part.vectors for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.weights for part in parts]),
-        tuple(members for part in parts for members in part.members),
-        np.concatenate([part.spread for part in parts]),
-    )
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("vectors", "labels", "weights", "spread")
+    }
+    return Prototypes(**arrays, members=tuple(members for part in parts for members in part.members))
