@@ -116,10 +116,10 @@ def draw(ranking: Ranking) -> str:
     parts = [_line(x(1), 14, min(x(1 + ranking.difference), width), 14, 3)]
     parts.append(f'<text x="{x(1)}" y="34">critical difference {ranking.difference:.2f}</text>')
     parts.append(_line(x(1), top, x(len(names)), top, 1))
-    for rank in range(1, len(names) + 1):
+    for tick in range(1, len(names) + 1):
         parts += [
-            _line(x(rank), top - 5, x(rank), top, 1),
-            f'<text x="{x(rank)}" y="{top - 8}">{rank}</text>',
+            _line(x(tick), top - 5, x(tick), top, 1),
+            f'<text x="{x(tick)}" y="{top - 8}">{tick}</text>',
         ]
     for number, (first, last) in enumerate(groups):
         parts.append(
