@@ -28,7 +28,7 @@ from dallme.personal import describe_texts
 from dallme.progress import SilentProgress
 from dallme.text import text_keys
 from dallme.updating.clusters import EQUAL, SOURCE, Regrouped, regroup, take
-from dallme.updating.restoring import Parts
+from dallme.updating.restoring import LOCAL, Parts
 from dallme.updating.rows import Reader, UpdateRows, gather_rows
 
 
@@ -151,17 +151,22 @@ def _decode(
 ) -> tuple[list[DecodedText], DecodingResult]:
     """Writes the texts of changed clusters; the others stay.
 
-    A text that stays is written anew if it equals a new text of its class.
+    A decoder that opens no model writes all texts, of which the changed ones are taken: it chooses them
+    jointly, and a part of a class alone would look too rare to it. A text that stays is written anew if it
+    equals a new text of its class.
     """
+    joint = distiller.decoder in LOCAL
     position = {row: index for index, row in enumerate(context.source.row_ids.tolist())}
     labels = groups.prototypes.labels.tolist()
     while True:
         changed = np.array([place for place, why in enumerate(groups.reasons) if why], dtype=np.int64)
         result = DecodingResult(())
         if len(changed):
-            part = take(groups.prototypes, changed)
+            part = groups.prototypes if joint else take(groups.prototypes, changed)
             result = distiller.resolved_decoder.decode(part, context, seed=distiller.seed)
-        written = dict(zip(changed.tolist(), result.texts, strict=True))
+        places = range(len(labels)) if joint and len(changed) else changed.tolist()
+        decoded_at = dict(zip(places, result.texts, strict=True))
+        written = {place: decoded_at[place] for place in changed.tolist()}
         taken = {(labels[place], text.text) for place, text in written.items()}
         equal = [
             place
