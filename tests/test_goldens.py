@@ -111,7 +111,6 @@ def test_hashing_writes_the_texts_of_0_1(decoder: str, seed: int) -> None:
     assert digest(distilled, EXACT) == HASHING[decoder, seed]
 
 
-@pytest.mark.slow
 def test_minilm_writes_the_texts_of_0_1(
     minilm: SentenceTransformerEmbedder, shared_data: Path, tmp_path: Path
 ) -> None:
