@@ -68,8 +68,8 @@ def evaluate(
     Example:
         >>> few = read(["good film", "bad film"], ["good", "bad"])
         >>> test = read(["a good one", "a bad one"], ["good", "bad"])
-        >>> [score.accuracy for score in evaluate(few, test, ["nb"])]
-        [1.0]
+        >>> evaluate(few, test, ["nb"])[0].accuracy
+        1.0
     """
     from dallme.evaluation import evaluate as evaluation
 
