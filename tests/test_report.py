@@ -409,7 +409,16 @@ def test_the_page_is_complete_and_deterministic() -> None:
     assert page.data("classes") == [{"id": 5, "name": "bad"}, {"id": 9, "name": "good"}]
     assert sorted(page.data("map")["row"]) == list(range(8))
     assert [panel["classifier"] for panel in page.data("comparison")["panels"]] == ["lr", "nb"]
+    assert [text for _, text in page.find("figcaption")][:2] == ["lr", "nb"]
     assert json.loads(next(text for _, text in page.find("pre"))) == distilled.manifest.as_dict()
+
+
+def test_charts_are_named_by_their_classifiers_beside_a_column_of_tokens() -> None:
+    distilled, evidence = small_set(with_comparison=True)
+    table = dict(distilled.manifest["comparison"])
+    table["methods"] = [method | {"tokens": 100} for method in table["methods"]]
+    page = Page(render(distilled.with_comparison(table), evidence=evidence))
+    assert [text for _, text in page.find("figcaption")] == ["lr", "nb"]
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:

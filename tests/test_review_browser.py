@@ -125,7 +125,7 @@ def test_what_is_decided_on_the_page_is_in_the_new_version(
         f"Saved version 2 in {few / 'versions' / '0002'}. Note: the table that compares"
     )
     assert page.locator(".review-marks").all_text_contents() == ["edited by hand", "", "accepted"]
-    assert page.locator("#worth").count() == 0
+    assert page.locator("#accuracy").count() == 0
     page.screenshot(path=tmp_path / "saved.png", full_page=True)
 
 
@@ -323,7 +323,7 @@ def test_a_table_that_only_gained_marks_is_the_same_bytes(few: Path, server: Gua
     press(page, 0, "Accept")
     save(page, 2)
     assert (few / "versions" / "0002" / TABLE).read_bytes() == (few / TABLE).read_bytes()
-    assert page.locator("#worth").count() == 1
+    assert page.locator("#accuracy").count() == 1
     press(page, 0, "Accept")
     assert page.locator("#text-0 .review-marks").inner_text() == "no longer accepted · not saved"
     save(page, 3)

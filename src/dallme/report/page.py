@@ -117,7 +117,7 @@ def _comparison(manifest: Manifest) -> dict[str, Any] | None:
     return {
         "head": head,
         "body": [{"cells": cells, "ours": cells[0] == manifest.option("decoder")} for cells in body],
-        "classifiers": head[2:],
+        "classifiers": [result["classifier"] for result in comparison["methods"][0]["results"]],
         "star": star_note(comparison),
         "test_rows": comparison.get("test_rows"),
         "notes": comparison.get("notes", []),
