@@ -83,6 +83,35 @@ def test_nothing_private_is_in_what_is_shared(tickets: Path) -> None:
     assert "distilled from the source" not in outputs[2].output
 
 
+def test_a_messy_file_from_inspection_to_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DALLME_STORE", str(tmp_path / "store"))
+    lines = ["Nr;text;label"]
+    for row in range(90):
+        praise = row % 2 == 0
+        label = (("Lob", "lob ", "LOB") if praise else ("Beschwerde", "beschwerde", "BESCHWERDE"))[row % 3]
+        text = "schönes Gerät, läuft prima" if praise else "Gehäuse beschädigt, Service unmöglich"
+        lines.append(f"{row};{text}, Nummer {row}. Antwort bitte an kunde{row}@example.org.;{label}")
+    Path("tickets.csv").write_bytes("\r\n".join(lines).encode("cp1252"))
+    seen = _run("inspect", "tickets.csv", "--embedder", "none")
+    assert "90 e-mail addresses in 90 texts" in seen.stdout
+    assert "(--normalize-labels merges them)" in seen.stdout
+    assert "Windows-1252" in seen.stderr
+    few = ("few", "--source", "tickets.csv", "--normalize-labels")
+    distilled = _distill("--redact", "--normalize-labels")
+    report = _run("report", *few)
+    prompt = _run("export", "few", "--format", "few-shot", "--output", "few/prompt.txt")
+    outputs = [seen, distilled, report, prompt, _run("push", "few", "user/tickets", "--dry-run")]
+    assert [result.exit_code for result in outputs] == [0] * 5, outputs[-1].output
+    texts = DistilledDataset.load("few")
+    assert len(texts.label_names) == 2
+    assert any("schönes Gerät" in text for text in texts.texts)
+    written = {path: path.read_bytes() for path in Path("few").rglob("*") if path.is_file()}
+    assert len(written) > 4
+    assert [path for path, content in written.items() if b"@example.org" in content] == []
+    assert "@example.org" not in "".join(result.output for result in outputs)
+
+
 def test_without_redaction_nothing_goes_out_unasked(tickets: Path) -> None:
     distilled = _distill()
     assert distilled.exit_code == 0, distilled.output
