@@ -227,7 +227,7 @@ def test_tab_order_and_visible_focus(visit: Open) -> None:
             break
         assert outline == "solid 3px", name
         names.append(name)
-    assert names[:7] == ["Skip to the texts", "Worth", "Map", "Audit", "Texts", "Making", "theme"]
+    assert names[:7] == ["Skip to the texts", "Accuracy", "Map", "Audit", "Texts", "Run", "theme"]
     assert names[7:14] == [
         "The comparison table",
         "Summary of the audit",
