@@ -27,7 +27,7 @@ class Classifier(ABC):
         most_texts: Maximum number of texts that it can be trained on; None for any number.
         packages: Packages whose versions may change what it learns, part of the key of stored results.
         version: Version of the implementation, part of the key of stored results.
-        soft: Whether it can learn from soft labels.
+        soft: Whether it can learn from soft labels, as a :class:`SoftClassifier`.
     """
 
     varies: bool = True
@@ -77,7 +77,7 @@ class Classifier(ABC):
             raise InputError(
                 f"expected texts of at least two classes to train a classifier, found one ({labels[0]})"
             )
-        if probabilities is None or not self.soft:
+        if probabilities is None or not isinstance(self, SoftClassifier):
             return self._fit(checked, labels, check_seed(seed))
         expected = (len(checked), len(np.unique(labels)))
         if probabilities.shape != expected:
@@ -90,11 +90,20 @@ class Classifier(ABC):
     def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
         """Trains on checked texts."""
 
+
+class SoftClassifier(Classifier):
+    """A classifier that can learn from soft labels; a subclass implements :meth:`_fit_soft`."""
+
+    soft = True
+
+    def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
+        return self._fit_soft(texts, labels, None, seed)
+
+    @abstractmethod
     def _fit_soft(
         self, texts: list[str], labels: np.ndarray, probabilities: np.ndarray | None, seed: int
     ) -> FittedClassifier:
-        """Trains on checked texts with soft labels; a :attr:`soft` classifier implements it."""
-        raise NotImplementedError
+        """Trains on checked texts, with soft labels or with hard ones if they are None."""
 
 
 def fit_sklearn(model: Any, inputs: Any, labels: np.ndarray, probabilities: np.ndarray | None = None) -> Any:

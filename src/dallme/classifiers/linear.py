@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
-from dallme.classifiers.base import Classifier, FittedClassifier, fit_sklearn
+from dallme.classifiers.base import FittedClassifier, SoftClassifier, fit_sklearn
 from dallme.errors import InputError
 from dallme.text import words
 
@@ -51,15 +51,11 @@ class _FittedPipeline(FittedClassifier):
 
 
 @dataclass(frozen=True)
-class TfidfClassifier(Classifier):
+class TfidfClassifier(SoftClassifier):
     """A linear model over TF-IDF; vocabulary and document frequencies are those of the training texts."""
 
     # Different seeds give the same model, up to the solver's tolerance.
     varies = False
-    soft = True
-
-    def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
-        return self._fit_soft(texts, labels, None, seed)
 
     def _fit_soft(
         self, texts: list[str], labels: np.ndarray, probabilities: np.ndarray | None, seed: int
@@ -119,7 +115,7 @@ class _FittedProbe(FittedClassifier):
 
 
 @dataclass(frozen=True)
-class EmbeddingLogisticRegression(Classifier):
+class EmbeddingLogisticRegression(SoftClassifier):
     """Linear probe: logistic regression on the vectors of a frozen embedder.
 
     Attributes:
@@ -132,14 +128,10 @@ class EmbeddingLogisticRegression(Classifier):
     fingerprint: Callable[[], str | None]
 
     varies = False
-    soft = True
 
     def describe(self) -> dict[str, Any]:
         """Describes the classifier with the embedder's fingerprint in place of the embedder."""
         return {"class": type(self).__name__, "version": self.version, "fingerprint": self.fingerprint()}
-
-    def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
-        return self._fit_soft(texts, labels, None, seed)
 
     def _fit_soft(
         self, texts: list[str], labels: np.ndarray, probabilities: np.ndarray | None, seed: int

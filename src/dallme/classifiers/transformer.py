@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from dallme.classifiers.base import FittedClassifier
+from dallme.classifiers.base import FittedClassifier, SoftClassifier
 from dallme.classifiers.training import (
     NeuralClassifier,
     pad,
@@ -204,19 +204,14 @@ FUSED_FROM = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerClassifier(PretrainedClassifier):
+class TransformerClassifier(SoftClassifier, PretrainedClassifier):
     """An encoder, fine-tuned with the head of ``AutoModelForSequenceClassification``; DistilBERT by default.
 
     Attributes:
         model: Folder or Hub id of an encoder, such as ``sentence-transformers/all-MiniLM-L6-v2``.
     """
 
-    soft = True
-
     model: str = "distilbert-base-uncased"
-
-    def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
-        return self._fit_soft(texts, labels, None, seed)
 
     def _fit_soft(
         self, texts: list[str], labels: np.ndarray, probabilities: np.ndarray | None, seed: int

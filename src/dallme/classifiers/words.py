@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from dallme.classifiers.base import FittedClassifier
+from dallme.classifiers.base import FittedClassifier, SoftClassifier
 from dallme.classifiers.training import (
     PAD_MULTIPLE,
     NeuralClassifier,
@@ -106,7 +106,7 @@ def fixed_embedding(vectors: np.ndarray) -> torch.nn.Embedding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WordClassifier(NeuralClassifier):
+class WordClassifier(SoftClassifier, NeuralClassifier):
     """A network over frozen word vectors.
 
     A subclass adds the options of its network and implements :meth:`_network`.
@@ -119,8 +119,6 @@ class WordClassifier(NeuralClassifier):
     """
 
     argument: ClassVar[str | None] = "vectors"
-
-    soft = True
 
     vectors: str = "6B.50d"
     dropout: float = 0.5
@@ -147,9 +145,6 @@ class WordClassifier(NeuralClassifier):
     @abstractmethod
     def _network(self, vectors: np.ndarray, classes: int) -> torch.nn.Module:
         """Makes an untrained network of ids, int64 of shape (n, length), and optionally their embedding."""
-
-    def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
-        return self._fit_soft(texts, labels, None, seed)
 
     def _fit_soft(
         self, texts: list[str], labels: np.ndarray, probabilities: np.ndarray | None, seed: int
