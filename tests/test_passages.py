@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,27 @@ def test_select_takes_the_part_that_agrees_with_the_label(passage: str) -> None:
     assert all("The end of number" in text for text in texts)
     first = Distiller(per_class=4, embedder="hashing", decoder="select", max_tokens=20)
     assert not any("The end of number" in text for text in first.run(_reviews(200)).distilled.texts)
+
+
+def test_passages_of_candidates_are_embedded_as_they_are_cut() -> None:
+    source = _reviews(200)
+    distiller = Distiller(per_class=4, embedder="hashing", max_tokens=20)
+    context = distiller.context(source, distiller.embed(source))
+    asked: list[str] = []
+    embedder = distiller.resolved_embedder
+
+    class Recorder:
+        def embed(self, texts: list[str], *, prompt: str | None = None) -> np.ndarray:
+            asked.extend(texts)
+            return embedder.embed(texts, prompt=prompt)
+
+    recording = replace(context, embedder=Recorder())  # type: ignore[arg-type]
+    prototypes = distiller.condense(context)
+    SelectDecoder(passage="first").decode(prototypes, recording, seed=0)
+    assert asked == []
+    texts = SelectDecoder(passage="last").decode(prototypes, recording, seed=0).texts
+    assert {text.text for text in texts} <= set(asked)
+    assert not set(asked) & set(source.texts)
 
 
 def test_passages_need_an_embedder() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import dallme
 from dallme import Distiller
+from dallme.classifiers.base import Classifier, FittedClassifier
 from dallme.classifiers.linear import LogisticRegressionClassifier, NaiveBayesClassifier
 from dallme.classifiers.text_cnn import TextCNNClassifier
 from dallme.cli.main import app
@@ -189,6 +190,26 @@ def test_the_table_has_rows_of_their_own(tmp_path: Path) -> None:
     assert names == ["random", "teaching", "full", "random + soft labels", "teaching + soft labels"]
     accuracies = {row.method: row.scores[0].accuracies for row in table.methods}
     assert accuracies["random"] != accuracies["random + soft labels"]
+
+
+@dataclass(frozen=True)
+class _Majority(Classifier, FittedClassifier):
+    """Predicts one class, and cannot use soft labels."""
+
+    def _fit(self, texts: list[str], labels: np.ndarray, seed: int) -> FittedClassifier:
+        return self
+
+    def _predict(self, texts: list[str]) -> np.ndarray:
+        return np.zeros(len(texts), dtype=np.int64)
+
+
+def test_a_classifier_of_hard_labels_has_no_cell_in_soft_rows() -> None:
+    source, test = dallme.read(*_rows(200)), dallme.read(*_rows(60, seed=1))
+    distiller = Distiller(per_class=2, embedder="hashing")
+    classifiers = {"lr": LogisticRegressionClassifier(), "majority": _Majority()}
+    table = dallme.compare(source, test, distiller, ["random"], classifiers, soft_labels=True)
+    columns = {row.method: [score.classifier for score in row.scores] for row in table.methods}
+    assert columns == {"random": ["lr", "majority"], "random + soft labels": ["lr"]}
 
 
 def test_the_command_line_offers_them(tmp_path: Path) -> None:

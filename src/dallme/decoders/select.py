@@ -215,7 +215,6 @@ class _Ridge:
         for row in candidates:
             vector = self._vectors[row].astype(np.float64)
             products = self._inputs @ vector
-            products[at] = 0
             direction = others @ products
             complement = vector @ vector + self._ridge - products @ direction
             own = (self._targets[at] - products @ without) / complement

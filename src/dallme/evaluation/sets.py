@@ -79,7 +79,7 @@ def make_sets(
     fits = match == "tokens" and method not in ("full", distiller.decoder)
     sets = []
     for seed in range(distiller.seed, distiller.seed + count_sets(method, protocol)):
-        texts, quoted = _fit(make, budget, seed, distillation) if fits else make(budget, seed)
+        texts, quoted = _fit_tokens(make, budget, seed, distillation) if fits else make(budget, seed)
         if with_soft_labels:
             from dallme.decoders.soft_labels import soft_labels
 
@@ -130,7 +130,7 @@ def _by_decoder(method: str, distiller: Distiller, distillation: Distillation) -
     return make
 
 
-def _fit(
+def _fit_tokens(
     make: _Make, budget: Mapping[int, int], seed: int, distillation: Distillation
 ) -> tuple[LabelledTexts, np.ndarray]:
     """Makes a set with as many texts of each class as fit the tokens of the distilled ones, at least one.
